@@ -1,0 +1,127 @@
+# `make` lists the commands. Everything they need is installed below .tools/, from the lock files
+# in requirements/; only python3 (3.11 to 3.14), make and git must be there before.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/sh
+PYTHON ?= python3
+TOOLS := .tools
+UV := $(TOOLS)/uv/bin/uv
+VENV := $(TOOLS)/python
+PY := $(VENV)/bin/python
+PORT ?= 9000
+export UV_NO_CONFIG=1
+INSTALL = $(UV) pip install --quiet --require-hashes
+
+# ---- what people use ------------------------------------------------------------------------
+
+.PHONY: help
+help: ## list the commands
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: laptop ## run the whole pipeline on this machine: sample photos in, model images in out/
+	@$(PY) -m local demo
+
+.PHONY: up
+up: laptop ## start the stack on this machine and leave it running
+	@$(PY) -m local up
+
+.PHONY: down
+down: laptop ## stop the stack that `make up` started
+	@$(PY) -m local down
+
+.PHONY: simulator
+simulator: $(TOOLS)/.laptop ## run the simulated vendor alone (PORT=9000)
+	@$(PY) -m local.simulator --port $(PORT)
+
+# ---- checks ---------------------------------------------------------------------------------
+
+.PHONY: test
+test: lint types unit integration infrastructure e2e ## all checks, as CI runs them
+
+.PHONY: lint
+lint: $(TOOLS)/.dev ## ruff: style and formatting
+	@echo "== lint"
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+
+.PHONY: types
+types: $(TOOLS)/.dev ## mypy, strict
+	@echo "== types"
+	@$(VENV)/bin/mypy
+
+.PHONY: unit
+unit: $(TOOLS)/.dev ## fast tests of each part
+	@echo "== unit tests"
+	@$(PY) -m pytest tests/unit -q -n auto
+
+.PHONY: integration
+integration: $(TOOLS)/.dev ## the functions against moto and the simulated vendor
+	@echo "== integration tests"
+	@$(PY) -m pytest tests/integration -q -n auto
+
+.PHONY: infrastructure
+infrastructure: tools ## template, state machine and permissions
+	@echo "== infrastructure tests"
+	@$(PY) -m pytest tests/infrastructure -q
+
+.PHONY: e2e
+e2e: tools ## the deployed template on the local AWS, driven from outside
+	@echo "== end-to-end tests"
+	@$(PY) -m pytest tests/e2e -v
+
+.PHONY: format
+format: $(TOOLS)/.dev ## format the code and mend what ruff can mend
+	@$(VENV)/bin/ruff check --fix --quiet . || true
+	@$(VENV)/bin/ruff format --quiet .
+
+# ---- tools ----------------------------------------------------------------------------------
+
+.PHONY: laptop
+laptop: $(TOOLS)/.laptop $(TOOLS)/.ministack $(TOOLS)/.sam $(TOOLS)/.awscli
+
+.PHONY: tools
+tools: laptop $(TOOLS)/.dev
+
+# uv installs everything else. A python3 without venv (Debian's, without python3-venv) may still
+# have pip; a machine with neither is told what to install.
+$(UV): requirements/uv.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 14) or sys.exit("Catwalk needs python3 3.11 to 3.14; %s is %d.%d. Set PYTHON=/path/to/another." % ((sys.executable,) + v))'
+	@mkdir -p $(TOOLS)
+	@echo "Installing tools below $(TOOLS)/ (once)"
+	@( $(PYTHON) -m venv --clear $(TOOLS)/uv && $(TOOLS)/uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt ) >$(TOOLS)/uv.log 2>&1 \
+	  || ( rm -rf $(TOOLS)/uv && $(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --target $(TOOLS)/uv -r requirements/uv.txt ) >>$(TOOLS)/uv.log 2>&1 \
+	  || { cat $(TOOLS)/uv.log; echo "python3 can make no virtual environment; install its venv module (Debian, Ubuntu: apt install python3-venv)."; exit 1; }
+	@touch $@
+
+$(VENV)/bin/python: $(UV)
+	@$(UV) venv --quiet --clear --python $(PYTHON) $(VENV)
+	@touch $@
+
+# .dev is a superset of .laptop, at the same versions, in the same environment.
+$(TOOLS)/.laptop: requirements/laptop.txt $(VENV)/bin/python
+	@$(INSTALL) --python $(PY) -r $<
+	@touch $@
+
+$(TOOLS)/.dev: requirements/dev.txt $(TOOLS)/.laptop
+	@$(INSTALL) --python $(PY) -r $<
+	@touch $@
+
+# MiniStack, the SAM CLI and the AWS CLI pin different botocores: an environment for each.
+$(TOOLS)/.ministack $(TOOLS)/.sam $(TOOLS)/.awscli: $(TOOLS)/.%: requirements/%.txt $(UV)
+	@$(UV) venv --quiet --clear --python $(PYTHON) $(TOOLS)/$*
+	@$(INSTALL) --python $(TOOLS)/$*/bin/python -r $<
+	@touch $@
+
+.PHONY: lock
+lock: $(UV) ## resolve requirements/*.in anew into the hash-locked requirements/*.txt
+	@cd requirements && for name in functions laptop dev ministack sam awscli uv; do \
+	  case $$name in laptop) c="-c functions.txt";; dev) c="-c laptop.txt";; *) c="";; esac; \
+	  UV_CUSTOM_COMPILE_COMMAND="make lock" ../$(UV) pip compile --quiet --universal --python-version 3.11 \
+	    --generate-hashes --no-emit-index-url --no-emit-find-links $$c $$name.in -o $$name.txt || exit 1; \
+	done
+
+.PHONY: clean
+clean: down ## stop the stack and remove what was built and installed
+	@rm -rf $(TOOLS) .aws-sam .catwalk out bench/out .pytest_cache .mypy_cache .ruff_cache .hypothesis

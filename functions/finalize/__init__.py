@@ -1,0 +1,1 @@
+"""Copies a finished task's results and closes the record."""

@@ -1,0 +1,43 @@
+"""FinalizeFunction: a finished task's results go to ResultsBucket, and the record is closed."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from shared import clients
+from shared.announce import Announcer
+from shared.config import config
+from shared.events import EventPublisher
+from shared.fetch import download_client
+from shared.finalize import Finalizer
+from shared.jobs import JobRepository
+from shared.results import ResultStore
+from shared.vmake.client import VmakeClient
+from shared.vmake.secret import ApiKey
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+
+def handler(event: Mapping[str, Any], _context: "LambdaContext") -> dict[str, Any]:
+    """Take the state machine's `PollState`, maybe with a `failure`; return the next one."""
+    return _finalizer().finalize(event)
+
+
+@cache
+def _finalizer() -> Finalizer:
+    settings = config()
+    jobs = JobRepository(clients.dynamodb(), settings.jobs_table)
+    return Finalizer(
+        jobs=jobs,
+        results=ResultStore(
+            clients.s3(),
+            settings.results_bucket,
+            download_client(settings.vmake_base_url),
+            max_bytes=settings.max_result_bytes,
+        ),
+        vendor=VmakeClient(
+            settings.vmake_base_url, ApiKey(clients.secrets(), settings.api_key_secret)
+        ),
+        announcer=Announcer(EventPublisher(clients.events(), settings.event_bus), jobs),
+    )

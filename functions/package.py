@@ -1,0 +1,153 @@
+"""Packages one function: its handler, `shared/` and the locked packages, precompiled.
+
+`sam build` calls this through functions/Makefile. SAM's own Python builder cannot be used for
+three reasons: it knows no shared code beside the function's folder, it leaves out bytecode
+(which halves a cold start, since Lambda's file system is read-only), and it wants a Python of
+the runtime's version on this machine. Wheels for the runtime and architecture are fetched with
+uv if it is there, else with pip, whatever Python this is.
+"""
+
+import hashlib
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import tomllib
+
+ROOT = Path(__file__).resolve().parent.parent
+REQUIREMENTS = ROOT / "requirements" / "functions.txt"
+DEFAULT_RUNTIME = "python3.13"
+DEFAULT_ARCHITECTURE = "arm64"
+_WHEEL_PLATFORM = {"arm64": "aarch64", "x86_64": "x86_64"}
+_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "*.pyi", "py.typed", "package.py", "Makefile")
+
+
+def main(logical_id: str, artifacts: Path) -> None:
+    """Put the package of one function into SAM's artifacts folder."""
+    runtime, architecture = target(logical_id, artifacts)
+    name = logical_id.removesuffix("Function").lower()
+    shutil.copytree(dependencies(runtime, architecture), artifacts, dirs_exist_ok=True)
+    functions = artifacts / "functions"
+    functions.mkdir(exist_ok=True)
+    shutil.copy2(ROOT / "functions" / "__init__.py", functions)
+    shutil.copytree(ROOT / "functions" / name, functions / name, ignore=_LEFT_OUT)
+    shutil.copytree(ROOT / "shared", artifacts / "shared", ignore=_LEFT_OUT)
+    compiled = precompile([functions, artifacts / "shared"], artifacts, runtime)
+    print(
+        f"{logical_id}: for {runtime} on {architecture}"
+        + ("" if compiled else f", without bytecode, since {runtime} is not on this machine")
+    )
+
+
+def target(logical_id: str, artifacts: Path) -> tuple[str, str]:
+    """Return runtime and architecture of a function as SAM resolved them.
+
+    SAM tells a makefile builder neither, but writes both to build.toml beside its build folder
+    before it builds. In a build container, the container itself is the target.
+    """
+    build_file = artifacts.parent.parent / "build.toml"
+    if build_file.is_file():
+        definitions = tomllib.loads(build_file.read_text()).get("function_build_definitions", {})
+        for definition in definitions.values():
+            if logical_id in definition.get("functions", ()):
+                return definition["runtime"], definition["architecture"]
+    if Path("/var/lang/bin/python3").exists():
+        machine = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
+        return f"python{sys.version_info.major}.{sys.version_info.minor}", machine
+    print(f"{logical_id}: runtime and architecture are not known; the template's defaults are used")
+    return DEFAULT_RUNTIME, DEFAULT_ARCHITECTURE
+
+
+def dependencies(runtime: str, architecture: str) -> Path:
+    """Return a folder with the installed packages; it is made once for each set of them."""
+    identity = f"{runtime} {architecture} {REQUIREMENTS.read_text()} {Path(__file__).read_text()}"
+    folder = ROOT / ".aws-sam" / "dependencies" / hashlib.sha256(identity.encode()).hexdigest()[:16]
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        made = Path(temporary) / "packages"
+        subprocess.run(_install_command(runtime, architecture, made), check=True)
+        for pattern in ("bin", "**/__pycache__", "**/*.pyi", "*.dist-info"):
+            for path in made.glob(pattern):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        precompile([made], made, runtime)
+        try:
+            made.rename(folder)
+        except OSError:
+            # SAM builds functions side by side; another one's build was first, with the same.
+            if not folder.is_dir():
+                raise
+    return folder
+
+
+def _install_command(runtime: str, architecture: str, folder: Path) -> list[str]:
+    version = runtime.removeprefix("python")
+    machine = _WHEEL_PLATFORM[architecture]
+    common = ["--target", str(folder), "--require-hashes", "-r", str(REQUIREMENTS), "--quiet"]
+    uv = _uv()
+    if uv is not None:
+        return [
+            *[uv, "pip", "install", "--python", sys.executable, "--no-config", "--only-binary=:all:"],
+            *["--python-version", version, "--python-platform", f"{machine}-manylinux_2_28"],
+            *common,
+        ]
+    probe = subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True, check=False)
+    if probe.returncode != 0:
+        raise SystemExit(
+            f"To package the functions, install uv, or pip for {sys.executable}"
+            " (python3 -m ensurepip); then run sam build again."
+        )
+    platforms = [f"manylinux_2_28_{machine}", f"manylinux2014_{machine}", f"linux_{machine}"]
+    return [
+        *[sys.executable, "-m", "pip", "install", "--only-binary=:all:", "--no-compile"],
+        *["--python-version", version, "--implementation", "cp", "--disable-pip-version-check"],
+        *[f"--platform={name}" for name in platforms],
+        *common,
+    ]
+
+
+def _uv() -> str | None:
+    own = ROOT / ".tools" / "uv" / "bin" / "uv"
+    return str(own) if own.is_file() else shutil.which("uv")
+
+
+def precompile(folders: list[Path], root: Path, runtime: str) -> bool:
+    """Compile to bytecode that is never checked against its source; False if there is no `runtime`.
+
+    `root` is cut off the paths that tracebacks show.
+    """
+    python = _interpreter(runtime)
+    if python is None:
+        return False
+    subprocess.run(
+        [
+            *[python, "-m", "compileall", "-q", "-s", str(root), "-p", "/var/task"],
+            *["--invalidation-mode", "unchecked-hash", *map(str, folders)],
+        ],
+        check=True,
+    )
+    return True
+
+
+def _interpreter(runtime: str) -> str | None:
+    """Return a Python of the runtime's version: bytecode of another one is of no use."""
+    for name in (sys.executable, shutil.which(runtime)):
+        if name is None:
+            continue
+        answer = subprocess.run(
+            [name, "-c", "import sys; print('python%d.%d' % sys.version_info[:2])"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if answer.stdout.strip() == runtime:
+            return name
+    return None
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]).resolve())

@@ -1,0 +1,1 @@
+"""Reads a task once and says what the wait loop does next."""

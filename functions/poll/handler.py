@@ -1,0 +1,36 @@
+"""PollFunction: one read of a task, and what the wait loop shall do next."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from shared import clients
+from shared.announce import Announcer
+from shared.config import config
+from shared.events import EventPublisher
+from shared.jobs import JobRepository
+from shared.poll import Poller
+from shared.vmake.client import VmakeClient
+from shared.vmake.secret import ApiKey
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+
+def handler(event: Mapping[str, Any], _context: "LambdaContext") -> dict[str, Any]:
+    """Take the state machine's `PollState`; return the next one."""
+    return _poller().poll(event)
+
+
+@cache
+def _poller() -> Poller:
+    settings = config()
+    jobs = JobRepository(clients.dynamodb(), settings.jobs_table)
+    api_key = ApiKey(clients.secrets(), settings.api_key_secret)
+    return Poller(
+        config=settings,
+        jobs=jobs,
+        vendor=VmakeClient(settings.vmake_base_url, api_key),
+        api_key=api_key,
+        announcer=Announcer(EventPublisher(clients.events(), settings.event_bus), jobs),
+    )

@@ -1,0 +1,50 @@
+"""SubmitFunction: photos and requests from SubmitQueue become tasks at the vendor."""
+
+from collections.abc import Mapping
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+
+from shared import clients
+from shared.announce import Announcer
+from shared.config import config
+from shared.events import EventPublisher
+from shared.jobs import JobRepository
+from shared.photos import PhotoStore
+from shared.queue import SubmitQueue
+from shared.submit import Batch, Submitter
+from shared.vmake.client import VmakeClient
+from shared.vmake.secret import ApiKey
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+
+def handler(event: Mapping[str, Any], context: "LambdaContext") -> dict[str, Any]:
+    """Take a batch of SQS messages; return which of them must come again."""
+
+    def remaining_seconds() -> float:
+        return context.get_remaining_time_in_millis() / 1000
+
+    handle = partial(_submitter().handle, batch=Batch(remaining_seconds))
+    return _queue().take(event["Records"], handle, remaining_seconds)
+
+
+@cache
+def _queue() -> SubmitQueue:
+    return SubmitQueue(clients.sqs(), config().submit_queue_url)
+
+
+@cache
+def _submitter() -> Submitter:
+    settings = config()
+    jobs = JobRepository(clients.dynamodb(), settings.jobs_table)
+    api_key = ApiKey(clients.secrets(), settings.api_key_secret)
+    return Submitter(
+        config=settings,
+        photos=PhotoStore(clients.s3(), settings.photos_bucket, max_bytes=settings.max_photo_bytes),
+        jobs=jobs,
+        vendor=VmakeClient(settings.vmake_base_url, api_key),
+        api_key=api_key,
+        announcer=Announcer(EventPublisher(clients.events(), settings.event_bus), jobs),
+        executions=clients.executions(),
+    )

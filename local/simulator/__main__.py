@@ -1,0 +1,93 @@
+"""The command: `python -m local.simulator --port 9000`."""
+
+import argparse
+import errno
+import logging
+import sys
+from pathlib import Path
+
+from .server import bind, run
+from .settings import Settings, SettingsError
+
+_USAGE_HINT = """\
+The simulated vendor listens at {base_url}
+  Use it in place of https://open.vmake.ai: {key}.
+  What it did, and faults to script: {base_url}/_simulator/state and local/simulator/README.md
+  Ctrl-C stops it."""
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m local.simulator",
+        description="A simulator of the Vmake AI Fashion Model V4 API: no account, no credits.",
+    )
+    parser.add_argument("--port", type=int, default=9000, help="0 is any free port (9000)")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (loopback)")
+    parser.add_argument("--api-key", help="the one valid key (any that is not empty)")
+    parser.add_argument("--seconds", type=float, default=8.0, help="how long a task runs (8)")
+    parser.add_argument("--jitter", type=float, default=0.3, help="how much that differs (0.3)")
+    parser.add_argument("--seed", type=int, default=0, help="decides all chance but ids (0)")
+    parser.add_argument("--credits", type=int, help="the balance (unlimited)")
+    parser.add_argument(
+        "--ca-bundle",
+        help="a PEM file to trust when photos are fetched, beside the usual authorities "
+        "(AWS_CA_BUNDLE and SSL_CERT_FILE)",
+    )
+    parser.add_argument(
+        "--plain-results",
+        action="store_true",
+        help="one small image a scene, for benchmarks, instead of one drawn from each photo",
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Serve until a signal comes, and return the exit code."""
+    arguments = _arguments(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    try:
+        settings = Settings().changed(
+            {
+                "seconds": arguments.seconds,
+                "jitter": arguments.jitter,
+                "credits": arguments.credits,
+                "api_key": arguments.api_key,
+                "plain_results": arguments.plain_results,
+            }
+        )
+    except SettingsError as problem:
+        return _fail(str(problem))
+    if arguments.ca_bundle and not Path(arguments.ca_bundle).is_file():
+        return _fail(f"--ca-bundle {arguments.ca_bundle} is not a file")
+    try:
+        listener, base_url = bind(arguments.host, arguments.port)
+    except (OSError, OverflowError) as problem:
+        return _fail(_why_not(problem, arguments.host, arguments.port))
+    key = "any API key will do" if settings.api_key is None else "with the API key that you set"
+    try:
+        run(
+            listener,
+            settings=settings,
+            seed=arguments.seed,
+            ca_bundle=arguments.ca_bundle,
+            on_start=lambda: print(_USAGE_HINT.format(base_url=base_url, key=key), flush=True),  # noqa: T201 - a command's output
+        )
+    except KeyboardInterrupt:
+        # The signal came before the server was there to take it.
+        return 0
+    return 0
+
+
+def _why_not(problem: OSError | OverflowError, host: str, port: int) -> str:
+    if isinstance(problem, OSError) and problem.errno == errno.EADDRINUSE:
+        return f"port {port} of {host} is in use: stop what uses it, or choose another with --port"
+    return f"cannot listen on port {port} of {host}: {problem}"
+
+
+def _fail(sentence: str) -> int:
+    print(sentence, file=sys.stderr)  # noqa: T201 - a command's output
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,203 @@
+"""Answers that do what no honest server does: come late, break off, never end, or not at all."""
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from PIL import Image
+from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from .contract import envelope, error
+from .faults import Fault
+
+TRANSPORT: Final = "catwalk.transport"
+"""Where the server puts the connection's asyncio transport into the ASGI scope."""
+
+_DRIPS: Final = 20
+_FLOOD: Final = b"\0" * 65536
+_GATEWAY_PAGE: Final = (
+    "<html><head><title>Bad Gateway</title></head><body><h1>Bad Gateway</h1>"
+    "<p>The simulated gateway has no better answer.</p></body></html>"
+)
+_BEFORE_WORK: Final = frozenset({"drop_before", "status", "no_credits", "bad_key"})
+
+
+async def client_left(receive: Receive, seconds: float) -> bool:
+    """Wait so long, or until the client closes the connection; tell whether it did."""
+    try:
+        async with asyncio.timeout(seconds):
+            while (await receive())["type"] != "http.disconnect":
+                pass
+    except TimeoutError:
+        return False
+    return True
+
+
+class DroppedResponse(Response):
+    """Closes the connection without a byte of an answer."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
+        """Close it, and wait until it is closed: the server then knows that nothing will come."""
+        scope[TRANSPORT].abort()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+
+class LateResponse(Response):
+    """Gives an answer after some seconds."""
+
+    def __init__(self, answer: Response, seconds: float) -> None:
+        """Keep the answer; its status is this one's."""
+        super().__init__(status_code=answer.status_code)
+        self._answer = answer
+        self._seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Wait, then answer if anyone still listens."""
+        if not await client_left(receive, self._seconds):
+            await self._answer(scope, receive, send)
+
+
+class PartialResponse(Response):
+    """Sends the headers and a part of an answer's body, drop by drop or cut off.
+
+    `seconds` is how long the sent part takes; below a `fraction` of 1 the connection closes.
+    """
+
+    def __init__(self, answer: Response, *, fraction: float = 1.0, seconds: float = 0.0) -> None:
+        """Keep the answer; its headers, Content-Length too, are this one's."""
+        super().__init__(answer.body, answer.status_code)
+        self.raw_headers = answer.raw_headers
+        self._fraction = fraction
+        self._seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send what is to be sent."""
+        body = bytes(self.body)
+        sent = body[: int(len(body) * self._fraction)]
+        await send(
+            {
+                "type": "http.response.start",
+                "status": self.status_code,
+                "headers": self.raw_headers,
+            }
+        )
+        step = max(1, -(-len(sent) // _DRIPS)) if self._seconds else max(1, len(sent))
+        for start in range(0, len(sent), step):
+            chunk = sent[start : start + step]
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            if self._seconds and await client_left(receive, self._seconds * step / len(sent)):
+                return
+        if self._fraction == 1:
+            await send({"type": "http.response.body", "body": b""})
+        else:
+            # Closing, unlike aborting, first sends what is buffered.
+            scope[TRANSPORT].close()
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+
+def does_no_work(fault: Fault) -> bool:
+    """Tell whether the vendor answers so without having done (or charged) anything."""
+    return fault.name in _BEFORE_WORK or fault.params.get("accepted") is False
+
+
+def no_credits(style: str) -> Response:
+    """Say that the balance is empty, in one of the three ways that are conceivable."""
+    message = "insufficient credits: top up the balance of your account"
+    if style == "200":
+        return envelope(status=200, code=10402, message=message)
+    return error(int(style), message)
+
+
+def spoiled(fault: Fault, answer: Response) -> Response:
+    """Make of an answer what the fault wants."""
+    params = fault.params
+    match fault.name:
+        case "lost_response" | "drop_before":
+            result: Response = DroppedResponse()
+        case "status":
+            result = _status(params)
+        case "error_after_charge":
+            result = error(params["status"], params["message"])
+        case "html":
+            result = HTMLResponse(_GATEWAY_PAGE, params["status"])
+        case "garbage":
+            result = _garbage(params["flavour"], answer)
+        case "slow":
+            result = LateResponse(answer, params["seconds"])
+        case "slow_body":
+            result = PartialResponse(answer, seconds=params["seconds"])
+        case "no_credits":
+            result = no_credits(params["as"])
+        case "bad_key":
+            result = error(401, "the API key in the header X-Api-Key is not valid")
+        case "redirect":
+            result = RedirectResponse(params["location"], params["status"])
+        case "empty":
+            result = Response(status_code=params["status"], media_type=answer.media_type)
+        case "truncated":
+            result = PartialResponse(answer, fraction=params["fraction"])
+        case "oversize":
+            result = StreamingResponse(
+                _flood(answer, params["bytes"]), media_type=answer.headers.get("content-type")
+            )
+        case "short_image":
+            body = bytes(answer.body)
+            result = _same_type(answer, body[: int(len(body) * params["fraction"])])
+        case "wrong_type":
+            result = _same_type(answer, _other_format(params["as"]))
+        case "expired_url":
+            result = error(403, "this download URL has expired: read the task for a fresh one")
+        case _:
+            message = f"the fault {fault.name} does not change an answer"
+            raise AssertionError(message)
+    return result
+
+
+def _status(params: dict[str, Any]) -> Response:
+    status, headers = params["status"], params["headers"]
+    if params["raw"] is not None:
+        return Response(params["raw"], status, headers, media_type="text/plain")
+    code = status if params["code"] is None else params["code"]
+    return envelope(status=status, code=code, message=params["message"], headers=headers)
+
+
+def _garbage(flavour: str, answer: Response) -> Response:
+    body = bytes(answer.body)
+    match flavour:
+        case "text":
+            content = b"OK, done!"
+        case "cut":
+            content = body[: len(body) // 2]
+        case "types":
+            content = json.dumps({"code": "zero", "message": 7, "data": ["?"]}).encode()
+        case _:
+            content = json.dumps({"code": 0, "message": "Success"}).encode()
+    return Response(content, media_type="application/json")
+
+
+def _same_type(answer: Response, body: bytes) -> Response:
+    return Response(body, media_type=answer.headers["content-type"])
+
+
+def _other_format(name: str) -> bytes:
+    if name == "html":
+        return _GATEWAY_PAGE.encode()
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 64), "#806040").save(picture, name)
+    return picture.getvalue()
+
+
+async def _flood(answer: Response, extra: int | None) -> AsyncIterator[bytes]:
+    yield bytes(answer.body)
+    left = extra
+    while left is None or left > 0:
+        chunk = _FLOOD if left is None else _FLOOD[:left]
+        yield chunk
+        left = None if left is None else left - len(chunk)
+        # A client on the same machine reads fast: others get their turn.
+        await asyncio.sleep(0)

@@ -1,0 +1,1 @@
+"""What the functions share; imports nothing of functions/, local/ or cli/."""

@@ -1,0 +1,25 @@
+"""Telling CatwalkBus what the record says: each status once, and never not at all.
+
+The event goes out after the write that it tells of, and the record notes that it did. Whoever
+finds a record whose status was not told (a crash came in between) tells it then; so an event
+can come twice, after a crash, but is never missing.
+"""
+
+from shared.events import EventPublisher
+from shared.jobs import JobRepository
+from shared.models import Job
+
+
+class Announcer:
+    """Tells of jobs."""
+
+    def __init__(self, events: EventPublisher, jobs: JobRepository) -> None:
+        """Publish through `events`, note it through `jobs`."""
+        self._events = events
+        self._jobs = jobs
+
+    def announce(self, job: Job) -> None:
+        """Tell of a job's present status, unless the record says that this was done."""
+        if job.announced != job.status:
+            self._events.job_changed(job)
+            self._jobs.mark_announced(job)

@@ -1,0 +1,87 @@
+"""What the template tells a function through its environment.
+
+Read once a process, on first use: importing this module reads nothing.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal, Self
+
+from shared.errors import ConfigurationError
+from shared.models import SceneType
+
+INLINE = "inline"
+PRESIGNED = "presigned"
+
+
+@dataclass(frozen=True)
+class Config:
+    """A function's environment, checked. Not every function is given every value."""
+
+    jobs_table: str
+    event_bus: str
+    vmake_base_url: str
+    api_key_secret: str
+    photos_bucket: str = ""
+    results_bucket: str = ""
+    submit_queue_url: str = ""
+    state_machine_arn: str = ""
+    default_model_id: str = "002"
+    default_scene_type: SceneType = SceneType.ORIGINAL
+    default_scene_id: str = ""
+    default_batch_size: int = 4
+    photo_delivery: Literal["presigned", "inline"] = "presigned"
+    on_unknown_submit: Literal["park", "resubmit"] = "park"
+    max_photo_bytes: int = 20 * 1024 * 1024
+    max_result_bytes: int = 256 * 1024 * 1024
+    poll_min_seconds: int = 3
+    poll_max_seconds: int = 60
+    task_timeout_seconds: int = 21_600
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Build from environment variables: each field's name in capitals.
+
+        Raises:
+            ConfigurationError: a required variable is missing, or a value has the wrong form.
+
+        """
+        values: dict[str, object] = {}
+        for name, field in cls.__dataclass_fields__.items():
+            text = environment.get(name.upper())
+            if text is None or text == "":
+                continue
+            try:
+                values[name] = _parse(field.type, text)
+            except ValueError as error:
+                message = f"{name.upper()}={text!r} cannot be used: {error}. Mend the template."
+                raise ConfigurationError(message) from error
+        try:
+            return cls(**values)  # type: ignore[arg-type]  # _parse follows the fields' types
+        except TypeError as error:
+            message = f"the function's environment is incomplete: {error}. Mend the template."
+            raise ConfigurationError(message) from error
+
+
+def _parse(kind: object, text: str) -> object:
+    if kind is int:
+        return int(text)
+    if kind is SceneType:
+        return SceneType(text)
+    choices = getattr(kind, "__args__", None)
+    if choices and text not in choices:
+        raise ValueError(f"allowed are {', '.join(choices)}")
+    return text
+
+
+@cache
+def config() -> Config:
+    """Return this process's configuration.
+
+    Raises:
+        ConfigurationError: see `Config.from_environment`.
+
+    """
+    return Config.from_environment(os.environ)

@@ -1,0 +1,353 @@
+"""What arrives on the queue, and what goes out on CatwalkBus.
+
+Each message on SubmitQueue holds one EventBridge event: S3's "Object Created" for a dropped
+photo, or "Fashion Model Requested" from a backend. `parse` never raises: whatever arrives
+becomes one of four things, the last of which is a broken event that still gets a record.
+"""
+
+import ipaddress
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from shared.clock import utc_now
+from shared.errors import InputRejected
+from shared.models import ErrorCode, Job, JobError, JobStatus
+from shared.settings import FIELDS, FOLDER_FILE, MAX_VARIANTS, kind, nearest
+
+if TYPE_CHECKING:
+    from mypy_boto3_events import EventBridgeClient
+
+REQUEST_DETAIL_TYPE: Final = "Fashion Model Requested"
+DROP_DETAIL_TYPE: Final = "Object Created"
+SOURCE: Final = "catwalk"
+SCHEMA_VERSION: Final = "1"
+MASK_SUFFIX: Final = ".mask.png"
+_MAX_ID: Final = 256
+_REQUEST_FIELDS: Final = ("requestId", "sku", "photo", "mask", "variants")
+
+
+@dataclass(frozen=True)
+class PhotoRef:
+    """A photo or mask as a request names it: a key in PhotosBucket, or a URL."""
+
+    key: str | None = None
+    url: str | None = None
+
+    @property
+    def source_key(self) -> str:
+        """The record's `source_key`: the key, or `url/<host>/<path>`."""
+        if self.key is not None:
+            return self.key
+        parts = urlsplit(self.url or "")
+        return f"url/{parts.hostname or ''}/{parts.path.lstrip('/')}".rstrip("/")
+
+
+@dataclass(frozen=True)
+class PhotoDropped:
+    """An object landed in PhotosBucket."""
+
+    key: str
+    etag: str
+    version_id: str | None
+    trigger: str
+    """What tells this drop from a later one of the same bytes."""
+
+
+@dataclass(frozen=True)
+class ModelRequested:
+    """A backend asks for variants of one photo."""
+
+    photo: PhotoRef
+    variants: tuple[Mapping[str, Any], ...]
+    trigger: str
+    request_id: str | None = None
+    sku: str | None = None
+    mask: PhotoRef | None = None
+
+
+@dataclass(frozen=True)
+class NotAPhoto:
+    """An object that is not meant to be a photo: a folder file, a mask, a folder marker."""
+
+    key: str
+
+
+@dataclass(frozen=True)
+class BrokenEvent:
+    """A message that cannot be read as a request; it gets a REJECTED record all the same."""
+
+    error: JobError
+    request_id: str
+    trigger: str
+    sku: str | None = None
+    source_key: str | None = None
+
+
+Incoming = PhotoDropped | ModelRequested | NotAPhoto | BrokenEvent
+
+
+def is_photo_key(key: str) -> bool:
+    """Whether an object under this key is meant to be a photo, whatever its content."""
+    name = key.rpartition("/")[2]
+    return bool(name) and not (
+        name.startswith(".") or name == FOLDER_FILE or name.lower().endswith(MASK_SUFFIX)
+    )
+
+
+def parse(body: str, *, message_id: str, photos_bucket: str, vendor_origin: str) -> Incoming:
+    """Read one message of SubmitQueue.
+
+    Args:
+        body: the message's body, an EventBridge event as JSON.
+        message_id: the SQS message id, the name of last resort for a broken event.
+        photos_bucket: the one bucket whose objects may be asked for.
+        vendor_origin: `scheme://host[:port]` of `VmakeBaseUrl`; photo URLs there may be plain
+            http, so that the laptop's simulated vendor can be given its own pictures.
+
+    """
+    try:
+        event = json.loads(body)
+    except (ValueError, RecursionError):
+        event = None
+    if not isinstance(event, dict) or not isinstance(event.get("detail"), dict):
+        return BrokenEvent(
+            error=_bad_event("The message is no EventBridge event: it has no detail object."),
+            request_id=message_id,
+            trigger=message_id,
+        )
+    event_id = event["id"] if isinstance(event.get("id"), str) and event["id"] else message_id
+    detail: Mapping[str, Any] = event["detail"]
+    try:
+        match event.get("detail-type"):
+            case "Object Created":
+                return _dropped(detail, event_id, photos_bucket)
+            case "Fashion Model Requested":
+                return _requested(detail, event_id, photos_bucket, vendor_origin)
+            case other:
+                message = (
+                    f"The event's detail-type is {other!r}; it must be {DROP_DETAIL_TYPE!r} or"
+                    f" {REQUEST_DETAIL_TYPE!r}."
+                )
+                raise InputRejected(ErrorCode.BAD_REQUEST_EVENT, message)
+    except InputRejected as rejected:
+        return BrokenEvent(
+            error=rejected.error,
+            request_id=_short_text(detail.get("requestId")) or event_id,
+            trigger=event_id,
+            sku=_short_text(detail.get("sku")),
+            source_key=_named_source(detail),
+        )
+
+
+def _dropped(detail: Mapping[str, Any], event_id: str, photos_bucket: str) -> Incoming:
+    item = detail.get("object")
+    bucket = detail.get("bucket")
+    key = item.get("key") if isinstance(item, dict) else None
+    if not isinstance(item, dict) or not isinstance(key, str) or not key:
+        raise _rejected("The Object Created event names no object key.")
+    if not isinstance(bucket, dict) or bucket.get("name") != photos_bucket:
+        raise _rejected(f"The Object Created event is not about {photos_bucket}.")
+    if not is_photo_key(key):
+        return NotAPhoto(key)
+    version_id = item.get("version-id")
+    if not isinstance(version_id, str) or version_id in {"", "null"}:
+        version_id = None
+    # S3 may deliver one event twice under two event ids; the version, or else the sequencer,
+    # is the drop's own.
+    trigger = version_id or item.get("sequencer") or event_id
+    return PhotoDropped(
+        key=key,
+        etag=str(item.get("etag") or "").strip('"'),
+        version_id=version_id,
+        trigger=str(trigger),
+    )
+
+
+def _requested(
+    detail: Mapping[str, Any], event_id: str, photos_bucket: str, vendor_origin: str
+) -> ModelRequested:
+    for name in ("requestId", "sku"):
+        value = detail.get(name)
+        if value is not None and (not isinstance(value, str) or not 0 < len(value) <= _MAX_ID):
+            raise _rejected(f"{name} must be a string of 1 to {_MAX_ID} characters.")
+    for name in detail:
+        if name not in _REQUEST_FIELDS and nearest(name, _REQUEST_FIELDS):
+            raise _rejected(f"The event has the unknown name {name!r}.{nearest(name, _REQUEST_FIELDS)}")
+    if "photo" not in detail:
+        raise _rejected("The event has no photo; give photo.key or photo.url.")
+    photo = _photo_ref(detail["photo"], "photo", photos_bucket, vendor_origin)
+    if photo.key is not None and not is_photo_key(photo.key):
+        raise _rejected(f"photo.key {photo.key!r} is no photo: a folder, a mask or {FOLDER_FILE}.")
+    mask = detail.get("mask")
+    if isinstance(mask, str):
+        mask = {"url" if "://" in mask else "key": mask}
+    return ModelRequested(
+        photo=photo,
+        variants=_variants(detail.get("variants")),
+        trigger=event_id,
+        request_id=detail.get("requestId"),
+        sku=detail.get("sku"),
+        mask=None if mask is None else _photo_ref(mask, "mask", photos_bucket, vendor_origin),
+    )
+
+
+def _variants(value: object) -> tuple[Mapping[str, Any], ...]:
+    if not isinstance(value, list):
+        raise _rejected(f"variants must be a list of objects, not {kind(value)}.")
+    if not 1 <= len(value) <= MAX_VARIANTS:
+        raise _rejected(
+            f"variants has {len(value)} entries; 1 to {MAX_VARIANTS} are allowed, since each costs"
+            " a credit."
+        )
+    for number, variant in enumerate(value, start=1):
+        if not isinstance(variant, dict):
+            raise _rejected(f"variants entry {number} must be an object, not {kind(variant)}.")
+        for name in variant:
+            if name not in FIELDS:
+                raise _rejected(
+                    f"variants entry {number} has the unknown name {name!r}; known are"
+                    f" {', '.join(FIELDS)}." + nearest(name, FIELDS)
+                )
+    return tuple(value)
+
+
+def _photo_ref(value: object, name: str, photos_bucket: str, vendor_origin: str) -> PhotoRef:
+    if not isinstance(value, dict):
+        raise _rejected(f"{name} must be an object with a key or a url, not {kind(value)}.")
+    key, url, bucket = value.get("key"), value.get("url"), value.get("bucket")
+    if (key is None) == (url is None):
+        both = "both a key and a url" if key is not None else "neither a key nor a url"
+        raise _rejected(f"{name} has {both}; give one of them.")
+    if url is not None:
+        return PhotoRef(url=_public_url(url, f"{name}.url", vendor_origin))
+    if not isinstance(key, str) or not key:
+        raise _rejected(f"{name}.key must be a non-empty string, not {kind(key)}.")
+    if bucket is not None and bucket != photos_bucket:
+        raise _rejected(
+            f"{name}.bucket is {bucket!r}; only objects of {photos_bucket} can be used. Copy the"
+            " photo there."
+        )
+    return PhotoRef(key=key)
+
+
+def _public_url(url: object, name: str, vendor_origin: str) -> str:
+    if not isinstance(url, str) or not url.isprintable() or " " in url:
+        raise _rejected(f"{name} must be an https URL.")
+    try:
+        parts = urlsplit(url)
+        host, _port = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise _rejected(f"{name} {url!r} is no URL: {error}.") from error
+    if f"{parts.scheme}://{parts.netloc}" == vendor_origin:
+        return url
+    if parts.scheme != "https" or not host:
+        raise _rejected(f"{name} is {_shown(url)!r}; only https URLs can be used.")
+    if parts.username is not None:
+        raise _rejected(f"{name} carries a user name or password; use a URL without.")
+    if not _public_host(host):
+        raise _rejected(f"{name} points to {host!r}, which is not a public host.")
+    return url
+
+
+def _public_host(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_global
+    except ValueError:
+        labels = host.rstrip(".").lower().split(".")
+        # A last label of digits is another spelling of an IPv4 address (0x7f.1, 2130706433).
+        return len(labels) > 1 and labels[-1] not in {"local", "localhost", "internal"} and not (
+            labels[-1].isdigit() or labels[-1].startswith("0x")
+        )
+
+
+def _shown(url: str) -> str:
+    """Return a URL as it may be shown: its query may hold a signature."""
+    return url.partition("?")[0]
+
+
+def _named_source(detail: Mapping[str, Any]) -> str | None:
+    photo = detail.get("photo")
+    key = photo.get("key") if isinstance(photo, dict) else None
+    if key is None and isinstance(detail.get("object"), dict):
+        key = detail["object"].get("key")
+    return key if isinstance(key, str) and 0 < len(key.encode(errors="replace")) <= 1024 else None  # noqa: PLR2004
+
+
+def _short_text(value: object) -> str | None:
+    return value if isinstance(value, str) and 0 < len(value) <= _MAX_ID else None
+
+
+def _rejected(message: str) -> InputRejected:
+    return InputRejected(ErrorCode.BAD_REQUEST_EVENT, message)
+
+
+def _bad_event(message: str) -> JobError:
+    return JobError(code=ErrorCode.BAD_REQUEST_EVENT, message=message)
+
+
+class DetailType(StrEnum):
+    """The events that Catwalk emits."""
+
+    SUBMITTED = "Job Submitted"
+    SUCCEEDED = "Job Succeeded"
+    FAILED = "Job Failed"
+    REJECTED = "Job Rejected"
+    NEEDS_ATTENTION = "Job Needs Attention"
+
+
+_TOLD_BY: Final = {
+    JobStatus.RUNNING: DetailType.SUBMITTED,
+    JobStatus.SUCCEEDED: DetailType.SUCCEEDED,
+    JobStatus.PARTIAL: DetailType.FAILED,
+    JobStatus.FAILED: DetailType.FAILED,
+    JobStatus.REJECTED: DetailType.REJECTED,
+    JobStatus.SUBMIT_UNKNOWN: DetailType.NEEDS_ATTENTION,
+}
+
+
+def detail_of(job: Job) -> dict[str, Any]:
+    """Return the detail of an event about a job: the record, camelCase, with `schemaVersion`."""
+    record = job.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return {"schemaVersion": SCHEMA_VERSION, **record}
+
+
+class EventPublisher:
+    """Puts events on CatwalkBus."""
+
+    def __init__(self, events: "EventBridgeClient", bus: str) -> None:
+        """Publish with this client on this bus."""
+        self._events = events
+        self._bus = bus
+
+    def job_changed(self, job: Job) -> None:
+        """Tell of a job's present status.
+
+        Raises:
+            RuntimeError: EventBridge did not take the event.
+
+        """
+        self._put(_TOLD_BY[job.status], detail_of(job))
+
+    def _put(self, detail_type: DetailType, detail: Mapping[str, Any]) -> None:
+        answer = self._events.put_events(
+            Entries=[
+                {
+                    "Time": utc_now(),
+                    "Source": SOURCE,
+                    "DetailType": detail_type.value,
+                    "Detail": json.dumps(detail, ensure_ascii=False),
+                    "EventBusName": self._bus,
+                }
+            ]
+        )
+        if answer["FailedEntryCount"]:
+            entry = answer["Entries"][0]
+            raise RuntimeError(
+                f"EventBridge refused {detail_type.value!r}:"
+                f" {entry.get('ErrorCode')} {entry.get('ErrorMessage')}"
+            )
+

@@ -1,0 +1,176 @@
+"""What FinalizeFunction does: copy a finished task's results, write the record, tell of it.
+
+It is called with the state machine's `PollState`, and once more with a `failure` beside it when
+something unexpected ended an execution. Results that could not be had this time send the loop
+round again through Wait and Poll, which brings fresh URLs; what was copied stays copied.
+"""
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+from shared.announce import Announcer
+from shared.errors import ResultRefused, ResultUnavailable
+from shared.jobs import JobRepository
+from shared.models import ErrorCode, Job, JobError, JobStatus, Result, TaskResult
+from shared.observability import log_keys, logger
+from shared.poll import Outcome, PollState
+from shared.results import ResultStore
+from shared.vmake.client import TaskDone, VmakeClient
+
+MAX_ROUNDS: Final = 5
+"""How often results that cannot be had are tried before the job ends without them."""
+ROUND_WAIT_SECONDS: Final = (10, 30, 90, 270)
+"""The wait before each further round."""
+SIDE_BY_SIDE: Final = 4
+"""A task has four results at most; all are copied at once."""
+_HEALS: Final = frozenset({ErrorCode.RESULT_INVALID})
+"""Refusals worth another round: a gateway's error page looks like a broken image."""
+
+
+class Finalizer:
+    """Closes jobs."""
+
+    def __init__(
+        self,
+        *,
+        jobs: JobRepository,
+        results: ResultStore,
+        vendor: VmakeClient,
+        announcer: Announcer,
+    ) -> None:
+        """Work with these; nothing is called yet."""
+        self._jobs = jobs
+        self._results = results
+        self._vendor = vendor
+        self._announcer = announcer
+
+    def finalize(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Copy what is not yet copied and return the state machine's next state."""
+        state = PollState.model_validate(event)
+        with log_keys(job_id=state.job_id, task_id=state.task_id, attempt=state.attempt):
+            job = self._jobs.get(state.job_id)
+            if job is None or job.attempt != state.attempt or job.status is not JobStatus.RUNNING:
+                return self._already(state, job)
+            failure = event.get("failure")
+            if failure is not None:
+                return self._fail(state, job, _internal(failure))
+            return self._copy_all(state, job)
+
+    def _already(self, state: PollState, job: Job | None) -> dict[str, Any]:
+        """Say how to end when the record was closed, or moved on, without this execution."""
+        if job is None or job.attempt != state.attempt or not job.terminal:
+            return state.moved(outcome=Outcome.SUPERSEDED, copied=(), results=())
+        self._announcer.announce(job)
+        return state.moved(outcome=_ended(job), copied=(), results=())
+
+    def _copy_all(self, state: PollState, job: Job) -> dict[str, Any]:
+        have = {result.index: result for result in state.copied}
+        wanted = [result for result in state.results if result.index not in have]
+        copied, problems = self._copy(job, wanted)
+        if any(_expired(problem) for problem in problems.values()):
+            copied_again, problems = self._with_fresh_urls(state, job, problems)
+            copied = [*copied, *copied_again]
+        have |= {result.index: result for result in copied}
+        results = sorted(have.values(), key=lambda result: result.index)
+        rounds = state.finalize_rounds + 1
+        if any(_heals(problem) for problem in problems.values()) and rounds < MAX_ROUNDS:
+            wait = ROUND_WAIT_SECONDS[rounds - 1]
+            logger().warning("results are missing, trying again", extra={"wait_seconds": wait})
+            return state.moved(
+                outcome=Outcome.WAIT,
+                wait_seconds=wait,
+                copied=tuple(results),
+                results=(),
+                finalize_rounds=rounds,
+            )
+        if not results:
+            return self._fail(state, job, _missing(problems, len(state.results)))
+        error = _missing(problems, len(state.results)) if problems else None
+        finished = self._jobs.finish(job, results=results, error=error)
+        if finished is None:
+            return self._already(state, self._jobs.get(state.job_id))
+        self._announcer.announce(finished)
+        logger().info("finished", extra={"status": finished.status, "results": len(results)})
+        return state.moved(outcome=_ended(finished), copied=(), results=())
+
+    def _copy(
+        self, job: Job, wanted: Iterable[TaskResult]
+    ) -> tuple[list[Result], dict[int, ResultRefused | ResultUnavailable]]:
+        """Copy results side by side; return the copies, and what was wrong by index."""
+        copied: list[Result] = []
+        problems: dict[int, ResultRefused | ResultUnavailable] = {}
+        with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+            tasks = {result.index: pool.submit(self._results.copy, job, result) for result in wanted}
+        for index, task in tasks.items():
+            try:
+                copied.append(task.result())
+            except (ResultRefused, ResultUnavailable) as problem:
+                problems[index] = problem
+        return copied, problems
+
+    def _with_fresh_urls(
+        self,
+        state: PollState,
+        job: Job,
+        problems: dict[int, ResultRefused | ResultUnavailable],
+    ) -> tuple[list[Result], dict[int, ResultRefused | ResultUnavailable]]:
+        """Ask the task for new download URLs, once, and try the expired ones again."""
+        read = self._vendor.read_task(state.task_id)
+        if not isinstance(read, TaskDone):
+            return [], problems
+        fresh = [
+            result
+            for result in read.results
+            if result.index in problems and _expired(problems[result.index])
+        ]
+        copied, still = self._copy(job, fresh)
+        retried = {result.index for result in fresh}
+        rest = {index: problem for index, problem in problems.items() if index not in retried}
+        return copied, {**rest, **still}
+
+    def _fail(self, state: PollState, job: Job, error: JobError) -> dict[str, Any]:
+        failed = self._jobs.fail(job, error)
+        if failed is None:
+            return self._already(state, self._jobs.get(state.job_id))
+        logger().error("failed: %s", error.message)
+        self._announcer.announce(failed)
+        return state.moved(outcome=Outcome.FAILED, copied=(), results=())
+
+
+def _ended(job: Job) -> Outcome:
+    return Outcome.FAILED if job.status is JobStatus.FAILED else Outcome.DONE
+
+
+def _expired(problem: ResultRefused | ResultUnavailable) -> bool:
+    return isinstance(problem, ResultUnavailable) and problem.expired
+
+
+def _heals(problem: ResultRefused | ResultUnavailable) -> bool:
+    return isinstance(problem, ResultUnavailable) or problem.code in _HEALS
+
+
+def _missing(problems: Mapping[int, ResultRefused | ResultUnavailable], total: int) -> JobError:
+    """Say which results are missing and why; the first one's code stands for all."""
+    first = problems[min(problems)]
+    code = first.code if isinstance(first, ResultRefused) else ErrorCode.RESULT_UNAVAILABLE
+    reasons = " ".join(
+        problem.message if problem.message.endswith(".") else f"{problem.message}."
+        for _, problem in sorted(problems.items())
+    )
+    return JobError(
+        code=code,
+        message=f"{len(problems)} of {total} results could not be taken. {reasons} The task is"
+        " paid and its id kept: taking its results again costs nothing.",
+    )
+
+
+def _internal(failure: object) -> JobError:
+    error = failure if isinstance(failure, Mapping) else {}
+    name = str(error.get("Error") or "unknown error")
+    cause = str(error.get("Cause") or "")[:500]
+    return JobError(
+        code=ErrorCode.INTERNAL,
+        message=f"Catwalk itself failed: {name}: {cause}. The task id is kept; taking its results"
+        " costs nothing.",
+    )

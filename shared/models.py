@@ -1,0 +1,224 @@
+"""The words of the domain: photo, settings, job, result, and what can be wrong with them.
+
+These models are what the record in JobsTable holds (snake_case) and what the events on
+CatwalkBus carry (camelCase). They know nothing of AWS or of the vendor's JSON.
+"""
+
+import hashlib
+import json
+from enum import StrEnum
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+
+class SceneType(StrEnum):
+    """The background of a result, in the vendor's words (source: the vendor's quick start)."""
+
+    ORIGINAL = "original"
+    PRESET = "preset"
+    COLOR = "color"
+    NONE = "none"
+
+
+class JobStatus(StrEnum):
+    """Where a job is. It only ever moves down this list, except into a new attempt."""
+
+    ACCEPTED = "ACCEPTED"
+    SUBMITTING = "SUBMITTING"
+    SUBMIT_UNKNOWN = "SUBMIT_UNKNOWN"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    PARTIAL = "PARTIAL"
+    FAILED = "FAILED"
+    REJECTED = "REJECTED"
+
+
+TERMINAL: Final = frozenset(
+    {JobStatus.SUCCEEDED, JobStatus.PARTIAL, JobStatus.FAILED, JobStatus.REJECTED}
+)
+"""Statuses that nothing but a new attempt leaves."""
+
+
+class ErrorCode(StrEnum):
+    """Stable values of `error.code`, documented in the README."""
+
+    # REJECTED: bad input; the vendor was never called.
+    EMPTY_FILE = "empty_file"
+    UNSUPPORTED_FORMAT = "unsupported_format"
+    CORRUPT_IMAGE = "corrupt_image"
+    TOO_LARGE = "too_large"
+    BAD_SETTINGS = "bad_settings"
+    BAD_REQUEST_EVENT = "bad_request_event"
+    PHOTO_MISSING = "photo_missing"
+    MASK_MISMATCH = "mask_mismatch"
+    # FAILED and PARTIAL.
+    VENDOR_REJECTED = "vendor_rejected"
+    VENDOR_TASK_ERROR = "vendor_task_error"
+    VENDOR_PROTOCOL = "vendor_protocol"
+    TIMED_OUT = "timed_out"
+    RESULT_UNAVAILABLE = "result_unavailable"
+    RESULT_INVALID = "result_invalid"
+    RESULT_BLOCKED = "result_blocked"
+    RESULT_TOO_LARGE = "result_too_large"
+    ABORTED = "aborted"
+    INTERNAL = "internal"
+    # SUBMIT_UNKNOWN.
+    SUBMIT_UNKNOWN = "submit_unknown"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True
+    )
+
+
+class JobError(_Model):
+    """Why a job is not (wholly) successful."""
+
+    code: ErrorCode
+    message: str
+    """A sentence for a person: what was wrong with which value, and what to do."""
+
+
+class Settings(_Model):
+    """One variant: what the vendor is asked to make of a photo."""
+
+    model_id: str
+    scene_type: SceneType
+    scene_id: str | None = None
+    color: str | None = None
+    """`#rrggbb`, lower case."""
+    batch_size: int
+    """How many results the task returns, 1 to 4."""
+    mask: str | None = None
+    """The key of the mask in PhotosBucket, or its URL."""
+    extra: dict[str, Any] = Field(default_factory=dict)
+    """Fields that go into the vendor's request body as they are."""
+
+    @property
+    def scene(self) -> str:
+        """The scene as it stands in result keys: `original`, `preset-035`, `color-ff0000`."""
+        match self.scene_type:
+            case SceneType.PRESET:
+                return f"preset-{self.scene_id}"
+            case SceneType.COLOR:
+                return f"color-{(self.color or '').removeprefix('#')}"
+            case _:
+                return self.scene_type.value
+
+
+class Photo(_Model):
+    """The source image: an object in PhotosBucket, or a URL."""
+
+    bucket: str | None = None
+    key: str | None = None
+    etag: str | None = None
+    version_id: str | None = None
+    bytes: int | None = None
+    content_type: str | None = None
+    width: int | None = None
+    """Pixels, as the file's header declares them."""
+    height: int | None = None
+    url: str | None = None
+
+
+class Result(_Model):
+    """One generated image, as it lies in ResultsBucket."""
+
+    index: int
+    """1 to 4, in the vendor's order."""
+    bucket: str
+    key: str
+    width: int
+    height: int
+    bytes: int
+    sha256: str
+    content_type: str
+
+
+class TaskResult(_Model):
+    """One generated image, as it lies at the vendor."""
+
+    index: int
+    url: str
+    width: int | None = None
+    height: int | None = None
+    bytes: int | None = None
+
+
+class PastAttempt(_Model):
+    """What became of an earlier attempt of the same job."""
+
+    attempt: int
+    status: JobStatus
+    task_id: str | None = None
+    error: JobError | None = None
+    finished_at: str | None = None
+
+
+class Job(_Model):
+    """One photo with one variant: the record. Times are ISO 8601, UTC, milliseconds."""
+
+    job_id: str
+    attempt: int = 1
+    status: JobStatus
+    source_key: str | None = None
+    photo: Photo | None = None
+    sku: str | None = None
+    request_id: str | None = None
+    settings: Settings | None = None
+    task_id: str | None = None
+    progress: int = 0
+    """Per cent, as the vendor last said."""
+    polls: int = 0
+    credits: int = 0
+    """What this job has certainly cost so far, all attempts together."""
+    created_at: str
+    submitted_at: str | None = None
+    finished_at: str | None = None
+    updated_at: str
+    execution_arn: str | None = None
+    results: tuple[Result, ...] = ()
+    error: JobError | None = None
+    history: tuple[PastAttempt, ...] = ()
+
+    # Bookkeeping that the record holds and the events leave out.
+    lease_until: str | None = Field(default=None, exclude=True)
+    """While SUBMITTING: until when the invocation that wrote it may still be at work."""
+    unsent: bool = Field(default=False, exclude=True)
+    """While SUBMITTING: the last POST certainly cost nothing and may be repeated."""
+    announced: str | None = Field(default=None, exclude=True)
+    """The last status that an event on CatwalkBus has told."""
+    triggers: frozenset[str] = Field(default=frozenset(), exclude=True)
+    """Which drops or requests were already taken into account; see `JobRepository.claim`."""
+
+    @property
+    def execution_name(self) -> str:
+        """The execution's name: one attempt can never run twice."""
+        return f"{self.job_id}-{self.attempt}"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether nothing but a new attempt changes this job."""
+        return self.status in TERMINAL
+
+
+def job_id_of(
+    *,
+    bucket: str,
+    key: str,
+    etag: str,
+    settings: Any,  # noqa: ANN401  any JSON: broken settings have an identity too
+    mask_etag: str | None,
+    request_id: str | None,
+) -> str:
+    """Return the identity of a job: 32 hex digits that the same request always gives again.
+
+    The same photo bytes (ETag) under the same key with the same settings are the same job;
+    other bytes, another mask, other settings or another `requestId` are another one.
+    """
+    identity = [bucket, key, etag, settings, mask_etag, request_id]
+    canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:32]

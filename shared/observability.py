@@ -1,0 +1,20 @@
+"""One place that makes the logger: JSON lines that carry the ids of the job at hand."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+from aws_lambda_powertools import Logger
+
+
+@cache
+def logger() -> Logger:
+    """Return this process's logger; its level comes from `POWERTOOLS_LOG_LEVEL`."""
+    return Logger(service="catwalk")
+
+
+@contextmanager
+def log_keys(**keys: object) -> Iterator[None]:
+    """Add these keys to every line logged inside; None values are left out."""
+    with logger().append_context_keys(**{k: v for k, v in keys.items() if v is not None}):
+        yield

@@ -1,0 +1,67 @@
+"""SubmitQueue: taking a batch of messages, and letting those come again that must wait.
+
+A photo that has to wait (the vendor throttles, the account has no credits) is not a failure,
+and must not wear out its message's receive count and end in the dead-letter queue. It goes
+back as a fresh copy with a delay; only then is the original done with. A crash in between
+leaves two copies, which the record makes into one job.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from shared.observability import logger
+from shared.submit import Handled, Later, Outcome
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+MAX_DELAY_SECONDS: Final = 900
+"""SQS delays a message no longer; a photo that waits longer makes the round again."""
+ENOUGH_SECONDS: Final = 75.0
+"""A message is begun only if this much of the invocation is left: a whole POST, with all its
+timeouts, and the writes around it."""
+
+
+class SubmitQueue:
+    """The queue that feeds SubmitFunction."""
+
+    def __init__(self, sqs: "SQSClient", url: str) -> None:
+        """Send copies to this queue."""
+        self._sqs = sqs
+        self._url = url
+
+    def take(
+        self,
+        records: Sequence[Mapping[str, Any]],
+        handle: Callable[[str, str], Outcome],
+        remaining_seconds: Callable[[], float],
+    ) -> dict[str, Any]:
+        """Handle each message by itself and return Lambda's partial batch response.
+
+        Args:
+            records: `Records` of the SQS event.
+            handle: called with a message's body and id.
+            remaining_seconds: how much of the invocation is left.
+
+        """
+        failures = []
+        for record in records:
+            message_id = record["messageId"]
+            try:
+                if remaining_seconds() < ENOUGH_SECONDS:
+                    outcome: Outcome = Later(0, "this invocation has no time left for it")
+                else:
+                    outcome = handle(record["body"], message_id)
+                if not isinstance(outcome, Handled):
+                    self._send_again(record["body"], outcome)
+            # Whatever one message runs into must not touch the others; it comes again, and after
+            # some times goes to the dead-letter queue.
+            except Exception:
+                logger().exception("message failed", extra={"message_id": message_id})
+                failures.append({"itemIdentifier": message_id})
+        return {"batchItemFailures": failures}
+
+    def _send_again(self, body: str, later: Later) -> None:
+        seconds = min(MAX_DELAY_SECONDS, max(0, round(later.seconds)))
+        self._sqs.send_message(QueueUrl=self._url, MessageBody=body, DelaySeconds=seconds)
+        logger().info("waits", extra={"seconds": seconds, "reason": later.reason})

@@ -1,0 +1,297 @@
+"""The settings of a photo: where each value comes from, and whether it may be used.
+
+First found wins, value by value: the request itself (the object's user metadata, or the
+variant of an event), then the nearest `catwalk.json`, then the stack's defaults. A `Layer` is
+one such source, its values under the vendor's own field names.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from email.errors import MessageError
+from email.header import decode_header, make_header
+from typing import Any, Final
+
+from shared.errors import InputRejected
+from shared.models import ErrorCode, SceneType, Settings
+
+FOLDER_FILE: Final = "catwalk.json"
+MAX_VARIANTS: Final = 20
+"""More variants than this in one request are taken for a mistake: each costs a credit."""
+MAX_EXTRA_BYTES: Final = 16_384
+_MAX_NAME: Final = 128
+
+FIELDS: Final = ("modelId", "sceneType", "sceneId", "color", "batchSize", "extra")
+"""The vendor's field names that a variant may set (source: the vendor's reference)."""
+METADATA_FIELDS: Final = {
+    "model-id": "modelId",
+    "scene-type": "sceneType",
+    "scene-id": "sceneId",
+    "color": "color",
+    "batch-size": "batchSize",
+    "extra": "extra",
+}
+"""S3 user metadata names, without `x-amz-meta-`, and the fields they set."""
+_FOLDER_FIELDS: Final = (*FIELDS, "sku", "variants")
+_RESERVED: Final = frozenset({*FIELDS, "image", "mask"})
+_COLOR: Final = re.compile(r"#[0-9a-fA-F]{6}")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Values from one source, and how to name that source to a person."""
+
+    origin: str
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class FolderFile:
+    """A `catwalk.json`: values for every photo below its folder, and the variants to make."""
+
+    base: Layer
+    variants: tuple[Layer, ...]
+    sku: str | None = None
+
+
+def bad_settings(message: str) -> InputRejected:
+    """Return the error for settings that cannot be used."""
+    return InputRejected(ErrorCode.BAD_SETTINGS, message)
+
+
+def metadata_text(value: str) -> str:
+    """Decode one value of S3 user metadata; S3 hands non-ASCII text back as RFC 2047 words."""
+    if not value.startswith("=?"):
+        return value
+    try:
+        return str(make_header(decode_header(value)))
+    except (MessageError, LookupError, UnicodeError):
+        return value
+
+
+def metadata_layer(metadata: Mapping[str, str]) -> Layer:
+    """Read the settings among an object's user metadata; other names there are not ours.
+
+    Raises:
+        InputRejected: `batch-size` is no whole number, or `extra` is no JSON.
+
+    """
+    values: dict[str, Any] = {}
+    for name, raw in metadata.items():
+        field = METADATA_FIELDS.get(name.lower())
+        if field is None:
+            continue
+        text = metadata_text(raw).strip()
+        if field == "batchSize":
+            if not re.fullmatch(r"[0-9]{1,3}", text):
+                raise bad_settings(
+                    f"The photo's metadata batch-size is {text!r}; it must be a whole number, 1 to 4."
+                )
+            values[field] = int(text)
+        elif field == "extra":
+            values[field] = _json(text, "The photo's metadata extra")
+        else:
+            values[field] = text
+    return Layer("the photo's metadata", values)
+
+
+def folder_file(text: str, key: str) -> FolderFile:
+    """Read a `catwalk.json` that lies under `key`.
+
+    Raises:
+        InputRejected: not JSON, not an object, an unknown name, no usable variants.
+
+    """
+    document = _json(text, key)
+    if not isinstance(document, dict):
+        raise bad_settings(f"{key} must hold a JSON object, not {kind(document)}.")
+    _known_names(document, _FOLDER_FIELDS, key)
+    sku = document.get("sku")
+    if sku is not None and not isinstance(sku, str):
+        raise bad_settings(f"{key}: sku must be a string, not {kind(sku)}.")
+    base = {name: value for name, value in document.items() if name in FIELDS}
+    return FolderFile(
+        base=Layer(key, base),
+        variants=variant_layers(document["variants"], f"{key}: variants")
+        if "variants" in document
+        else (),
+        sku=sku or None,
+    )
+
+
+def variant_layers(value: object, origin: str) -> tuple[Layer, ...]:
+    """Read a list of variants.
+
+    Raises:
+        InputRejected: not a list of 1 to 20 objects with known names.
+
+    """
+    if not isinstance(value, list):
+        raise bad_settings(f"{origin} must be a list, not {kind(value)}.")
+    if not 1 <= len(value) <= MAX_VARIANTS:
+        raise bad_settings(
+            f"{origin} has {len(value)} entries; 1 to {MAX_VARIANTS} are allowed, since each"
+            " costs a credit."
+        )
+    layers = []
+    for number, variant in enumerate(value, start=1):
+        name = f"{origin} entry {number}"
+        if not isinstance(variant, dict):
+            raise bad_settings(f"{name} must be an object, not {kind(variant)}.")
+        _known_names(variant, FIELDS, name)
+        layers.append(Layer(name, variant))
+    return tuple(layers)
+
+
+def resolve(layers: Sequence[Layer], *, mask: str | None = None) -> Settings:
+    """Put the layers together, the first one strongest, and check the outcome.
+
+    A scene id or a colour that a weaker source gives is left out when a stronger one chose a
+    scene type without use for it. One given together with, or above, such a scene type is a
+    contradiction, except among the stack's defaults (the last layer).
+
+    Raises:
+        InputRejected: a value is missing, of the wrong type, out of range or contradictory.
+
+    """
+    values: dict[str, tuple[int, str, Any]] = {}
+    for strength, layer in enumerate(layers):
+        for name, value in layer.values.items():
+            if value is not None:
+                values.setdefault(name, (strength, layer.origin, value))
+
+    model_id = _text(values, "modelId")
+    if model_id is None:
+        raise bad_settings("modelId is missing; set it, e.g. to '002', or set DefaultModelId.")
+    scene_type = _scene_type(values)
+    scene_id = _scene_value(values, "sceneId", SceneType.PRESET, scene_type, len(layers))
+    color = _scene_value(values, "color", SceneType.COLOR, scene_type, len(layers))
+    if color is not None:
+        if not _COLOR.fullmatch(color):
+            raise bad_settings(
+                f"color in {values['color'][1]} is {color!r}; it must look like '#ff8800'."
+            )
+        color = color.lower()
+    return Settings(
+        model_id=model_id,
+        scene_type=scene_type,
+        scene_id=scene_id,
+        color=color,
+        batch_size=_batch_size(values),
+        mask=mask,
+        extra=_extra(values),
+    )
+
+
+def _scene_type(values: Mapping[str, tuple[int, str, Any]]) -> SceneType:
+    text = _text(values, "sceneType")
+    allowed = [scene.value for scene in SceneType]
+    if text is None:
+        raise bad_settings(f"sceneType is missing; allowed are {', '.join(allowed)}.")
+    if text not in allowed:
+        raise bad_settings(
+            f"sceneType in {values['sceneType'][1]} is {text!r}; allowed are {', '.join(allowed)}."
+            + nearest(text, allowed)
+        )
+    return SceneType(text)
+
+
+def _scene_value(
+    values: Mapping[str, tuple[int, str, Any]],
+    name: str,
+    needed_by: SceneType,
+    scene_type: SceneType,
+    layer_count: int,
+) -> str | None:
+    """Return the value that goes with one scene type, or None where the scene has no use for it."""
+    text = _text(values, name)
+    if scene_type is needed_by:
+        if text is None:
+            raise bad_settings(
+                f"sceneType '{needed_by}' needs {name}, and none is set"
+                f" (sceneType is from {values['sceneType'][1]})."
+            )
+        return text
+    if text is not None:
+        strength, origin, _ = values[name]
+        if strength <= values["sceneType"][0] and strength < layer_count - 1:
+            raise bad_settings(
+                f"{name} {text!r} in {origin} goes with sceneType '{needed_by}', but sceneType is"
+                f" '{scene_type}'. Set sceneType to '{needed_by}' or leave {name} out."
+            )
+    return None
+
+
+def _text(values: Mapping[str, tuple[int, str, Any]], name: str) -> str | None:
+    if name not in values:
+        return None
+    _, origin, value = values[name]
+    if not isinstance(value, str):
+        hint = f" Write it in quotes: {json.dumps(str(value))}." if _is_number(value) else ""
+        raise bad_settings(f"{name} in {origin} must be a string, not {kind(value)}.{hint}")
+    if not value.strip() or len(value) > _MAX_NAME or not value.isprintable():
+        raise bad_settings(
+            f"{name} in {origin} is {value[:_MAX_NAME]!r}; it must be 1 to {_MAX_NAME} printable"
+            " characters."
+        )
+    return value.strip()
+
+
+def _batch_size(values: Mapping[str, tuple[int, str, Any]]) -> int:
+    _, origin, value = values.get("batchSize", (0, "", None))
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 4:  # noqa: PLR2004
+        return value
+    raise bad_settings(
+        f"batchSize in {origin or 'the settings'} is {value!r}; it must be a whole number, 1 to 4."
+    )
+
+
+def _extra(values: Mapping[str, tuple[int, str, Any]]) -> dict[str, Any]:
+    _, origin, value = values.get("extra", (0, "", {}))
+    if not isinstance(value, dict):
+        raise bad_settings(f"extra in {origin} must be a JSON object, not {kind(value)}.")
+    for name in value:
+        if name in _RESERVED:
+            raise bad_settings(f"extra in {origin} sets {name!r}; set {name} itself instead.")
+    if len(json.dumps(value)) > MAX_EXTRA_BYTES:
+        raise bad_settings(f"extra in {origin} is longer than {MAX_EXTRA_BYTES} bytes of JSON.")
+    return value
+
+
+def _known_names(document: Mapping[str, object], known: Sequence[str], origin: str) -> None:
+    for name in document:
+        if name not in known:
+            raise bad_settings(
+                f"{origin} has the unknown name {name!r}; known are {', '.join(known)}."
+                + nearest(name, known)
+            )
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    folded = {re.sub(r"[-_ ]", "", entry).lower(): entry for entry in known}
+    close = difflib.get_close_matches(re.sub(r"[-_ ]", "", name).lower(), folded, n=1)
+    return f" Did you mean {folded[close[0]]!r}?" if close else ""
+
+
+def _json(text: str, origin: str) -> Any:  # noqa: ANN401  any JSON value
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise bad_settings(f"{origin} is no valid JSON: {error}.") from error
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def kind(value: object) -> str:
+    names = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}
+    if value is None:
+        return "null"
+    return names.get(type(value), "a number")

@@ -1,0 +1,1 @@
+"""The only code that knows the vendor's JSON and speaks to the vendor."""

@@ -1,0 +1,340 @@
+"""The only code that speaks to the vendor, and the one place that decides what an answer means.
+
+A create costs a credit and has no idempotency key, so its outcome is one of four:
+
+    Accepted    the vendor has the task (and the credit)
+    Refused     the vendor certainly did not take it; nothing was charged
+    NeverSent   no connection was made; nothing was charged
+    Unknown     it may or may not have been taken: never repeated without a decision
+
+A read is free and never the task's failure by itself: `TaskRead` says what is known.
+None of these is an exception; only a stack that is set up wrongly raises.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from typing import Final, Self
+from urllib.parse import quote
+
+import httpx
+
+from shared.clock import utc_now
+from shared.errors import ConfigurationError
+from shared.models import Settings, TaskResult
+from shared.vmake import wire
+
+CREATE_TIMEOUT: Final = httpx.Timeout(connect=5, read=30, write=30, pool=5)
+"""Seconds. The read timeout is long because giving up leaves an unknown submit behind."""
+READ_TIMEOUT: Final = httpx.Timeout(connect=5, read=15, write=5, pool=5)
+"""Seconds. A slow read is no loss: the next poll comes anyway."""
+MAX_ANSWER_BYTES: Final = 1024 * 1024
+_CREDIT_WORDS: Final = re.compile(
+    r"credit|balance|insufficient|quota|payment|recharge|subscription|top.?up", re.IGNORECASE
+)
+_KEY_WORDS: Final = re.compile(r"api.?key|unauthori[sz]ed|authentication", re.IGNORECASE)
+
+
+class Trouble(StrEnum):
+    """Whose fault a refusal is."""
+
+    REQUEST = "request"
+    """This very request: it would be refused again."""
+    KEY = "key"
+    """The API key is missing or refused."""
+    CREDITS = "credits"
+    """The account has no credits left."""
+    BUSY = "busy"
+    """The vendor throttles or is down: the same request may pass later."""
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The vendor took the task."""
+
+    task_id: str
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The vendor certainly did not take the task."""
+
+    trouble: Trouble
+    message: str
+    retry_after: float | None = None
+    """Seconds that the vendor asks to wait."""
+
+
+@dataclass(frozen=True)
+class NeverSent:
+    """The request never left: no connection."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """The request left, and what became of it cannot be told."""
+
+    message: str
+
+
+CreateOutcome = Accepted | Refused | NeverSent | Unknown
+
+
+@dataclass(frozen=True)
+class TaskOngoing:
+    """The task is not finished; an undocumented status counts as this too."""
+
+    status: str
+    progress: int | None = None
+
+
+@dataclass(frozen=True)
+class TaskDone:
+    """The task succeeded."""
+
+    results: tuple[TaskResult, ...]
+
+
+@dataclass(frozen=True)
+class TaskFailed:
+    """The vendor says that the task failed."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class TaskNotFound:
+    """The vendor does not know the task (404); soon after a create this may pass."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class ReadTrouble:
+    """Nothing can be said about the task now: network, throttling, an unreadable answer."""
+
+    message: str
+    retry_after: float | None = None
+    """Seconds that the vendor asks to wait."""
+    key_refused: bool = False
+
+
+TaskRead = TaskOngoing | TaskDone | TaskFailed | TaskNotFound | ReadTrouble
+
+
+class VmakeClient:
+    """A client of the vendor's API for one base URL."""
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: Callable[[], str],
+        *,
+        transport: httpx.BaseTransport | None = None,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """Make a client; no connection is made yet.
+
+        Args:
+            base_url: the vendor's origin, e.g. `https://open.vmake.ai`.
+            api_key: asked for the key before each call, so that a new key is used at once.
+            transport: replaces the network in tests.
+            now: the clock, for a `Retry-After` that is a date.
+
+        Raises:
+            ConfigurationError: the base URL is not http(s).
+
+        """
+        if not re.match(r"https?://[^/]", base_url):
+            raise ConfigurationError(f"VmakeBaseUrl {base_url!r} is no http(s) URL; mend it.")
+        self._api_key = api_key
+        self._now = now
+        # A create never travels over a connection that was used before: one that the vendor
+        # closes just then would leave an unknown submit behind. Reads may reuse theirs.
+        verify = httpx.create_ssl_context()  # one for both: reading the CA bundle takes a while
+        self._create_http = httpx.Client(
+            base_url=base_url,
+            timeout=CREATE_TIMEOUT,
+            verify=verify,
+            limits=httpx.Limits(max_keepalive_connections=0),
+            transport=transport,
+            headers={"User-Agent": "catwalk", "Accept": "application/json"},
+        )
+        self._read_http = httpx.Client(
+            base_url=base_url,
+            timeout=READ_TIMEOUT,
+            verify=verify,
+            transport=transport,
+            headers={"User-Agent": "catwalk", "Accept": "application/json"},
+        )
+
+    def __enter__(self) -> Self:
+        """Return the client; its connections are closed at the end."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connections."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._create_http.close()
+        self._read_http.close()
+
+    def create_task(self, *, image: str, mask: str | None, settings: Settings) -> CreateOutcome:
+        """Ask for a task. **Each call may cost a credit.**
+
+        Args:
+            image: the photo's URL, or its bytes in base64.
+            mask: the mask's URL or base64, or None.
+            settings: the variant to make.
+
+        """
+        request = self._create_http.build_request(
+            "POST",
+            wire.TASKS_PATH,
+            json=wire.create_body(image, mask, settings),
+            headers=self._key_header(),
+        )
+        try:
+            answer = _send(self._create_http, request)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            return NeverSent(f"no connection to the vendor: {_name(error)}")
+        except httpx.RequestError as error:
+            return Unknown(f"the connection failed after the request was sent: {_name(error)}")
+        return self._create_outcome(answer)
+
+    def read_task(self, task_id: str) -> TaskRead:
+        """Read a task. Free of charge."""
+        request = self._read_http.build_request(
+            "GET", f"{wire.TASKS_PATH}/{quote(task_id, safe='')}", headers=self._key_header()
+        )
+        try:
+            answer = _send(self._read_http, request)
+        except httpx.RequestError as error:
+            return ReadTrouble(f"the vendor could not be reached: {_name(error)}")
+        envelope = answer.envelope
+        # A gateway's own 404 page, without the envelope, says nothing about the task.
+        if envelope is not None and httpx.codes.NOT_FOUND in {answer.status, envelope.code}:
+            return TaskNotFound(envelope.message or "the vendor does not know the task")
+        task = None
+        if answer.status == httpx.codes.OK and envelope is not None and envelope.code == 0:
+            task = wire.task_of(envelope.data)
+        if task is None:
+            return ReadTrouble(
+                answer.said,
+                self._retry_after(answer),
+                key_refused=answer.status == httpx.codes.UNAUTHORIZED,
+            )
+        match task.status:
+            case "success" if task.results:
+                return TaskDone(task.task_results())
+            case "success":
+                return TaskOngoing("success without results", task.progress)
+            case "error":
+                return TaskFailed(task.message or "the vendor gave no reason")
+            case status:
+                return TaskOngoing(status, task.progress)
+
+    def _key_header(self) -> dict[str, str]:
+        return {"X-Api-Key": self._api_key()}
+
+    def _create_outcome(self, answer: "_Answer") -> CreateOutcome:
+        envelope = answer.envelope
+        message = envelope.message if envelope else ""
+        if httpx.codes.is_success(answer.status):
+            if envelope is None:
+                return Unknown(answer.said)
+            if envelope.code != 0:
+                return Refused(_trouble(envelope.code, message), answer.said)
+            task_id = wire.created_task_id(envelope.data)
+            return Accepted(task_id) if task_id else Unknown(f"{answer.said}, without a task id")
+        if httpx.codes.is_client_error(answer.status):
+            trouble = _trouble(answer.status, message)
+            return Refused(trouble, answer.said, self._retry_after(answer))
+        if answer.status == httpx.codes.SERVICE_UNAVAILABLE and envelope and envelope.code != 0:
+            return Refused(Trouble.BUSY, answer.said, self._retry_after(answer))
+        return Unknown(answer.said)
+
+    def _retry_after(self, answer: "_Answer") -> float | None:
+        text = answer.retry_after.strip()
+        if re.fullmatch(r"[0-9]{1,9}", text):
+            return float(text)
+        try:
+            moment = parsedate_to_datetime(text)
+        except ValueError:
+            return None
+        return max(0.0, (moment - self._now()).total_seconds()) if moment.tzinfo else None
+
+
+def _trouble(code: int, message: str) -> Trouble:
+    """Tell whose fault a refusal is, from the HTTP status or the vendor's own code.
+
+    How the vendor says "no credits" is not documented: 402, 403, or any code with a message
+    about credits are all taken for it.
+    """
+    match code:
+        case 401:
+            return Trouble.KEY
+        case 402:
+            return Trouble.CREDITS
+        case 408 | 425 | 429 | 500 | 502 | 503 | 504:
+            return Trouble.BUSY
+        case _ if _CREDIT_WORDS.search(message):
+            return Trouble.CREDITS
+        case 403:
+            return Trouble.KEY if _KEY_WORDS.search(message) else Trouble.CREDITS
+        case _:
+            return Trouble.REQUEST
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What of a response matters."""
+
+    status: int
+    retry_after: str
+    envelope: wire.Envelope | None
+
+    @property
+    def said(self) -> str:
+        """The answer in words, for logs and records."""
+        if self.envelope is None:
+            return f"HTTP {self.status} without the vendor's envelope"
+        message = self.envelope.message or "no message"
+        return f"HTTP {self.status}, code {self.envelope.code}: {message}"
+
+
+def _send(client: httpx.Client, request: httpx.Request) -> _Answer:
+    """Send a request and read at most `MAX_ANSWER_BYTES` of the answer.
+
+    Raises:
+        httpx.RequestError: no answer's head was received. A body that breaks off is no error
+            here: the status alone may already say that the request was refused.
+
+    """
+    response = client.send(request, stream=True)
+    body = bytearray()
+    try:
+        for chunk in response.iter_bytes():
+            body += chunk
+            if len(body) > MAX_ANSWER_BYTES:
+                break
+    except httpx.RequestError:
+        body.clear()
+    finally:
+        response.close()
+    return _Answer(
+        status=response.status_code,
+        retry_after=response.headers.get("Retry-After", ""),
+        envelope=wire.envelope_of(bytes(body)),
+    )
+
+
+def _name(error: httpx.RequestError) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
