@@ -1,1 +1,1 @@
-"""The Lambda functions, a folder each, in the order in which a photo meets them: submit, poll, finalize."""
+"""The Lambda functions, in the order in which a photo meets them: submit, poll, finalize."""

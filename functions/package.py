@@ -13,16 +13,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
-
 import tomllib
+from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements" / "functions.txt"
 DEFAULT_RUNTIME = "python3.13"
 DEFAULT_ARCHITECTURE = "arm64"
 _WHEEL_PLATFORM = {"arm64": "aarch64", "x86_64": "x86_64"}
-_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "*.pyi", "py.typed", "package.py", "Makefile")
+_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")
 
 
 def main(logical_id: str, artifacts: Path) -> None:
@@ -91,12 +90,13 @@ def _install_command(runtime: str, architecture: str, folder: Path) -> list[str]
     uv = _uv()
     if uv is not None:
         return [
-            *[uv, "pip", "install", "--python", sys.executable, "--no-config", "--only-binary=:all:"],
+            *[uv, "pip", "install", "--no-config", "--only-binary=:all:"],
+            *["--python", sys.executable],
             *["--python-version", version, "--python-platform", f"{machine}-manylinux_2_28"],
             *common,
         ]
-    probe = subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True, check=False)
-    if probe.returncode != 0:
+    probe = [sys.executable, "-m", "pip", "--version"]
+    if subprocess.run(probe, capture_output=True, check=False).returncode != 0:
         raise SystemExit(
             f"To package the functions, install uv, or pip for {sys.executable}"
             " (python3 -m ensurepip); then run sam build again."

@@ -128,19 +128,19 @@ def parse(body: str, *, message_id: str, photos_bucket: str, vendor_origin: str)
             case "Fashion Model Requested":
                 return _requested(detail, event_id, photos_bucket, vendor_origin)
             case other:
-                message = (
+                error = _bad_event(
                     f"The event's detail-type is {other!r}; it must be {DROP_DETAIL_TYPE!r} or"
                     f" {REQUEST_DETAIL_TYPE!r}."
                 )
-                raise InputRejected(ErrorCode.BAD_REQUEST_EVENT, message)
     except InputRejected as rejected:
-        return BrokenEvent(
-            error=rejected.error,
-            request_id=_short_text(detail.get("requestId")) or event_id,
-            trigger=event_id,
-            sku=_short_text(detail.get("sku")),
-            source_key=_named_source(detail),
-        )
+        error = rejected.error
+    return BrokenEvent(
+        error=error,
+        request_id=_short_text(detail.get("requestId")) or event_id,
+        trigger=event_id,
+        sku=_short_text(detail.get("sku")),
+        source_key=_named_source(detail),
+    )
 
 
 def _dropped(detail: Mapping[str, Any], event_id: str, photos_bucket: str) -> Incoming:
@@ -176,7 +176,9 @@ def _requested(
             raise _rejected(f"{name} must be a string of 1 to {_MAX_ID} characters.")
     for name in detail:
         if name not in _REQUEST_FIELDS and nearest(name, _REQUEST_FIELDS):
-            raise _rejected(f"The event has the unknown name {name!r}.{nearest(name, _REQUEST_FIELDS)}")
+            raise _rejected(
+                f"The event has the unknown name {name!r}.{nearest(name, _REQUEST_FIELDS)}"
+            )
     if "photo" not in detail:
         raise _rejected("The event has no photo; give photo.key or photo.url.")
     photo = _photo_ref(detail["photo"], "photo", photos_bucket, vendor_origin)
@@ -259,8 +261,10 @@ def _public_host(host: str) -> bool:
     except ValueError:
         labels = host.rstrip(".").lower().split(".")
         # A last label of digits is another spelling of an IPv4 address (0x7f.1, 2130706433).
-        return len(labels) > 1 and labels[-1] not in {"local", "localhost", "internal"} and not (
-            labels[-1].isdigit() or labels[-1].startswith("0x")
+        return (
+            len(labels) > 1
+            and labels[-1] not in {"local", "localhost", "internal"}
+            and not (labels[-1].isdigit() or labels[-1].startswith("0x"))
         )
 
 
@@ -350,4 +354,3 @@ class EventPublisher:
                 f"EventBridge refused {detail_type.value!r}:"
                 f" {entry.get('ErrorCode')} {entry.get('ErrorMessage')}"
             )
-

@@ -101,7 +101,9 @@ class Finalizer:
         copied: list[Result] = []
         problems: dict[int, ResultRefused | ResultUnavailable] = {}
         with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-            tasks = {result.index: pool.submit(self._results.copy, job, result) for result in wanted}
+            tasks = {
+                result.index: pool.submit(self._results.copy, job, result) for result in wanted
+            }
         for index, task in tasks.items():
             try:
                 copied.append(task.result())

@@ -106,7 +106,7 @@ class JobRepository:
             finished_at=job.finished_at,
         )
         now = iso(self._now())
-        sets = {
+        sets: dict[str, Any] = {
             "attempt": job.attempt + 1,
             "status": JobStatus.REJECTED if error else JobStatus.ACCEPTED,
             "history": [_plain(entry) for entry in (*job.history, past)[-MAX_HISTORY:]],
@@ -283,7 +283,7 @@ class JobRepository:
             touch=False,
         )
 
-    def _update(  # noqa: PLR0913  each argument is a clause of the one expression built here
+    def _update(
         self,
         job: Job,
         *,
@@ -317,7 +317,7 @@ class JobRepository:
             adds="triggers :trigger" if add_trigger is not None else "",
         )
 
-    def _update_item(  # noqa: PLR0913  as above
+    def _update_item(
         self,
         job_id: str,
         *,

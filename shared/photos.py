@@ -80,7 +80,7 @@ def pixel_size(head: bytes) -> tuple[int, int] | None:
     return _pixel_size(io.BytesIO(head))
 
 
-def _pixel_size(source: io.BufferedIOBase | io.BytesIO) -> tuple[int, int] | None:
+def _pixel_size(source: "io.BytesIO | _Ranges") -> tuple[int, int] | None:
     try:
         width, height = imagesize.get(source)
     # imagesize reads bytes that strangers chose; whatever it stumbles over is a broken header.
@@ -186,7 +186,7 @@ class PhotoStore:
         size = _pixel_size(_Ranges(mask, self._range))
         if content_type_of(mask.head) != PNG or size is None:
             raise InputRejected(
-                ErrorCode.MASK_MISMATCH, f"The mask {mask.key!r} is no readable PNG; save it as one."
+                ErrorCode.MASK_MISMATCH, f"The mask {mask.key!r} is no readable PNG; save it so."
             )
         if size != (photo.width, photo.height):
             raise InputRejected(
@@ -317,7 +317,7 @@ class PhotoStore:
 
 
 class _Ranges(io.RawIOBase):
-    """An object as a seekable file that fetches 64 KiB at a time, and only what is asked for."""
+    """An object as a seekable file that fetches 64 KiB at a time, as needed."""
 
     def __init__(self, stored: StoredPhoto, fetch: Callable[[StoredPhoto, int], bytes]) -> None:
         self._stored = stored
@@ -400,4 +400,3 @@ def _short(content_type: str) -> str:
 
 def _version(version_id: str | None) -> str | None:
     return None if version_id in {None, "", "null"} else version_id
-

@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
+from shared.announce import Announcer
 from shared.clock import iso, later, parse_iso, utc_now
 from shared.config import Config
-from shared.announce import Announcer
 from shared.jobs import JobRepository
 from shared.models import ErrorCode, Job, JobError, JobStatus, Result, TaskResult
 from shared.observability import log_keys, logger
@@ -108,7 +108,7 @@ def next_wait(elapsed: float, *, left: float, polls: int, config: Config) -> int
 class Poller:
     """Reads tasks."""
 
-    def __init__(  # noqa: PLR0913  one argument a dependency
+    def __init__(
         self,
         *,
         config: Config,
@@ -189,13 +189,9 @@ class Poller:
             )
         elapsed = (now - parse_iso(state.submitted_at)).total_seconds()
         wait = next_wait(elapsed, left=left, polls=state.polls, config=self._config)
-        return state.moved(
-            outcome=Outcome.WAIT, wait_seconds=max(wait, round(min(at_least, left)))
-        )
+        return state.moved(outcome=Outcome.WAIT, wait_seconds=max(wait, round(min(at_least, left))))
 
-    def _fail(
-        self, state: PollState, job: Job, code: ErrorCode, message: str
-    ) -> dict[str, Any]:
+    def _fail(self, state: PollState, job: Job, code: ErrorCode, message: str) -> dict[str, Any]:
         failed = self._jobs.fail(job, JobError(code=code, message=message))
         if failed is None:
             return self._not_running(state)
@@ -210,4 +206,3 @@ class Poller:
         self._announcer.announce(job)
         ended = job.status is JobStatus.FAILED
         return state.moved(outcome=Outcome.FAILED if ended else Outcome.SUPERSEDED)
-

@@ -56,7 +56,7 @@ class SubmitQueue:
                     self._send_again(record["body"], outcome)
             # Whatever one message runs into must not touch the others; it comes again, and after
             # some times goes to the dead-letter queue.
-            except Exception:
+            except Exception:  # noqa: BLE001  see above; it is logged, and it comes again
                 logger().exception("message failed", extra={"message_id": message_id})
                 failures.append({"itemIdentifier": message_id})
         return {"batchItemFailures": failures}

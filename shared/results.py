@@ -52,9 +52,7 @@ def result_key(job: Job, index: int, content_type: str) -> str:
 class ResultStore:
     """ResultsBucket."""
 
-    def __init__(
-        self, s3: "S3Client", bucket: str, http: httpx.Client, *, max_bytes: int
-    ) -> None:
+    def __init__(self, s3: "S3Client", bucket: str, http: httpx.Client, *, max_bytes: int) -> None:
         """Write to this bucket what `http` downloads; larger results are refused."""
         self._s3 = s3
         self._bucket = bucket
@@ -77,7 +75,8 @@ class ResultStore:
         try:
             with self._http.stream("GET", task_result.url) as response:
                 _check_status(response, name)
-                return self._store(job, task_result.index, _CheckedBody(response, name, self._max_bytes))
+                body = _CheckedBody(response, name, self._max_bytes)
+                return self._store(job, task_result.index, body)
         except httpx.TooManyRedirects as error:
             raise ResultUnavailable(f"{name}: {error}") from error
         except (httpx.RequestError, httpx.InvalidURL) as error:

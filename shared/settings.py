@@ -87,7 +87,8 @@ def metadata_layer(metadata: Mapping[str, str]) -> Layer:
         if field == "batchSize":
             if not re.fullmatch(r"[0-9]{1,3}", text):
                 raise bad_settings(
-                    f"The photo's metadata batch-size is {text!r}; it must be a whole number, 1 to 4."
+                    f"The photo's metadata batch-size is {text!r}; it must be a whole number,"
+                    " 1 to 4."
                 )
             values[field] = int(text)
         elif field == "extra":
@@ -270,6 +271,7 @@ def _known_names(document: Mapping[str, object], known: Sequence[str], origin: s
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
+    """Return ` Did you mean 'x'?` for the most similar known name, or nothing."""
     folded = {re.sub(r"[-_ ]", "", entry).lower(): entry for entry in known}
     close = difflib.get_close_matches(re.sub(r"[-_ ]", "", name).lower(), folded, n=1)
     return f" Did you mean {folded[close[0]]!r}?" if close else ""
@@ -291,6 +293,7 @@ def _is_number(value: object) -> bool:
 
 
 def kind(value: object) -> str:
+    """Name the kind of a JSON value, for messages."""
     names = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}
     if value is None:
         return "null"

@@ -83,7 +83,7 @@ class Batch:
 class Submitter:
     """Turns messages into tasks."""
 
-    def __init__(  # noqa: PLR0913  one argument a dependency
+    def __init__(
         self,
         *,
         config: Config,
@@ -132,7 +132,9 @@ class Submitter:
 
     # --- from a message to requests --------------------------------------------------------
 
-    def _requests(self, incoming: PhotoDropped | ModelRequested | BrokenEvent, batch: Batch) -> list[_Request]:
+    def _requests(
+        self, incoming: PhotoDropped | ModelRequested | BrokenEvent, batch: Batch
+    ) -> list[_Request]:
         if isinstance(incoming, BrokenEvent):
             return [self._broken(incoming)]
         if isinstance(incoming, PhotoDropped):
@@ -291,7 +293,9 @@ class Submitter:
         settings: object = None,
         photo: Photo | None = None,
     ) -> _Request:
-        in_bucket = Photo(bucket=self._config.photos_bucket, key=source.key, etag=source.etag or None)
+        in_bucket = Photo(
+            bucket=self._config.photos_bucket, key=source.key, etag=source.etag or None
+        )
         return _Request(
             NewJob(
                 job_id=source.job_id(self._config.photos_bucket, {"unusable": settings}, None),

@@ -706,7 +706,7 @@ def _print(sheet: Sheet) -> None:
         sheet.tone(ImageChops.darker(hill, disc), color, 0.95)
     font = ImageFont.load_default(round(sheet.size[1] * 0.03))
     pen = ImageDraw.Draw(sheet.picture)
-    pen.text(sheet.at((0.0, 0.545)), "G O L D E N   H O U R", "#3d2c45", font, anchor="mm")
+    pen.text(sheet.at((0.0, 0.575)), "G O L D E N   H O U R", "#3d2c45", font, anchor="mm")
 
 
 def sweater() -> Sheet:
@@ -772,7 +772,7 @@ def write_garment(name: str, folder: Path) -> None:
         small = picture.resize((SIZE[0] // 2, SIZE[1] // 2), Image.Resampling.LANCZOS)
         small.quantize(128, dither=Image.Dither.NONE).save(folder / name, optimize=True)
     else:
-        picture.save(folder / name, quality=82, optimize=True, progressive=True)
+        picture.save(folder / name, quality=79, optimize=True, progressive=True)
     if name == MASKED:
         mask = sheet.garment.resize(SIZE, Image.Resampling.BOX)
         mask.save((folder / name).with_suffix(".mask.png"), optimize=True)

@@ -6,10 +6,12 @@ the pixels to where their colours and their neighbours are settle it. This suits
 floor, a table or a wall, and a person before a backdrop. It knows nothing of what things are.
 """
 
+import math
+import operator
 from collections import deque
 from typing import Final
 
-from PIL import Image, ImageChops, ImageDraw, ImageFilter
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageStat
 
 _SIDE: Final = 160
 """The longest side, in pixels, at which the subject is looked for."""
@@ -22,6 +24,10 @@ _SMALLEST_PART: Final = 0.08
 
 _WHOLE: Final = 255
 _HALF: Final = 128
+_ALIKE: Final = 9.0
+_SAME_GROUND: Final = 45.0
+"""Distances of colours, as `_even` makes them, that are alike, or of the same ground."""
+
 _NEUTRAL: Final = 84
 
 
@@ -30,15 +36,17 @@ def subject_mask(photo: Image.Image) -> Image.Image:
     scale = _SIDE / max(photo.size)
     size = (max(8, round(photo.width * scale)), max(8, round(photo.height * scale)))
     small = photo.resize(size, Image.Resampling.BOX).filter(ImageFilter.GaussianBlur(0.6))
-    palette = _even(small).quantize(_COLORS, method=Image.Quantize.MEDIANCUT, kmeans=2, dither=0)
+    even = _even(small)
+    palette = even.quantize(_COLORS, method=Image.Quantize.MEDIANCUT, kmeans=2, dither=0)
     colors = Image.frombytes("L", size, palette.tobytes())
-    prior = _prior(size)
+    prior = ImageChops.subtract(_prior(size), _border(even))
     subject = prior.point(lambda value: _WHOLE * (value > 150))  # noqa: PLR2004 - the sure middle
-    ground = _border(size)
+    ground = _border(even)
+    alike = _likeness(palette.getpalette() or [])
     # Away from the middle the colours decide, not the place.
     pull = prior.point(lambda value: max(value, _NEUTRAL))
     for _ in range(_ROUNDS):
-        likely = _likely(colors, subject, ground).filter(ImageFilter.GaussianBlur(_SOFT_PIXELS))
+        likely = _likely(colors, subject, ground, alike).filter(ImageFilter.GaussianBlur(_SOFT_PIXELS))
         likely = Image.blend(likely, pull, 0.22)
         subject = likely.point(lambda value: _WHOLE * (value >= _HALF))
         ground = ImageChops.invert(subject)
@@ -49,7 +57,7 @@ def subject_mask(photo: Image.Image) -> Image.Image:
     )
     # The blurred edge is steepened, and moved inwards: a halo of the background looks worse
     # than a slightly tight cut.
-    return full.point(lambda value: max(0, min(_WHOLE, (value - 115) * 3)))
+    return full.point(lambda value: max(0, min(_WHOLE, (value - 128) * 3)))
 
 
 def _prior(size: tuple[int, int]) -> Image.Image:
@@ -61,20 +69,34 @@ def _prior(size: tuple[int, int]) -> Image.Image:
         (width * 0.2, height * 0.08, width * 0.8, height * 1.02),
         fill=_WHOLE,
     )
-    prior = prior.filter(ImageFilter.GaussianBlur(max(size) * 0.09))
-    return ImageChops.subtract(prior, _border(size))
+    return prior.filter(ImageFilter.GaussianBlur(max(size) * 0.09))
 
 
-def _border(size: tuple[int, int]) -> Image.Image:
-    """Mark what is surely background: the edges but for the lower ones, where people stand."""
-    width, height = size
-    border = Image.new("L", size)
-    draw = ImageDraw.Draw(border)
-    edge = max(2, round(min(size) * 0.05))
-    draw.rectangle((0, 0, width, edge // 2), fill=_WHOLE)
-    draw.rectangle((0, 0, edge, height * 0.6), fill=_WHOLE)
-    draw.rectangle((width - edge, 0, width, height * 0.6), fill=_WHOLE)
+def _border(picture: Image.Image) -> Image.Image:
+    """Mark what is surely background: the upper edges, and the lower ones that look like them.
+
+    A garment on a floor has floor all around; a person's body goes on below a portrait.
+    """
+    width, height = picture.size
+    edge = max(2, round(min(picture.size) * 0.05))
+    middle = round(height * 0.6)
+    left, right = (0, 0, edge, middle), (width - edge, 0, width, middle)
+    border = Image.new("L", picture.size)
+    for box in ((0, 0, width, max(1, edge // 2)), left, right):
+        border.paste(_WHOLE, box)
+    for box, upper in (
+        ((0, middle, edge, height), left),
+        ((0, height - edge, width // 2, height), left),
+        ((width - edge, middle, width, height), right),
+        ((width // 2, height - edge, width, height), right),
+    ):
+        if math.dist(_mean(picture, box), _mean(picture, upper)) < _SAME_GROUND:
+            border.paste(_WHOLE, box)
     return border
+
+
+def _mean(picture: Image.Image, box: tuple[int, int, int, int]) -> tuple[float, ...]:
+    return tuple(ImageStat.Stat(picture.crop(box)).mean)
 
 
 def _even(picture: Image.Image) -> Image.Image:
@@ -87,15 +109,31 @@ def _even(picture: Image.Image) -> Image.Image:
     return Image.merge("RGB", (bright.point(lambda value: round(value * 0.6)), *stretched))
 
 
-def _likely(colors: Image.Image, subject: Image.Image, ground: Image.Image) -> Image.Image:
-    """Give each pixel the chance (0..255) that its colour belongs to the subject."""
-    inside = colors.histogram(subject)
-    outside = colors.histogram(ground)
+def _likeness(palette: list[int]) -> list[list[float]]:
+    """Tell how alike any two colours are, from 0 to 1."""
+    colors = list(zip(palette[0::3], palette[1::3], palette[2::3], strict=True))
+    return [
+        [math.exp(-(math.dist(one, other) ** 2) / (2 * _ALIKE**2)) for other in colors]
+        for one in colors
+    ]
+
+
+def _likely(
+    colors: Image.Image, subject: Image.Image, ground: Image.Image, alike: list[list[float]]
+) -> Image.Image:
+    """Give each pixel the chance (0..255) that its colour belongs to the subject.
+
+    Where a colour was seen counts for the colours like it too: so a floor stays one thing
+    although light falls on it unevenly.
+    """
+    count = len(alike)
+    inside, outside = colors.histogram(subject)[:count], colors.histogram(ground)[:count]
     all_inside, all_outside = max(1, sum(inside)), max(1, sum(outside))
-    table = []
-    for seen_inside, seen_outside in zip(inside, outside, strict=True):
-        share = (seen_inside + 1) / all_inside
-        table.append(round(_WHOLE * share / (share + (seen_outside + 1) / all_outside)))
+    table = [0] * 256
+    for color, weights in enumerate(alike):
+        share = (1 + sum(map(operator.mul, weights, inside))) / all_inside
+        other = (1 + sum(map(operator.mul, weights, outside))) / all_outside
+        table[color] = round(_WHOLE * share / (share + other))
     return colors.point(table)
 
 

@@ -54,9 +54,10 @@ class _Pose:
     """How one result differs from the others.
 
     `zoom` enlarges, `shift` moves by a share of the width, `tint` is laid over with `strength`.
+    Only the scene is ever mirrored: clothes may have words on them.
     """
 
-    mirrored: bool
+    scene_mirrored: bool
     zoom: float
     shift: float
     tint: str
@@ -64,10 +65,10 @@ class _Pose:
 
 
 _POSES: Final = (
-    _Pose(mirrored=False, zoom=1.0, shift=0.0, tint="#ffffff", strength=0.0),
-    _Pose(mirrored=True, zoom=1.1, shift=0.05, tint="#ffb070", strength=0.07),
-    _Pose(mirrored=False, zoom=1.25, shift=-0.06, tint="#70a8ff", strength=0.07),
-    _Pose(mirrored=True, zoom=0.92, shift=-0.08, tint="#ff80b0", strength=0.06),
+    _Pose(scene_mirrored=False, zoom=1.0, shift=0.0, tint="#ffffff", strength=0.0),
+    _Pose(scene_mirrored=True, zoom=1.12, shift=0.04, tint="#ffb070", strength=0.08),
+    _Pose(scene_mirrored=False, zoom=1.25, shift=-0.04, tint="#70a8ff", strength=0.08),
+    _Pose(scene_mirrored=True, zoom=0.9, shift=-0.08, tint="#ff80b0", strength=0.07),
 )
 
 
@@ -102,8 +103,8 @@ def draw_plain(look: Look) -> Picture:
 class _Subject:
     """What is cut out of a photo, and how it stood there.
 
-    `cut` is RGBA, cropped to what is seen of it; `grounded` tells whether the photo's lower edge
-    cuts it off; `size` is the photo's.
+    `cut` is RGBA, cropped to what is seen of it; `size` is the photo's. `grounded` tells whether
+    the photo's lower edge cuts it off, `wide` whether a side does: it must not float then.
     """
 
     def __init__(self, photo: Image.Image, mask: Image.Image) -> None:
@@ -113,6 +114,7 @@ class _Subject:
         box = mask.point(lambda value: _WHOLE * (value > 127)).getbbox()  # noqa: PLR2004 - half
         left, top, right, bottom = box or (0, 0, *photo.size)
         self.grounded = bottom >= photo.height - 2
+        self.wide = left <= 1 or right >= photo.width - 1
         self.cut = whole.crop((left, top, right, bottom))
 
 
@@ -151,19 +153,18 @@ def _reframed(photo: Image.Image, pose: _Pose) -> Image.Image:
     picture = photo.resize(
         photo.size, Image.Resampling.BICUBIC, (left, top, left + width, top + height)
     )
-    if pose.mirrored:
-        picture = ImageOps.mirror(picture)
     return _tinted(picture, pose)
 
 
 def _placed(subject: _Subject, look: Look, pose: _Pose) -> Image.Image:
     """Put the subject before its new background, or before none."""
     canvas = _background(look, subject.size)
-    if canvas is not None and pose.mirrored and look.scene_type == "preset":
+    if canvas is not None and pose.scene_mirrored and look.scene_type == "preset":
         canvas = ImageOps.mirror(canvas)
     cut = _scaled(subject, pose)
     width, height = subject.size
-    left = round((width - cut.width) / 2 + pose.shift * width)
+    shift = 0.0 if subject.wide else pose.shift
+    left = round((width - cut.width) / 2 + shift * width)
     top = height - cut.height if subject.grounded else round((height - cut.height) * 0.46)
     if canvas is None:
         picture = Image.new("RGBA", subject.size)
@@ -181,10 +182,10 @@ def _scaled(subject: _Subject, pose: _Pose) -> Image.Image:
     room = 0.9 if subject.grounded else 0.8
     fit = min(width * room / subject.cut.width, height * room / subject.cut.height)
     scale = fit * min(pose.zoom, 1.12)
+    if subject.wide:
+        scale = max(scale, width / subject.cut.width * max(1.0, pose.zoom))
     size = (max(1, round(subject.cut.width * scale)), max(1, round(subject.cut.height * scale)))
     cut = subject.cut.resize(size, Image.Resampling.BICUBIC)
-    if pose.mirrored:
-        cut = ImageOps.mirror(cut)
     tinted = _tinted(cut.convert("RGB"), pose)
     tinted.putalpha(cut.getchannel("A"))
     return tinted

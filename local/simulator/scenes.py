@@ -1,6 +1,7 @@
 """Preset scenes, drawn. What the vendor's scenes show is unknown: these are inventions."""
 
 import hashlib
+import math
 import random
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -39,7 +40,14 @@ class _Canvas:
 
     def area(self, points: Sequence[Point], color: str | Color, alpha: float = 1.0) -> None:
         """Fill a polygon."""
-        self._fill(lambda draw: draw.polygon(self._pixels(points), fill=255), color, alpha)
+        pixels = self._pixels(points)
+        box = (*map(min, *pixels), *map(max, *pixels))
+        self._fill(
+            box,
+            lambda draw, left, top: draw.polygon([(x - left, y - top) for x, y in pixels], fill=255),
+            color,
+            alpha,
+        )
 
     def oval(self, x: float, y: float, across: float, color: str | Color, alpha: float = 1.0,
              *, flat: float = 1.0) -> None:  # fmt: skip
@@ -52,7 +60,14 @@ class _Canvas:
             x * width + radius,
             y * height + radius * flat,
         )
-        self._fill(lambda draw: draw.ellipse(box, fill=255), color, alpha)
+        self._fill(
+            box,
+            lambda draw, left, top: draw.ellipse(
+                (box[0] - left, box[1] - top, box[2] - left, box[3] - top), fill=255
+            ),
+            color,
+            alpha,
+        )
 
     def glow(self, x: float, y: float, across: float, color: str, alpha: float,
              *, flat: float = 1.0) -> None:  # fmt: skip
@@ -79,13 +94,19 @@ class _Canvas:
         return [(x * width, y * height) for x, y in points]
 
     def _fill(
-        self, shape: Callable[[ImageDraw.ImageDraw], None], color: str | Color, alpha: float
+        self,
+        box: tuple[float, float, float, float],
+        shape: Callable[[ImageDraw.ImageDraw, int, int], None],
+        color: str | Color,
+        alpha: float,
     ) -> None:
-        layer = Image.new("L", self.picture.size)
-        shape(ImageDraw.Draw(layer))
+        """Fill a shape inside a box; it is drawn on a layer whose corner is given to it."""
+        left, top = math.floor(box[0]), math.floor(box[1])
+        layer = Image.new("L", (math.ceil(box[2]) - left + 1, math.ceil(box[3]) - top + 1))
+        shape(ImageDraw.Draw(layer), left, top)
         if alpha < 1:
             layer = layer.point(lambda value: round(value * alpha))
-        self.picture.paste(_rgb(color), (0, 0), layer)
+        self.picture.paste(_rgb(color), (left, top), layer)
 
 
 def _rgb(color: str | Color) -> Color:
@@ -168,7 +189,7 @@ def _beach(canvas: _Canvas) -> None:
 
 def _park(canvas: _Canvas) -> None:
     chance = canvas.chance
-    canvas.fade(0, 0.6, "#bfe3f0", "#e8f4dc", "#f6f3c8")
+    canvas.fade(0, 0.66, "#bfe3f0", "#e8f4dc", "#f6f3c8")
     canvas.glow(0.3 + chance.random() * 0.4, 0.22, 1.2, "#fffbe0", 0.9)
     greens = ("#5d8f4a", "#7cab57", "#4c7d45", "#93b962", "#6d9b58")
     for depth in (0.0, 0.5, 1.0):

@@ -187,7 +187,7 @@ class VmakeClient:
         self._read_http.close()
 
     def create_task(self, *, image: str, mask: str | None, settings: Settings) -> CreateOutcome:
-        """Ask for a task. **Each call may cost a credit.**
+        """Ask for a task. Each call may cost a credit.
 
         Args:
             image: the photo's URL, or its bytes in base64.

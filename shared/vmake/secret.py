@@ -60,6 +60,6 @@ class ApiKey:
         key = answer.get("SecretString", "").strip()
         if not key or not key.isascii() or not key.isprintable():
             raise ApiKeyMissing(
-                "The secret VmakeApiKeySecretArn holds no usable API key; put the key itself into it."
+                "The secret VmakeApiKeySecretArn holds no usable API key; put the key itself there."
             )
         return key
