@@ -33,6 +33,7 @@ class Config:
     default_scene_id: str = ""
     default_batch_size: int = 4
     photo_delivery: Literal["presigned", "inline"] = "presigned"
+    daily_credit_limit: int = 0
     on_unknown_submit: Literal["park", "resubmit"] = "park"
     max_photo_bytes: int = 20 * 1024 * 1024
     max_result_bytes: int = 256 * 1024 * 1024

@@ -30,6 +30,7 @@ from shared.models import ErrorCode, Job, JobError, JobStatus, Photo, job_id_of
 from shared.observability import log_keys, logger
 from shared.photos import PhotoStore, StoredPhoto
 from shared.poll import first_state
+from shared.purse import Purse, SpentUp
 from shared.settings import FolderFile, Layer, metadata_layer, metadata_text, resolve
 from shared.vmake.client import Accepted, NeverSent, Refused, Trouble, Unknown, VmakeClient
 from shared.vmake.secret import ApiKey, ApiKeyMissing
@@ -89,6 +90,7 @@ class Submitter:
         config: Config,
         photos: PhotoStore,
         jobs: JobRepository,
+        purse: Purse,
         vendor: VmakeClient,
         api_key: ApiKey,
         announcer: Announcer,
@@ -99,6 +101,7 @@ class Submitter:
         self._config = config
         self._photos = photos
         self._jobs = jobs
+        self._purse = purse
         self._vendor = vendor
         self._api_key = api_key
         self._announcer = announcer
@@ -341,37 +344,46 @@ class Submitter:
         return Handled()
 
     def _submit(self, job: Job, request: _Request, batch: Batch) -> Outcome:
+        """Spend a credit on a job, and make sure that the record knows of it at every moment."""
+        if job.settings is None:
+            raise LookupError(f"job {job.job_id} is {job.status} without settings")
+        image, mask = self._delivery(request)
         try:
-            self._api_key()
+            prepared = self._vendor.prepare_create(image=image, mask=mask, settings=job.settings)
         except ApiKeyMissing as missing:
             logger().error("submission waits: %s", missing)
             return Later(ACCOUNT_PAUSE_SECONDS, str(missing))
-        settings = job.settings
-        if settings is None:
-            raise LookupError(f"job {job.job_id} is {job.status} without settings")
-        image, mask = self._delivery(request)
+        reserved = self._purse.reserve()
+        if isinstance(reserved, SpentUp):
+            return Later(reserved.seconds, "the credits of today (DailyCreditLimit) are used up")
         lease = batch.remaining_seconds() + LEASE_MARGIN_SECONDS
         submitting = self._jobs.mark_submitting(job, lease_seconds=lease)
         if submitting is None:
+            self._purse.release(reserved)
             return Later(LEASE_MARGIN_SECONDS, "another delivery of this photo was first")
-        outcome = self._vendor.create_task(image=image, mask=mask, settings=settings)
+        outcome = self._vendor.create_task(prepared)
         match outcome:
             case Accepted(task_id):
                 return self._accepted(submitting, task_id)
             case Unknown(message):
                 return self._unknown(submitting, message)
-            case NeverSent(message):
-                self._jobs.mark_unsent(submitting)
-                logger().warning("submit did not leave: %s", message)
-                return Later(BUSY_PAUSE_SECONDS, message)
             case Refused(Trouble.REQUEST, message):
+                self._purse.release(reserved)
                 return self._refused(submitting, message)
-            case Refused(trouble, message, retry_after):
+            case NeverSent() | Refused():
                 self._jobs.mark_unsent(submitting)
-                self._api_key.forget()
-                logger().warning("vendor refused (%s): %s", trouble, message)
-                pause = BUSY_PAUSE_SECONDS if trouble is Trouble.BUSY else ACCOUNT_PAUSE_SECONDS
-                return Later(max(pause, retry_after or 0), message)
+                self._purse.release(reserved)
+                return self._not_now(outcome)
+
+    def _not_now(self, outcome: NeverSent | Refused) -> Outcome:
+        """Say when a photo is tried again that the vendor certainly did not take."""
+        logger().warning("not submitted: %s", outcome.message)
+        if isinstance(outcome, NeverSent):
+            return Later(BUSY_PAUSE_SECONDS, outcome.message)
+        if outcome.trouble is Trouble.KEY:
+            self._api_key.forget()
+        pause = BUSY_PAUSE_SECONDS if outcome.trouble is Trouble.BUSY else ACCOUNT_PAUSE_SECONDS
+        return Later(max(pause, outcome.retry_after or 0), outcome.message)
 
     def _delivery(self, request: _Request) -> tuple[str, str | None]:
         """Return image and mask as the vendor shall get them: URLs, or base64."""

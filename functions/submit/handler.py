@@ -10,6 +10,7 @@ from shared.config import config
 from shared.events import EventPublisher
 from shared.jobs import JobRepository
 from shared.photos import PhotoStore
+from shared.purse import Purse
 from shared.queue import SubmitQueue
 from shared.submit import Batch, Submitter
 from shared.vmake.client import VmakeClient
@@ -43,6 +44,7 @@ def _submitter() -> Submitter:
         config=settings,
         photos=PhotoStore(clients.s3(), settings.photos_bucket, max_bytes=settings.max_photo_bytes),
         jobs=jobs,
+        purse=Purse(clients.dynamodb(), settings.jobs_table, limit=settings.daily_credit_limit),
         vendor=VmakeClient(settings.vmake_base_url, api_key),
         api_key=api_key,
         announcer=Announcer(EventPublisher(clients.events(), settings.event_bus), jobs),

@@ -13,7 +13,7 @@ None of these is an exception; only a stack that is set up wrongly raises.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -127,6 +127,13 @@ class ReadTrouble:
 TaskRead = TaskOngoing | TaskDone | TaskFailed | TaskNotFound | ReadTrouble
 
 
+@dataclass(frozen=True)
+class PreparedCreate:
+    """A create that is ready to be sent. Its headers hold the key: it is never shown."""
+
+    request: httpx.Request = field(repr=False)
+
+
 class VmakeClient:
     """A client of the vendor's API for one base URL."""
 
@@ -186,8 +193,8 @@ class VmakeClient:
         self._create_http.close()
         self._read_http.close()
 
-    def create_task(self, *, image: str, mask: str | None, settings: Settings) -> CreateOutcome:
-        """Ask for a task. Each call may cost a credit.
+    def prepare_create(self, *, image: str, mask: str | None, settings: Settings) -> PreparedCreate:
+        """Make the request for a task; whatever can fail without a cost fails here.
 
         Args:
             image: the photo's URL, or its bytes in base64.
@@ -195,14 +202,19 @@ class VmakeClient:
             settings: the variant to make.
 
         """
-        request = self._create_http.build_request(
-            "POST",
-            wire.TASKS_PATH,
-            json=wire.create_body(image, mask, settings),
-            headers=self._key_header(),
+        return PreparedCreate(
+            self._create_http.build_request(
+                "POST",
+                wire.TASKS_PATH,
+                json=wire.create_body(image, mask, settings),
+                headers=self._key_header(),
+            )
         )
+
+    def create_task(self, prepared: PreparedCreate) -> CreateOutcome:
+        """Ask for a task. Each call may cost a credit."""
         try:
-            answer = _send(self._create_http, request)
+            answer = _send(self._create_http, prepared.request)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             return NeverSent(f"no connection to the vendor: {_name(error)}")
         except httpx.RequestError as error:

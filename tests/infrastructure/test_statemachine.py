@@ -1,0 +1,84 @@
+"""The wait loop's definition: complete, without dead ends, in step with the functions."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from shared.poll import Outcome
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "statemachine" / "job.asl.yaml").read_text()
+MACHINE: dict[str, Any] = yaml.safe_load(TEXT)
+STATES: dict[str, dict[str, Any]] = MACHINE["States"]
+TASKS = [name for name, state in STATES.items() if state["Type"] == "Task"]
+
+
+def _nexts(state: dict[str, Any]) -> set[str]:
+    ways = [state, *state.get("Choices", []), *state.get("Catch", [])]
+    found = {way["Next"] for way in ways if "Next" in way}
+    return found | ({state["Default"]} if "Default" in state else set())
+
+
+def test_every_state_is_reached_and_leads_on_or_ends() -> None:
+    """No state is dead, none hangs in the air."""
+    reached, open_ends = {MACHINE["StartAt"]}, [MACHINE["StartAt"]]
+    while open_ends:
+        state = STATES[open_ends.pop()]
+        ends = state["Type"] in {"Succeed", "Fail"}
+        assert ends or _nexts(state)
+        for name in _nexts(state) - reached:
+            reached.add(name)
+            open_ends.append(name)
+    assert reached == set(STATES)
+
+
+def test_the_choice_knows_every_outcome_and_no_other() -> None:
+    """Each outcome that the functions can return has its way; a typo in one would be a wait."""
+    named = set(re.findall(r"outcome = '(\w+)'", TEXT))
+    quiet_ends = {Outcome.DONE, Outcome.SUPERSEDED}
+    assert named == {outcome.value for outcome in Outcome} - quiet_ends
+    assert STATES["Decide"]["Default"] == "JobDone"
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_is_tried_again_with_jitter(name: str) -> None:
+    """Trouble that can heal is waited out, and not by all executions at the same moment."""
+    retries = STATES[name]["Retry"]
+    assert "Lambda.TooManyRequestsException" in retries[0]["ErrorEquals"]
+    assert retries[-1]["ErrorEquals"] == ["States.ALL"]
+    for retry in retries:
+        assert retry["JitterStrategy"] == "FULL"
+        assert retry["BackoffRate"] > 1
+        assert retry["MaxDelaySeconds"]
+
+
+@pytest.mark.parametrize("name", [name for name in TASKS if name != "RecordFailure"])
+def test_what_cannot_be_retried_still_ends_in_the_record(name: str) -> None:
+    """Every task but the last resort itself is caught once, and the record is told."""
+    (catch,) = STATES[name]["Catch"]
+    assert catch["ErrorEquals"] == ["States.ALL"]
+    assert catch["Next"] == "RecordFailure"
+    assert "$states.errorOutput" in catch["Output"]
+    assert "$states.input" in catch["Output"]
+
+
+def test_it_names_no_arn_of_an_account() -> None:
+    """The definition is the same in every account, region and partition."""
+    assert "arn:aws" not in TEXT
+    assert not re.search(r"\d{12}", TEXT)
+
+
+def test_every_substitution_is_given_and_every_given_one_is_used() -> None:
+    """Template and definition agree on the names."""
+    template = (ROOT / "template.yaml").read_text()
+    block = template.split("DefinitionSubstitutions:")[1].split("Role:")[0]
+    given = set(re.findall(r"^\s+(\w+):", block, re.MULTILINE))
+    assert set(re.findall(r"\$\{(\w+)\}", TEXT)) == given
+
+
+def test_it_is_written_without_yaml_anchors() -> None:
+    """Step Functions reads the file as it is, and knows no anchors."""
+    assert not re.search(r"[:-] [&*]\w+", TEXT)
