@@ -1,5 +1,6 @@
 """One place that makes the logger: JSON lines that carry the ids of the job at hand."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -11,6 +12,12 @@ from aws_lambda_powertools import Logger
 def logger() -> Logger:
     """Return this process's logger; its level comes from `POWERTOOLS_LOG_LEVEL`."""
     return Logger(service="catwalk")
+
+
+def quiet_libraries() -> None:
+    """Let libraries log warnings only: httpx's lines would show URLs with signatures in them."""
+    for name in ("boto3", "botocore", "httpcore", "httpx", "s3transfer"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 @contextmanager

@@ -75,7 +75,7 @@ class Purse:
                 Key={"pk": {"S": f"CREDITS#{day}"}},
                 UpdateExpression=f"ADD {_NAME} :credit",
                 ConditionExpression=condition,
-                ExpressionAttributeValues=values,  # type: ignore[arg-type]  # plain dicts are meant
+                ExpressionAttributeValues=values,
             )
         except self._dynamodb.exceptions.ConditionalCheckFailedException:
             return False

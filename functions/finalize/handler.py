@@ -11,6 +11,7 @@ from shared.events import EventPublisher
 from shared.fetch import download_client
 from shared.finalize import Finalizer
 from shared.jobs import JobRepository
+from shared.observability import quiet_libraries
 from shared.results import ResultStore
 from shared.vmake.client import VmakeClient
 from shared.vmake.secret import ApiKey
@@ -26,6 +27,7 @@ def handler(event: Mapping[str, Any], _context: "LambdaContext") -> dict[str, An
 
 @cache
 def _finalizer() -> Finalizer:
+    quiet_libraries()
     settings = config()
     jobs = JobRepository(clients.dynamodb(), settings.jobs_table)
     return Finalizer(

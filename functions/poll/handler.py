@@ -9,6 +9,7 @@ from shared.announce import Announcer
 from shared.config import config
 from shared.events import EventPublisher
 from shared.jobs import JobRepository
+from shared.observability import quiet_libraries
 from shared.poll import Poller
 from shared.vmake.client import VmakeClient
 from shared.vmake.secret import ApiKey
@@ -24,6 +25,7 @@ def handler(event: Mapping[str, Any], _context: "LambdaContext") -> dict[str, An
 
 @cache
 def _poller() -> Poller:
+    quiet_libraries()
     settings = config()
     jobs = JobRepository(clients.dynamodb(), settings.jobs_table)
     api_key = ApiKey(clients.secrets(), settings.api_key_secret)

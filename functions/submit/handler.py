@@ -9,6 +9,7 @@ from shared.announce import Announcer
 from shared.config import config
 from shared.events import EventPublisher
 from shared.jobs import JobRepository
+from shared.observability import quiet_libraries
 from shared.photos import PhotoStore
 from shared.purse import Purse
 from shared.queue import SubmitQueue
@@ -37,6 +38,7 @@ def _queue() -> SubmitQueue:
 
 @cache
 def _submitter() -> Submitter:
+    quiet_libraries()
     settings = config()
     jobs = JobRepository(clients.dynamodb(), settings.jobs_table)
     api_key = ApiKey(clients.secrets(), settings.api_key_secret)

@@ -217,6 +217,7 @@ def test_each_function_is_given_what_it_reads(translated: dict[str, Any]) -> Non
     from shared.config import Config  # noqa: PLC0415  the module under test
 
     known = {name.upper() for name in Config.__dataclass_fields__} | {"POWERTOOLS_LOG_LEVEL"}
+    known |= {"AWS_ENDPOINT_URL", "AWS_CA_BUNDLE"}  # botocore's own
     for name in FUNCTIONS:
         variables = translated["Resources"][name]["Properties"]["Environment"]["Variables"]
         assert set(variables) <= known
@@ -247,3 +248,13 @@ def test_samconfig_needs_no_answers() -> None:
 def test_yaml_anchors_are_gone_after_the_transform(translated: dict[str, Any]) -> None:
     """The translated template survives a round trip through plain YAML."""
     assert yaml.safe_load(yaml.safe_dump(translated)) == translated
+
+
+def test_the_functions_speak_to_aws_itself_by_default(source: dict[str, Any]) -> None:
+    """The variables for `sam local invoke` are there only when its parameters are given."""
+    variables = source["Globals"]["Function"]["Environment"]["Variables"]
+    for name in ("AWS_ENDPOINT_URL", "AWS_CA_BUNDLE"):
+        condition, _, otherwise = variables[name]["Fn::If"]
+        assert condition == "IsLocal"
+        assert otherwise == {"Ref": "AWS::NoValue"}
+    assert source["Parameters"]["AwsEndpointUrl"]["Default"] == ""
