@@ -1,0 +1,1 @@
+"""What runs Catwalk on one laptop: the simulated vendor, sample photos, the local stack."""

@@ -4,7 +4,6 @@ import argparse
 import errno
 import logging
 import sys
-from pathlib import Path
 
 from .server import bind, run
 from .settings import Settings, SettingsError
@@ -57,8 +56,6 @@ def main(argv: list[str] | None = None) -> int:
         )
     except SettingsError as problem:
         return _fail(str(problem))
-    if arguments.ca_bundle and not Path(arguments.ca_bundle).is_file():
-        return _fail(f"--ca-bundle {arguments.ca_bundle} is not a file")
     try:
         listener, base_url = bind(arguments.host, arguments.port)
     except (OSError, OverflowError) as problem:
@@ -70,8 +67,10 @@ def main(argv: list[str] | None = None) -> int:
             settings=settings,
             seed=arguments.seed,
             ca_bundle=arguments.ca_bundle,
-            on_start=lambda: print(_USAGE_HINT.format(base_url=base_url, key=key), flush=True),  # noqa: T201 - a command's output
+            on_start=lambda: print(_USAGE_HINT.format(base_url=base_url, key=key), flush=True),
         )
+    except SettingsError as problem:
+        return _fail(str(problem))
     except KeyboardInterrupt:
         # The signal came before the server was there to take it.
         return 0
@@ -85,7 +84,7 @@ def _why_not(problem: OSError | OverflowError, host: str, port: int) -> str:
 
 
 def _fail(sentence: str) -> int:
-    print(sentence, file=sys.stderr)  # noqa: T201 - a command's output
+    print(sentence, file=sys.stderr)
     return 1
 
 

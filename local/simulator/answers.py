@@ -3,7 +3,7 @@
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 from PIL import Image
@@ -115,50 +115,10 @@ def no_credits(style: str) -> Response:
 
 def spoiled(fault: Fault, answer: Response) -> Response:
     """Make of an answer what the fault wants."""
-    params = fault.params
-    match fault.name:
-        case "lost_response" | "drop_before":
-            result: Response = DroppedResponse()
-        case "status":
-            result = _status(params)
-        case "error_after_charge":
-            result = error(params["status"], params["message"])
-        case "html":
-            result = HTMLResponse(_GATEWAY_PAGE, params["status"])
-        case "garbage":
-            result = _garbage(params["flavour"], answer)
-        case "slow":
-            result = LateResponse(answer, params["seconds"])
-        case "slow_body":
-            result = PartialResponse(answer, seconds=params["seconds"])
-        case "no_credits":
-            result = no_credits(params["as"])
-        case "bad_key":
-            result = error(401, "the API key in the header X-Api-Key is not valid")
-        case "redirect":
-            result = RedirectResponse(params["location"], params["status"])
-        case "empty":
-            result = Response(status_code=params["status"], media_type=answer.media_type)
-        case "truncated":
-            result = PartialResponse(answer, fraction=params["fraction"])
-        case "oversize":
-            result = StreamingResponse(
-                _flood(answer, params["bytes"]), media_type=answer.headers.get("content-type")
-            )
-        case "short_image":
-            body = bytes(answer.body)
-            result = _same_type(answer, body[: int(len(body) * params["fraction"])])
-        case "wrong_type":
-            result = _same_type(answer, _other_format(params["as"]))
-        case "expired_url":
-            result = error(403, "this download URL has expired: read the task for a fresh one")
-        case _:
-            message = f"the fault {fault.name} does not change an answer"
-            raise AssertionError(message)
-    return result
+    return _SPOILERS[fault.name](fault.params, answer)
 
 
-def _status(params: dict[str, Any]) -> Response:
+def _status(params: dict[str, Any], _: Response) -> Response:
     status, headers = params["status"], params["headers"]
     if params["raw"] is not None:
         return Response(params["raw"], status, headers, media_type="text/plain")
@@ -166,9 +126,9 @@ def _status(params: dict[str, Any]) -> Response:
     return envelope(status=status, code=code, message=params["message"], headers=headers)
 
 
-def _garbage(flavour: str, answer: Response) -> Response:
+def _garbage(params: dict[str, Any], answer: Response) -> Response:
     body = bytes(answer.body)
-    match flavour:
+    match params["flavour"]:
         case "text":
             content = b"OK, done!"
         case "cut":
@@ -180,8 +140,18 @@ def _garbage(flavour: str, answer: Response) -> Response:
     return Response(content, media_type="application/json")
 
 
+def expired() -> Response:
+    """Say that a download URL works no more."""
+    return error(403, "this download URL has expired: read the task for a fresh one")
+
+
+def _short_image(params: dict[str, Any], answer: Response) -> Response:
+    body = bytes(answer.body)
+    return _same_type(answer, body[: int(len(body) * params["fraction"])])
+
+
 def _same_type(answer: Response, body: bytes) -> Response:
-    return Response(body, media_type=answer.headers["content-type"])
+    return Response(body, media_type=answer.media_type)
 
 
 def _other_format(name: str) -> bytes:
@@ -201,3 +171,28 @@ async def _flood(answer: Response, extra: int | None) -> AsyncIterator[bytes]:
         left = None if left is None else left - len(chunk)
         # A client on the same machine reads fast: others get their turn.
         await asyncio.sleep(0)
+
+
+_SPOILERS: Final[dict[str, Callable[[dict[str, Any], Response], Response]]] = {
+    "lost_response": lambda _, __: DroppedResponse(),
+    "drop_before": lambda _, __: DroppedResponse(),
+    "status": _status,
+    "error_after_charge": lambda params, _: error(params["status"], params["message"]),
+    "html": lambda params, _: HTMLResponse(_GATEWAY_PAGE, params["status"]),
+    "garbage": _garbage,
+    "slow": lambda params, answer: LateResponse(answer, params["seconds"]),
+    "slow_body": lambda params, answer: PartialResponse(answer, seconds=params["seconds"]),
+    "no_credits": lambda params, _: no_credits(params["style"]),
+    "bad_key": lambda _, __: error(401, "the API key in the header X-Api-Key is not valid"),
+    "redirect": lambda params, _: RedirectResponse(params["location"], params["status"]),
+    "empty": lambda params, answer: Response(
+        status_code=params["status"], media_type=answer.media_type
+    ),
+    "truncated": lambda params, answer: PartialResponse(answer, fraction=params["fraction"]),
+    "oversize": lambda params, answer: StreamingResponse(
+        _flood(answer, params["bytes"]), media_type=answer.media_type
+    ),
+    "short_image": _short_image,
+    "wrong_type": lambda params, answer: _same_type(answer, _other_format(params["format"])),
+    "expired_url": lambda _, __: expired(),
+}

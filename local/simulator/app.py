@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Container
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
-from .answers import DroppedResponse, does_no_work, no_credits, spoiled
+from .answers import DroppedResponse, does_no_work, expired, no_credits, spoiled
 from .contract import (
     MAX_BODY_BYTES,
     TASKS_PATH,
@@ -36,7 +36,7 @@ from .contract import (
     parse_create,
 )
 from .control import CONTROL_PATH
-from .faults import CREATE, DOWNLOAD, READ, Facts, Fault, FaultBook, FaultError
+from .faults import CREATE, DOWNLOAD, READ, Facts, Fault, FaultBook, FaultError, possible
 from .photos import Photo, PhotoReader, check_mask, is_url, trust, without_query
 from .reports import CallReport, moment
 from .settings import Settings, SettingsError
@@ -102,9 +102,11 @@ class Simulator:
         """Keep images in `folder`."""
         self._first_settings = settings
         self._settings = settings
-        self._workers = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="images")
-        self._photos = PhotoReader(folder, self._workers, trust(ca_bundle))
-        self._studio = Studio(folder, self._workers)
+        # Threads of their own for checking photos: creates do not queue behind image making.
+        self._checkers = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="photos")
+        self._painters = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="images")
+        self._photos = PhotoReader(folder, self._checkers, trust(ca_bundle))
+        self._studio = Studio(folder, self._painters)
         self._tasks = TaskBook(seed)
         self._faults = FaultBook(seed)
         self._fetcher: httpx.AsyncClient
@@ -122,9 +124,7 @@ class Simulator:
         app = Starlette(
             routes=[
                 Route(TASKS_PATH, self._endpoint(CREATE, self._create), methods=["POST"]),
-                Route(
-                    TASKS_PATH + "/{task_id}", self._endpoint(READ, self._read), methods=["GET"]
-                ),
+                Route(TASKS_PATH + "/{task_id}", self._endpoint(READ, self._read), methods=["GET"]),
                 Route(
                     "/results/{task_id}/{name}",
                     self._endpoint(DOWNLOAD, self._download),
@@ -154,8 +154,8 @@ class Simulator:
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         async with self._photos.client() as self._fetcher:
             yield
-        self._studio.clear()
-        self._workers.shutdown(cancel_futures=True)
+        for workers in (self._checkers, self._painters):
+            workers.shutdown(cancel_futures=True)
 
     # The vendor's API
 
@@ -181,9 +181,15 @@ class Simulator:
         return endpoint
 
     def _claim(
-        self, call: _Call, facts: Facts, stage: str, *, needing: str | None = None
+        self,
+        call: _Call,
+        facts: Facts,
+        stage: str,
+        *,
+        needing: str | None = None,
+        already: Container[str] = (),
     ) -> Fault | None:
-        fault = self._faults.claim(call.kind, facts, stage=stage, needing=needing)
+        fault = self._faults.claim(call.kind, facts, stage=stage, needing=needing, already=already)
         if fault is not None:
             call.fault = fault.name
         return fault
@@ -270,9 +276,9 @@ class Simulator:
         self, request: Request, call: _Call, task: Task, facts: Facts
     ) -> dict[str, Any]:
         """Make the `data` of a read (reference), as the task's faults leave it."""
-        lasting = self._claim(call, facts, "task")
+        lasting = self._claim(call, facts, "task", already=task.faults)
         if lasting is not None:
-            task.faults.setdefault(lasting.name, (lasting, time.monotonic()))
+            task.faults[lasting.name] = (lasting, time.monotonic())
         if "gone" in task.faults:
             raise _unknown_task(task.id)
         view = task.view(time.monotonic())
@@ -333,7 +339,7 @@ class Simulator:
             return spoiled(fault, envelope())
         lifetime = self._settings.download_url_seconds
         if lifetime is not None and time.monotonic() - issued_at > lifetime:
-            raise RefusedError(403, "this download URL has expired: read the task for a fresh one")
+            return expired()
         results = await self._studio.results(task)
         result = results[index - 1]
         task.downloads[index] += 1
@@ -355,9 +361,7 @@ class Simulator:
                 "charges": self._tasks.charges(),
                 "settings": self._settings.report(),
                 "tasks": [task.report(now) for task in self._tasks.tasks.values()],
-                "call_counts": {
-                    kind: self._call_counts[kind] for kind in (CREATE, READ, DOWNLOAD)
-                },
+                "call_counts": {kind: self._call_counts[kind] for kind in (CREATE, READ, DOWNLOAD)},
                 "calls": [call.report() for call in self._calls],
                 "faults": self._faults.report(),
             }
@@ -393,7 +397,7 @@ class Simulator:
         return JSONResponse({"faults": [fault.report() for fault in added]})
 
     async def _show_faults(self, _: Request) -> Response:
-        return JSONResponse({"faults": self._faults.report()})
+        return JSONResponse({"faults": self._faults.report(), "possible": possible()})
 
     async def _clear_faults(self, _: Request) -> Response:
         self._faults.clear()

@@ -34,9 +34,7 @@ class RefusedError(Exception):
     `status` is the HTTP status and, as the reference says it mostly is, the envelope's code.
     """
 
-    def __init__(
-        self, status: int, message: str, headers: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         """Keep the parts of the answer."""
         super().__init__(message)
         self.status = status

@@ -62,7 +62,7 @@ class SimulatorControl:
         """Change settings, if any are given, and return them all."""
         return self._call("PUT", "/settings", changes)
 
-    def fault(  # noqa: PLR0913 - the parts of a fault, each by its name
+    def fault(
         self,
         on: str,
         fault: str,
@@ -113,7 +113,9 @@ class SimulatorControl:
         """Close."""
         self.close()
 
-    def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def _call(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         answer = self._client.request(method, path, json=body)
         if not answer.is_success:
             raise ControlError(answer.json()["message"])

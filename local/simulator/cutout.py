@@ -22,6 +22,9 @@ _SOFT_PIXELS: Final = 1.4
 _SMALLEST_PART: Final = 0.08
 """Parts below this share of the largest one are crumbs of the background."""
 
+_GAP: Final = 0.02
+"""Up to this share of the picture, background that only the lower edge opens is a hole."""
+
 _WHOLE: Final = 255
 _HALF: Final = 128
 _ALIKE: Final = 9.0
@@ -37,7 +40,9 @@ def subject_mask(photo: Image.Image) -> Image.Image:
     size = (max(8, round(photo.width * scale)), max(8, round(photo.height * scale)))
     small = photo.resize(size, Image.Resampling.BOX).filter(ImageFilter.GaussianBlur(0.6))
     even = _even(small)
-    palette = even.quantize(_COLORS, method=Image.Quantize.MEDIANCUT, kmeans=2, dither=0)
+    palette = even.quantize(
+        _COLORS, method=Image.Quantize.MEDIANCUT, kmeans=2, dither=Image.Dither.NONE
+    )
     colors = Image.frombytes("L", size, palette.tobytes())
     prior = ImageChops.subtract(_prior(size), _border(even))
     subject = prior.point(lambda value: _WHOLE * (value > 150))  # noqa: PLR2004 - the sure middle
@@ -46,15 +51,15 @@ def subject_mask(photo: Image.Image) -> Image.Image:
     # Away from the middle the colours decide, not the place.
     pull = prior.point(lambda value: max(value, _NEUTRAL))
     for _ in range(_ROUNDS):
-        likely = _likely(colors, subject, ground, alike).filter(ImageFilter.GaussianBlur(_SOFT_PIXELS))
+        likely = _likely(colors, subject, ground, alike).filter(
+            ImageFilter.GaussianBlur(_SOFT_PIXELS)
+        )
         likely = Image.blend(likely, pull, 0.22)
         subject = likely.point(lambda value: _WHOLE * (value >= _HALF))
         ground = ImageChops.invert(subject)
     solid = _without_crumbs_and_holes(subject.filter(ImageFilter.MedianFilter(5)))
     edge = max(1.0, max(photo.size) / _SIDE * 0.55)
-    full = solid.resize(photo.size, Image.Resampling.BICUBIC).filter(
-        ImageFilter.GaussianBlur(edge)
-    )
+    full = solid.resize(photo.size, Image.Resampling.BICUBIC).filter(ImageFilter.GaussianBlur(edge))
     # The blurred edge is steepened, and moved inwards: a halo of the background looks worse
     # than a slightly tight cut.
     return full.point(lambda value: max(0, min(_WHOLE, (value - 128) * 3)))
@@ -103,7 +108,7 @@ def _even(picture: Image.Image) -> Image.Image:
     """Make brightness count less than hue: light falls unevenly, and casts shadows."""
     bright, blue, red = picture.convert("YCbCr").split()
     stretched = [
-        band.point(lambda value: max(0, min(_WHOLE, 128 + (value - 128) * 2)))  # noqa: PLR2004 - the middle
+        band.point(lambda value: max(0, min(_WHOLE, 128 + (value - 128) * 2)))
         for band in (blue, red)
     ]
     return Image.merge("RGB", (bright.point(lambda value: round(value * 0.6)), *stretched))
@@ -148,15 +153,18 @@ def _without_crumbs_and_holes(mask: Image.Image) -> Image.Image:
             for cell in part:
                 cells[cell] = 0
     for part in _parts(cells, width, height, wanted=0):
-        if not any(_at_edge(cell, width, height) for cell in part):
+        # A small gap at the lower edge is a hole too: between an arm and a body, say.
+        small = len(part) < len(cells) * _GAP
+        if not any(_at_edge(cell, width, height, lower=not small) for cell in part):
             for cell in part:
                 cells[cell] = _WHOLE
     return Image.frombytes("L", mask.size, bytes(cells))
 
 
-def _at_edge(cell: int, width: int, height: int) -> bool:
+def _at_edge(cell: int, width: int, height: int, *, lower: bool) -> bool:
+    """Tell whether a position is at an edge of the picture; the lower one counts if asked for."""
     row, column = divmod(cell, width)
-    return row in (0, height - 1) or column in (0, width - 1)
+    return row == 0 or column in (0, width - 1) or (lower and row == height - 1)
 
 
 def _parts(cells: bytearray, width: int, height: int, *, wanted: int) -> list[list[int]]:

@@ -1,7 +1,7 @@
 """Faults that a test scripts: which exist, when one applies, how often it fires."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -10,6 +10,7 @@ from .settings import NO_CREDITS_STYLES, is_number
 
 CREATE, READ, DOWNLOAD = "create", "read", "download"
 _EVERYWHERE: Final = (CREATE, READ, DOWNLOAD)
+_STATUSES_WITH_BODY: Final = frozenset(range(200, 600)) - {204, 205, 304}
 
 
 class FaultError(ValueError):
@@ -42,12 +43,12 @@ class Kind:
 
 
 def _is_status(value: object) -> bool:
-    return type(value) is int and 200 <= value <= 599 and value not in (204, 304)
+    return type(value) is int and value in _STATUSES_WITH_BODY
 
 
 def _status(default: int) -> _Param:
     return _Param(
-        default, _is_status, "an integer from 200 to 599, with a body: not 204 or 304"
+        default, _is_status, "an integer from 200 to 599, with a body: not 204, 205 or 304"
     )
 
 
@@ -65,9 +66,7 @@ def _seconds(default: float | None, text: str) -> _Param:
 
 
 def _count(text: str) -> _Param:
-    return _Param(
-        None, lambda value: value is None or (type(value) is int and value >= 1), text
-    )
+    return _Param(None, lambda value: value is None or (type(value) is int and value >= 1), text)
 
 
 def _is_headers(value: object) -> bool:
@@ -151,7 +150,7 @@ KINDS: Final[dict[str, Kind]] = {
         "answer",
         (CREATE,),
         "the balance is empty, said in one of three ways",
-        {"as": _one_of("402", *NO_CREDITS_STYLES)},
+        {"style": _one_of("402", *NO_CREDITS_STYLES)},
     ),
     "bad_key": Kind("answer", (CREATE, READ), "the API key is refused with 401"),
     "redirect": Kind(
@@ -180,7 +179,10 @@ KINDS: Final[dict[str, Kind]] = {
         "answer",
         _EVERYWHERE,
         "a huge body without Content-Length: the true one, then `bytes` more or no end",
-        {"bytes": _count("an integer, 1 or more, or null (no end)"), "accepted": _accepted(default=True)},
+        {
+            "bytes": _count("an integer, 1 or more, or null (no end)"),
+            "accepted": _accepted(default=True),
+        },
     ),
     "short_image": Kind(
         "answer",
@@ -192,7 +194,7 @@ KINDS: Final[dict[str, Kind]] = {
         "answer",
         (DOWNLOAD,),
         "another format under the image's content type",
-        {"as": _one_of("html", "html", "webp", "gif")},
+        {"format": _one_of("html", "html", "webp", "gif")},
     ),
     "expired_url": Kind(
         "answer",
@@ -213,7 +215,7 @@ KINDS: Final[dict[str, Kind]] = {
         "the task stays at `percent` for so many seconds, or for ever (null)",
         {
             "percent": _Param(
-                50, lambda value: type(value) is int and 0 <= value <= 99, "an integer 0 to 99"
+                50, lambda value: type(value) is int and value in range(100), "an integer 0 to 99"
             ),
             "seconds": _seconds(None, "a number of seconds or null (for ever)"),
         },
@@ -231,6 +233,23 @@ KINDS: Final[dict[str, Kind]] = {
     ),
 }
 """Every fault by its name. `times` is how often one fires unless told: once, or always."""
+
+
+def possible() -> dict[str, Any]:
+    """Describe every fault, as JSON."""
+    return {
+        name: {
+            "on": kind.on,
+            "does": kind.text,
+            "times": kind.times,
+            "params": {
+                param: {"default": rule.default, "must_be": rule.text}
+                for param, rule in kind.params.items()
+            },
+        }
+        for name, kind in KINDS.items()
+    }
+
 
 _MATCHES: Final = {
     "path_contains": _EVERYWHERE,
@@ -340,17 +359,23 @@ class FaultBook:
         return faults
 
     def claim(
-        self, on: str, facts: Facts, *, stage: str, needing: str | None = None
+        self,
+        on: str,
+        facts: Facts,
+        *,
+        stage: str,
+        needing: str | None = None,
+        already: Container[str] = (),
     ) -> Fault | None:
         """Fire the first fault of a stage that applies, if any.
 
         `needing` leaves only those matched by that name: what else applies had its chance before
-        that fact was known.
+        that fact was known. `already` names those that the task has, and cannot have twice.
         """
         for fault in self._faults:
             if fault.on != on or fault.kind.stage != stage or not fault.applies(facts):
                 continue
-            if needing is not None and needing not in fault.match:
+            if fault.name in already or (needing is not None and needing not in fault.match):
                 continue
             if fault.probability < 1 and self._random.random() >= fault.probability:
                 continue
@@ -424,8 +449,7 @@ def _params(name: str, kind: Kind, spec: dict[str, Any]) -> dict[str, Any]:
         if param is None:
             known = ", ".join(kind.params) or "none of its own"
             message = (
-                f"{name} has no parameter {key!r}; it has {known}, "
-                f"beside {', '.join(_FIELDS)}"
+                f"{name} has no parameter {key!r}; it has {known}, beside {', '.join(_FIELDS)}"
             )
             raise FaultError(message)
         if not param.allowed(value):

@@ -19,6 +19,7 @@ from PIL import Image
 
 from .contract import RefusedError
 from .reports import PhotoReport
+from .settings import SettingsError
 
 MAX_PHOTO_BYTES: Final = 64 * 1024 * 1024
 MAX_PIXELS: Final = 120_000_000
@@ -74,10 +75,19 @@ def trust(ca_bundle: str | None) -> ssl.SSLContext:
     The bundle is `ca_bundle`, or else what AWS_CA_BUNDLE and SSL_CERT_FILE name.
     """
     context = httpx.create_ssl_context(trust_env=False)
-    named = [ca_bundle] if ca_bundle else [os.environ.get("AWS_CA_BUNDLE"), os.environ.get("SSL_CERT_FILE")]
+    named = (
+        [ca_bundle]
+        if ca_bundle
+        else [os.environ.get("AWS_CA_BUNDLE"), os.environ.get("SSL_CERT_FILE")]
+    )
     for bundle in named:
         if bundle:
-            context.load_verify_locations(bundle)
+            try:
+                context.load_verify_locations(bundle)
+            except OSError as problem:
+                raise SettingsError(
+                    f"the CA bundle {bundle} cannot be used: {problem}"
+                ) from problem
     return context
 
 

@@ -26,6 +26,9 @@ _PLAIN_SIZE: Final = (192, 256)
 _ORIENTATION: Final = 0x0112
 """The EXIF tag that says how a photo is turned."""
 
+_HEADROOM: Final = 0.97
+"""How much of the height a subject may fill whose sides are cut off."""
+
 _WHOLE: Final = 255
 
 _MODELS: Final = {
@@ -183,7 +186,9 @@ def _scaled(subject: _Subject, pose: _Pose) -> Image.Image:
     fit = min(width * room / subject.cut.width, height * room / subject.cut.height)
     scale = fit * min(pose.zoom, 1.12)
     if subject.wide:
-        scale = max(scale, width / subject.cut.width * max(1.0, pose.zoom))
+        # It reaches from side to side, and nearer only as far as its head stays in the picture.
+        across = width / subject.cut.width
+        scale = max(across, min(across * pose.zoom, height * _HEADROOM / subject.cut.height))
     size = (max(1, round(subject.cut.width * scale)), max(1, round(subject.cut.height * scale)))
     cut = subject.cut.resize(size, Image.Resampling.BICUBIC)
     tinted = _tinted(cut.convert("RGB"), pose)

@@ -44,13 +44,35 @@ class _Canvas:
         box = (*map(min, *pixels), *map(max, *pixels))
         self._fill(
             box,
-            lambda draw, left, top: draw.polygon([(x - left, y - top) for x, y in pixels], fill=255),
+            lambda draw, left, top: draw.polygon(
+                [(x - left, y - top) for x, y in pixels], fill=255
+            ),
             color,
             alpha,
         )
 
-    def oval(self, x: float, y: float, across: float, color: str | Color, alpha: float = 1.0,
-             *, flat: float = 1.0) -> None:  # fmt: skip
+    def box(
+        self,
+        left: float,
+        top: float,
+        right: float,
+        bottom: float,
+        color: str | Color,
+        alpha: float = 1.0,
+    ) -> None:
+        """Fill a rectangle."""
+        self.area([(left, top), (right, top), (right, bottom), (left, bottom)], color, alpha)
+
+    def oval(
+        self,
+        x: float,
+        y: float,
+        across: float,
+        color: str | Color,
+        alpha: float = 1.0,
+        *,
+        flat: float = 1.0,
+    ) -> None:
         """Fill an oval around a point; `across` is in widths, `flat` its height by its width."""
         width, height = self.picture.size
         radius = across * width / 2
@@ -69,8 +91,9 @@ class _Canvas:
             alpha,
         )
 
-    def glow(self, x: float, y: float, across: float, color: str, alpha: float,
-             *, flat: float = 1.0) -> None:  # fmt: skip
+    def glow(
+        self, x: float, y: float, across: float, color: str, alpha: float, *, flat: float = 1.0
+    ) -> None:
         """Shine a light around a point that fades outwards."""
         width = max(2, round(across * self.picture.width))
         height = max(2, round(width * flat))
@@ -81,8 +104,11 @@ class _Canvas:
             round(x * self.picture.width) - width // 2,
             round(y * self.picture.height) - height // 2,
         )
-        self.picture.paste(_rgb(color), (*corner, corner[0] + width, corner[1] + height),
-                           light.resize((width, height)))  # fmt: skip
+        self.picture.paste(
+            _rgb(color),
+            (*corner, corner[0] + width, corner[1] + height),
+            light.resize((width, height)),
+        )
 
     def blur(self, strength: float) -> None:
         """Put what is drawn so far out of focus, by a share of the longest side."""
@@ -135,46 +161,53 @@ def _street(canvas: _Canvas) -> None:
     chance = canvas.chance
     canvas.fade(0, 0.62, "#8fb3d9", "#f4d9b8", "#ffe7c2")
     canvas.glow(0.52, 0.5, 1.0, "#fff3d6", 0.9)
-    for side in (0, 1):
+    for edge in (0, 1):
+        # From far to near: wide and hazy first, tall and dark at the picture's edge last.
         for step in range(5):
-            near = 0.52 - step * 0.1
-            tone = 70 + step * 30 + chance.randint(-8, 8)
-            left, right = (0.0, near - 0.06) if side == 0 else (1 - near + 0.06, 1.0)
-            top = 0.02 + step * 0.07 + chance.random() * 0.05
-            warm = (tone + 32, tone + 10, tone - 6) if (step + side) % 2 else (tone + 8, tone + 8, tone + 16)
-            order = 4 - step
-            if order < 0:
-                continue
-            canvas.area([(left, top), (right, top), (right, 0.72), (left, 0.72)], warm, 0.82)
+            tone = 185 - step * 24 + chance.randint(-8, 8)
+            wall = (
+                (tone + 30, tone + 10, tone - 4)
+                if (step + edge) % 2
+                else (tone, tone + 4, tone + 16)
+            )
+            depth = 0.46 - step * 0.09
+            top = 0.34 - step * 0.09 + chance.random() * 0.05
+            left, right = (0, depth) if edge == 0 else (1 - depth, 1)
+            canvas.box(left, top, right, 0.72, wall, 0.88)
     for _ in range(26):
-        side = chance.choice((0.02, 0.64))
-        x, y = side + chance.random() * 0.34, 0.12 + chance.random() * 0.5
-        canvas.area(
-            [(x, y), (x + 0.025, y), (x + 0.025, y + 0.035), (x, y + 0.035)],
-            chance.choice(("#ffe9b0", "#ffd890", "#dbe6f2")),
-            0.75,
-        )
+        x, y = chance.choice((0.01, 0.77)) + chance.random() * 0.2, 0.14 + chance.random() * 0.48
+        pane = chance.choice(("#ffe9b0", "#ffd890", "#dbe6f2"))
+        canvas.box(x, y, x + 0.025, y + 0.035, pane, 0.75)
     canvas.fade(0.7, 1, "#c9b8a6", "#a7988a", "#857a72")
     canvas.area([(0.44, 0.7), (0.56, 0.7), (0.98, 1), (0.02, 1)], "#7b7a7e", 0.75)
     canvas.area([(0.494, 0.72), (0.506, 0.72), (0.53, 1), (0.47, 1)], "#f1e6cf", 0.5)
     canvas.blur(0.008)
     for _ in range(14):
-        canvas.oval(chance.random(), 0.3 + chance.random() * 0.38, 0.02 + chance.random() * 0.05,
-                    chance.choice(("#fff1c9", "#ffd9a0", "#ffb98a")), 0.35)  # fmt: skip
+        canvas.oval(
+            chance.random(),
+            0.3 + chance.random() * 0.38,
+            0.02 + chance.random() * 0.05,
+            chance.choice(("#fff1c9", "#ffd9a0", "#ffb98a")),
+            0.35,
+        )
     canvas.blur(0.003)
 
 
 def _beach(canvas: _Canvas) -> None:
     chance = canvas.chance
-    canvas.fade(0, 0.52, *chance.choice(
-        [("#5fb2e6", "#a9dcf4", "#e9f6f6"), ("#7d8fd0", "#f2b8a2", "#ffe0b0")]
-    ))  # fmt: skip
+    canvas.fade(
+        0,
+        0.52,
+        *chance.choice([("#5fb2e6", "#a9dcf4", "#e9f6f6"), ("#7d8fd0", "#f2b8a2", "#ffe0b0")]),
+    )
     sun = 0.2 + chance.random() * 0.6
     canvas.glow(sun, 0.36, 1.1, "#fff6d8", 0.95)
     for _ in range(4):
         x, y = chance.random(), 0.08 + chance.random() * 0.22
         for puff in range(4):
-            canvas.oval(x + puff * 0.045, y + chance.random() * 0.012, 0.13, "#ffffff", 0.32, flat=0.4)
+            canvas.oval(
+                x + puff * 0.045, y + chance.random() * 0.012, 0.13, "#ffffff", 0.32, flat=0.4
+            )
     canvas.fade(0.52, 0.72, "#3f9fc0", "#5fc0cc", "#a8e2da")
     canvas.glow(sun, 0.55, 0.5, "#ffffff", 0.5, flat=0.3)
     canvas.fade(0.72, 1, "#e8d3a6", "#f0dfb8", "#dcc393")
@@ -182,8 +215,20 @@ def _beach(canvas: _Canvas) -> None:
         y = 0.6 + line * 0.05
         wave = [(step / 12, y + chance.random() * 0.008) for step in range(13)]
         canvas.area([*wave, (1, y + 0.012), (0, y + 0.012)], "#ffffff", 0.35 + line * 0.15)
-    canvas.area([(0, 0.715), (0.3, 0.735), (0.65, 0.72), (1, 0.74), (1, 0.76), (0.6, 0.745),
-                 (0.3, 0.76), (0, 0.735)], "#ffffff", 0.85)  # fmt: skip
+    canvas.area(
+        [
+            (0, 0.715),
+            (0.3, 0.735),
+            (0.65, 0.72),
+            (1, 0.74),
+            (1, 0.76),
+            (0.6, 0.745),
+            (0.3, 0.76),
+            (0, 0.735),
+        ],
+        "#ffffff",
+        0.85,
+    )
     canvas.blur(0.006)
 
 
@@ -197,11 +242,19 @@ def _park(canvas: _Canvas) -> None:
             x, y = chance.random(), 0.5 - chance.random() * 0.24 * (1 - depth / 2)
             if depth == 1.0 and 0.28 < x < 0.72:  # noqa: PLR2004 - the middle stays open
                 continue
-            canvas.area([(x - 0.008, y), (x + 0.008, y), (x + 0.014, 0.68), (x - 0.014, 0.68)],
-                        "#6b5640", 0.6)  # fmt: skip
+            canvas.area(
+                [(x - 0.008, y), (x + 0.008, y), (x + 0.014, 0.68), (x - 0.014, 0.68)],
+                "#6b5640",
+                0.6,
+            )
             for _ in range(5):
-                canvas.oval(x + chance.uniform(-0.07, 0.07), y + chance.uniform(-0.07, 0.05),
-                            0.1 + 0.12 * chance.random(), chance.choice(greens), 0.55)  # fmt: skip
+                canvas.oval(
+                    x + chance.uniform(-0.07, 0.07),
+                    y + chance.uniform(-0.07, 0.05),
+                    0.1 + 0.12 * chance.random(),
+                    chance.choice(greens),
+                    0.55,
+                )
         canvas.blur(0.007 - depth * 0.002)
     canvas.fade(0.64, 1, "#a9c46a", "#86b052", "#5f8f41")
     canvas.area([(0.47, 0.64), (0.55, 0.64), (0.86, 1), (0.16, 1)], "#e3d2ae", 0.9)
@@ -209,8 +262,9 @@ def _park(canvas: _Canvas) -> None:
         canvas.oval(chance.random(), 0.7 + chance.random() * 0.3, 0.18, "#fff9c8", 0.16, flat=0.22)
     canvas.blur(0.006)
     for _ in range(12):
-        canvas.oval(chance.random(), chance.random() * 0.5, 0.03 + chance.random() * 0.06,
-                    "#fffde0", 0.22)  # fmt: skip
+        canvas.oval(
+            chance.random(), chance.random() * 0.5, 0.03 + chance.random() * 0.06, "#fffde0", 0.22
+        )
     canvas.blur(0.002)
 
 
@@ -223,14 +277,22 @@ def _runway(canvas: _Canvas) -> None:
     for beam in range(5):
         top = 0.1 + beam * 0.2
         foot = 0.5 + (top - 0.5) * 0.35
-        canvas.area([(top - 0.012, 0), (top + 0.012, 0), (foot + 0.13, 0.74), (foot - 0.13, 0.74)],
-                    light, 0.1)  # fmt: skip
+        canvas.area(
+            [(top - 0.012, 0), (top + 0.012, 0), (foot + 0.13, 0.74), (foot - 0.13, 0.74)],
+            light,
+            0.1,
+        )
     for side in (0, 1):
         for row in range(3):
             for seat in range(6):
                 x = 0.36 - seat * 0.075 - row * 0.02
-                canvas.oval(x if side == 0 else 1 - x, 0.67 + seat * 0.035 - row * 0.035, 0.05,
-                            chance.choice(("#3b3550", "#4a4262", "#2c283c")), 0.9)  # fmt: skip
+                canvas.oval(
+                    x if side == 0 else 1 - x,
+                    0.67 + seat * 0.035 - row * 0.035,
+                    0.05,
+                    chance.choice(("#3b3550", "#4a4262", "#2c283c")),
+                    0.9,
+                )
     canvas.blur(0.008)
     canvas.area([(0.4, 0.66), (0.6, 0.66), (0.94, 1), (0.06, 1)], "#e9e4f2")
     canvas.area([(0.43, 0.66), (0.57, 0.66), (0.82, 1), (0.18, 1)], "#ffffff", 0.55)
@@ -242,29 +304,37 @@ def _runway(canvas: _Canvas) -> None:
 
 def _loft(canvas: _Canvas) -> None:
     chance = canvas.chance
-    wall, panel = chance.choice([("#cfc7bd", "#f4efe8"), ("#a9b4ab", "#eef3ea"), ("#c79f88", "#fbeee2")])
+    wall, panel = chance.choice(
+        [("#cfc7bd", "#f4efe8"), ("#a9b4ab", "#eef3ea"), ("#c79f88", "#fbeee2")]
+    )
     canvas.fade(0, 0.72, panel, wall, wall)
     left = chance.choice((0.06, 0.54))
-    canvas.area([(left, 0.07), (left + 0.4, 0.07), (left + 0.4, 0.56), (left, 0.56)], "#f9fbfa")
+    canvas.box(left, 0.07, left + 0.4, 0.56, "#f9fbfa")
     canvas.glow(left + 0.2, 0.3, 0.7, "#fff7df", 0.9)
     for bar in range(1, 3):
         x, y = left + bar * 0.4 / 3, 0.07 + bar * 0.49 / 3
-        canvas.area([(x - 0.004, 0.07), (x + 0.004, 0.07), (x + 0.004, 0.56), (x - 0.004, 0.56)], "#8d8880")
-        canvas.area([(left, y - 0.003), (left + 0.4, y - 0.003), (left + 0.4, y + 0.003),
-                     (left, y + 0.003)], "#8d8880")  # fmt: skip
+        canvas.box(x - 0.004, 0.07, x + 0.004, 0.56, "#8d8880")
+        canvas.box(left, y - 0.003, left + 0.4, y + 0.003, "#8d8880")
     canvas.fade(0.72, 1, "#b98b5f", "#a4764d", "#8a6040")
     for board in range(-6, 7):
         x = 0.5 + board * 0.09
-        canvas.area([(x, 0.72), (x + 0.003, 0.72), (0.5 + (x - 0.5) * 2.2 + 0.008, 1),
-                     (0.5 + (x - 0.5) * 2.2, 1)], "#6e4a2e", 0.5)  # fmt: skip
-    canvas.area([(left + 0.08, 0.76), (left + 0.4, 0.76), (left + 0.52, 0.95), (left + 0.02, 0.95)],
-                "#ffe9c0", 0.35)  # fmt: skip
+        foot = 0.5 + (x - 0.5) * 2.2
+        joint = [(x, 0.72), (x + 0.003, 0.72), (foot + 0.008, 1), (foot, 1)]
+        canvas.area(joint, "#6e4a2e", 0.5)
+    sunlit = [(left + 0.08, 0.76), (left + 0.4, 0.76), (left + 0.52, 0.95), (left + 0.02, 0.95)]
+    canvas.area(sunlit, "#ffe9c0", 0.35)
     plant = 0.9 if left < 0.5 else 0.1  # noqa: PLR2004 - opposite the window
     for leaf in range(9):
-        canvas.oval(plant + chance.uniform(-0.07, 0.07), 0.48 + leaf * 0.018 + chance.uniform(-0.05, 0.05),
-                    0.1, chance.choice(("#4f7a52", "#6c9463", "#3e6647")), 0.8, flat=0.6)  # fmt: skip
-    canvas.area([(plant - 0.045, 0.64), (plant + 0.045, 0.64), (plant + 0.035, 0.76),
-                 (plant - 0.035, 0.76)], "#d8cfc4")  # fmt: skip
+        x, y = plant + chance.uniform(-0.07, 0.07), 0.48 + leaf * 0.018
+        green = chance.choice(("#4f7a52", "#6c9463", "#3e6647"))
+        canvas.oval(x, y + chance.uniform(-0.05, 0.05), 0.1, green, 0.8, flat=0.6)
+    pot = [
+        (plant - 0.045, 0.64),
+        (plant + 0.045, 0.64),
+        (plant + 0.035, 0.76),
+        (plant - 0.035, 0.76),
+    ]
+    canvas.area(pot, "#d8cfc4")
     canvas.blur(0.006)
 
 

@@ -80,4 +80,4 @@ class Studio:
 
 
 def _file(photo: Photo | None) -> Path | None:
-    return photo and photo.file
+    return None if photo is None else photo.file

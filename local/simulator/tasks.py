@@ -82,7 +82,7 @@ class Task:
             "reads": self.reads,
             "downloads": {str(index): count for index, count in sorted(self.downloads.items())},
             "photo": self.photo.report(),
-            "mask": self.mask and self.mask.report(),
+            "mask": None if self.mask is None else self.mask.report(),
             "request": self.body,
         }
 
@@ -102,7 +102,7 @@ class TaskBook:
         # Chance for a demo, not for secrets.
         self._random = random.Random(self._seed)  # noqa: S311
 
-    def accept(  # noqa: PLR0913 - a task's parts, each by its name
+    def accept(
         self,
         body: dict[str, Any],
         request: CreateRequest,

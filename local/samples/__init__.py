@@ -1,0 +1,1 @@
+"""Sample photos, and the script that draws them."""
