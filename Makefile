@@ -10,6 +10,7 @@ UV := $(TOOLS)/uv/bin/uv
 VENV := $(TOOLS)/python
 PY := $(VENV)/bin/python
 PORT ?= 9000
+HOST ?= 127.0.0.1
 export UV_NO_CONFIG=1
 INSTALL = $(UV) pip install --quiet --require-hashes
 
@@ -25,11 +26,15 @@ demo: laptop ## run the whole pipeline on this machine: sample photos in, model 
 
 .PHONY: up
 up: laptop ## start the stack on this machine and leave it running
-	@$(PY) -m local up
+	@$(PY) -m local up --host $(HOST)
 
 .PHONY: down
 down: laptop ## stop the stack that `make up` started
 	@$(PY) -m local down
+
+.PHONY: sam-local
+sam-local: laptop ## make `sam local invoke` reach the stack of `make up HOST=0.0.0.0` (Docker)
+	@$(PY) -m local sam-local
 
 .PHONY: simulator
 simulator: $(TOOLS)/.laptop ## run the simulated vendor alone (PORT=9000)

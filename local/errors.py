@@ -1,0 +1,51 @@
+"""What can go wrong on this machine; each message says what to do next.
+
+LocalError
+├── ToolMissingError    a tool below .tools/ is not there
+├── StackBusyError      another command is at work on the same stack
+├── PortInUseError      the port that was asked for is taken
+├── StartError          a server did not start
+├── CommandError        the SAM CLI failed
+├── StackGoneError      the stack is up no more, or answers no more
+└── DemoError           the demo's jobs did not end as they should
+"""
+
+from pathlib import Path
+
+from .paths import shown
+
+
+class LocalError(Exception):
+    """Base of all errors below: a sentence for a person, and the log where there is more."""
+
+    def __init__(self, message: str, *, log: Path | None = None) -> None:
+        """Keep the sentence; the log's path becomes its second line."""
+        super().__init__(message if log is None else f"{message}\nThe log is {shown(log)}.")
+
+
+class ToolMissingError(LocalError):
+    """A tool below .tools/ is not there."""
+
+
+class StackBusyError(LocalError):
+    """Another command is at work on the same stack."""
+
+
+class PortInUseError(LocalError):
+    """The port that was asked for is taken."""
+
+
+class StartError(LocalError):
+    """A server did not start."""
+
+
+class CommandError(LocalError):
+    """The SAM CLI failed."""
+
+
+class StackGoneError(LocalError):
+    """The stack is up no more, or answers no more."""
+
+
+class DemoError(LocalError):
+    """The demo's jobs did not end as they should."""

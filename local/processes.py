@@ -1,0 +1,120 @@
+"""Child processes: each in a session of its own, each ended by its own id, none left behind.
+
+A session takes its leader's children with it when it is ended, such as MiniStack's Lambda
+workers; and a Ctrl-C in the terminal reaches only this process, which then ends the others in
+order.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from .paths import ROOT
+
+Process = subprocess.Popen[bytes]
+
+_PATIENCE_SECONDS: Final = 1.0
+"""How long a process may take to end by itself before it is killed: none has anything to save."""
+_TICK_SECONDS: Final = 0.02
+
+_children: Final[dict[int, Process]] = {}
+"""What this process has started and not ended yet: its children are its to wait for."""
+
+
+@dataclass(frozen=True)
+class ProcessId:
+    """A process, told from a later one that was given the same number."""
+
+    pid: int
+    started: str
+
+
+def start(
+    command: Sequence[str | Path],
+    *,
+    environment: Mapping[str, str],
+    log: Path,
+    cwd: Path = ROOT,
+    pass_fds: Sequence[int] = (),
+) -> Process:
+    """Start a command as the leader of a new session; what it says goes to the log."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [os.fspath(part) for part in command],
+            cwd=cwd,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            pass_fds=pass_fds,
+            start_new_session=True,
+        )
+    _children[process.pid] = process
+    return process
+
+
+def end(process: Process) -> None:
+    """End a process that this one started, and all of its session."""
+    _signal(process.pid, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_PATIENCE_SECONDS)
+    _signal(process.pid, signal.SIGKILL)
+    process.wait()
+    _children.pop(process.pid, None)
+
+
+def end_all(running: Sequence[ProcessId]) -> None:
+    """End processes, maybe of an earlier command, and all of their sessions, side by side."""
+    left = [process for process in running if is_running(process)]
+    for process in left:
+        _signal(process.pid, signal.SIGTERM)
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while any(is_running(process) for process in left) and time.monotonic() < deadline:
+        time.sleep(_TICK_SECONDS)
+    for process in left:
+        _signal(process.pid, signal.SIGKILL)
+    while any(is_running(process) for process in left):
+        time.sleep(_TICK_SECONDS)
+    for process in running:
+        child = _children.pop(process.pid, None)
+        if child is not None:
+            child.wait()
+
+
+def identify(pid: int) -> ProcessId:
+    """Return the identity of a process that runs now."""
+    return ProcessId(pid, _started(pid) or "ended")
+
+
+def is_running(process: ProcessId) -> bool:
+    """Tell whether just this process runs still."""
+    return _started(process.pid) == process.started
+
+
+def _started(pid: int) -> str | None:
+    """Return when a process was started, in the system's own words; None if it is no more."""
+    if Path("/proc/self/stat").exists():
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        except OSError:
+            return None
+        # The name before ")" may hold anything. Then: the state, and 19 fields on, the start.
+        fields = stat.rpartition(")")[2].split()
+        return None if fields[0] in {"Z", "X"} else fields[19]
+    answer = subprocess.run(
+        ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    return answer.stdout.strip() or None
+
+
+def _signal(group: int, number: signal.Signals) -> None:
+    # PermissionError is macOS's way to say that only zombies are left.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)

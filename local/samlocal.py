@@ -1,0 +1,116 @@
+"""Makes `sam local invoke` reach the stack that is up: a build, an environment, payloads.
+
+The container is another machine: it reaches this one as `host.docker.internal`, so the stack
+must listen on more than loopback (`make up HOST=0.0.0.0`), and it trusts the local AWS only by a
+certificate that lies in its own file system, which is the built function.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from rich.console import Console
+
+from . import environment, ministack, sam
+from .errors import LocalError
+from .paths import ROOT, STATE, shown
+from .stack import Stack
+
+CONFIG_FILE: Final = STATE / "sam-local.toml"
+_FOLDER: Final = STATE / "sam-local"
+_HOST: Final = "host.docker.internal"
+_CERTIFICATE: Final = "local-aws.pem"
+_FUNCTIONS: Final = ("SubmitFunction", "PollFunction", "FinalizeFunction")
+_EXAMPLE_BUCKET: Final = "catwalk-photosbucket-example"
+_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost"})
+
+
+def prepare(stack: Stack) -> None:
+    """Build the functions for the container, and write what `sam local invoke` is to be given.
+
+    Raises:
+        LocalError: the stack listens on loopback alone.
+
+    """
+    if stack.address.host in _LOOPBACK:
+        raise LocalError(
+            "A container cannot reach a stack that listens on loopback alone;"
+            " run `make down` and `make up HOST=0.0.0.0`."
+        )
+    _, architecture = ministack.runtime()
+    build = _FOLDER / "build"
+    shutil.rmtree(_FOLDER, ignore_errors=True)
+    log = stack.folder.logs / "sam-local.log"
+    sam.build_for_container(stack.folder, build, architecture, log)
+    for function in _FUNCTIONS:
+        shutil.copy2(stack.address.ca_bundle, build / function / _CERTIFICATE)
+    variables = {function: _variables(stack) for function in _FUNCTIONS}
+    _write(_FOLDER / "env.json", json.dumps(variables, indent=2))
+    for payload in (ROOT / "events").glob("*/*.json"):
+        text = payload.read_text().replace(_EXAMPLE_BUCKET, stack.output("PhotosBucketName"))
+        _write(_FOLDER / "events" / payload.parent.name / payload.name, text)
+    _write(CONFIG_FILE, _config(build, architecture))
+
+
+def print_usage(console: Console) -> None:
+    """Print lines to copy."""
+    submit = shown(_FOLDER / "events" / "submit" / "model-requested-two-variants.json")
+    config = shown(CONFIG_FILE)
+    console.print(f"\nBuilt for the container; see {config} and {shown(_FOLDER)}/. Now:\n")
+    for line in (
+        ". .catwalk/env.sh",
+        'aws s3 cp local/samples/dress.jpg "s3://$PHOTOS_BUCKET/summer/dress.jpg"',
+        f'sam local invoke SubmitFunction --config-file "$PWD/{config}" -e {submit}',
+    ):
+        console.print(f"    {line}", markup=False, soft_wrap=True)
+
+
+def _variables(stack: Stack) -> dict[str, str]:
+    """Return what the functions are given on AWS, as the container must see it.
+
+    The photo goes inline: a presigned URL would name a host that only the container knows.
+    """
+    address = stack.address
+    return {
+        "AWS_ENDPOINT_URL": _seen_from_container(address.endpoint),
+        "AWS_CA_BUNDLE": f"/var/task/{_CERTIFICATE}",
+        "AWS_ACCESS_KEY_ID": environment.ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": environment.ACCESS_KEY,
+        "AWS_REGION": environment.REGION,
+        "VMAKE_BASE_URL": _seen_from_container(address.vendor_url),
+        "PHOTO_DELIVERY": "inline",
+        "JOBS_TABLE": stack.output("JobsTableName"),
+        "EVENT_BUS": stack.output("EventBusName"),
+        "API_KEY_SECRET": stack.output("VmakeApiKeySecretArn"),
+        "PHOTOS_BUCKET": stack.output("PhotosBucketName"),
+        "RESULTS_BUCKET": stack.output("ResultsBucketName"),
+        "SUBMIT_QUEUE_URL": stack.output("SubmitQueueUrl"),
+        "STATE_MACHINE_ARN": stack.output("StateMachineArn"),
+    }
+
+
+def _seen_from_container(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{_HOST}:{parts.port}"
+
+
+def _config(build: Path, architecture: str) -> str:
+    """Return SAM's own configuration file, so that the command line stays short."""
+    # Not empty, so that the template declares the variables; env.json holds their values.
+    overrides = f"Architecture={architecture} AwsEndpointUrl=given AwsCaBundle=given"
+    values = {
+        "template_file": str(build / "template.yaml"),
+        "env_vars": str(_FOLDER / "env.json"),
+        "parameter_overrides": overrides,
+    }
+    lines = ["version = 0.1", "", "[default.local_invoke.parameters]"]
+    lines += [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+    lines.append(f'add_host = ["{_HOST}:host-gateway"]')
+    return "\n".join(lines) + "\n"
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)

@@ -1,0 +1,113 @@
+"""How to use a stack that is up: a file for the shell to source, and lines to copy."""
+
+import json
+import shlex
+import textwrap
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from . import environment
+from .paths import ROOT, STATE, TOOLS, shown
+from .stack import Stack
+
+ENV_FILE: Final = STATE / "env.sh"
+REQUEST_FILE: Final = STATE / "request.json"
+_NAMES: Final = {
+    "PHOTOS_BUCKET": "PhotosBucketName",
+    "RESULTS_BUCKET": "ResultsBucketName",
+    "JOBS_TABLE": "JobsTableName",
+    "EVENT_BUS": "EventBusName",
+    "STATE_MACHINE_ARN": "StateMachineArn",
+    "SUBMIT_QUEUE_URL": "SubmitQueueUrl",
+    "VMAKE_API_KEY_SECRET_ARN": "VmakeApiKeySecretArn",
+}
+
+
+def write_env_file(stack: Stack) -> Path:
+    """Write the file to source: it points this shell's AWS commands at the local stack."""
+    address = stack.address
+    variables = environment.aws(
+        stack.folder.path, endpoint=address.endpoint, ca_bundle=Path(address.ca_bundle)
+    ) | {name: address.outputs[output] for name, output in _NAMES.items()}
+    clis = shlex.quote(str(_link_commands()))
+    lines = [
+        "# Points the AWS commands of this shell at the stack that `make up` started.",
+        "# To source it: . .catwalk/env.sh     A new shell is as it was.",
+        "unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN",
+        *(f"export {name}={shlex.quote(value)}" for name, value in variables.items()),
+        'export NO_PROXY="127.0.0.1,localhost${NO_PROXY:+,$NO_PROXY}" no_proxy="$NO_PROXY"',
+        f'case ":$PATH:" in *:{clis}:*) ;; *) PATH={clis}:"$PATH";; esac',
+        "export PATH",
+    ]
+    ENV_FILE.write_text("\n".join(lines) + "\n")
+    return ENV_FILE
+
+
+def _link_commands() -> Path:
+    """Return a folder with the AWS and the SAM CLI, without the Pythons beside them."""
+    folder = STATE / "bin"
+    folder.mkdir(parents=True, exist_ok=True)
+    for tool, command in (("awscli", "aws"), ("sam", "sam")):
+        link = folder / command
+        link.unlink(missing_ok=True)
+        link.symlink_to(TOOLS / tool / "bin" / command)
+    return folder
+
+
+def write_request_file(stack: Stack) -> Path:
+    """Write an example of what a backend sends: two looks of a photo that was dropped before."""
+    detail = {
+        "requestId": "order-4711",
+        "photo": {"key": "dress.jpg"},
+        "variants": [
+            {"modelId": "044", "sceneType": "none"},
+            {"modelId": "003", "sceneType": "color", "color": "#f2c9a1"},
+        ],
+    }
+    entry = {
+        "Source": "shop",
+        "DetailType": "Fashion Model Requested",
+        "EventBusName": stack.output("EventBusName"),
+        "Detail": json.dumps(detail),
+    }
+    REQUEST_FILE.write_text(json.dumps([entry], indent=2) + "\n")
+    return REQUEST_FILE
+
+
+def print_usage(console: Console, stack: Stack) -> None:
+    """Print lines to copy."""
+    sample = shown(ROOT / "local" / "samples" / "dress.jpg")
+    simulator = f"{stack.address.vendor_url}/_simulator/state"
+    sections = (
+        ("Point this shell at it", f". {shown(ENV_FILE)}"),
+        (
+            "Drop a photo, with or without settings",
+            f"""\
+aws s3 cp {sample} "s3://$PHOTOS_BUCKET/"
+aws s3 cp {sample} "s3://$PHOTOS_BUCKET/beach/" \\
+  --metadata model-id=003,scene-type=preset,scene-id=035""",
+        ),
+        (
+            "Look at the records",
+            """\
+aws dynamodb scan --table-name "$JOBS_TABLE" --output table \\
+  --query 'Items[].[source_key.S, status.S, progress.N, credits.N]'
+aws dynamodb query --table-name "$JOBS_TABLE" --index-name by-source \\
+  --key-condition-expression 'source_key = :key' \\
+  --expression-attribute-values '{":key": {"S": "dress.jpg"}}'""",
+        ),
+        ("Get the images", 'aws s3 sync "s3://$RESULTS_BUCKET/" out/'),
+        (
+            "Ask as a backend does",
+            f"aws events put-events --entries file://{shown(REQUEST_FILE)}",
+        ),
+    )
+    console.print()
+    for title, commands in sections:
+        console.print(f"  {title}", style="bold", markup=False)
+        console.print(textwrap.indent(commands, "    ") + "\n", markup=False, soft_wrap=True)
+    console.print(f"  The simulated vendor tells what it did at {simulator}", markup=False)
+    console.print(f"  The logs are in {shown(stack.folder.logs)}/", markup=False)
+    console.print("  `make down` stops it all; nothing in it is kept.", markup=False)
