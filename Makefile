@@ -11,7 +11,6 @@ VENV := $(TOOLS)/python
 PY := $(VENV)/bin/python
 PORT ?= 9000
 HOST ?= 127.0.0.1
-export UV_NO_CONFIG=1
 INSTALL = $(UV) pip install --quiet --require-hashes
 
 # ---- what people use ------------------------------------------------------------------------

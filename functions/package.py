@@ -90,7 +90,7 @@ def _install_command(runtime: str, architecture: str, folder: Path) -> list[str]
     uv = _uv()
     if uv is not None:
         return [
-            *[uv, "pip", "install", "--no-config", "--only-binary=:all:"],
+            *[uv, "pip", "install", "--only-binary=:all:"],
             *["--python", sys.executable],
             *["--python-version", version, "--python-platform", f"{machine}-manylinux_2_28"],
             *common,
