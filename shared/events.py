@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from shared.clock import utc_now
 from shared.errors import InputRejected
 from shared.models import ErrorCode, Job, JobError, JobStatus
-from shared.settings import FIELDS, FOLDER_FILE, MAX_VARIANTS, kind, nearest
+from shared.settings import FIELDS, FOLDER_FILE, MAX_ID, MAX_VARIANTS, kind, nearest, odd_json
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
@@ -26,7 +26,9 @@ DROP_DETAIL_TYPE: Final = "Object Created"
 SOURCE: Final = "catwalk"
 SCHEMA_VERSION: Final = "1"
 MASK_SUFFIX: Final = ".mask.png"
-_MAX_ID: Final = 256
+MAX_KEY_BYTES: Final = 1024
+"""S3 has no longer keys; a record's `source_key`, which an index goes by, is no longer either."""
+MAX_URL_BYTES: Final = 8192
 _REQUEST_FIELDS: Final = ("requestId", "sku", "photo", "mask", "variants")
 
 
@@ -43,7 +45,8 @@ class PhotoRef:
         if self.key is not None:
             return self.key
         parts = urlsplit(self.url or "")
-        return f"url/{parts.hostname or ''}/{parts.path.lstrip('/')}".rstrip("/")
+        whole = f"url/{parts.hostname or ''}/{parts.path.lstrip('/')}".rstrip("/")
+        return whole.encode()[:MAX_KEY_BYTES].decode(errors="ignore")
 
 
 @dataclass(frozen=True)
@@ -119,9 +122,12 @@ def parse(body: str, *, message_id: str, photos_bucket: str, vendor_origin: str)
             request_id=message_id,
             trigger=message_id,
         )
-    event_id = event["id"] if isinstance(event.get("id"), str) and event["id"] else message_id
+    event_id = _short_text(event.get("id")) or message_id
     detail: Mapping[str, Any] = event["detail"]
     try:
+        odd = odd_json(event)
+        if odd:
+            raise _rejected(f"The event {odd}.")
         match event.get("detail-type"):
             case "Object Created":
                 return _dropped(detail, event_id, photos_bucket)
@@ -149,6 +155,8 @@ def _dropped(detail: Mapping[str, Any], event_id: str, photos_bucket: str) -> In
     key = item.get("key") if isinstance(item, dict) else None
     if not isinstance(item, dict) or not isinstance(key, str) or not key:
         raise _rejected("The Object Created event names no object key.")
+    if len(key.encode()) > MAX_KEY_BYTES:
+        raise _rejected(f"The Object Created event's key is longer than {MAX_KEY_BYTES} bytes.")
     if not isinstance(bucket, dict) or bucket.get("name") != photos_bucket:
         raise _rejected(f"The Object Created event is not about {photos_bucket}.")
     if not is_photo_key(key):
@@ -172,8 +180,8 @@ def _requested(
 ) -> ModelRequested:
     for name in ("requestId", "sku"):
         value = detail.get(name)
-        if value is not None and (not isinstance(value, str) or not 0 < len(value) <= _MAX_ID):
-            raise _rejected(f"{name} must be a string of 1 to {_MAX_ID} characters.")
+        if value is not None and (not isinstance(value, str) or not 0 < len(value) <= MAX_ID):
+            raise _rejected(f"{name} must be a string of 1 to {MAX_ID} characters.")
     for name in detail:
         if name not in _REQUEST_FIELDS and nearest(name, _REQUEST_FIELDS):
             raise _rejected(
@@ -228,6 +236,8 @@ def _photo_ref(value: object, name: str, photos_bucket: str, vendor_origin: str)
         return PhotoRef(url=_public_url(url, f"{name}.url", vendor_origin))
     if not isinstance(key, str) or not key:
         raise _rejected(f"{name}.key must be a non-empty string, not {kind(key)}.")
+    if len(key.encode()) > MAX_KEY_BYTES:
+        raise _rejected(f"{name}.key is longer than {MAX_KEY_BYTES} bytes; S3 has no such key.")
     if bucket is not None and bucket != photos_bucket:
         raise _rejected(
             f"{name}.bucket is {bucket!r}; only objects of {photos_bucket} can be used. Copy the"
@@ -239,6 +249,8 @@ def _photo_ref(value: object, name: str, photos_bucket: str, vendor_origin: str)
 def _public_url(url: object, name: str, vendor_origin: str) -> str:
     if not isinstance(url, str) or not url.isprintable() or " " in url:
         raise _rejected(f"{name} must be an https URL.")
+    if len(url.encode()) > MAX_URL_BYTES:
+        raise _rejected(f"{name} is longer than {MAX_URL_BYTES} bytes.")
     try:
         parts = urlsplit(url)
         host, _port = parts.hostname or "", parts.port
@@ -278,11 +290,15 @@ def _named_source(detail: Mapping[str, Any]) -> str | None:
     key = photo.get("key") if isinstance(photo, dict) else None
     if key is None and isinstance(detail.get("object"), dict):
         key = detail["object"].get("key")
-    return key if isinstance(key, str) and 0 < len(key.encode(errors="replace")) <= 1024 else None  # noqa: PLR2004
+    if not isinstance(key, str) or not key or odd_json(key):
+        return None
+    return key if len(key.encode()) <= MAX_KEY_BYTES else None
 
 
 def _short_text(value: object) -> str | None:
-    return value if isinstance(value, str) and 0 < len(value) <= _MAX_ID else None
+    if not isinstance(value, str) or odd_json(value):
+        return None
+    return value if 0 < len(value) <= MAX_ID else None
 
 
 def _rejected(message: str) -> InputRejected:

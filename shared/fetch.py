@@ -20,6 +20,8 @@ DOWNLOAD_TIMEOUT: Final = httpx.Timeout(connect=5, read=30, write=5, pool=60)
 """Seconds. `read` is for each piece of the body, not for the whole of it."""
 MAX_REDIRECTS: Final = 5
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+_UNICAST: Final = ipaddress.ip_network("2000::/3")
+"""What of IPv6 is routed on the internet; `is_global` also takes `::127.0.0.1` and `fec0::1`."""
 
 
 def download_client(vendor_base_url: str) -> httpx.Client:
@@ -47,6 +49,8 @@ def is_public(address: str) -> bool:
         embedded = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
         if embedded is not None:
             return is_public(str(embedded))
+        if ip not in _UNICAST:
+            return False
     return ip.is_global and not ip.is_multicast
 
 

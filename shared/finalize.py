@@ -14,9 +14,10 @@ from shared.errors import ResultRefused, ResultUnavailable
 from shared.jobs import JobRepository
 from shared.models import ErrorCode, Job, JobError, JobStatus, Result, TaskResult
 from shared.observability import log_keys, logger
-from shared.poll import Outcome, PollState
+from shared.poll import Outcome, PollState, outcome_of
 from shared.results import ResultStore
 from shared.vmake.client import TaskDone, VmakeClient
+from shared.vmake.secret import ApiKeyMissing
 
 MAX_ROUNDS: Final = 5
 """How often results that cannot be had are tried before the job ends without them."""
@@ -62,7 +63,7 @@ class Finalizer:
         if job is None or job.attempt != state.attempt or not job.terminal:
             return state.moved(outcome=Outcome.SUPERSEDED, copied=(), results=())
         self._announcer.announce(job)
-        return state.moved(outcome=_ended(job), copied=(), results=())
+        return state.moved(outcome=outcome_of(job), copied=(), results=())
 
     def _copy_all(self, state: PollState, job: Job) -> dict[str, Any]:
         have = {result.index: result for result in state.copied}
@@ -92,7 +93,7 @@ class Finalizer:
             return self._already(state, self._jobs.get(state.job_id))
         self._announcer.announce(finished)
         logger().info("finished", extra={"status": finished.status, "results": len(results)})
-        return state.moved(outcome=_ended(finished), copied=(), results=())
+        return state.moved(outcome=outcome_of(finished), copied=(), results=())
 
     def _copy(
         self, job: Job, wanted: Iterable[TaskResult]
@@ -118,7 +119,10 @@ class Finalizer:
         problems: dict[int, ResultRefused | ResultUnavailable],
     ) -> tuple[list[Result], dict[int, ResultRefused | ResultUnavailable]]:
         """Ask the task for new download URLs, once, and try the expired ones again."""
-        read = self._vendor.read_task(state.task_id)
+        try:
+            read = self._vendor.read_task(state.task_id)
+        except ApiKeyMissing:
+            return [], problems  # the next round's poll waits for the key
         if not isinstance(read, TaskDone):
             return [], problems
         fresh = [
@@ -132,16 +136,12 @@ class Finalizer:
         return copied, {**rest, **still}
 
     def _fail(self, state: PollState, job: Job, error: JobError) -> dict[str, Any]:
-        failed = self._jobs.fail(job, error)
-        if failed is None:
+        ended = self._jobs.give_up(job, error, copied=state.copied)
+        if ended is None:
             return self._already(state, self._jobs.get(state.job_id))
         logger().error("failed: %s", error.message)
-        self._announcer.announce(failed)
-        return state.moved(outcome=Outcome.FAILED, copied=(), results=())
-
-
-def _ended(job: Job) -> Outcome:
-    return Outcome.FAILED if job.status is JobStatus.FAILED else Outcome.DONE
+        self._announcer.announce(ended)
+        return state.moved(outcome=outcome_of(ended), copied=(), results=())
 
 
 def _expired(problem: ResultRefused | ResultUnavailable) -> bool:

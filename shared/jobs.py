@@ -5,7 +5,7 @@ come. A verb that returns None changed nothing: another invocation was first, an
 stands. Nothing here retries or sleeps; botocore's own retries cover throttles.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -229,6 +229,10 @@ class JobRepository:
             },
             removes=["lease_until", "unsent"],
         )
+
+    def give_up(self, job: Job, error: JobError, *, copied: Sequence[Result]) -> Job | None:
+        """End a job that goes on no longer: PARTIAL with what was copied, FAILED without."""
+        return self.finish(job, results=copied, error=error) if copied else self.fail(job, error)
 
     def mark_announced(self, job: Job) -> Job | None:
         """Note that the event about the job's present status is out."""

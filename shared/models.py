@@ -7,9 +7,9 @@ CatwalkBus carry (camelCase). They know nothing of AWS or of the vendor's JSON.
 import hashlib
 import json
 from enum import StrEnum
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 
@@ -68,6 +68,15 @@ class ErrorCode(StrEnum):
     SUBMIT_UNKNOWN = "submit_unknown"
 
 
+MAX_MESSAGE: Final = 1_000
+"""Characters. A vendor's message, or a value that a request repeats, may be as long as it likes;
+a record and the event about it may not."""
+
+
+def _shortened(message: str) -> str:
+    return message if len(message) <= MAX_MESSAGE else f"{message[: MAX_MESSAGE - 1]}…"
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True
@@ -78,7 +87,7 @@ class JobError(_Model):
     """Why a job is not (wholly) successful."""
 
     code: ErrorCode
-    message: str
+    message: Annotated[str, AfterValidator(_shortened)]
     """A sentence for a person: what was wrong with which value, and what to do."""
 
 

@@ -53,7 +53,10 @@ _OTHER_MAGIC: Final = (
 )
 _PHOTO_EXTENSIONS: Final = (".jpg", ".jpeg", ".png")
 _CHANGED: Final = frozenset({"PreconditionFailed", "412"})
-_MISSING: Final = frozenset({"NoSuchKey", "NoSuchVersion", "404", "MethodNotAllowed"})
+_MISSING: Final = frozenset(
+    {"NoSuchKey", "NoSuchVersion", "404", "MethodNotAllowed", "KeyTooLongError"}
+)
+"""A key may leave no room for `.mask.png` or `catwalk.json` beside it: there is none then."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,8 @@ class PhotoStore:
 
         """
         found = self._get(key, None, etag)
-        if found is None and version_id is not None:
+        # The same bytes dropped again may carry other metadata: each drop has its own version.
+        if version_id is not None and (found is None or found.version_id != version_id):
             found = self._get(key, version_id, "")
         if found is None:
             raise InputRejected(

@@ -192,11 +192,11 @@ class Poller:
         return state.moved(outcome=Outcome.WAIT, wait_seconds=max(wait, round(min(at_least, left))))
 
     def _fail(self, state: PollState, job: Job, code: ErrorCode, message: str) -> dict[str, Any]:
-        failed = self._jobs.fail(job, JobError(code=code, message=message))
-        if failed is None:
+        ended = self._jobs.give_up(job, JobError(code=code, message=message), copied=state.copied)
+        if ended is None:
             return self._not_running(state)
-        self._announcer.announce(failed)
-        return state.moved(outcome=Outcome.FAILED)
+        self._announcer.announce(ended)
+        return state.moved(outcome=outcome_of(ended), copied=(), results=())
 
     def _not_running(self, state: PollState) -> dict[str, Any]:
         """Say how to end when the record has moved on without this execution."""
@@ -206,3 +206,8 @@ class Poller:
         self._announcer.announce(job)
         ended = job.status is JobStatus.FAILED
         return state.moved(outcome=Outcome.FAILED if ended else Outcome.SUPERSEDED)
+
+
+def outcome_of(job: Job) -> Outcome:
+    """Return how the execution of a job that has ended ends."""
+    return Outcome.FAILED if job.status is JobStatus.FAILED else Outcome.DONE

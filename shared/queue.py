@@ -10,16 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from shared.observability import logger
-from shared.submit import Handled, Later, Outcome
+from shared.submit import ENOUGH_SECONDS, Handled, Later, Outcome
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 MAX_DELAY_SECONDS: Final = 900
 """SQS delays a message no longer; a photo that waits longer makes the round again."""
-ENOUGH_SECONDS: Final = 75.0
-"""A message is begun only if this much of the invocation is left: a whole POST, with all its
-timeouts, and the writes around it."""
 
 
 class SubmitQueue:

@@ -5,9 +5,10 @@ The upload completes only when the last byte has passed every check, so an objec
 ResultsBucket is whole.
 """
 
+import base64
 import hashlib
-from collections.abc import Iterator
-from email.header import Header
+import time
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 import httpx
@@ -20,6 +21,9 @@ from shared.photos import JPEG, PNG, content_type_of, pixel_size
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+MAX_COPY_SECONDS: Final = 240.0
+"""One result that drips must not use up FinalizeFunction's 600 s, in which each result may be
+tried twice: the others' copies would be lost with it."""
 _PART_BYTES: Final = 8 * 1024 * 1024
 _HEAD_BYTES: Final = 256 * 1024
 """As much as is looked at for the pixel size; JPEGs may carry long metadata in front of it."""
@@ -45,15 +49,24 @@ def result_key(job: Job, index: int, content_type: str) -> str:
     model = settings.model_id.replace("/", "_")
     scene = settings.scene.replace("/", "_")
     rest = f"/{model}-{scene}/{job.job_id}-{index}.{_EXTENSION[content_type]}"
-    room = MAX_KEY_BYTES - len(rest.encode())
+    room = max(0, MAX_KEY_BYTES - len(rest.encode()))
     return stem.encode()[:room].decode(errors="ignore") + rest
 
 
 class ResultStore:
     """ResultsBucket."""
 
-    def __init__(self, s3: "S3Client", bucket: str, http: httpx.Client, *, max_bytes: int) -> None:
+    def __init__(
+        self,
+        s3: "S3Client",
+        bucket: str,
+        http: httpx.Client,
+        *,
+        max_bytes: int,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Write to this bucket what `http` downloads; larger results are refused."""
+        self._monotonic = monotonic
         self._s3 = s3
         self._bucket = bucket
         self._http = http
@@ -75,7 +88,7 @@ class ResultStore:
         try:
             with self._http.stream("GET", task_result.url) as response:
                 _check_status(response, name)
-                body = _CheckedBody(response, name, self._max_bytes)
+                body = _CheckedBody(response, name, self._max_bytes, self._monotonic)
                 return self._store(job, task_result.index, body)
         except httpx.TooManyRedirects as error:
             raise ResultUnavailable(f"{name}: {error}") from error
@@ -108,9 +121,13 @@ class ResultStore:
 class _CheckedBody:
     """A response's body as a file that hashes what passes and refuses what is no whole image."""
 
-    def __init__(self, response: httpx.Response, name: str, max_bytes: int) -> None:
+    def __init__(
+        self, response: httpx.Response, name: str, max_bytes: int, monotonic: Callable[[], float]
+    ) -> None:
         self._name = name
         self._max_bytes = max_bytes
+        self._monotonic = monotonic
+        self._deadline = monotonic() + MAX_COPY_SECONDS
         declared = response.headers.get("Content-Length", "")
         if declared.isdigit() and int(declared) > max_bytes:
             raise self._too_large(f"declares {int(declared):,} bytes")
@@ -151,6 +168,10 @@ class _CheckedBody:
                 self._ended = True
                 self._check_end()
                 return
+            if self._monotonic() > self._deadline:
+                raise ResultUnavailable(
+                    f"{self._name} was not read within {MAX_COPY_SECONDS:.0f} seconds"
+                )
             self.count += len(chunk)
             if self.count > self._max_bytes:
                 raise self._too_large("goes on after that many bytes")
@@ -197,7 +218,8 @@ def _metadata(job: Job) -> dict[str, str]:
 
 
 def _header_text(value: str) -> str:
-    """Write text as S3 itself hands it back: as it is, or as RFC 2047 words if it is not ASCII."""
+    """Write text as S3 itself hands it back: as it is, or as an RFC 2047 word if a header can't."""
     if value.isascii() and value.isprintable() and value == value.strip():
         return value
-    return Header(value, "utf-8").encode(maxlinelen=0)
+    # One word, by hand: the library's Header folds at line breaks, which a key may contain.
+    return f"=?utf-8?b?{base64.b64encode(value.encode()).decode()}?="

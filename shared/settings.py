@@ -21,7 +21,14 @@ FOLDER_FILE: Final = "catwalk.json"
 MAX_VARIANTS: Final = 20
 """More variants than this in one request are taken for a mistake: each costs a credit."""
 MAX_EXTRA_BYTES: Final = 16_384
+MAX_DEPTH: Final = 20
+"""JSON that is nested deeper fits into no record (DynamoDB takes 32 levels)."""
+MAX_ID: Final = 256
+"""Characters of a `sku` or `requestId`: an index's key takes 2,048 bytes."""
 _MAX_NAME: Final = 128
+"""Bytes of a model or scene id: both stand in result keys, of 1,024 bytes in all."""
+_MAX_INTEGER: Final = 10**38
+_SMALLEST, _LARGEST = 1e-125, 1e125
 
 FIELDS: Final = ("modelId", "sceneType", "sceneId", "color", "batchSize", "extra")
 """The vendor's field names that a variant may set (source: the vendor's reference)."""
@@ -66,9 +73,10 @@ def metadata_text(value: str) -> str:
     if not value.startswith("=?"):
         return value
     try:
-        return str(make_header(decode_header(value)))
-    except (MessageError, LookupError, UnicodeError):
+        text = str(make_header(decode_header(value)))
+    except (MessageError, LookupError, ValueError):
         return value
+    return value if odd_json(text) else text
 
 
 def metadata_layer(metadata: Mapping[str, str]) -> Layer:
@@ -112,6 +120,8 @@ def folder_file(text: str, key: str) -> FolderFile:
     sku = document.get("sku")
     if sku is not None and not isinstance(sku, str):
         raise bad_settings(f"{key}: sku must be a string, not {kind(sku)}.")
+    if sku is not None and len(sku) > MAX_ID:
+        raise bad_settings(f"{key}: sku has {len(sku)} characters; at most {MAX_ID} are allowed.")
     base = {name: value for name, value in document.items() if name in FIELDS}
     return FolderFile(
         base=Layer(key, base),
@@ -232,12 +242,13 @@ def _text(values: Mapping[str, tuple[int, str, Any]], name: str) -> str | None:
     if not isinstance(value, str):
         hint = f" Write it in quotes: {json.dumps(str(value))}." if _is_number(value) else ""
         raise bad_settings(f"{name} in {origin} must be a string, not {kind(value)}.{hint}")
-    if not value.strip() or len(value) > _MAX_NAME or not value.isprintable():
+    text = value.strip()
+    if not text or not text.isprintable() or len(text.encode()) > _MAX_NAME:
         raise bad_settings(
-            f"{name} in {origin} is {value[:_MAX_NAME]!r}; it must be 1 to {_MAX_NAME} printable"
-            " characters."
+            f"{name} in {origin} is {value[:_MAX_NAME]!r}; it must be printable text of 1 to"
+            f" {_MAX_NAME} bytes."
         )
-    return value.strip()
+    return text
 
 
 def _batch_size(values: Mapping[str, tuple[int, str, Any]]) -> int:
@@ -256,6 +267,9 @@ def _extra(values: Mapping[str, tuple[int, str, Any]]) -> dict[str, Any]:
     for name in value:
         if name in _RESERVED:
             raise bad_settings(f"extra in {origin} sets {name!r}; set {name} itself instead.")
+    odd = odd_json(value)
+    if odd:
+        raise bad_settings(f"extra in {origin} {odd}.")
     if len(json.dumps(value)) > MAX_EXTRA_BYTES:
         raise bad_settings(f"extra in {origin} is longer than {MAX_EXTRA_BYTES} bytes of JSON.")
     return value
@@ -279,13 +293,38 @@ def nearest(name: str, known: Sequence[str]) -> str:
 
 def _json(text: str, origin: str) -> Any:  # noqa: ANN401  any JSON value
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise bad_settings(f"{origin} is no valid JSON: {error}.") from error
+    odd = odd_json(value)
+    if odd:
+        raise bad_settings(f"{origin} {odd}.")
+    return value
 
 
-def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is no JSON")
+def odd_json(value: object) -> str | None:
+    """Say what in a JSON value neither a record nor the vendor's JSON can hold, or None."""
+    rest = [(value, 0)]
+    while rest:
+        entry, depth = rest.pop()
+        if depth > MAX_DEPTH:
+            return f"is nested more than {MAX_DEPTH} deep"
+        match entry:
+            case dict():
+                if "" in entry:
+                    return "has an empty name"
+                rest += [(inner, depth + 1) for pair in entry.items() for inner in pair]
+            case list():
+                rest += [(inner, depth + 1) for inner in entry]
+            case str() if any("\ud800" <= character <= "\udfff" for character in entry):
+                return "holds half a character (a lone surrogate)"
+            case bool():
+                continue
+            case int() if abs(entry) >= _MAX_INTEGER:
+                return "holds a whole number of more than 38 digits"
+            case float() if entry != 0 and not _SMALLEST <= abs(entry) <= _LARGEST:
+                return "holds a number that is none, or too large or too small to be kept"
+    return None
 
 
 def _is_number(value: object) -> bool:

@@ -38,6 +38,9 @@ from shared.vmake.secret import ApiKey, ApiKeyMissing
 if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
 
+ENOUGH_SECONDS: Final = 75.0
+"""A photo or variant is begun only if this much of the invocation is left: a whole POST, with all
+its timeouts, and the writes around it."""
 LEASE_MARGIN_SECONDS: Final = 30.0
 """Added to an invocation's remaining time: clocks differ, and a kill is not instant."""
 ACCOUNT_PAUSE_SECONDS: Final = 300.0
@@ -122,15 +125,27 @@ class Submitter:
             logger().debug("not a photo", extra={"source_key": incoming.key})
             return Handled()
         waits: list[Later] = []
+        failure: Exception | None = None
         for request in self._requests(incoming, batch):
+            if batch.remaining_seconds() < ENOUGH_SECONDS:
+                waits.append(Later(0, "this invocation has no time left for every variant"))
+                break
             with log_keys(
                 job_id=request.new.job_id,
                 source_key=request.new.source_key,
                 request_id=request.new.request_id,
             ):
-                outcome = self._carry(request, batch)
+                try:
+                    outcome = self._carry(request, batch)
+                # One variant's trouble must not hold up the others; it is raised after them.
+                except Exception as error:  # noqa: BLE001  see above
+                    logger().exception("variant failed")
+                    failure = failure or error
+                    continue
             if isinstance(outcome, Later):
                 waits.append(outcome)
+        if failure is not None:
+            raise failure
         return max(waits, key=lambda wait: wait.seconds) if waits else Handled()
 
     # --- from a message to requests --------------------------------------------------------
@@ -243,10 +258,14 @@ class Submitter:
         try:
             if stored is not None:
                 photo = self._photos.inspect(stored)
-            mask = self._mask(stored, photo, mask_ref)
+            mask = self._mask(stored, mask_ref)
+            if mask is not None and stored is not None:
+                self._photos.inspect_mask(mask, photo)
         except InputRejected as rejected:
             problem = rejected.error
-        mask_name = mask.key if mask else mask_ref.url if mask_ref else None
+        # A mask that cannot be used is part of the job's identity too: the same photo without it
+        # is another job, which may long have succeeded.
+        mask_name = mask.key if mask else (mask_ref.key or mask_ref.url) if mask_ref else None
         requests = []
         for layers in variants:
             try:
@@ -271,23 +290,17 @@ class Submitter:
             requests.append(_Request(new, stored, mask))
         return requests
 
-    def _mask(
-        self, stored: StoredPhoto | None, photo: Photo, mask_ref: PhotoRef | None
-    ) -> StoredPhoto | None:
+    def _mask(self, stored: StoredPhoto | None, mask_ref: PhotoRef | None) -> StoredPhoto | None:
         if mask_ref is None:
-            mask = self._photos.mask_beside(stored.key) if stored is not None else None
-        elif mask_ref.key is None:
+            return self._photos.mask_beside(stored.key) if stored is not None else None
+        if mask_ref.key is None:
             return None  # a URL: the vendor reads and checks it
-        else:
-            try:
-                mask = self._photos.open(mask_ref.key)
-            except InputRejected as rejected:
-                raise InputRejected(
-                    ErrorCode.MASK_MISMATCH, f"The mask cannot be used: {rejected.message}"
-                ) from rejected
-        if mask is not None and stored is not None:
-            self._photos.inspect_mask(mask, photo)
-        return mask
+        try:
+            return self._photos.open(mask_ref.key)
+        except InputRejected as rejected:
+            raise InputRejected(
+                ErrorCode.MASK_MISMATCH, f"The mask cannot be used: {rejected.message}"
+            ) from rejected
 
     def _rejected(
         self,
@@ -368,8 +381,9 @@ class Submitter:
             case Unknown(message):
                 return self._unknown(submitting, message)
             case Refused(Trouble.REQUEST, message):
+                refused = self._refused(submitting, message)
                 self._purse.release(reserved)
-                return self._refused(submitting, message)
+                return refused
             case NeverSent() | Refused():
                 self._jobs.mark_unsent(submitting)
                 self._purse.release(reserved)
@@ -403,9 +417,14 @@ class Submitter:
 
     def _accepted(self, job: Job, task_id: str) -> Outcome:
         machine = self._config.state_machine_arn.replace(":stateMachine:", ":execution:")
-        running = self._jobs.keep_task_id(
-            job, task_id, execution_arn=f"{machine}:{job.execution_name}"
-        )
+        try:
+            running = self._jobs.keep_task_id(
+                job, task_id, execution_arn=f"{machine}:{job.execution_name}"
+            )
+        except Exception:
+            # The job will be parked as SUBMIT_UNKNOWN; this line says what to look for.
+            logger().error("task %s was accepted, but could not be written down", task_id)
+            raise
         if running is None:
             # Cannot happen while leases outlive invocations; the id must not be lost if it does.
             raise RuntimeError(
@@ -452,7 +471,7 @@ class Submitter:
 
         The execution is named after job and attempt, so that a second start is no second loop.
         """
-        if job.announced is not None:
+        if job.announced == JobStatus.RUNNING:
             return
         with contextlib.suppress(self._executions.exceptions.ExecutionAlreadyExists):
             self._executions.start_execution(

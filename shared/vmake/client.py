@@ -32,9 +32,19 @@ CREATE_TIMEOUT: Final = httpx.Timeout(connect=5, read=30, write=30, pool=5)
 READ_TIMEOUT: Final = httpx.Timeout(connect=5, read=15, write=5, pool=5)
 """Seconds. A slow read is no loss: the next poll comes anyway."""
 MAX_ANSWER_BYTES: Final = 1024 * 1024
+_HTTP_ERRORS: Final = frozenset(range(400, 500))
+_UNCERTAIN: Final = frozenset(range(500, 600)) - {503}
+"""Codes in an answer with status 200 that say what a 5xx says: the task may exist."""
 _CREDIT_WORDS: Final = re.compile(
     r"credit|balance|insufficient|quota|payment|recharge|subscription|top.?up", re.IGNORECASE
 )
+_NO_CREDITS: Final = re.compile(
+    r"\b(insufficient|not enough|no|out of)\s+(account\s+)?(credits?|balance|quota)\b"
+    r"|\b(credits?|balance|quota)\s+(is |are )?(insufficient|not enough|exhausted|used up)\b",
+    re.IGNORECASE,
+)
+"""Stricter, for a refusal with an HTTP code of its own: its text may repeat a photo's name."""
+_URL: Final = re.compile(r"https?://\S+", re.IGNORECASE)
 _KEY_WORDS: Final = re.compile(r"api.?key|unauthori[sz]ed|authentication", re.IGNORECASE)
 
 
@@ -263,7 +273,10 @@ class VmakeClient:
             if envelope is None:
                 return Unknown(answer.said)
             if envelope.code != 0:
-                return Refused(_trouble(envelope.code, message), answer.said)
+                if envelope.code in _UNCERTAIN:
+                    return Unknown(answer.said)
+                trouble = _trouble(envelope.code, message)
+                return Refused(trouble, answer.said, self._retry_after(answer))
             task_id = wire.created_task_id(envelope.data)
             return Accepted(task_id) if task_id else Unknown(f"{answer.said}, without a task id")
         if httpx.codes.is_client_error(answer.status):
@@ -279,7 +292,8 @@ class VmakeClient:
             return float(text)
         try:
             moment = parsedate_to_datetime(text)
-        except ValueError:
+        # A date that strangers wrote: an hour or an offset out of range raises what it likes.
+        except (ValueError, TypeError, IndexError, OverflowError):
             return None
         return max(0.0, (moment - self._now()).total_seconds()) if moment.tzinfo else None
 
@@ -288,19 +302,22 @@ def _trouble(code: int, message: str) -> Trouble:
     """Tell whose fault a refusal is, from the HTTP status or the vendor's own code.
 
     How the vendor says "no credits" is not documented: 402, 403, or any code with a message
-    about credits are all taken for it.
+    about credits are all taken for it. A message may also repeat the photo's URL, and a photo may
+    be called `new-balance.jpg`: that is not about credits.
     """
+    text = _URL.sub("", message)
     match code:
         case 401:
             return Trouble.KEY
         case 402:
             return Trouble.CREDITS
-        case 408 | 425 | 429 | 500 | 502 | 503 | 504:
+        case 408 | 425 | 429 | 503:
             return Trouble.BUSY
-        case _ if _CREDIT_WORDS.search(message):
-            return Trouble.CREDITS
         case 403:
-            return Trouble.KEY if _KEY_WORDS.search(message) else Trouble.CREDITS
+            about_key = _KEY_WORDS.search(text) and not _CREDIT_WORDS.search(text)
+            return Trouble.KEY if about_key else Trouble.CREDITS
+        case _ if (_NO_CREDITS if code in _HTTP_ERRORS else _CREDIT_WORDS).search(text):
+            return Trouble.CREDITS
         case _:
             return Trouble.REQUEST
 
@@ -341,10 +358,11 @@ def _send(client: httpx.Client, request: httpx.Request) -> _Answer:
         body.clear()
     finally:
         response.close()
+    # A vendor that quotes the refused key in its message would spread it into logs and records.
     return _Answer(
         status=response.status_code,
         retry_after=response.headers.get("Retry-After", ""),
-        envelope=wire.envelope_of(bytes(body)),
+        envelope=wire.envelope_of(bytes(body), hidden=request.headers["X-Api-Key"]),
     )
 
 

@@ -5,6 +5,7 @@ the flat colour's field is not documented; `color` is used (one place: `COLOR_FI
 """
 
 import json
+import math
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -13,6 +14,12 @@ from shared.models import SceneType, Settings, TaskResult
 
 TASKS_PATH: Final = "/api/v4/image/ai-fashion-model/clothing-tasks"
 COLOR_FIELD: Final = "color"
+_MAX_HINT: Final = 2**53
+_MAX_TASK_ID: Final = 1024
+_MAX_URL: Final = 8192
+_MAX_RESULTS: Final = 16
+"""A task has four results. The state machine carries their URLs and takes 256 KiB in all; more
+would end the execution in a way that nothing can catch."""
 
 
 class _Wire(BaseModel):
@@ -31,17 +38,25 @@ class Envelope(_Wire):
     def _any_message(cls, value: object) -> str:
         return value if isinstance(value, str) else "" if value is None else json.dumps(value)
 
+    @field_validator("data", mode="before")
+    @classmethod
+    def _object_or_nothing(cls, value: object) -> object:
+        # An error may come with an empty list or text for data; its code counts all the same.
+        return value if isinstance(value, dict) else None
+
 
 class CreatedData(_Wire):
     """`data` of an accepted create."""
 
-    task_id: str = Field(alias="taskId", min_length=1)
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+    task_id: str = Field(alias="taskId", min_length=1, max_length=_MAX_TASK_ID)
 
 
 class ResultData(_Wire):
     """One entry of `data.results`. Only the URL is needed; the rest is compared if given."""
 
-    download_url: str = Field(alias="downloadUrl", min_length=1)
+    download_url: str = Field(alias="downloadUrl", min_length=1, max_length=_MAX_URL)
     width: int | None = None
     height: int | None = None
     file_size: int | None = Field(default=None, alias="fileSize")
@@ -49,7 +64,7 @@ class ResultData(_Wire):
     @field_validator("width", "height", "file_size", mode="before")
     @classmethod
     def _a_hint_at_most(cls, value: object) -> int | None:
-        return value if isinstance(value, int) and value > 0 else None
+        return value if isinstance(value, int) and 0 < value < _MAX_HINT else None
 
 
 class TaskData(_Wire):
@@ -58,14 +73,16 @@ class TaskData(_Wire):
     status: str
     progress: int | None = None
     message: str = ""
-    results: list[ResultData] = Field(default_factory=list)
+    results: list[ResultData] = Field(default_factory=list, max_length=_MAX_RESULTS)
 
     @field_validator("progress", mode="before")
     @classmethod
     def _per_cent(cls, value: object) -> int | None:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return None
-        return max(0, min(100, int(value)))
+        if isinstance(value, float) and math.isnan(value):
+            return None
+        return int(max(0, min(100, value)))
 
     @field_validator("message", mode="before")
     @classmethod
@@ -117,12 +134,23 @@ def create_body(image: str, mask: str | None, settings: Settings) -> dict[str, A
     return {**body, **settings.extra}
 
 
-def envelope_of(body: bytes) -> Envelope | None:
-    """Read an answer's body; None if it is no envelope (a gateway's HTML page, cut-off JSON)."""
+def envelope_of(body: bytes, *, hidden: str) -> Envelope | None:
+    """Read an answer's body; None if it is no envelope (a gateway's HTML page, cut-off JSON).
+
+    Args:
+        body: the answer's.
+        hidden: is left out of every message, the API key.
+
+    """
     try:
-        return Envelope.model_validate_json(body)
+        envelope = Envelope.model_validate_json(body)
     except ValidationError:
         return None
+    data = envelope.data
+    if data is not None and isinstance(data.get("message"), str):
+        data = {**data, "message": data["message"].replace(hidden, "[API key]")}
+    message = envelope.message.replace(hidden, "[API key]")
+    return envelope.model_copy(update={"message": message, "data": data})
 
 
 def created_task_id(data: dict[str, Any] | None) -> str | None:

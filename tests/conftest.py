@@ -1,0 +1,60 @@
+"""Fixtures of all tests: no test reaches AWS or the vendor."""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+from moto import mock_aws
+
+from tests.kit import REGION, Aws, Clock
+
+settings.register_profile(
+    "catwalk",
+    # A slow machine is no failure, and the same examples on every run are a build to rely on.
+    deadline=None,
+    derandomize=True,
+    max_examples=150,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("catwalk")
+
+
+@pytest.fixture(scope="session")
+def aws_environment() -> Iterator[None]:
+    """Point every client at a made-up account, whatever the machine is set up for."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_CA_BUNDLE"):
+            patch.delenv(name, raising=False)
+        patch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "not-a-secret")
+        patch.setenv("AWS_DEFAULT_REGION", REGION)
+        patch.setenv("AWS_REGION", REGION)
+        yield
+
+
+@pytest.fixture(scope="session")
+def aws_clients(aws_environment: None) -> Aws:
+    """Make the clients once: that takes longer than most tests."""
+    with mock_aws():
+        return Aws.connect()
+
+
+@pytest.fixture
+def aws(aws_clients: Aws) -> Iterator[Aws]:
+    """Build the stack's resources in moto, empty for each test."""
+    with mock_aws():
+        yield aws_clients.build()
+
+
+@pytest.fixture
+def table(aws_clients: Aws) -> Iterator[Aws]:
+    """Build JobsTable alone, empty for each test; that is quicker."""
+    with mock_aws():
+        aws_clients.build_table()
+        yield aws_clients
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Give a clock that stands still."""
+    return Clock()

@@ -1,0 +1,335 @@
+"""What the tests are made of: pictures, events, clocks and a stack of AWS doubles."""
+
+import json
+import re
+import socket
+import struct
+import threading
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import boto3
+
+from shared import clients
+
+REGION: Final = "us-east-1"
+PHOTOS: Final = "photos"
+RESULTS: Final = "results"
+TABLE: Final = "jobs"
+BUS: Final = "catwalk"
+KEY: Final = "sk-test-0123456789abcdef"
+"""The API key of all tests; it must never be seen anywhere."""
+VENDOR: Final = "https://open.vmake.ai"
+START: Final = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
+
+
+class Clock:
+    """A clock that stands still until it is told to go on."""
+
+    def __init__(self, now: datetime = START) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Go on by so many seconds."""
+        self.now += timedelta(seconds=seconds)
+
+
+# --- pictures ------------------------------------------------------------------------------------
+
+
+def png(width: int = 8, height: int = 8, *, padding: int = 0) -> bytes:
+    """Return a whole, valid PNG; `padding` bytes of text make it longer."""
+    rows = b"".join(b"\0" + b"\x40\x80\xc0" * width for _ in range(height))
+    return b"".join(
+        (
+            b"\x89PNG\r\n\x1a\n",
+            _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
+            _chunk(b"tEXt", b"Comment\0" + b"x" * padding) if padding else b"",
+            _chunk(b"IDAT", zlib.compress(rows)),
+            _chunk(b"IEND", b""),
+        )
+    )
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def jpeg(
+    width: int = 8, height: int = 8, *, before_frame: int = 0, sof: int = 0xC0, fill: int = 0
+) -> bytes:
+    """Return a JPEG whose header is in order, with metadata in front of its frame header.
+
+    Args:
+        width: pixels.
+        height: pixels.
+        before_frame: how many bytes of APP segments stand before the frame header.
+        sof: the frame's marker: 0xC0 baseline, 0xC2 progressive.
+        fill: how many bytes of picture data follow.
+
+    """
+    segments = []
+    while before_frame > 0:
+        size = min(before_frame, 65_000)
+        segments.append(b"\xff\xe2" + struct.pack(">H", size + 2) + b"p" * size)
+        before_frame -= size
+    frame = struct.pack(">BHHB", 8, height, width, 3) + b"\x01\x11\0\x02\x11\0\x03\x11\0"
+    return b"".join(
+        (
+            b"\xff\xd8",
+            b"\xff\xe0" + struct.pack(">H", 16) + b"JFIF\0\x01\x01\0\0\x01\0\x01\0\0",
+            *segments,
+            bytes((0xFF, sof)) + struct.pack(">H", len(frame) + 2) + frame,
+            b"\xff\xda" + struct.pack(">H", 12) + b"\x03\x01\0\x02\0\x03\0\0\x3f\0",
+            b"\x12" * fill,
+            b"\xff\xd9",
+        )
+    )
+
+
+# --- events --------------------------------------------------------------------------------------
+
+
+def dropped(
+    key: str,
+    *,
+    etag: str = "",
+    version_id: str | None = None,
+    sequencer: str | None = "0061A0B2C3",
+    event_id: str = "e-1",
+    bucket: str = PHOTOS,
+) -> dict[str, Any]:
+    """Return an S3 "Object Created" event as EventBridge sends it."""
+    item: dict[str, Any] = {"key": key, "size": 1, "etag": etag}
+    if version_id is not None:
+        item["version-id"] = version_id
+    if sequencer is not None:
+        item["sequencer"] = sequencer
+    return {
+        "version": "0",
+        "id": event_id,
+        "detail-type": "Object Created",
+        "source": "aws.s3",
+        "account": "123456789012",
+        "time": "2026-01-31T09:30:00Z",
+        "region": REGION,
+        "resources": [f"arn:aws:s3:::{bucket}"],
+        "detail": {
+            "version": "0",
+            "bucket": {"name": bucket},
+            "object": item,
+            "request-id": "N4N7GDK58NMKJ12R",
+            "requester": "123456789012",
+            "reason": "PutObject",
+        },
+    }
+
+
+def requested(detail: Mapping[str, Any], *, event_id: str = "r-1") -> dict[str, Any]:
+    """Return a "Fashion Model Requested" event as EventBridge sends it."""
+    return {
+        "version": "0",
+        "id": event_id,
+        "detail-type": "Fashion Model Requested",
+        "source": "shop",
+        "account": "123456789012",
+        "time": "2026-01-31T09:30:00Z",
+        "region": REGION,
+        "resources": [],
+        "detail": dict(detail),
+    }
+
+
+VARIANT: Final[Mapping[str, Any]] = {"modelId": "002", "sceneType": "original", "batchSize": 4}
+
+
+# --- a server that speaks raw bytes --------------------------------------------------------------
+
+
+@contextmanager
+def server(*replies: bytes) -> Iterator[tuple[str, list[bytes]]]:
+    """Serve raw bytes, one reply a connection, then close it; yield the URL and what was read."""
+    seen: list[bytes] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        for reply in replies:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                seen.append(read_request(connection))
+                connection.sendall(reply)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", seen
+    finally:
+        with suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)  # wakes the thread, if it still waits
+        listener.close()
+        thread.join(5)
+
+
+def read_request(connection: socket.socket) -> bytes:
+    """Read one HTTP request, head and body, or what comes of it."""
+    data, whole = b"", -1
+    while whole < 0 or len(data) < whole:
+        piece = connection.recv(65536)
+        if not piece:
+            break
+        data += piece
+        head, end, _ = data.partition(b"\r\n\r\n")
+        if end:
+            length = re.search(rb"(?i)content-length: *([0-9]+)", head)
+            whole = len(head) + len(end) + (int(length[1]) if length else 0)
+    return data
+
+
+def http(body: bytes, status: str = "200 OK", *headers: str, length: int | None = None) -> bytes:
+    """Return a raw answer."""
+    size = len(body) if length is None else length
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {size}", *headers, "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+# --- AWS -----------------------------------------------------------------------------------------
+
+
+@dataclass
+class Aws:
+    """The stack's resources, made by moto, and clients of them."""
+
+    s3: Any
+    dynamodb: Any
+    sqs: Any
+    events: Any
+    secrets: Any
+    executions: Any
+    queue_url: str = ""
+    inbox_url: str = ""
+    """Every event on CatwalkBus lands here too."""
+    state_machine_arn: str = ""
+    secret_arn: str = ""
+    _counter: list[int] = field(default_factory=lambda: [0])
+
+    @classmethod
+    def connect(cls) -> "Aws":
+        """Make clients; the environment says of what."""
+        return cls(
+            s3=clients.s3.__wrapped__(),
+            dynamodb=boto3.client("dynamodb"),
+            sqs=boto3.client("sqs"),
+            events=boto3.client("events"),
+            secrets=boto3.client("secretsmanager"),
+            executions=boto3.client("stepfunctions"),
+        )
+
+    def build(self) -> "Aws":
+        """Make the stack's resources, as template.yaml describes them."""
+        for bucket in (PHOTOS, RESULTS):
+            self.s3.create_bucket(Bucket=bucket)
+        self.s3.put_bucket_versioning(Bucket=PHOTOS, VersioningConfiguration={"Status": "Enabled"})
+        self.build_table()
+        self.queue_url = self.sqs.create_queue(QueueName="submit")["QueueUrl"]
+        self.inbox_url = self.sqs.create_queue(QueueName="inbox")["QueueUrl"]
+        self.events.create_event_bus(Name=BUS)
+        self.events.put_rule(
+            Name="all", EventBusName=BUS, EventPattern=json.dumps({"source": ["catwalk"]})
+        )
+        arn = self.sqs.get_queue_attributes(QueueUrl=self.inbox_url, AttributeNames=["QueueArn"])
+        self.events.put_targets(
+            Rule="all",
+            EventBusName=BUS,
+            Targets=[{"Id": "inbox", "Arn": arn["Attributes"]["QueueArn"]}],
+        )
+        self.secret_arn = self.secrets.create_secret(Name="key", SecretString=KEY)["ARN"]
+        self.state_machine_arn = self.executions.create_state_machine(
+            name="jobs",
+            definition=json.dumps(
+                {"StartAt": "End", "States": {"End": {"Type": "Pass", "End": True}}}
+            ),
+            roleArn="arn:aws:iam::123456789012:role/any",
+        )["stateMachineArn"]
+        return self
+
+    def build_table(self) -> None:
+        """Make JobsTable."""
+        keys = ("pk", "status", "updated_at", "source_key", "sku", "created_at")
+        indexes = {
+            "by-status": ("status", "updated_at"),
+            "by-source": ("source_key", "created_at"),
+            "by-sku": ("sku", "created_at"),
+        }
+        self.dynamodb.create_table(
+            TableName=TABLE,
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+            GlobalSecondaryIndexes=[
+                {
+                    "IndexName": name,
+                    "KeySchema": [
+                        {"AttributeName": hash_key, "KeyType": "HASH"},
+                        {"AttributeName": range_key, "KeyType": "RANGE"},
+                    ],
+                    "Projection": {"ProjectionType": "ALL"},
+                }
+                for name, (hash_key, range_key) in indexes.items()
+            ],
+        )
+
+    def drop(
+        self, key: str, body: bytes, metadata: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """Put a photo into PhotosBucket and return the event that S3 sends of it."""
+        answer = self.s3.put_object(
+            Bucket=PHOTOS, Key=key, Body=body, Metadata=dict(metadata or {})
+        )
+        self._counter[0] += 1
+        return dropped(
+            key,
+            etag=answer["ETag"].strip('"'),
+            version_id=answer.get("VersionId"),
+            sequencer=f"{self._counter[0]:016X}",
+            event_id=f"event-{self._counter[0]}",
+        )
+
+    def told(self) -> list[dict[str, Any]]:
+        """Take what was put on CatwalkBus since the last time: detail-type and detail."""
+        taken: list[dict[str, Any]] = []
+        while True:
+            answer = self.sqs.receive_message(
+                QueueUrl=self.inbox_url, MaxNumberOfMessages=10, WaitTimeSeconds=0
+            )
+            messages = answer.get("Messages", [])
+            if not messages:
+                return taken
+            for message in messages:
+                taken.append(json.loads(message["Body"]))
+                self.sqs.delete_message(
+                    QueueUrl=self.inbox_url, ReceiptHandle=message["ReceiptHandle"]
+                )
+
+    def told_types(self) -> list[str]:
+        """Take what was put on CatwalkBus: the detail-types."""
+        return [event["detail-type"] for event in self.told()]
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return all items of JobsTable in DynamoDB's wire form."""
+        items: list[dict[str, Any]] = self.dynamodb.scan(TableName=TABLE)["Items"]
+        return items
+
+    def started(self) -> list[str]:
+        """Return the names of the executions that were started."""
+        answer = self.executions.list_executions(stateMachineArn=self.state_machine_arn)
+        return sorted(entry["name"] for entry in answer["executions"])

@@ -1,0 +1,104 @@
+"""What the template tells a function through its environment."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from shared.config import Config, config
+from shared.errors import ConfigurationError
+from shared.models import SceneType
+
+NEEDED = {
+    "JOBS_TABLE": "jobs",
+    "EVENT_BUS": "catwalk",
+    "VMAKE_BASE_URL": "https://open.vmake.ai",
+    "API_KEY_SECRET": "arn",
+}
+
+
+def test_defaults_are_the_templates() -> None:
+    """What a function is not told has the template's default."""
+    made = Config.from_environment(NEEDED)
+    template = (Path(__file__).parents[2] / "template.yaml").read_text("utf-8")
+    for name, value in {
+        "MaxPhotoBytes": made.max_photo_bytes,
+        "MaxResultBytes": made.max_result_bytes,
+        "PollMinSeconds": made.poll_min_seconds,
+        "PollMaxSeconds": made.poll_max_seconds,
+        "TaskTimeoutSeconds": made.task_timeout_seconds,
+        "DefaultBatchSize": made.default_batch_size,
+        "DailyCreditLimit": made.daily_credit_limit,
+        "PhotoDelivery": made.photo_delivery,
+        "OnUnknownSubmit": made.on_unknown_submit,
+        "DefaultModelId": made.default_model_id,
+        "DefaultSceneType": made.default_scene_type.value,
+    }.items():
+        found = re.search(
+            rf"^  {name}:\n(?:    .*\n)*?    Default: \"?([^\"\n]*)", template, re.MULTILINE
+        )
+        assert found is not None, name
+        assert found[1] == str(value), name
+
+
+def test_every_value_is_read() -> None:
+    """Each variable arrives as its type; an empty one is as good as not set."""
+    made = Config.from_environment(
+        NEEDED
+        | {
+            "POLL_MIN_SECONDS": "7",
+            "DEFAULT_SCENE_TYPE": "none",
+            "DEFAULT_SCENE_ID": "",
+            "PHOTO_DELIVERY": "inline",
+            "ON_UNKNOWN_SUBMIT": "resubmit",
+            "DAILY_CREDIT_LIMIT": "10",
+            "SOMETHING_ELSE": "x",
+        }
+    )
+    assert (made.poll_min_seconds, made.default_scene_type, made.default_scene_id) == (
+        7,
+        SceneType.NONE,
+        "",
+    )
+    assert (made.photo_delivery, made.on_unknown_submit, made.daily_credit_limit) == (
+        "inline",
+        "resubmit",
+        10,
+    )
+
+
+@pytest.mark.parametrize("name", sorted(NEEDED))
+def test_missing_variable_is_named(name: str) -> None:
+    """A function without a needed variable says which."""
+    environment = {key: value for key, value in NEEDED.items() if key != name}
+    with pytest.raises(ConfigurationError, match=name.lower()):
+        Config.from_environment(environment)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("POLL_MIN_SECONDS", "three"),
+        ("DEFAULT_SCENE_TYPE", "beach"),
+        ("PHOTO_DELIVERY", "pigeon"),
+        ("ON_UNKNOWN_SUBMIT", "panic"),
+    ],
+)
+def test_wrong_value_is_named(name: str, value: str) -> None:
+    """A variable that cannot be used is named with its value."""
+    with pytest.raises(ConfigurationError, match=f"{name}='{value}'"):
+        Config.from_environment(NEEDED | {name: value})
+
+
+def test_configuration_is_read_on_first_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process's own configuration comes from its environment, once."""
+    config.cache_clear()
+    for name, value in NEEDED.items():
+        monkeypatch.setenv(name, value)
+    try:
+        first = config()
+        monkeypatch.setenv("JOBS_TABLE", "other")
+        assert config() is first
+        assert first.jobs_table == "jobs"
+    finally:
+        config.cache_clear()

@@ -1,0 +1,276 @@
+"""Downloading from URLs that somebody else names: the vendor's origin and public hosts only."""
+
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import httpcore
+import httpx
+import pytest
+
+from shared.errors import ResultRefused
+from shared.fetch import MAX_REDIRECTS, download_client, is_public
+from shared.models import ErrorCode
+from tests.kit import VENDOR, http, server
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("8.8.8.8", True),
+        ("93.184.216.34", True),
+        ("2606:4700::1111", True),
+        ("2a00:1450:4001:82b::200e", True),
+        ("::ffff:8.8.8.8", True),
+        ("64:ff9b::8.8.8.8", True),
+        ("127.0.0.1", False),
+        ("127.255.255.254", False),
+        ("0.0.0.0", False),  # noqa: S104  an address to be refused
+        ("10.1.2.3", False),
+        ("172.16.0.1", False),
+        ("172.31.255.255", False),
+        ("192.168.0.1", False),
+        ("100.64.0.1", False),
+        ("169.254.169.254", False),
+        ("192.0.2.1", False),
+        ("198.18.0.1", False),
+        ("203.0.113.9", False),
+        ("224.0.0.1", False),
+        ("239.255.255.250", False),
+        ("240.0.0.1", False),
+        ("255.255.255.255", False),
+        ("::", False),
+        ("::1", False),
+        ("::127.0.0.1", False),
+        ("::ffff:127.0.0.1", False),
+        ("::ffff:169.254.169.254", False),
+        ("64:ff9b::127.0.0.1", False),
+        ("64:ff9b::10.0.0.1", False),
+        ("64:ff9b:1::127.0.0.1", False),
+        ("2002:7f00:1::", False),
+        ("2002:a00:1::", False),
+        ("2001:0:7f00:1::", False),
+        ("2001:db8::1", False),
+        ("fe80::1", False),
+        ("fe80::1%eth0", False),
+        ("fec0::1", False),
+        ("fc00::1", False),
+        ("fd12:3456::1", False),
+        ("ff02::1", False),
+        ("100::1", False),
+    ],
+)
+def test_what_is_public(address: str, public: bool) -> None:
+    """Only addresses that anybody could reach count as public, however they are wrapped."""
+    assert is_public(address) is public
+
+
+@pytest.fixture
+def connections(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Record to which hosts connections are made; none of them succeeds."""
+    made: list[str] = []
+
+    def connect(_: object, host: str, port: int, *__: object) -> httpcore.NetworkStream:
+        made.append(f"{host}:{port}")
+        raise httpcore.ConnectError("nobody there")
+
+    monkeypatch.setattr(httpcore.SyncBackend, "connect_tcp", connect)
+    return made
+
+
+def resolve_to(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> None:
+    """Let names resolve to these addresses, one answer a look-up."""
+    left = list(answers)
+
+    def getaddrinfo(_host: str, port: int, **_: object) -> list[Any]:
+        addresses = left.pop(0) if len(left) > 1 else left[0]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (entry, port)) for entry in addresses]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+
+@pytest.fixture
+def client() -> Iterator[httpx.Client]:
+    """Give a client of the real vendor's stack."""
+    with download_client(VENDOR) as made:
+        yield made
+
+
+def blocked(client: httpx.Client, url: str) -> str:
+    """Fetch a URL that must be blocked; return the message."""
+    with pytest.raises(ResultRefused) as caught:
+        client.get(url)
+    assert caught.value.code is ErrorCode.RESULT_BLOCKED
+    return caught.value.message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://cdn.example.com/1.png",
+        "http://open.vmake.ai/1.png",
+        "http://open.vmake.ai:443/1.png",
+        "http://127.0.0.1/1.png",
+        "ftp://cdn.example.com/1.png",
+        "file:///etc/passwd",
+    ],
+)
+def test_plain_url_is_blocked(client: httpx.Client, connections: list[str], url: str) -> None:
+    """Anything but https is refused before a connection is made, the vendor's name or not."""
+    blocked(client, url)
+    assert connections == []
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "127.1", "0x7f.1", "2130706433", "localhost", "[::1]", "[::ffff:127.0.0.1]",
+     "169.254.169.254", "10.0.0.1", "0.0.0.1", "[fec0::1]", "[::127.0.0.1]"],
+)  # fmt: skip
+def test_private_address_is_blocked(
+    client: httpx.Client, connections: list[str], host: str
+) -> None:
+    """No spelling of a private address gets a connection."""
+    blocked(client, f"https://{host}/1.png")
+    assert connections == []
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [["10.0.0.1"], ["169.254.169.254"], ["127.0.0.1", "93.184.216.34"]],
+)
+def test_name_of_a_private_address_is_blocked(
+    client: httpx.Client,
+    connections: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    addresses: list[str],
+) -> None:
+    """A public name that points into a private network gets no connection there."""
+    resolve_to(monkeypatch, addresses)
+    assert "cdn.example.com" in blocked(client, "https://cdn.example.com/1.png")
+    assert connections == []
+
+
+def test_private_address_behind_a_dead_public_one_is_blocked(
+    client: httpx.Client, connections: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the first address does not answer, the second one is looked at as well."""
+    resolve_to(monkeypatch, ["93.184.216.34", "127.0.0.1"])
+    blocked(client, "https://cdn.example.com/1.png")
+    assert connections == ["93.184.216.34:443"]
+
+
+def test_name_that_changes_its_address_gains_nothing(
+    client: httpx.Client, connections: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection goes to the very address that was checked, not to what the name says next."""
+    resolve_to(monkeypatch, ["93.184.216.34"], ["127.0.0.1"])
+    with pytest.raises(httpx.ConnectError):
+        client.get("https://cdn.example.com/1.png")
+    assert connections == ["93.184.216.34:443"]
+    blocked(client, "https://cdn.example.com/1.png")
+    assert connections == ["93.184.216.34:443"]
+
+
+def test_vendors_own_origin_is_reached_by_its_name(
+    client: httpx.Client, connections: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The vendor that the stack is set up with is trusted wherever it is."""
+    resolve_to(monkeypatch, ["127.0.0.1"])
+    with pytest.raises(httpx.ConnectError):
+        client.get(f"{VENDOR}/1.png")
+    assert connections == ["open.vmake.ai:443"]
+
+
+@pytest.mark.parametrize("port", [444, 80, 8443])
+def test_vendors_other_ports_are_not_its_origin(
+    client: httpx.Client, connections: list[str], monkeypatch: pytest.MonkeyPatch, port: int
+) -> None:
+    """Another port of the vendor's host is looked at like any host."""
+    resolve_to(monkeypatch, ["127.0.0.1"])
+    blocked(client, f"https://open.vmake.ai:{port}/1.png")
+    assert connections == []
+
+
+def test_name_without_an_address_is_unreachable_not_blocked(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that cannot be looked up now may be there later."""
+
+    def fails(*_: object, **__: object) -> None:
+        raise socket.gaierror("try again")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fails)
+    with pytest.raises(httpx.ConnectError):
+        client.get("https://cdn.example.com/1.png")
+
+
+def test_proxy_of_the_environment_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, connections: list[str]
+) -> None:
+    """A proxy would connect for us, past the check: the environment's is ignored."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    monkeypatch.setenv("ALL_PROXY", "http://proxy.example:3128")
+    resolve_to(monkeypatch, ["10.0.0.1"])
+    with download_client(VENDOR) as made:
+        blocked(made, "https://cdn.example.com/1.png")
+    assert connections == []
+
+
+# --- redirects, over a real connection -----------------------------------------------------------
+
+
+def redirect(location: str) -> bytes:
+    """Return a raw redirect."""
+    return http(b"", "302 Found", f"Location: {location}", "Connection: close")
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://169.254.169.254/latest/meta-data",
+        "http://127.0.0.1:1/x",
+        "https://127.0.0.1:1/x",
+        "https://localhost:1/x",
+        "//127.0.0.1:1/x",
+        "https://[::1]:1/x",
+        "https://10.0.0.1/x",
+        "ftp://cdn.example.com/x",
+    ],
+)
+def test_redirect_is_checked_like_the_first_url(location: str) -> None:
+    """A result's URL cannot lead on to a place that it could not have named itself."""
+    with server(redirect(location)) as (url, seen), download_client(url) as client:
+        blocked(client, f"{url}/1.png")
+    assert len(seen) == 1
+
+
+def test_redirect_within_the_origin_is_followed() -> None:
+    """An honest redirect leads to the result."""
+    with (
+        server(redirect("/2.png"), http(b"image", "200 OK", "Connection: close")) as (url, seen),
+        download_client(url) as client,
+    ):
+        assert client.get(f"{url}/1.png").content == b"image"
+    assert seen[1].startswith(b"GET /2.png ")
+
+
+def test_endless_redirects_end() -> None:
+    """A circle of redirects is given up."""
+    replies = [redirect("/again")] * (MAX_REDIRECTS + 2)
+    with server(*replies) as (url, _), download_client(url) as client:
+        with pytest.raises(httpx.TooManyRedirects):
+            client.get(f"{url}/1.png")
+        client.get(f"{url}/1.png", follow_redirects=False)
+
+
+def test_download_asks_for_no_compression_and_shows_no_key() -> None:
+    """The request says who asks, wants the bytes as they are, and carries no credentials."""
+    with (
+        server(http(b"image", "200 OK", "Connection: close")) as (url, seen),
+        download_client(url) as client,
+    ):
+        client.get(f"{url}/1.png")
+    head = seen[0].decode().lower()
+    assert "accept-encoding: identity" in head
+    assert "x-api-key" not in head
+    assert "authorization" not in head

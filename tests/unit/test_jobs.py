@@ -1,0 +1,559 @@
+"""JobsTable: what each verb may do, and what a late or second writer may not."""
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from moto import mock_aws
+
+from shared import jobs as module
+from shared.clock import iso, later
+from shared.jobs import (
+    MAX_HISTORY,
+    JobRepository,
+    NewJob,
+    _plain,
+    _wire,
+    job_of,
+)
+from shared.models import (
+    TERMINAL,
+    ErrorCode,
+    Job,
+    JobError,
+    JobStatus,
+    Photo,
+    Result,
+    SceneType,
+    Settings,
+    job_id_of,
+)
+from tests.kit import START, TABLE, Aws, Clock
+
+T = TypeVar("T")
+SETTINGS = Settings(model_id="002", scene_type=SceneType.ORIGINAL, batch_size=4)
+ERROR = JobError(code=ErrorCode.INTERNAL, message="It broke. Drop it again.")
+REJECTED = JobError(code=ErrorCode.EMPTY_FILE, message="It is empty.")
+ARN = "arn:aws:states:us-east-1:123456789012:execution:jobs:j-1"
+
+
+def new_job(
+    trigger: str = "drop-1",
+    *,
+    job_id: str = "j",
+    error: JobError | None = None,
+    settings: Settings | None = SETTINGS,
+) -> NewJob:
+    """Return what a claim is made for."""
+    return NewJob(
+        job_id=job_id,
+        photo=Photo(bucket="photos", key="a/b.jpg", etag="e", bytes=3),
+        source_key="a/b.jpg",
+        settings=settings,
+        trigger=trigger,
+        sku="sku-1",
+        request_id="req-1",
+        error=error,
+    )
+
+
+def result(index: int = 1) -> Result:
+    """Return a copied result."""
+    return Result(
+        index=index,
+        bucket="results",
+        key=f"a/b/002-original/j-{index}.png",
+        width=8,
+        height=8,
+        bytes=70,
+        sha256="0" * 64,
+        content_type="image/png",
+    )
+
+
+@pytest.fixture
+def jobs(table: Aws, clock: Clock) -> JobRepository:
+    """Give a repository over an empty table."""
+    return JobRepository(table.dynamodb, TABLE, now=clock)
+
+
+def there(value: T | None) -> T:
+    """Return what must be there: a job that a verb must have changed, say."""
+    assert value is not None
+    return value
+
+
+def running(jobs: JobRepository, trigger: str = "drop-1") -> Job:
+    """Take a new job to RUNNING."""
+    submitting = there(jobs.mark_submitting(jobs.claim(new_job(trigger)), lease_seconds=60))
+    return there(jobs.keep_task_id(submitting, "task-1", execution_arn=ARN))
+
+
+def at(jobs: JobRepository, status: JobStatus) -> Job:
+    """Take a new job to a status by the verbs alone."""
+    if status is JobStatus.REJECTED:
+        return jobs.claim(new_job(error=REJECTED))
+    job = jobs.claim(new_job())
+    if status is JobStatus.ACCEPTED:
+        return job
+    job = there(jobs.mark_submitting(job, lease_seconds=60))
+    if status is JobStatus.SUBMITTING:
+        return job
+    if status is JobStatus.SUBMIT_UNKNOWN:
+        return there(jobs.mark_unknown(job, ERROR))
+    job = there(jobs.keep_task_id(job, "task-1", execution_arn=ARN))
+    match status:
+        case JobStatus.SUCCEEDED:
+            return there(jobs.finish(job, results=[result()], error=None))
+        case JobStatus.PARTIAL:
+            return there(jobs.finish(job, results=[result()], error=ERROR))
+        case JobStatus.FAILED:
+            return there(jobs.fail(job, ERROR))
+    return job
+
+
+# --- claim -------------------------------------------------------------------------------------
+
+
+def test_new_photo_is_accepted(jobs: JobRepository) -> None:
+    """The first drop of a photo makes a record of it, first attempt, ACCEPTED."""
+    job = jobs.claim(new_job())
+    assert (job.status, job.attempt, job.created_at) == (JobStatus.ACCEPTED, 1, iso(START))
+    assert jobs.get("j") == job
+
+
+def test_bad_input_is_born_rejected(jobs: JobRepository) -> None:
+    """A photo that can never be a task gets a record at once, finished, with the reason."""
+    job = jobs.claim(new_job(error=REJECTED))
+    assert (job.status, job.error, job.finished_at) == (JobStatus.REJECTED, REJECTED, iso(START))
+    assert jobs.get("j") == job
+
+
+def test_unknown_job_is_none(jobs: JobRepository) -> None:
+    """Nothing is made up about a job that does not exist."""
+    assert jobs.get("nobody") is None
+
+
+@pytest.mark.parametrize("status", list(JobStatus))
+def test_duplicate_event_changes_nothing(
+    jobs: JobRepository, clock: Clock, status: JobStatus
+) -> None:
+    """The same drop told again leaves the record as it is, whatever became of it since."""
+    before = at(jobs, status)
+    clock.advance(3600)
+    assert jobs.claim(new_job(error=before.error)) == before
+    assert jobs.get("j") == before
+
+
+@pytest.mark.parametrize("status", [JobStatus.FAILED, JobStatus.REJECTED])
+def test_dropping_again_after_an_end_without_results_starts_over(
+    jobs: JobRepository, clock: Clock, status: JobStatus
+) -> None:
+    """A new drop of a FAILED or REJECTED photo starts the next attempt, the old one kept."""
+    before = at(jobs, status)
+    clock.advance(60)
+    job = jobs.claim(new_job("drop-2"))
+    assert (job.status, job.attempt) == (JobStatus.ACCEPTED, 2)
+    assert (job.task_id, job.error, job.finished_at, job.execution_arn) == (None,) * 4
+    assert (job.history[0].attempt, job.history[0].status) == (1, status)
+    assert job.history[0].task_id == before.task_id
+    assert job.history[0].error == before.error
+    assert job.announced is None
+
+
+@pytest.mark.parametrize(
+    "status",
+    [s for s in JobStatus if s not in {JobStatus.FAILED, JobStatus.REJECTED}],
+)
+def test_dropping_again_in_any_other_status_changes_nothing(
+    jobs: JobRepository, status: JobStatus
+) -> None:
+    """A new drop of a photo that is under way, done or parked starts nothing."""
+    before = at(jobs, status)
+    job = jobs.claim(new_job("drop-2"))
+    assert job.model_copy(update={"triggers": before.triggers}) == before
+
+
+def test_drop_during_an_attempt_does_not_restart_it_later(jobs: JobRepository) -> None:
+    """A drop that came while the job ran is counted: told again after a failure, it is old."""
+    job = running(jobs)
+    jobs.claim(new_job("drop-2"))
+    there(jobs.fail(job, ERROR))
+    assert jobs.claim(new_job("drop-2")).status is JobStatus.FAILED
+    assert jobs.claim(new_job("drop-1")).status is JobStatus.FAILED
+    assert jobs.claim(new_job("drop-3")).attempt == 2
+
+
+def test_drop_that_started_an_attempt_starts_no_second(jobs: JobRepository) -> None:
+    """The drop behind attempt 2, told once more after that failed too, starts no attempt 3."""
+    there(jobs.fail(running(jobs), ERROR))
+    second = jobs.claim(new_job("drop-2"))
+    there(jobs.fail(second, ERROR))
+    assert jobs.claim(new_job("drop-2")).attempt == 2
+    assert jobs.claim(new_job("drop-1")).attempt == 2
+
+
+def test_restart_with_bad_input_is_rejected_again(jobs: JobRepository) -> None:
+    """The same broken photo dropped again is attempt 2, REJECTED."""
+    jobs.claim(new_job(error=REJECTED))
+    job = jobs.claim(new_job("drop-2", error=REJECTED))
+    assert (job.status, job.attempt, job.error) == (JobStatus.REJECTED, 2, REJECTED)
+    assert job.finished_at is not None
+
+
+class Racing:
+    """A DynamoDB client that lets something else happen before one of its calls."""
+
+    def __init__(self, client: Any, call: str, happens: Callable[[], object]) -> None:
+        self._client = client
+        self._call = call
+        self._happens: Callable[[], object] | None = happens
+
+    def __getattr__(self, name: str) -> Any:
+        happens, self._happens = (
+            (self._happens, None) if name == self._call else (None, self._happens)
+        )
+        if happens is not None:
+            happens()
+        return getattr(self._client, name)
+
+
+def test_two_first_deliveries_make_one_record(table: Aws, clock: Clock) -> None:
+    """Two deliveries of one new photo at the same moment get one and the same job."""
+    other = JobRepository(table.dynamodb, TABLE, now=clock)
+    racing: Any = Racing(table.dynamodb, "put_item", lambda: other.claim(new_job()))
+    job = JobRepository(racing, TABLE, now=clock).claim(new_job())
+    assert (job.attempt, job.history) == (1, ())
+    assert len(table.records()) == 1
+
+
+@pytest.mark.parametrize(("mine", "attempts"), [("drop-2", 2), ("drop-3", 2)])
+def test_two_racing_redrops_start_one_attempt(
+    table: Aws, clock: Clock, mine: str, attempts: int
+) -> None:
+    """Of two deliveries that restart a FAILED job at once, same drop or not, one wins."""
+    other = JobRepository(table.dynamodb, TABLE, now=clock)
+    there(other.fail(running(other), ERROR))
+    racing: Any = Racing(table.dynamodb, "update_item", lambda: other.claim(new_job("drop-2")))
+    job = JobRepository(racing, TABLE, now=clock).claim(new_job(mine))
+    assert (job.status, job.attempt) == (JobStatus.ACCEPTED, attempts)
+    assert {"drop-2", mine} <= there(other.get("j")).triggers
+
+
+def test_only_one_of_two_invocations_may_send(table: Aws, clock: Clock) -> None:
+    """Two invocations that both saw ACCEPTED: one gets to POST, the other nothing."""
+    jobs = JobRepository(table.dynamodb, TABLE, now=clock)
+    job = jobs.claim(new_job())
+    assert jobs.mark_submitting(job, lease_seconds=60) is not None
+    assert jobs.mark_submitting(job, lease_seconds=60) is None
+
+
+def test_only_one_of_two_invocations_may_send_again(jobs: JobRepository) -> None:
+    """After a refusal two deliveries may try again: one of them sends."""
+    unsent = there(jobs.mark_unsent(at(jobs, JobStatus.SUBMITTING)))
+    assert jobs.mark_submitting(unsent, lease_seconds=60) is not None
+    assert jobs.mark_submitting(unsent, lease_seconds=60) is None
+
+
+def test_submitting_job_is_never_sent_while_its_post_may_be_out(jobs: JobRepository) -> None:
+    """SUBMITTING without the note that nothing was charged lets nobody send."""
+    assert jobs.mark_submitting(at(jobs, JobStatus.SUBMITTING), lease_seconds=60) is None
+
+
+def test_refused_post_is_not_called_unknown(jobs: JobRepository) -> None:
+    """A slow judge with an old copy cannot park a job whose POST was certainly refused."""
+    submitting = at(jobs, JobStatus.SUBMITTING)
+    there(jobs.mark_unsent(submitting))
+    assert jobs.mark_unknown(submitting, ERROR) is None
+
+
+def test_lease_is_in_the_record(jobs: JobRepository) -> None:
+    """SUBMITTING says until when its invocation may be at work; what follows drops it."""
+    submitting = at(jobs, JobStatus.SUBMITTING)
+    assert submitting.lease_until == later(START, 60)
+    assert there(jobs.keep_task_id(submitting, "t", execution_arn=ARN)).lease_until is None
+
+
+def test_late_answer_is_taken_from_unknown(jobs: JobRepository) -> None:
+    """An answer that comes after its job was parked still brings the task id, and one credit."""
+    submitting = at(jobs, JobStatus.SUBMITTING)
+    there(jobs.mark_unknown(submitting, ERROR))
+    job = there(jobs.keep_task_id(submitting, "task-9", execution_arn=ARN))
+    assert (job.status, job.task_id, job.credits, job.error) == (
+        JobStatus.RUNNING,
+        "task-9",
+        1,
+        None,
+    )
+
+
+def test_credits_add_up_over_attempts(jobs: JobRepository) -> None:
+    """Two accepted tasks of one job have cost two credits."""
+    there(jobs.fail(running(jobs), ERROR))
+    again = jobs.claim(new_job("drop-2"))
+    again = there(jobs.mark_submitting(again, lease_seconds=60))
+    assert there(jobs.keep_task_id(again, "task-2", execution_arn=ARN)).credits == 2
+
+
+def test_polls_are_counted(jobs: JobRepository) -> None:
+    """Each poll counts, and progress is what was last said."""
+    running(jobs)
+    jobs.note_poll("j", 1, progress=30)
+    job = there(jobs.note_poll("j", 1, progress=None))
+    assert (job.polls, job.progress) == (2, 30)
+
+
+def test_poll_of_an_old_attempt_is_not_counted(jobs: JobRepository) -> None:
+    """A loop of attempt 1 that is still awake changes nothing in attempt 2."""
+    there(jobs.fail(running(jobs), ERROR))
+    second = jobs.claim(new_job("drop-2"))
+    assert jobs.note_poll("j", 1, progress=99) is None
+    assert jobs.get("j") == second
+
+
+def test_failure_keeps_the_task_id(jobs: JobRepository) -> None:
+    """A FAILED job names its task, so that a late result can be taken for nothing."""
+    job = at(jobs, JobStatus.FAILED)
+    assert (job.task_id, job.error, job.finished_at) == ("task-1", ERROR, iso(START))
+
+
+def test_partial_keeps_results_and_names_the_rest(jobs: JobRepository) -> None:
+    """PARTIAL has both the results that were taken and the error about the others."""
+    job = at(jobs, JobStatus.PARTIAL)
+    assert (job.results, job.error, job.progress) == ((result(),), ERROR, 100)
+
+
+def test_announcement_is_noted_for_this_status_only(jobs: JobRepository) -> None:
+    """The note that an event is out never counts for a status that came in between."""
+    job = running(jobs)
+    there(jobs.fail(job, ERROR))
+    assert jobs.mark_announced(job) is None
+    assert there(jobs.get("j")).announced is None
+
+
+def test_announcement_does_not_touch_the_times(jobs: JobRepository, clock: Clock) -> None:
+    """Telling of a status is no change of it: `updated_at` stays."""
+    job = running(jobs)
+    clock.advance(5)
+    assert there(jobs.mark_announced(job)).updated_at == job.updated_at
+
+
+def test_verbs_make_no_record(jobs: JobRepository, table: Aws) -> None:
+    """A verb on a job that does not exist makes none."""
+    ghost = Job(job_id="ghost", status=JobStatus.RUNNING, created_at="x", updated_at="x")
+    assert jobs.fail(ghost, ERROR) is None
+    assert jobs.note_poll("ghost", 1, progress=1) is None
+    assert jobs.mark_announced(ghost) is None
+    assert table.records() == []
+
+
+def test_history_is_bounded(jobs: JobRepository) -> None:
+    """A photo that is dropped for ever does not grow its record for ever."""
+    for number in range(MAX_HISTORY + 3):
+        job = jobs.claim(new_job(f"drop-{number}", error=REJECTED))
+    assert len(job.history) == MAX_HISTORY
+    assert job.attempt == MAX_HISTORY + 3
+    assert job.history[-1].attempt == job.attempt - 1
+
+
+def test_triggers_are_bounded(jobs: JobRepository, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A photo that is dropped for ever is not remembered drop by drop for ever."""
+    monkeypatch.setattr(module, "MAX_TRIGGERS", 5)
+    for number in range(9):
+        job = jobs.claim(new_job(f"drop-{number}"))
+    assert len(job.triggers) == 5
+
+
+def test_record_is_found_by_its_indexes(jobs: JobRepository, table: Aws) -> None:
+    """Each job can be asked for by status, by photo and by article number."""
+    running(jobs)
+    for index, (name, value) in {
+        "by-status": ("status", "RUNNING"),
+        "by-source": ("source_key", "a/b.jpg"),
+        "by-sku": ("sku", "sku-1"),
+    }.items():
+        answer = table.dynamodb.query(
+            TableName=TABLE,
+            IndexName=index,
+            KeyConditionExpression="#name = :value",
+            ExpressionAttributeNames={"#name": name},
+            ExpressionAttributeValues={":value": {"S": value}},
+        )
+        assert [item["pk"]["S"] for item in answer["Items"]] == ["JOB#j"]
+
+
+def test_record_has_the_names_that_others_build_on(jobs: JobRepository, table: Aws) -> None:
+    """The stored item has the documented attributes, snake_case, and no null."""
+    at(jobs, JobStatus.PARTIAL)
+    (item,) = table.records()
+    assert {
+        "pk", "job_id", "attempt", "status", "source_key", "photo", "sku", "request_id",
+        "settings", "task_id", "progress", "polls", "credits", "created_at", "submitted_at",
+        "finished_at", "updated_at", "execution_arn", "results", "error",
+    } <= set(item)  # fmt: skip
+    assert set(item["settings"]["M"]) >= {"model_id", "scene_type", "batch_size"}
+    assert {"index", "bucket", "key", "width", "height", "bytes", "sha256", "content_type"} == set(
+        item["results"]["L"][0]["M"]
+    )
+
+
+# --- a status never moves backwards --------------------------------------------------------------
+
+RANK: Mapping[JobStatus, int] = {
+    JobStatus.ACCEPTED: 0,
+    JobStatus.SUBMITTING: 1,
+    JobStatus.SUBMIT_UNKNOWN: 2,
+    JobStatus.RUNNING: 3,
+    JobStatus.SUCCEEDED: 4,
+    JobStatus.PARTIAL: 4,
+    JobStatus.FAILED: 4,
+    JobStatus.REJECTED: 4,
+}
+VERBS: Mapping[str, Callable[[JobRepository, Job], Job | None]] = {
+    "mark_submitting": lambda jobs, job: jobs.mark_submitting(job, lease_seconds=60),
+    "mark_unsent": lambda jobs, job: jobs.mark_unsent(job),
+    "keep_task_id": lambda jobs, job: jobs.keep_task_id(job, "task-x", execution_arn=ARN),
+    "mark_unknown": lambda jobs, job: jobs.mark_unknown(job, ERROR),
+    "note_poll": lambda jobs, job: jobs.note_poll(job.job_id, job.attempt, progress=5),
+    "finish": lambda jobs, job: jobs.finish(job, results=[result()], error=None),
+    "finish_partly": lambda jobs, job: jobs.finish(job, results=[result()], error=ERROR),
+    "fail": lambda jobs, job: jobs.fail(job, ERROR),
+    "mark_announced": lambda jobs, job: jobs.mark_announced(job),
+}
+ALLOWED = {
+    ("mark_submitting", JobStatus.ACCEPTED),
+    ("mark_unsent", JobStatus.SUBMITTING),
+    ("keep_task_id", JobStatus.SUBMITTING),
+    ("keep_task_id", JobStatus.SUBMIT_UNKNOWN),
+    ("mark_unknown", JobStatus.SUBMITTING),
+    ("note_poll", JobStatus.RUNNING),
+    ("finish", JobStatus.RUNNING),
+    ("finish_partly", JobStatus.RUNNING),
+    ("fail", JobStatus.ACCEPTED),
+    ("fail", JobStatus.SUBMITTING),
+    ("fail", JobStatus.RUNNING),
+    *(("mark_announced", status) for status in JobStatus),
+}
+
+
+@pytest.mark.parametrize(("verb", "status"), list(itertools.product(VERBS, JobStatus)))
+def test_each_verb_comes_from_its_statuses_only(
+    jobs: JobRepository, verb: str, status: JobStatus
+) -> None:
+    """A verb moves a job on from where it may, and anywhere else changes nothing."""
+    before = at(jobs, status)
+    after = VERBS[verb](jobs, before)
+    stored = there(jobs.get("j"))
+    if (verb, status) in ALLOWED:
+        assert after == stored
+        assert RANK[stored.status] >= RANK[status]
+    else:
+        assert after is None
+        assert stored == before
+
+
+@pytest.mark.parametrize(("verb", "status"), list(itertools.product(VERBS, sorted(TERMINAL))))
+def test_late_writer_of_an_old_attempt_changes_nothing(
+    jobs: JobRepository, verb: str, status: JobStatus
+) -> None:
+    """Whoever still holds a copy of attempt 1 cannot write into attempt 2."""
+    old = at(jobs, status)
+    current = there(jobs.start_attempt(old))
+    for stale in (old, old.model_copy(update={"status": current.status})):
+        assert VERBS[verb](jobs, stale) is None
+    assert jobs.get("j") == current
+
+
+@settings(max_examples=40)
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from([*sorted(VERBS), *["drop-0", "drop-1", "drop-2"]]), st.integers(0, 30)
+        ),
+        max_size=14,
+    )
+)
+def test_no_order_of_writers_moves_a_status_backwards(
+    aws_clients: Aws, steps: list[tuple[str, int]]
+) -> None:
+    """Stale copies, duplicates and reorderings never undo a status, a task id or a credit."""
+    with mock_aws():
+        aws_clients.build_table()
+        jobs = JobRepository(aws_clients.dynamodb, TABLE, now=Clock())
+        last = jobs.claim(new_job("drop-0"))
+        copies = [last]
+        charged: Counter[int] = Counter()
+        for verb, number in steps:
+            if verb.startswith("drop"):
+                changed: Job | None = jobs.claim(new_job(verb))
+            else:
+                changed = VERBS[verb](jobs, copies[number % len(copies)])
+            if changed is not None:
+                copies.append(changed)
+                charged[changed.attempt] += verb == "keep_task_id"
+            job = there(jobs.get("j"))
+            assert job.attempt >= last.attempt
+            if job.attempt == last.attempt:
+                assert RANK[job.status] >= RANK[last.status]
+                assert not last.terminal or job.status is last.status
+                assert last.task_id in {None, job.task_id}
+            assert len(job.history) == job.attempt - 1
+            assert job.credits == charged.total()
+            assert all(count <= 1 for count in charged.values())
+            last = job
+
+
+# --- what goes in comes out ----------------------------------------------------------------------
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**30), 10**30)
+    | st.floats(-1e15, 1e15, allow_nan=False, allow_infinity=False, allow_subnormal=False).filter(
+        lambda number: number == 0 or abs(number) > 1e-100
+    )
+    | st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(min_size=1, max_size=8), inner)
+    ),
+    max_leaves=10,
+)
+
+
+@given(extra=st.dictionaries(st.text("abcdefgh", min_size=1), JSON, max_size=4))
+def test_extra_comes_back_as_it_went_in(extra: dict[str, Any]) -> None:
+    """Fields for the vendor survive the record: numbers, nulls, lists, objects."""
+    asked = SETTINGS.model_copy(update={"extra": extra})
+    job = Job(job_id="j", status=JobStatus.ACCEPTED, created_at="x", updated_at="x", settings=asked)
+    assert job_of(_wire(_plain(job))).settings == asked
+
+
+def test_extra_comes_back_from_the_table(jobs: JobRepository) -> None:
+    """A float, a null and nested values for the vendor are in the record as they were given."""
+    extra = {"strength": 0.75, "seed": None, "pose": {"arms": [1, 2.5, "up"], "smile": True}}
+    jobs.claim(new_job(settings=SETTINGS.model_copy(update={"extra": extra})))
+    assert there(there(jobs.get("j")).settings).extra == extra
+
+
+def test_same_request_has_the_same_id() -> None:
+    """A job's id depends on what it is made of, in any order, and on nothing else."""
+    base: dict[str, Any] = {
+        "bucket": "b",
+        "key": "k",
+        "etag": "e",
+        "settings": {"a": 1, "b": 2},
+        "mask_etag": None,
+        "request_id": None,
+    }
+    again = job_id_of(**{**base, "settings": {"b": 2, "a": 1}})
+    assert again == job_id_of(**base)
+    assert len(again) == 32
+    others = [
+        {**base, name: "other"}
+        for name in ("bucket", "key", "etag", "settings", "mask_etag", "request_id")
+    ]
+    assert len({job_id_of(**other) for other in [base, *others]}) == 7

@@ -1,0 +1,449 @@
+"""Photos in: what a dropped object is, without ever reading the whole of it."""
+
+import base64
+import io
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from hypothesis import given
+from hypothesis import strategies as st
+from moto import mock_aws
+from PIL import Image
+
+from shared.errors import InputRejected
+from shared.models import ErrorCode, Photo
+from shared.photos import (
+    JPEG,
+    MAX_FOLDER_FILE_BYTES,
+    PNG,
+    PhotoStore,
+    StoredPhoto,
+    content_type_of,
+    pixel_size,
+)
+from shared.settings import FolderFile
+from tests.kit import PHOTOS, Aws, jpeg, png
+
+LIMIT = 20 * 1024 * 1024
+
+
+class Counting:
+    """An S3 client that counts what is fetched from a bucket."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.calls: list[str] = []
+        self.bytes = 0
+
+    def get_object(self, **arguments: Any) -> Any:
+        self.calls.append(arguments["Key"])
+        answer = self._client.get_object(**arguments)
+        self.bytes += answer["ContentLength"]
+        return answer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+
+@pytest.fixture
+def s3(aws_clients: Aws) -> Iterator[Any]:
+    """Give a versioned, empty PhotosBucket."""
+    with mock_aws():
+        aws_clients.s3.create_bucket(Bucket=PHOTOS)
+        aws_clients.s3.put_bucket_versioning(
+            Bucket=PHOTOS, VersioningConfiguration={"Status": "Enabled"}
+        )
+        yield aws_clients.s3
+
+
+@pytest.fixture
+def counting(s3: Any) -> Counting:
+    """Count what is fetched."""
+    return Counting(s3)
+
+
+@pytest.fixture
+def store(counting: Counting) -> PhotoStore:
+    """Give PhotosBucket as Catwalk sees it."""
+    return PhotoStore(counting, PHOTOS, max_bytes=LIMIT)  # type: ignore[arg-type]
+
+
+def put(s3: Any, key: str, body: bytes, **more: Any) -> Any:
+    """Put an object."""
+    return s3.put_object(Bucket=PHOTOS, Key=key, Body=body, **more)
+
+
+def look(store: PhotoStore, s3: Any, body: bytes, key: str = "a.jpg") -> Photo:
+    """Drop bytes and look at them."""
+    put(s3, key, body)
+    return store.inspect(store.open(key))
+
+
+def refused(store: PhotoStore, s3: Any, body: bytes, key: str = "a.jpg") -> ErrorCode:
+    """Drop bytes that are refused and return why."""
+    with pytest.raises(InputRejected) as caught:
+        look(store, s3, body, key)
+    assert repr(key) in caught.value.message
+    return caught.value.code
+
+
+# --- formats -------------------------------------------------------------------------------------
+
+
+def pillow(form: str, **options: Any) -> bytes:
+    """Return a picture of 30 x 20 pixels as a real encoder writes it."""
+    picture = io.BytesIO()
+    Image.new("RGB", (30, 20), "#806040").save(picture, form, **options)
+    return picture.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "size"),
+    [
+        pytest.param(pillow("JPEG"), JPEG, (30, 20), id="jpeg"),
+        pytest.param(pillow("JPEG", progressive=True), JPEG, (30, 20), id="progressive"),
+        pytest.param(pillow("JPEG", exif=b"Exif\0\0" + b"x" * 60_000), JPEG, (30, 20), id="exif"),
+        pytest.param(pillow("PNG"), PNG, (30, 20), id="png"),
+        pytest.param(pillow("PNG", bits=8, optimize=True), PNG, (30, 20), id="png_small"),
+        pytest.param(jpeg(300, 200, before_frame=70_000), JPEG, (300, 200), id="over_64_kib"),
+        pytest.param(jpeg(3, 2, before_frame=1_500_000), JPEG, (3, 2), id="over_1_mib"),
+        pytest.param(jpeg(3, 2, before_frame=3_900_000), JPEG, (3, 2), id="almost_4_mib"),
+        pytest.param(jpeg(3, 2, sof=0xC2, before_frame=70_000), JPEG, (3, 2), id="progressive_far"),
+        pytest.param(jpeg(3, 2, sof=0xC1), JPEG, (3, 2), id="extended"),
+        pytest.param(png(3, 2, padding=200_000), PNG, (3, 2), id="png_with_text"),
+    ],
+)
+@pytest.mark.parametrize("key", ["a.jpg", "a.webp", "a"])
+def test_what_a_photo_is_its_content_says(
+    store: PhotoStore, s3: Any, body: bytes, content_type: str, size: tuple[int, int], key: str
+) -> None:
+    """A JPEG or PNG is a photo under any name, with its true type and size."""
+    photo = look(store, s3, body, key)
+    assert (photo.content_type, (photo.width, photo.height), photo.bytes) == (
+        content_type,
+        size,
+        len(body),
+    )
+    assert (photo.bucket, photo.key) == (PHOTOS, key)
+    assert photo.version_id
+    assert photo.etag
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("GIF", pillow("GIF")),
+        ("WebP", pillow("WEBP")),
+        ("BMP", pillow("BMP")),
+        ("TIFF", pillow("TIFF")),
+        ("TIFF", b"MM\0*" + b"\0" * 20),
+        ("AVIF", b"\0\0\0\x20ftypavif" + b"\0" * 20),
+        ("HEIC", b"\0\0\0\x20ftypheic" + b"\0" * 20),
+        ("Photoshop", b"8BPS" + b"\0" * 20),
+        ("JPEG XL", b"\xff\x0a" + b"\0" * 20),
+        ("ICO", pillow("ICO")),
+        ("SVG", b'\n <svg xmlns="x"/>'),
+        ("PDF", b"%PDF-1.7"),
+    ],
+)
+@pytest.mark.parametrize("key", ["a.jpg", "a"])
+def test_other_formats_are_named(
+    store: PhotoStore, s3: Any, name: str, body: bytes, key: str
+) -> None:
+    """Another known format is unsupported_format under any name, and the message names it."""
+    put(s3, key, body)
+    with pytest.raises(InputRejected, match=name) as caught:
+        store.inspect(store.open(key))
+    assert caught.value.code is ErrorCode.UNSUPPORTED_FORMAT
+
+
+@pytest.mark.parametrize(
+    ("key", "code"),
+    [
+        ("a.jpg", "corrupt_image"),
+        ("a.jpeg", "corrupt_image"),
+        ("a.png", "corrupt_image"),
+        ("a.JPG", "corrupt_image"),
+        ("a.txt", "unsupported_format"),
+        ("a", "unsupported_format"),
+        ("jpg", "unsupported_format"),
+        ("a.jpg.zip", "unsupported_format"),
+    ],
+)
+@pytest.mark.parametrize("body", [b"hello", b"\xff\xd8", b"\x89PNG"])
+def test_content_that_is_no_image(
+    store: PhotoStore, s3: Any, key: str, code: str, body: bytes
+) -> None:
+    """What is no image is corrupt under a photo's name, and unsupported under any other."""
+    assert refused(store, s3, body, key) == code
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(jpeg()[:4], id="jpeg_4_bytes"),
+        pytest.param(jpeg()[:20], id="jpeg_first_segment"),
+        pytest.param(jpeg(before_frame=70_000)[:66_000], id="jpeg_in_metadata"),
+        pytest.param(jpeg(before_frame=5_000_000), id="jpeg_5_mib_of_metadata"),
+        pytest.param(jpeg(0, 0), id="jpeg_without_pixels"),
+        pytest.param(jpeg(8, 0), id="jpeg_without_lines"),
+        pytest.param(b"\xff\xd8\xff" + b"\xff" * 200_000, id="jpeg_of_fill_bytes"),
+        pytest.param(b"\xff\xd8\xff\xe0\0\0" + b"\0" * 100, id="jpeg_segment_of_no_size"),
+        pytest.param(png()[:8], id="png_magic_only"),
+        pytest.param(png()[:20], id="png_cut_in_header"),
+        pytest.param(png(0, 8), id="png_without_pixels"),
+    ],
+)
+def test_broken_header_is_a_corrupt_image(store: PhotoStore, s3: Any, body: bytes) -> None:
+    """A JPEG or PNG whose header is cut off or says nothing is corrupt_image."""
+    assert refused(store, s3, body) is ErrorCode.CORRUPT_IMAGE
+
+
+def test_empty_file(store: PhotoStore, s3: Any) -> None:
+    """A file of 0 bytes is empty_file, under any name."""
+    assert refused(store, s3, b"", "a.jpg") is ErrorCode.EMPTY_FILE
+    assert refused(store, s3, b"", "a.txt") is ErrorCode.EMPTY_FILE
+
+
+def test_too_many_bytes(s3: Any) -> None:
+    """A photo over MaxPhotoBytes is too_large and at it is not; both sizes are in the message."""
+    body = jpeg(fill=1_000)
+    put(s3, "a.jpg", body)
+    at_limit = PhotoStore(s3, PHOTOS, max_bytes=len(body))
+    assert at_limit.inspect(at_limit.open("a.jpg")).bytes == len(body)
+    below = PhotoStore(s3, PHOTOS, max_bytes=len(body) - 1)
+    with pytest.raises(InputRejected, match=f"{len(body):,}") as caught:
+        below.inspect(below.open("a.jpg"))
+    assert caught.value.code is ErrorCode.TOO_LARGE
+
+
+@pytest.mark.parametrize("body", [jpeg(65_535, 65_535), png(2, 2).replace(
+    struct.pack(">II", 2, 2), struct.pack(">II", 2**31 - 1, 2**31 - 1))])  # fmt: skip
+def test_too_many_pixels(store: PhotoStore, s3: Any, body: bytes) -> None:
+    """A small file that declares billions of pixels is too_large, and is not decoded to see."""
+    assert refused(store, s3, body) is ErrorCode.TOO_LARGE
+
+
+@given(st.binary(max_size=300), st.sampled_from([b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b""]))
+def test_no_bytes_break_the_look_at_them(body: bytes, magic: bytes) -> None:
+    """Whatever bytes strangers drop, they have a size or none."""
+    size = pixel_size(magic + body)
+    assert size is None or min(size) > 0
+    assert content_type_of(magic + body) in {JPEG, PNG, None}
+
+
+# --- how much is read ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before_frame", "most"), [(0, 65_536), (70_000, 2 * 65_536), (1_500_000, 24 * 65_536)]
+)
+def test_photo_is_never_read_whole(
+    store: PhotoStore, s3: Any, counting: Counting, before_frame: int, most: int
+) -> None:
+    """Of a photo of 8 MB only its header is fetched, however far back that is."""
+    look(store, s3, jpeg(before_frame=before_frame, fill=8_000_000))
+    assert counting.bytes <= most
+
+
+def test_whole_photo_is_read_only_to_be_sent_inline(store: PhotoStore, s3: Any) -> None:
+    """Base64 is of just the bytes that were looked at, even if the key holds others by now."""
+    body = jpeg(fill=100_000)
+    put(s3, "a.jpg", body)
+    stored = store.open("a.jpg")
+    put(s3, "a.jpg", png())
+    assert base64.b64decode(store.base64(stored)) == body
+
+
+# --- replaced and deleted ------------------------------------------------------------------------
+
+
+def opened(s3: Any, store: PhotoStore, answer: Any) -> StoredPhoto:
+    """Open what an event told of."""
+    return store.open("a.jpg", etag=answer["ETag"].strip('"'), version_id=answer.get("VersionId"))
+
+
+def test_photo_is_read_in_the_version_that_its_event_told_of(store: PhotoStore, s3: Any) -> None:
+    """A photo that was replaced meanwhile is read as it was dropped."""
+    first = put(s3, "a.jpg", jpeg(10, 10), Metadata={"sku": "old"})
+    put(s3, "a.jpg", jpeg(20, 20), Metadata={"sku": "new"})
+    stored = opened(s3, store, first)
+    assert store.inspect(stored).width == 10
+    assert (stored.version_id, stored.metadata) == (first["VersionId"], {"sku": "old"})
+
+
+def test_same_bytes_dropped_twice_keep_their_own_metadata(store: PhotoStore, s3: Any) -> None:
+    """The same bytes with other metadata are another drop: each is read with its own."""
+    first = put(s3, "a.jpg", jpeg(), Metadata={"model-id": "001"})
+    second = put(s3, "a.jpg", jpeg(), Metadata={"model-id": "003"})
+    assert opened(s3, store, first).metadata == {"model-id": "001"}
+    assert opened(s3, store, second).metadata == {"model-id": "003"}
+
+
+def test_replaced_photo_whose_version_is_gone_is_missing(store: PhotoStore, s3: Any) -> None:
+    """If the version is no longer there, the newer photo is not taken in its place."""
+    first = put(s3, "a.jpg", jpeg(10, 10))
+    put(s3, "a.jpg", jpeg(20, 20))
+    s3.delete_object(Bucket=PHOTOS, Key="a.jpg", VersionId=first["VersionId"])
+    with pytest.raises(InputRejected) as caught:
+        opened(s3, store, first)
+    assert caught.value.code is ErrorCode.PHOTO_MISSING
+
+
+def test_replaced_photo_without_versions_is_missing(store: PhotoStore, s3: Any) -> None:
+    """Without a version id other bytes under the key are not taken for the dropped ones."""
+    first = put(s3, "a.jpg", jpeg(10, 10))
+    put(s3, "a.jpg", jpeg(20, 20))
+    with pytest.raises(InputRejected, match="replaced") as caught:
+        opened(s3, store, {"ETag": first["ETag"]})
+    assert caught.value.code is ErrorCode.PHOTO_MISSING
+
+
+def test_deleted_photo_is_missing(store: PhotoStore, s3: Any) -> None:
+    """A deleted photo is not brought back from its old version, and costs nothing."""
+    first = put(s3, "a.jpg", jpeg())
+    s3.delete_object(Bucket=PHOTOS, Key="a.jpg")
+    with pytest.raises(InputRejected, match="no longer") as caught:
+        opened(s3, store, first)
+    assert caught.value.code is ErrorCode.PHOTO_MISSING
+
+
+@pytest.mark.parametrize("code", ["NoSuchKey", "404", "KeyTooLongError"])
+def test_missing_is_missing_however_s3_says_it(code: str) -> None:
+    """S3's ways to say that there is no such object are all photo_missing."""
+    store = PhotoStore(Failing(code), PHOTOS, max_bytes=LIMIT)  # type: ignore[arg-type]
+    with pytest.raises(InputRejected) as caught:
+        store.open("a.jpg")
+    assert caught.value.code is ErrorCode.PHOTO_MISSING
+    assert store.mask_beside("a.jpg") is None
+    assert store.nearest_folder_file("a/b.jpg", {}) is None
+
+
+@pytest.mark.parametrize("code", ["SlowDown", "InternalError", "AccessDenied"])
+def test_trouble_of_s3_is_no_missing_photo(code: str) -> None:
+    """An S3 that is in trouble rejects no photo: the message comes again."""
+    store = PhotoStore(Failing(code), PHOTOS, max_bytes=LIMIT)  # type: ignore[arg-type]
+    with pytest.raises(ClientError):
+        store.open("a.jpg")
+    with pytest.raises(ClientError):
+        store.mask_beside("a.jpg")
+    with pytest.raises(ClientError):
+        store.nearest_folder_file("a.jpg", {})
+
+
+class Failing:
+    """An S3 client whose every read fails."""
+
+    def __init__(self, code: str) -> None:
+        self._code = code
+
+    def get_object(self, **_: object) -> object:
+        raise ClientError({"Error": {"Code": self._code, "Message": ""}}, "GetObject")
+
+
+# --- masks ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("photo", "mask"),
+    [
+        ("a/b.jpg", "a/b.mask.png"),
+        ("b.jpg", "b.mask.png"),
+        ("a.b/c", "a.b/c.mask.png"),
+        ("a/b.c.png", "a/b.c.mask.png"),
+    ],
+)
+def test_mask_beside_a_photo(store: PhotoStore, s3: Any, photo: str, mask: str) -> None:
+    """`name.mask.png` beside `name.jpg` is its mask, and nothing else is."""
+    put(s3, "other.mask.png", png())
+    assert store.mask_beside(photo) is None
+    put(s3, mask, png())
+    found = store.mask_beside(photo)
+    assert found is not None
+    assert found.key == mask
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (png(9, 8), "9 x 8"),
+        (jpeg(8, 8), "no readable PNG"),
+        (b"hello", "no readable PNG"),
+        (b"", "no readable PNG"),
+        (png()[:20], "no readable PNG"),
+        (png(8, 8, padding=3_000), "bytes"),
+    ],
+)
+def test_mask_must_fit(s3: Any, body: bytes, words: str) -> None:
+    """A mask that is no PNG of the photo's size, or too large, is mask_mismatch."""
+    store = PhotoStore(s3, PHOTOS, max_bytes=2_000)
+    photo = look(store, s3, jpeg(8, 8))
+    put(s3, "a.mask.png", body)
+    with pytest.raises(InputRejected, match=words) as caught:
+        store.inspect_mask(store.open("a.mask.png"), photo)
+    assert caught.value.code is ErrorCode.MASK_MISMATCH
+
+
+def test_good_mask_passes(store: PhotoStore, s3: Any) -> None:
+    """A PNG of the photo's size is a mask."""
+    photo = look(store, s3, jpeg(8, 8))
+    put(s3, "a.mask.png", png(8, 8))
+    store.inspect_mask(store.open("a.mask.png"), photo)
+
+
+# --- folder files --------------------------------------------------------------------------------
+
+
+def test_nearest_folder_file_wins(store: PhotoStore, s3: Any) -> None:
+    """A catwalk.json counts for its folder and below, the nearest one alone."""
+    put(s3, "catwalk.json", b'{"modelId": "top", "batchSize": 1}')
+    put(s3, "a/b/catwalk.json", b'{"modelId": "deep"}')
+    for key, expected in {
+        "x.jpg": {"modelId": "top", "batchSize": 1},
+        "a/x.jpg": {"modelId": "top", "batchSize": 1},
+        "a/b/x.jpg": {"modelId": "deep"},
+        "a/b/c/d/x.jpg": {"modelId": "deep"},
+        "a/bc/x.jpg": {"modelId": "top", "batchSize": 1},
+    }.items():
+        found = store.nearest_folder_file(key, {})
+        assert found is not None
+        assert found.base.values == expected
+
+
+def test_folder_files_are_read_once_a_batch(store: PhotoStore, s3: Any, counting: Counting) -> None:
+    """Many photos of one folder cost one look for each folder file, there or not, good or bad."""
+    put(s3, "catwalk.json", b"{")
+    cache: dict[str, FolderFile | InputRejected | None] = {}
+    for number in range(5):
+        with pytest.raises(InputRejected, match="no valid JSON"):
+            store.nearest_folder_file(f"a/b/{number}.jpg", cache)
+    assert counting.calls == ["a/b/catwalk.json", "a/catwalk.json", "catwalk.json"]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"\xff\xfe{\0}\0", "UTF-8"),
+        (b"{}" + b" " * MAX_FOLDER_FILE_BYTES, "longer than"),
+        (b"", "no valid JSON"),
+    ],
+)
+def test_unreadable_folder_file_is_bad_settings(
+    store: PhotoStore, s3: Any, body: bytes, words: str
+) -> None:
+    """A catwalk.json that is no UTF-8 text, empty or huge is bad_settings."""
+    put(s3, "catwalk.json", body)
+    with pytest.raises(InputRejected, match=words) as caught:
+        store.nearest_folder_file("a.jpg", {})
+    assert caught.value.code is ErrorCode.BAD_SETTINGS
+
+
+def test_folder_file_of_windows_is_read(store: PhotoStore, s3: Any) -> None:
+    """A catwalk.json saved with a byte order mark is read."""
+    put(s3, "catwalk.json", b'\xef\xbb\xbf{"modelId": "001"}')
+    found = store.nearest_folder_file("a.jpg", {})
+    assert found is not None
+    assert found.base.values == {"modelId": "001"}

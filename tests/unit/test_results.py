@@ -1,0 +1,409 @@
+"""Results out: streamed, checked on the way, under their names; nothing broken is kept."""
+
+import hashlib
+import tracemalloc
+from collections.abc import Iterator
+from email.header import decode_header, make_header
+from typing import Any
+
+import boto3
+import httpx
+import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
+from hypothesis import given
+from hypothesis import strategies as st
+from moto import mock_aws
+
+from shared.errors import ResultRefused, ResultUnavailable
+from shared.fetch import download_client
+from shared.models import ErrorCode, Job, JobStatus, Result, SceneType, Settings, TaskResult
+from shared.results import (
+    MAX_COPY_SECONDS,
+    MAX_KEY_BYTES,
+    MAX_METADATA_BYTES,
+    ResultStore,
+    _metadata,
+    result_key,
+)
+from tests.kit import REGION, RESULTS, Aws, http, jpeg, png, server
+
+URL = "https://cdn.example.com/1.png"
+LIMIT = 1024 * 1024
+
+
+def job_of(source_key: str = "a/dress.jpg", sku: str | None = "S-1", **settings: Any) -> Job:
+    """Return a running job."""
+    values: dict[str, Any] = {
+        "model_id": "002",
+        "scene_type": SceneType.ORIGINAL,
+        "batch_size": 4,
+        **settings,
+    }
+    return Job(
+        job_id="0123456789abcdef0123456789abcdef",
+        status=JobStatus.RUNNING,
+        source_key=source_key,
+        sku=sku,
+        settings=Settings(**values),
+        created_at="x",
+        updated_at="x",
+    )
+
+
+@pytest.fixture
+def s3(aws_clients: Aws) -> Iterator[Any]:
+    """Give an empty ResultsBucket."""
+    with mock_aws():
+        aws_clients.s3.create_bucket(Bucket=RESULTS)
+        yield aws_clients.s3
+
+
+def copy(
+    s3: Any,
+    answer: httpx.Response,
+    *,
+    job: Job | None = None,
+    limit: int = LIMIT,
+    url: str = URL,
+) -> Result:
+    """Copy one result that is answered so."""
+    with httpx.Client(transport=httpx.MockTransport(lambda _: answer)) as client:
+        store = ResultStore(s3, RESULTS, client, max_bytes=limit)
+        return store.copy(job or job_of(), TaskResult(index=1, url=url))
+
+
+def keys(s3: Any) -> list[str]:
+    """Return the keys in ResultsBucket."""
+    return [entry["Key"] for entry in s3.list_objects_v2(Bucket=RESULTS).get("Contents", [])]
+
+
+def uploads(s3: Any) -> list[Any]:
+    """Return the multipart uploads that were begun and not ended."""
+    found: list[Any] = s3.list_multipart_uploads(Bucket=RESULTS).get("Uploads", [])
+    return found
+
+
+def chunked(body: bytes) -> httpx.Response:
+    """Return an answer without a Content-Length."""
+    pieces = [body[start : start + 1000] for start in range(0, len(body), 1000)]
+    return httpx.Response(200, content=iter(pieces))
+
+
+# --- good ones -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "extension", "content_type"),
+    [
+        (png(30, 20), "png", "image/png"),
+        (jpeg(30, 20), "jpg", "image/jpeg"),
+        (jpeg(30, 20, sof=0xC2, before_frame=130_000), "jpg", "image/jpeg"),
+        (jpeg(30, 20) + b"\n\0trailer", "jpg", "image/jpeg"),
+        (png(30, 20, padding=300_000), "png", "image/png"),
+    ],
+)
+@pytest.mark.parametrize("sent", [lambda body: httpx.Response(200, content=body), chunked])
+def test_result_is_copied_as_it_is(
+    s3: Any, body: bytes, extension: str, content_type: str, sent: Any
+) -> None:
+    """A result lies in ResultsBucket byte for byte, typed by content, found by its job."""
+    result = copy(s3, sent(body))
+    assert result == Result(
+        index=1,
+        bucket=RESULTS,
+        key=f"a/dress/002-original/0123456789abcdef0123456789abcdef-1.{extension}",
+        width=30,
+        height=20,
+        bytes=len(body),
+        sha256=hashlib.sha256(body).hexdigest(),
+        content_type=content_type,
+    )
+    stored = s3.get_object(Bucket=RESULTS, Key=result.key)
+    assert stored["Body"].read() == body
+    assert stored["ContentType"] == content_type
+    assert stored["Metadata"] == {
+        "job-id": "0123456789abcdef0123456789abcdef",
+        "source-key": "a/dress.jpg",
+        "sku": "S-1",
+    }
+
+
+def test_type_is_what_the_bytes_say(s3: Any) -> None:
+    """A JPEG that the vendor calls a PNG is stored as the JPEG that it is."""
+    answer = httpx.Response(200, content=jpeg(), headers={"Content-Type": "image/png"})
+    assert copy(s3, answer).content_type == "image/jpeg"
+
+
+def test_result_of_several_parts_is_whole(s3: Any) -> None:
+    """A result larger than one part of a multipart upload arrives complete."""
+    body = png(4, 4, padding=20 * 1024 * 1024)
+    result = copy(s3, httpx.Response(200, content=body), limit=len(body))
+    stored = s3.get_object(Bucket=RESULTS, Key=result.key)["Body"].read()
+    assert hashlib.sha256(stored).hexdigest() == result.sha256
+    assert result.bytes == len(body)
+
+
+# --- bad ones ------------------------------------------------------------------------------------
+
+BAD = {
+    "html": (b"<html>Bad Gateway</html>", "result_invalid"),
+    "gif": (b"GIF89a" + b"\0" * 50, "result_invalid"),
+    "webp": (b"RIFF\0\0\0\0WEBPVP8 " + b"\0" * 50, "result_invalid"),
+    "png_cut": (png(30, 20, padding=200_000)[:-12], "result_invalid"),
+    "png_cut_in_half": (png(30, 20, padding=900_000)[:450_000], "result_invalid"),
+    "jpeg_cut": (jpeg(30, 20, fill=300_000)[:-2], "result_invalid"),
+    "png_header_only": (png()[:8], "result_invalid"),
+    "jpeg_without_frame": (b"\xff\xd8\xff\xd9", "result_invalid"),
+    "png_without_pixels": (png(0, 0), "result_invalid"),
+    "too_large": (png(4, 4, padding=LIMIT), "result_too_large"),
+}
+
+
+@pytest.mark.parametrize(("body", "code"), BAD.values(), ids=BAD.keys())
+@pytest.mark.parametrize("sent", [lambda body: httpx.Response(200, content=body), chunked])
+def test_bad_result_is_refused_and_leaves_nothing(
+    s3: Any, body: bytes, code: str, sent: Any
+) -> None:
+    """What is cut off, of another type or too large is named so, and nothing of it is kept."""
+    with pytest.raises(ResultRefused) as caught:
+        copy(s3, sent(body))
+    assert caught.value.code == code
+    assert "Result 1" in caught.value.message
+    assert keys(s3) == []
+    assert uploads(s3) == []
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_large_bad_result_leaves_no_unfinished_upload(s3: Any, cut: bool) -> None:
+    """A multipart upload that turns out broken, or too large, at its end is taken back."""
+    body = png(4, 4, padding=20 * 1024 * 1024)
+    with pytest.raises(ResultRefused):
+        copy(s3, chunked(body[:-12] if cut else body), limit=len(body) if cut else len(body) - 1)
+    assert keys(s3) == []
+    assert uploads(s3) == []
+
+
+def test_declared_size_is_believed_before_a_byte_is_read(s3: Any) -> None:
+    """A Content-Length over the limit is enough to refuse."""
+
+    def never() -> Iterator[bytes]:
+        yield png()
+        raise AssertionError("the body was read")
+
+    answer = httpx.Response(200, content=never(), headers={"Content-Length": str(LIMIT + 1)})
+    with pytest.raises(ResultRefused, match="declares"):
+        copy(s3, answer)
+
+
+def test_endless_body_is_cut(s3: Any) -> None:
+    """A body without an end is read up to the limit and no further."""
+    read = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal read
+        yield png()[:50]
+        while True:
+            read += 65_536
+            yield b"\0" * 65_536
+
+    with pytest.raises(ResultRefused) as caught:
+        copy(s3, httpx.Response(200, content=endless()))
+    assert caught.value.code is ErrorCode.RESULT_TOO_LARGE
+    assert read <= LIMIT + 3 * 65_536
+
+
+@pytest.mark.parametrize(
+    ("status", "expired"),
+    [(403, True), (404, True), (410, True), (400, False), (401, False), (429, False),
+     (500, False), (503, False), (204, False), (206, False), (304, False)],
+)  # fmt: skip
+def test_answer_but_200_is_unavailable(s3: Any, status: int, expired: bool) -> None:
+    """Another status is worth another try; 403, 404 and 410 call for a fresh URL."""
+    with pytest.raises(ResultUnavailable) as caught:
+        copy(s3, httpx.Response(status))
+    assert caught.value.expired is expired
+    assert str(status) in caught.value.message
+
+
+def test_empty_body_is_unavailable(s3: Any) -> None:
+    """A 200 without a byte is worth another try."""
+    with pytest.raises(ResultUnavailable, match="without a byte"):
+        copy(s3, httpx.Response(200))
+
+
+@pytest.mark.parametrize("url", ["", "nonsense", "https://", "https://[::1", "http://x:99999999/"])
+def test_url_that_is_none_is_no_crash(s3: Any, url: str) -> None:
+    """A download URL that cannot be one is unavailable or blocked, like any other trouble."""
+    with download_client("https://open.vmake.ai") as client:
+        store = ResultStore(s3, RESULTS, client, max_bytes=LIMIT)
+        with pytest.raises((ResultUnavailable, ResultRefused)):
+            store.copy(job_of(), TaskResult(index=1, url=url))
+
+
+def test_dripping_result_is_given_up(s3: Any) -> None:
+    """A result that comes too slowly is given up before it uses up the invocation."""
+    times = iter([0.0, 1.0, MAX_COPY_SECONDS / 2, MAX_COPY_SECONDS + 1])
+    body = png(4, 4, padding=900_000)
+    with httpx.Client(transport=httpx.MockTransport(lambda _: chunked(body))) as client:
+        store = ResultStore(
+            s3,
+            RESULTS,
+            client,
+            max_bytes=LIMIT,
+            monotonic=lambda: next(times, MAX_COPY_SECONDS + 2),
+        )
+        with pytest.raises(ResultUnavailable, match="not read within"):
+            store.copy(job_of(), TaskResult(index=1, url=URL))
+    assert keys(s3) == []
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param(http(png(padding=500_000)[:200_000], length=500_000), id="body_cut"),
+        pytest.param(http(png()[:10], length=5_000), id="head_of_body_cut"),
+        pytest.param(b"", id="closed"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Le", id="head_cut"),
+        pytest.param(b"no http at all\r\n\r\n", id="no_http"),
+        pytest.param(http(b"xx", "200 OK", "Content-Encoding: gzip"), id="gzip_garbage"),
+    ],
+)
+def test_connection_that_breaks_is_worth_another_try(s3: Any, reply: bytes) -> None:
+    """A download that breaks off on the wire is unavailable, and nothing of it is kept."""
+    with server(reply) as (url, _), download_client(url) as client:
+        store = ResultStore(s3, RESULTS, client, max_bytes=LIMIT)
+        with pytest.raises(ResultUnavailable):
+            store.copy(job_of(), TaskResult(index=1, url=f"{url}/1.png"))
+    assert keys(s3) == []
+    assert uploads(s3) == []
+
+
+def test_blocked_url_is_refused(s3: Any) -> None:
+    """A URL into a private network is result_blocked."""
+    with download_client("https://open.vmake.ai") as client:
+        store = ResultStore(s3, RESULTS, client, max_bytes=LIMIT)
+        with pytest.raises(ResultRefused) as caught:
+            store.copy(job_of(), TaskResult(index=1, url="https://169.254.169.254/x"))
+    assert caught.value.code is ErrorCode.RESULT_BLOCKED
+
+
+def test_trouble_of_our_own_bucket_is_not_the_vendors(s3: Any) -> None:
+    """If ResultsBucket cannot be written, that is no fault of the result."""
+    s3.delete_bucket(Bucket=RESULTS)
+    with pytest.raises(Exception, match="NoSuchBucket"):
+        copy(s3, httpx.Response(200, content=png()))
+
+
+# --- memory --------------------------------------------------------------------------------------
+
+
+def generated(size: int) -> Iterator[bytes]:
+    """Make a PNG of so many bytes on the way."""
+    yield png(4, 4)[:-12]
+    for _ in range(size // 65_536):
+        yield bytes(65_536)
+    yield png(4, 4)[-12:]
+
+
+class Swallowing:
+    """Answers S3's calls without keeping a byte."""
+
+    def __init__(self) -> None:
+        self.parts = 0
+
+    def __call__(self, *, model: Any, **_: Any) -> tuple[AWSResponse, dict[str, Any]]:
+        self.parts += model.name == "UploadPart"
+        return AWSResponse("https://s3", 200, HTTPHeaders(), None), {"UploadId": "u", "ETag": '"e"'}
+
+
+def test_memory_does_not_grow_with_the_result(aws_environment: None) -> None:
+    """A result of 96 MiB passes through in a fraction of that."""
+    swallow = Swallowing()
+    client = boto3.client("s3", region_name=REGION)
+    client.meta.events.register("before-call.s3", swallow)  # type: ignore[arg-type]  # its answer counts
+    size = 96 * 1024 * 1024
+    copy(client, httpx.Response(200, content=generated(100_000)))  # what is loaded once is loaded
+    tracemalloc.start()
+    try:
+        result = copy(client, httpx.Response(200, content=generated(size)), limit=2 * size)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert result.bytes > size
+    assert swallow.parts > 10
+    assert peak < 40 * 1024 * 1024
+
+
+# --- names ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source_key", "settings", "expected"),
+    [
+        ("a/b/dress.jpg", {}, "a/b/dress/002-original/J-2.png"),
+        ("dress.JPG", {}, "dress/002-original/J-2.png"),
+        ("a.b/dress", {}, "a.b/dress/002-original/J-2.png"),
+        ("a/dress.front.jpeg", {}, "a/dress.front/002-original/J-2.png"),
+        ("url/cdn.example.com/x/y.png", {}, "url/cdn.example.com/x/y/002-original/J-2.png"),
+        ("ü/ö.jpg", {}, "ü/ö/002-original/J-2.png"),
+        ("d.jpg", {"scene_type": "none"}, "d/002-none/J-2.png"),
+        ("d.jpg", {"scene_type": "preset", "scene_id": "035"}, "d/002-preset-035/J-2.png"),
+        ("d.jpg", {"scene_type": "color", "color": "#ff0000"}, "d/002-color-ff0000/J-2.png"),
+        ("d.jpg", {"model_id": "a/b"}, "d/a_b-original/J-2.png"),
+        ("d.jpg", {"scene_type": "preset", "scene_id": "a/b"}, "d/002-preset-a_b/J-2.png"),
+    ],
+)
+def test_result_key(source_key: str, settings: dict[str, Any], expected: str) -> None:
+    """A result lies under its photo's name, its model and scene, its job and number."""
+    job = job_of(source_key, **settings).model_copy(update={"job_id": "J"})
+    assert result_key(job, 2, "image/png") == expected
+
+
+@given(
+    source_key=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=1100)
+    | st.integers(960, 1024).map("k".__mul__)
+    | st.integers(230, 256).map("\U0001f600".__mul__),
+    model_id=st.sampled_from(["002", "m" * 128, "\U0001f600" * 32]),
+    scene_id=st.sampled_from(["035", "s" * 128, "\U0001f600" * 32]),
+    index=st.integers(1, 4),
+)
+def test_result_key_is_never_too_long(
+    source_key: str, model_id: str, scene_id: str, index: int
+) -> None:
+    """However long a photo's key is, its result's fits S3's 1,024 bytes and ends as it should."""
+    job = job_of(source_key, model_id=model_id, scene_type=SceneType.PRESET, scene_id=scene_id)
+    key = result_key(job, index, "image/jpeg")
+    assert len(key.encode()) <= MAX_KEY_BYTES
+    assert key.endswith(f"/{job.job_id}-{index}.jpg")
+
+
+@pytest.mark.parametrize(
+    ("source_key", "sku"),
+    [
+        ("a/dress.jpg", "S-1"),
+        ("ü/Kleid für März.jpg", "Größe 42"),
+        ("日本/服.jpg", "服"),
+        ("a\nb.jpg", " spaced "),
+        ("k" * 1024, "s" * 256),
+        ("\U0001f600" * 256, "\U0001f457" * 256),
+    ],
+)
+def test_metadata_fits_and_can_be_read_back(s3: Any, source_key: str, sku: str) -> None:
+    """Metadata is ASCII, within S3's 2 kB, and says what it should where there is room."""
+    job = job_of(source_key, sku)
+    metadata = _metadata(job)
+    size = sum(len(name) + len(value) for name, value in metadata.items())
+    assert size <= MAX_METADATA_BYTES
+    assert all(value.isascii() and value.isprintable() for value in metadata.values())
+    assert metadata["job-id"] == job.job_id
+    for name, expected in (("source-key", source_key), ("sku", sku)):
+        if name in metadata:
+            assert str(make_header(decode_header(metadata[name]))) == expected
+    key = copy(s3, httpx.Response(200, content=png()), job=job).key
+    assert s3.head_object(Bucket=RESULTS, Key=key)["Metadata"] == metadata
+
+
+def test_photo_without_a_sku_has_none_in_its_results() -> None:
+    """What is not known is left out."""
+    assert set(_metadata(job_of(sku=None))) == {"job-id", "source-key"}

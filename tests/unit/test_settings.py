@@ -1,0 +1,360 @@
+"""The settings of a photo: where each value comes from, and what is refused in which words."""
+
+import json
+from email.header import Header
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.errors import InputRejected
+from shared.models import ErrorCode, SceneType, Settings
+from shared.settings import (
+    FIELDS,
+    MAX_EXTRA_BYTES,
+    MAX_VARIANTS,
+    METADATA_FIELDS,
+    Layer,
+    folder_file,
+    metadata_layer,
+    metadata_text,
+    odd_json,
+    resolve,
+)
+
+DEFAULTS = Layer(
+    "the stack's defaults", {"modelId": "002", "sceneType": "original", "batchSize": 4}
+)
+
+
+def made_of(*layers: dict[str, Any]) -> Settings:
+    """Resolve these layers, strongest first, over the stack's defaults."""
+    named = [Layer(f"source {number}", layer) for number, layer in enumerate(layers, start=1)]
+    return resolve([*named, DEFAULTS])
+
+
+def refusal(*layers: dict[str, Any]) -> str:
+    """Return the message with which these layers are refused."""
+    with pytest.raises(InputRejected) as caught:
+        made_of(*layers)
+    assert caught.value.code is ErrorCode.BAD_SETTINGS
+    return caught.value.message
+
+
+# --- values --------------------------------------------------------------------------------------
+
+
+def test_defaults_alone_are_enough() -> None:
+    """A photo that says nothing gets the stack's settings."""
+    assert made_of() == Settings(model_id="002", scene_type=SceneType.ORIGINAL, batch_size=4)
+
+
+@pytest.mark.parametrize(
+    ("values", "name", "expected"),
+    [
+        ({"modelId": "044"}, "model_id", "044"),
+        ({"modelId": " 044 "}, "model_id", "044"),
+        ({"modelId": "my-own-model"}, "model_id", "my-own-model"),
+        ({"sceneType": "none"}, "scene_type", SceneType.NONE),
+        ({"sceneType": "preset", "sceneId": "035"}, "scene_id", "035"),
+        ({"sceneType": "color", "color": "#FF8800"}, "color", "#ff8800"),
+        ({"batchSize": 1}, "batch_size", 1),
+        ({"batchSize": 4}, "batch_size", 4),
+        ({"extra": {"a": {"b": [1, None]}}}, "extra", {"a": {"b": [1, None]}}),
+        ({"modelId": None, "batchSize": None}, "model_id", "002"),
+    ],
+)  # fmt: skip
+def test_value_is_taken(values: dict[str, Any], name: str, expected: object) -> None:
+    """Every field that a request may set arrives; null is as good as not set."""
+    assert getattr(made_of(values), name) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"modelId": 2}, ["modelId", "a string", "a number", '"2"']),
+        ({"modelId": True}, ["modelId", "true or false"]),
+        ({"modelId": ["002"]}, ["modelId", "a list"]),
+        ({"modelId": {}}, ["modelId", "an object"]),
+        ({"modelId": ""}, ["modelId", "128"]),
+        ({"modelId": "  "}, ["modelId", "128"]),
+        ({"modelId": "x" * 129}, ["modelId", "128"]),
+        ({"modelId": "\U0001f600" * 33}, ["modelId", "128 bytes"]),
+        ({"modelId": "a\nb"}, ["modelId", "printable"]),
+        ({"modelId": "a\ud800"}, ["modelId", "printable"]),
+        ({"sceneType": "presets"}, ["sceneType", "'presets'", "original, preset, color, none",
+                                    "Did you mean 'preset'?"]),
+        ({"sceneType": "Original"}, ["sceneType", "Did you mean 'original'?"]),
+        ({"sceneType": "beach"}, ["sceneType", "allowed are"]),
+        ({"sceneType": 1}, ["sceneType", "a number"]),
+        ({"sceneType": "preset"}, ["'preset'", "needs sceneId", "source 1"]),
+        ({"sceneType": "color"}, ["'color'", "needs color"]),
+        ({"sceneType": "preset", "sceneId": 35}, ["sceneId", '"35"']),
+        ({"sceneType": "color", "color": "red"}, ["color", "'red'", "#ff8800"]),
+        ({"sceneType": "color", "color": "#fff"}, ["color", "'#fff'"]),
+        ({"sceneType": "color", "color": "#gggggg"}, ["color"]),
+        ({"sceneType": "color", "color": "#ff88001"}, ["color"]),
+        ({"sceneType": "color", "color": 0}, ["color", "a number"]),
+        ({"sceneId": "035"}, ["sceneId", "'035'", "'preset'"]),
+        ({"sceneType": "original", "sceneId": "035"}, ["sceneId", "'preset'", "'original'"]),
+        ({"sceneType": "none", "color": "#ff0000"}, ["color", "'color'", "'none'"]),
+        ({"batchSize": 0}, ["batchSize", "0", "1 to 4"]),
+        ({"batchSize": 5}, ["batchSize", "5"]),
+        ({"batchSize": -1}, ["batchSize"]),
+        ({"batchSize": 2.0}, ["batchSize", "2.0"]),
+        ({"batchSize": True}, ["batchSize", "True"]),
+        ({"batchSize": "4"}, ["batchSize", "'4'"]),
+        ({"extra": []}, ["extra", "a list"]),
+        ({"extra": "{}"}, ["extra", "a string"]),
+        ({"extra": {"image": "x"}}, ["extra", "'image'"]),
+        ({"extra": {"mask": "x"}}, ["extra", "'mask'"]),
+        ({"extra": {"modelId": "x"}}, ["extra", "'modelId'"]),
+        ({"extra": {"batchSize": 9}}, ["extra", "'batchSize'"]),
+        ({"extra": {"x": "y" * MAX_EXTRA_BYTES}}, ["extra", "longer than"]),
+        ({"extra": {"x": float("nan")}}, ["extra", "number"]),
+        ({"extra": {"x": float("inf")}}, ["extra", "number"]),
+        ({"extra": {"x": 1e-300}}, ["extra", "too small"]),
+        ({"extra": {"x": [10**38]}}, ["extra", "38 digits"]),
+        ({"extra": {"x": "\udc00"}}, ["extra", "half a character"]),
+        ({"extra": {"x": {"": 1}}}, ["extra", "empty name"]),
+    ],
+)  # fmt: skip
+def test_value_is_refused_in_words_that_help(values: dict[str, Any], words: list[str]) -> None:
+    """A wrong value is named, with its source and what is allowed."""
+    message = refusal(values)
+    for word in [*words, "source 1"]:
+        assert word in message
+    assert message.endswith((".", "?"))
+
+
+def test_extra_may_not_name_any_field_of_ours() -> None:
+    """`extra` cannot smuggle in a value that Catwalk checks itself."""
+    for name in (*FIELDS, "image", "mask"):
+        assert f"'{name}'" in refusal({"extra": {name: "x"}})
+
+
+@given(
+    layer=st.dictionaries(
+        st.sampled_from(FIELDS),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=200),
+            lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner),
+            max_leaves=5,
+        ),
+    )
+)  # fmt: skip
+def test_any_values_are_settings_or_refused(layer: dict[str, Any]) -> None:
+    """Whatever JSON a request holds, it is usable or refused as bad settings, nothing else."""
+    try:
+        made = made_of(layer)
+    except InputRejected as rejected:
+        code = rejected.code
+    else:
+        code = ErrorCode.BAD_SETTINGS
+        assert 1 <= made.batch_size <= 4
+        assert (made.scene_type is SceneType.PRESET) == (made.scene_id is not None)
+        assert (made.scene_type is SceneType.COLOR) == (made.color is not None)
+        json.dumps(made.extra, allow_nan=False).encode()
+    assert code is ErrorCode.BAD_SETTINGS
+
+
+# --- layers --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        ([{"modelId": "1"}, {"modelId": "2", "batchSize": 2}], ("1", 2, "original")),
+        ([{}, {"modelId": "2"}, {"modelId": "3", "batchSize": 3}], ("2", 3, "original")),
+        ([{"modelId": None}, {"modelId": "2"}], ("2", 4, "original")),
+        ([{"sceneType": "none"}, {"sceneType": "preset", "sceneId": "1"}], ("002", 4, "none")),
+        ([{"sceneType": "none"}, {"sceneId": "1"}], ("002", 4, "none")),
+        (
+            [{"sceneType": "preset"}, {"sceneType": "color", "color": "#000000", "sceneId": "7"}],
+            ("002", 4, "preset-7"),
+        ),
+        ([{"sceneId": "9"}, {"sceneType": "preset", "sceneId": "1"}], ("002", 4, "preset-9")),
+        ([{"color": "#FFFFFF"}, {"sceneType": "color"}], ("002", 4, "color-ffffff")),
+    ],
+)
+def test_first_found_wins_value_by_value(
+    layers: list[dict[str, Any]], expected: tuple[str, int, str]
+) -> None:
+    """The strongest source that gives a value decides it; values without use are left out."""
+    made = made_of(*layers)
+    assert (made.model_id, made.batch_size, made.scene) == expected
+
+
+def test_stronger_scene_id_against_a_weaker_scene_type_is_a_contradiction() -> None:
+    """Metadata with a scene id, under a folder that keeps the background, is refused."""
+    message = refusal({"sceneId": "035"}, {"sceneType": "original"})
+    assert "sceneId '035' in source 1" in message
+
+
+def test_scene_id_among_the_defaults_waits_for_its_scene() -> None:
+    """DefaultSceneId is for photos whose scene type is preset, and no contradiction else."""
+    defaults = Layer("defaults", {**DEFAULTS.values, "sceneId": "033"})
+    assert resolve([defaults]).scene_id is None
+    assert resolve([Layer("x", {"sceneType": "preset"}), defaults]).scene_id == "033"
+
+
+def test_wrong_value_of_a_weaker_source_does_no_harm() -> None:
+    """A value that is not used is not complained about."""
+    assert made_of({"modelId": "1"}, {"modelId": 7}).model_id == "1"
+
+
+@pytest.mark.parametrize("missing", ["modelId", "sceneType", "batchSize"])
+def test_missing_value_is_named(missing: str) -> None:
+    """If no source gives a needed value, the message says which."""
+    values = {name: value for name, value in DEFAULTS.values.items() if name != missing}
+    with pytest.raises(InputRejected, match=missing):
+        resolve([Layer("x", values)])
+
+
+# --- metadata ------------------------------------------------------------------------------------
+
+
+def test_metadata_sets_every_field() -> None:
+    """Each documented metadata name sets its field; S3's other names are not ours."""
+    layer = metadata_layer(
+        {
+            "model-id": "001",
+            "scene-type": "preset",
+            "scene-id": "035",
+            "color": "#112233",
+            "batch-size": " 3 ",
+            "extra": '{"a": 1.5}',
+            "sku": "s",
+            "camera": "x",
+        }
+    )
+    assert layer.values == {
+        "modelId": "001",
+        "sceneType": "preset",
+        "sceneId": "035",
+        "color": "#112233",
+        "batchSize": 3,
+        "extra": {"a": 1.5},
+    }
+    assert set(layer.values) == set(METADATA_FIELDS.values())
+
+
+def test_metadata_names_are_no_matter_of_case() -> None:
+    """Some tools write metadata names with capitals; they count all the same."""
+    assert metadata_layer({"Model-Id": "001"}).values == {"modelId": "001"}
+
+
+@pytest.mark.parametrize("text", ["", "four", "4.0", "-1", "٤", "1e1", "9999"])
+def test_batch_size_in_metadata_must_be_a_number(text: str) -> None:
+    """A batch-size that is no whole number is refused with its value."""
+    with pytest.raises(InputRejected, match="batch-size") as caught:
+        metadata_layer({"batch-size": text})
+    assert repr(text) in caught.value.message
+
+
+@pytest.mark.parametrize("text", ["", "{", "{'a': 1}", "NaN", '{"a": NaN}', "[" * 990, '"\\ud800"'])
+def test_extra_in_metadata_must_be_json(text: str) -> None:
+    """An extra that is no usable JSON is refused, however it is broken."""
+    with pytest.raises(InputRejected, match="extra"):
+        metadata_layer({"extra": text})
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "iso-8859-1"])
+def test_non_ascii_metadata_is_read(charset: str) -> None:
+    """S3 hands non-ASCII metadata back as RFC 2047 words; they are read as what was written."""
+    word = Header("Kleid für März", charset).encode()
+    assert word.startswith("=?")
+    assert metadata_text(word) == "Kleid für März"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "plain",
+        "=?utf-8?q?=ff?=",
+        "=?nonsense?q?a?=",
+        "=?utf-8?b?abc?=",
+        "=?unicode_escape?q?=5Cud800?=",
+        "=?\0?q?a?=",
+        "=?rot13?q?abc?=",
+        "=?",
+    ],
+)
+def test_strange_metadata_is_left_as_it_is(text: str) -> None:
+    """Text that only looks like an RFC 2047 word, or hides half a character, stays as it came."""
+    assert metadata_text(text) == text
+
+
+@given(st.text(st.characters(max_codepoint=255), max_size=40).map(lambda text: f"=?{text}"))
+def test_no_metadata_breaks_reading(text: str) -> None:
+    """Whatever stands in the metadata is some text that a record can hold."""
+    assert odd_json(metadata_text(text)) is None
+
+
+@given(
+    charset=st.sampled_from(["utf-7", "utf-16", "unicode_escape", "idna", "hex", "utf-8", "gbk"]),
+    encoding=st.sampled_from("qbQBx"),
+    text=st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=20),
+)
+def test_no_encoded_word_breaks_reading(charset: str, encoding: str, text: str) -> None:
+    """The same for words with any charset that Python knows."""
+    assert odd_json(metadata_text(f"=?{charset}?{encoding}?{text}?=")) is None
+
+
+# --- catwalk.json --------------------------------------------------------------------------------
+
+
+def test_folder_file_has_values_variants_and_sku() -> None:
+    """A catwalk.json sets values for its folder, the variants to make and the article number."""
+    found = folder_file(
+        '{"modelId": "003", "sku": "S-1", "variants": [{"batchSize": 1}, {"sceneType": "none"}]}',
+        "a/catwalk.json",
+    )
+    assert found.base == Layer("a/catwalk.json", {"modelId": "003"})
+    assert [layer.values for layer in found.variants] == [{"batchSize": 1}, {"sceneType": "none"}]
+    assert found.variants[1].origin == "a/catwalk.json: variants entry 2"
+    assert found.sku == "S-1"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", ["no valid JSON"]),
+        ("{", ["no valid JSON"]),
+        ("[]", ["a JSON object", "a list"]),
+        ("null", ["a JSON object", "null"]),
+        ('{"modelid": "1"}', ["'modelid'", "Did you mean 'modelId'?"]),
+        ('{"model-id": "1"}', ["Did you mean 'modelId'?"]),
+        ('{"model_id": "1"}', ["Did you mean 'modelId'?"]),
+        ('{"scene": "x"}', ["'scene'", "known are modelId"]),
+        ('{"variant": []}', ["Did you mean 'variants'?"]),
+        ('{"variants": {}}', ["variants", "an object"]),
+        ('{"variants": null}', ["variants", "null"]),
+        ('{"variants": []}', ["0 entries"]),
+        (json.dumps({"variants": [{}] * (MAX_VARIANTS + 1)}), ["21 entries", "1 to 20"]),
+        ('{"variants": ["002"]}', ["entry 1", "a string"]),
+        ('{"variants": [{}, {"bachSize": 1}]}', ["entry 2", "Did you mean 'batchSize'?"]),
+        ('{"variants": [{"sku": "x"}]}', ["entry 1", "'sku'"]),
+        ('{"sku": 5}', ["sku", "a number"]),
+        (json.dumps({"sku": "x" * 257}), ["sku", "256"]),
+        ('{"extra": {"x": Infinity}}', ["number"]),
+        ("[" * 100_000, ["no valid JSON"]),
+        ('{"extra": ' + "[" * 30 + "]" * 30 + "}", ["20 deep"]),
+    ],
+)
+def test_folder_file_is_refused_in_words_that_help(text: str, words: list[str]) -> None:
+    """A catwalk.json that cannot be used says what is wrong in it, and names itself."""
+    with pytest.raises(InputRejected) as caught:
+        folder_file(text, "a/catwalk.json")
+    for word in [*words, "a/catwalk.json"]:
+        assert word in caught.value.message
+    assert caught.value.code is ErrorCode.BAD_SETTINGS
+
+
+@given(st.text(max_size=60))
+def test_no_text_breaks_the_folder_file(text: str) -> None:
+    """Any text at all is a folder file or refused as one."""
+    with pytest.raises(InputRejected) as caught:  # none of these texts can be a good one
+        folder_file(f"?{text}", "catwalk.json")
+    assert caught.value.code is ErrorCode.BAD_SETTINGS

@@ -1,0 +1,821 @@
+"""From a message to a task: what is written, what is sent, and what is sent again."""
+
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+
+from shared.announce import Announcer
+from shared.config import Config
+from shared.events import EventPublisher
+from shared.jobs import JobRepository
+from shared.models import ErrorCode, Job, JobStatus
+from shared.photos import PhotoStore
+from shared.purse import Purse
+from shared.submit import (
+    ACCOUNT_PAUSE_SECONDS,
+    BUSY_PAUSE_SECONDS,
+    ENOUGH_SECONDS,
+    LEASE_MARGIN_SECONDS,
+    MAX_RESUBMITS,
+    Batch,
+    Handled,
+    Later,
+    Outcome,
+    Submitter,
+)
+from shared.vmake.client import VmakeClient
+from shared.vmake.secret import ApiKey
+from tests.kit import (
+    BUS,
+    KEY,
+    PHOTOS,
+    RESULTS,
+    TABLE,
+    VARIANT,
+    VENDOR,
+    Aws,
+    Clock,
+    jpeg,
+    png,
+    requested,
+)
+
+Answer = Callable[[httpx.Request], httpx.Response]
+
+
+class Vendor:
+    """A vendor that counts what it charges; `answers` are given first, one a call."""
+
+    def __init__(self) -> None:
+        self.answers: list[httpx.Response | Exception | Answer] = []
+        self.bodies: list[dict[str, Any]] = []
+        self.tasks = 0
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.bodies.append(json.loads(request.content))
+        answer = self.answers.pop(0) if self.answers else self.accept
+        if isinstance(answer, Exception):
+            raise answer
+        return answer if isinstance(answer, httpx.Response) else answer(request)
+
+    def accept(self, request: httpx.Request) -> httpx.Response:
+        """Take the task and charge for it."""
+        self.tasks += 1
+        return httpx.Response(200, json={"code": 0, "data": {"taskId": f"task-{self.tasks}"}})
+
+
+class Stage:
+    """A Submitter among doubles, and the messages that it is given."""
+
+    def __init__(self, aws: Aws, clock: Clock, **config: Any) -> None:
+        self.aws = aws
+        self.clock = clock
+        self.vendor = Vendor()
+        self.remaining = 140.0
+        self.config = Config(
+            jobs_table=TABLE,
+            event_bus=BUS,
+            vmake_base_url=VENDOR,
+            api_key_secret=aws.secret_arn,
+            photos_bucket=PHOTOS,
+            results_bucket=RESULTS,
+            submit_queue_url=aws.queue_url,
+            state_machine_arn=aws.state_machine_arn,
+        )
+        self.set(**config)
+        self._messages = 0
+
+    def set(self, **config: Any) -> None:
+        """Deploy with other parameters."""
+        self.config = replace(self.config, **config)
+        self.jobs = JobRepository(self.aws.dynamodb, TABLE, now=self.clock)
+        key = ApiKey(self.aws.secrets, self.config.api_key_secret)
+        self.submitter = Submitter(
+            config=self.config,
+            photos=PhotoStore(self.aws.s3, PHOTOS, max_bytes=self.config.max_photo_bytes),
+            jobs=self.jobs,
+            purse=Purse(
+                self.aws.dynamodb, TABLE, limit=self.config.daily_credit_limit, now=self.clock
+            ),
+            vendor=VmakeClient(
+                VENDOR, key, transport=httpx.MockTransport(self.vendor), now=self.clock
+            ),
+            api_key=key,
+            announcer=Announcer(EventPublisher(self.aws.events, BUS), self.jobs),
+            executions=self.aws.executions,
+            now=self.clock,
+        )
+
+    def take(self, event: dict[str, Any] | str) -> Outcome:
+        """Deliver one message."""
+        self._messages += 1
+        body = event if isinstance(event, str) else json.dumps(event)
+        batch = Batch(lambda: self.remaining)
+        return self.submitter.handle(body, f"message-{self._messages}", batch)
+
+    def drop(self, key: str = "a/dress.jpg", body: bytes | None = None, **metadata: str) -> Outcome:
+        """Drop a photo and deliver its event."""
+        names = {name.replace("_", "-"): value for name, value in metadata.items()}
+        return self.take(self.aws.drop(key, jpeg() if body is None else body, names))
+
+    def all_jobs(self) -> list[Job]:
+        """Return every record, oldest first."""
+        items = [item for item in self.aws.records() if item["pk"]["S"].startswith("JOB#")]
+        jobs = [self.jobs.get(item["job_id"]["S"]) for item in items]
+        return sorted((job for job in jobs if job), key=lambda job: (job.created_at, job.job_id))
+
+    def job(self) -> Job:
+        """Return the one record."""
+        (job,) = self.all_jobs()
+        return job
+
+    def error(self) -> ErrorCode:
+        """Return the one record's error code."""
+        job = self.job()
+        assert job.error is not None
+        return job.error.code
+
+
+@pytest.fixture
+def stage(aws: Aws, clock: Clock) -> Stage:
+    """Set the stage with the template's defaults."""
+    return Stage(aws, clock)
+
+
+# --- a photo's way -------------------------------------------------------------------------------
+
+
+def test_dropped_photo_becomes_a_running_task(stage: Stage) -> None:
+    """A dropped photo is submitted once, waited for, recorded and told of."""
+    assert stage.drop() == Handled()
+    job = stage.job()
+    assert (job.status, job.task_id, job.credits, job.attempt) == (
+        JobStatus.RUNNING,
+        "task-1",
+        1,
+        1,
+    )
+    assert job.photo is not None
+    assert (job.photo.key, job.photo.width, job.photo.content_type) == (
+        "a/dress.jpg",
+        8,
+        "image/jpeg",
+    )
+    assert stage.aws.started() == [f"{job.job_id}-1"]
+    assert (job.execution_arn or "").endswith(f":execution:jobs:{job.job_id}-1")
+    (event,) = stage.aws.told()
+    assert event["detail-type"] == "Job Submitted"
+    assert event["detail"]["jobId"] == job.job_id
+    assert event["detail"]["schemaVersion"] == "1"
+    assert job.announced == "RUNNING"
+
+
+def test_vendor_gets_a_url_of_just_these_bytes(stage: Stage) -> None:
+    """The vendor is given a presigned URL of the photo's version."""
+    stage.drop()
+    url = httpx.URL(stage.vendor.bodies[0]["image"])
+    job = stage.job()
+    assert job.photo is not None
+    assert url.path.endswith("/a/dress.jpg")
+    assert url.params["versionId"] == job.photo.version_id
+    assert "X-Amz-Signature" in url.params
+
+
+def test_inline_delivery_sends_the_photo_itself(stage: Stage) -> None:
+    """PhotoDelivery=inline puts photo and mask into the request, in base64."""
+    stage.set(photo_delivery="inline")
+    photo, mask = jpeg(fill=100_000), png()
+    stage.aws.drop("a/dress.mask.png", mask)
+    stage.drop(body=photo)
+    (body,) = stage.vendor.bodies
+    assert base64.b64decode(body["image"]) == photo
+    assert base64.b64decode(body["mask"]) == mask
+
+
+def test_settings_come_from_the_strongest_source(stage: Stage) -> None:
+    """Metadata wins over catwalk.json, which wins over the stack's defaults, value by value."""
+    stage.aws.drop("a/catwalk.json", b'{"modelId": "003", "batchSize": 2, "sku": "S-1"}')
+    stage.drop("a/b/dress.jpg", model_id="001", request_id="r-9")
+    body = stage.vendor.bodies[0]
+    assert (body["modelId"], body["batchSize"], body["sceneType"]) == ("001", 2, "original")
+    assert (stage.job().sku, stage.job().request_id) == ("S-1", "r-9")
+
+
+def test_each_variant_is_a_job(stage: Stage) -> None:
+    """The variants of a folder are one task each, equal ones once."""
+    variants = [{"modelId": "001"}, {"modelId": "003"}, {"modelId": "001"}]
+    stage.aws.drop("catwalk.json", json.dumps({"variants": variants}).encode())
+    stage.drop()
+    assert stage.vendor.tasks == 2
+    assert len(stage.aws.started()) == 2
+
+
+def test_request_by_event(stage: Stage) -> None:
+    """A backend's event makes one job a variant, with its requestId and sku."""
+    stage.aws.drop("a.jpg", jpeg())
+    variants = [dict(VARIANT), {**VARIANT, "sceneType": "preset", "sceneId": "035"}]
+    detail = {"requestId": "r-1", "sku": "s-1", "photo": {"key": "a.jpg"}, "variants": variants}
+    stage.take(requested(detail))
+    assert {job.settings.scene for job in stage.all_jobs() if job.settings} == {
+        "original",
+        "preset-035",
+    }
+    assert {(job.request_id, job.sku) for job in stage.all_jobs()} == {("r-1", "s-1")}
+
+
+def test_request_by_url(stage: Stage) -> None:
+    """A photo by URL is handed to the vendor as it is, and found under its host and path."""
+    url = "https://cdn.example.com/x/dress.jpg?size=9"
+    stage.take(requested({"photo": {"url": url}, "variants": [VARIANT]}))
+    assert stage.vendor.bodies[0]["image"] == url
+    assert stage.job().source_key == "url/cdn.example.com/x/dress.jpg"
+
+
+def test_same_photo_for_another_request_is_another_job(stage: Stage) -> None:
+    """Two requests with ids of their own for one photo are two jobs; the same one twice is one."""
+    stage.aws.drop("a.jpg", jpeg())
+    for number, name in enumerate(["r-1", "r-2", "r-1"]):
+        detail = {"requestId": name, "photo": {"key": "a.jpg"}, "variants": [VARIANT]}
+        stage.take(requested(detail, event_id=f"e-{number}"))
+    assert stage.vendor.tasks == 2
+
+
+# --- what is no photo, and what is a bad one -----------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["catwalk.json", "a/x.mask.png", "a/", ".DS_Store", "a/.x.jpg"])
+def test_what_is_no_photo_leaves_no_trace(stage: Stage, key: str) -> None:
+    """Folder files, masks, folder markers and dotfiles make no record and no task."""
+    assert stage.drop(key, b"x") == Handled()
+    assert stage.all_jobs() == []
+    assert stage.vendor.bodies == []
+
+
+@pytest.mark.parametrize(
+    ("key", "body", "metadata", "code"),
+    [
+        ("a.jpg", b"", {}, "empty_file"),
+        ("a.txt", b"hello", {}, "unsupported_format"),
+        ("a.webp", b"RIFF\0\0\0\0WEBPVP8 ", {}, "unsupported_format"),
+        ("a.jpg", b"RIFF\0\0\0\0WEBPVP8 ", {}, "unsupported_format"),
+        ("a.jpg", b"hello", {}, "corrupt_image"),
+        ("a.png", png()[:20], {}, "corrupt_image"),
+        ("a.jpg", jpeg(fill=3_000), {}, "too_large"),
+        ("a.jpg", jpeg(60_000, 60_000), {}, "too_large"),
+        ("a.jpg", jpeg(), {"batch_size": "9"}, "bad_settings"),
+        ("a.jpg", jpeg(), {"batch_size": "four"}, "bad_settings"),
+        ("a.jpg", jpeg(), {"scene_type": "presets"}, "bad_settings"),
+        ("a.jpg", jpeg(), {"extra": "{"}, "bad_settings"),
+        ("a.jpg", jpeg(), {"extra": '{"x": NaN}'}, "bad_settings"),
+        ("a.jpg", jpeg(), {"extra": '{"x": 1e400}'}, "bad_settings"),
+        ("a.jpg", jpeg(), {"extra": '{"x": 1%s}' % ("0" * 40)}, "bad_settings"),
+        ("a.jpg", jpeg(), {"extra": '{{"x": {}1{}}}'.format("[" * 40, "]" * 40)}, "bad_settings"),
+        ("a.jpg", jpeg(), {"extra": '{{"x": {}1{}}}'.format("[" * 900, "]" * 900)}, "bad_settings"),
+        ("a.jpg", jpeg(), {"extra": r'{"x": "\ud800"}'}, "bad_settings"),
+        ("a.jpg", jpeg(), {"extra": '{"": 1}'}, "bad_settings"),
+        ("a.jpg", jpeg(), {"mask": "none.png"}, "mask_mismatch"),
+        ("a.jpg", jpeg(), {"mask": "x" * 1025}, "mask_mismatch"),
+    ],
+)
+def test_bad_photo_is_rejected_with_its_reason(
+    stage: Stage, key: str, body: bytes, metadata: dict[str, str], code: str
+) -> None:
+    """A photo that can never become a task is REJECTED at once, told of, and never sent."""
+    stage.set(max_photo_bytes=2_000)
+    assert stage.drop(key, body, **metadata) == Handled()
+    job = stage.job()
+    assert (job.status, stage.error()) == (JobStatus.REJECTED, code)
+    assert (job.source_key, job.credits) == (key, 0)
+    assert stage.vendor.bodies == []
+    assert stage.aws.told_types() == ["Job Rejected"]
+
+
+BROKEN = {
+    "no_json": "{",
+    "text": "hello",
+    "list": "[]",
+    "half_a_character": json.dumps(
+        requested({"photo": {"key": "a\ud800.jpg"}, "variants": [VARIANT]})
+    ),
+    "long_key": requested({"photo": {"key": "k" * 1025}, "variants": [VARIANT]}),
+    "no_photo": requested({"variants": [VARIANT]}),
+    "no_variants": requested({"photo": {"key": "a.jpg"}}),
+    "nan": '{"detail-type": "Fashion Model Requested", "detail": {"photo": {"key": "a.jpg"},'
+    ' "variants": [{"extra": {"x": NaN}}]}}',
+    "deep": json.dumps(requested({})).replace(
+        '"detail": {', f'"x": {"[" * 900}{"]" * 900},"detail": {{'
+    ),
+    "long_unknown_name": requested(
+        {"photo": {"key": "a.jpg"}, "variants": [{"\U000e0001" * 60_000: 1}]}
+    ),
+    "long_detail_type": {**requested({}), "detail-type": "x" * 200_000},
+    "long_id": {**requested({}), "id": "x" * 200_000},
+    "long_sku": requested({"sku": "x" * 5_000, "photo": {"key": "a.jpg"}, "variants": [VARIANT]}),
+}
+
+
+@pytest.mark.parametrize("event", BROKEN.values(), ids=BROKEN.keys())
+def test_broken_event_gets_a_record(stage: Stage, event: dict[str, Any] | str) -> None:
+    """A message that cannot be a request is REJECTED, however it is broken, and told of."""
+    assert stage.take(event) == Handled()
+    assert stage.error() is ErrorCode.BAD_REQUEST_EVENT
+    assert stage.job().request_id
+    assert stage.aws.told_types() == ["Job Rejected"]
+
+
+def test_url_longer_than_an_index_key_gets_a_record(stage: Stage) -> None:
+    """A photo under a very long URL is a job like any other."""
+    url = f"https://cdn.example.com/{'x' * 4_000}.jpg"
+    stage.take(requested({"photo": {"url": url}, "variants": [VARIANT]}))
+    assert stage.job().status is JobStatus.RUNNING
+
+
+@pytest.mark.parametrize("length", [1010, 1016, 1020, 1024])
+def test_photo_with_the_longest_key_goes_through(stage: Stage, length: int) -> None:
+    """A key that leaves no room for a mask or a folder file beside it is still a photo's."""
+    key = f"{'f' * 900}/{'p' * (length - 905)}.jpg"
+    stage.drop(key)
+    assert stage.job().status is JobStatus.RUNNING
+
+
+def test_long_article_number_of_a_folder_is_refused(stage: Stage) -> None:
+    """A sku that no index can hold makes a REJECTED record, not none."""
+    stage.aws.drop("catwalk.json", json.dumps({"sku": "x" * 3_000}).encode())
+    stage.drop()
+    assert stage.error() is ErrorCode.BAD_SETTINGS
+
+
+def test_bad_variant_does_not_spoil_the_others(stage: Stage) -> None:
+    """One variant with wrong settings is REJECTED; the others are submitted."""
+    stage.aws.drop("a.jpg", jpeg())
+    variants = [{**VARIANT, "modelId": 2}, VARIANT, {**VARIANT, "sceneType": "preset"}]
+    stage.take(requested({"photo": {"key": "a.jpg"}, "variants": variants}))
+    assert sorted(job.status for job in stage.all_jobs()) == ["REJECTED", "REJECTED", "RUNNING"]
+
+
+def test_failing_variant_does_not_hold_up_the_others(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If one variant runs into a fault of the platform, the others still go out; it comes again."""
+    stage.aws.drop("a.jpg", jpeg())
+    claim = stage.jobs.claim
+    calls: list[str] = []
+
+    def failing_first(new: Any) -> Job:
+        calls.append(new.job_id)
+        if len(calls) == 1:
+            raise RuntimeError("DynamoDB is away")
+        return claim(new)
+
+    monkeypatch.setattr(stage.jobs, "claim", failing_first)
+    variants = [{**VARIANT, "modelId": name} for name in ("001", "002", "003")]
+    event = requested({"photo": {"key": "a.jpg"}, "variants": variants})
+    with pytest.raises(RuntimeError, match="away"):
+        stage.take(event)
+    assert stage.vendor.tasks == 2
+    assert stage.take(event) == Handled()
+    assert stage.vendor.tasks == 3
+
+
+def test_masks(stage: Stage) -> None:
+    """A mask beside the photo goes with it, and one of another size is REJECTED."""
+    stage.aws.drop("a/dress.mask.png", png(8, 8))
+    stage.drop("a/dress.jpg")
+    assert stage.vendor.bodies[0]["mask"].startswith("https://")
+    assert stage.job().settings is not None
+    assert stage.job().settings.mask == "a/dress.mask.png"  # type: ignore[union-attr]
+    stage.aws.drop("a/coat.mask.png", png(9, 8))
+    stage.drop("a/coat.jpg")
+    assert stage.all_jobs()[-1].source_key in {"a/coat.jpg", "a/dress.jpg"}
+    assert stage.vendor.tasks == 1
+
+
+def test_bad_mask_is_told_though_the_photo_succeeded_without(stage: Stage) -> None:
+    """A wrong mask put beside a photo that was done without one makes a REJECTED job of its own."""
+    stage.drop("a/dress.jpg")
+    stage.aws.drop("a/dress.mask.png", png(9, 9))
+    stage.drop("a/dress.jpg")
+    assert sorted(job.status for job in stage.all_jobs()) == ["REJECTED", "RUNNING"]
+
+
+# --- replaced and deleted photos -----------------------------------------------------------------
+
+
+def test_photo_replaced_before_it_was_read_is_still_its_own(stage: Stage) -> None:
+    """Two photos dropped under one key in a row are two jobs, each with its own bytes."""
+    first = stage.aws.drop("a.jpg", jpeg(10, 10))
+    second = stage.aws.drop("a.jpg", jpeg(20, 20))
+    stage.take(first)
+    stage.take(second)
+    assert {job.photo.width for job in stage.all_jobs() if job.photo} == {10, 20}
+    assert stage.vendor.tasks == 2
+
+
+def test_same_bytes_with_other_metadata_are_both_made(stage: Stage) -> None:
+    """A photo dropped again with other settings before it was read is two jobs, not one."""
+    first = stage.aws.drop("a.jpg", jpeg(), {"model-id": "001"})
+    second = stage.aws.drop("a.jpg", jpeg(), {"model-id": "003"})
+    stage.take(first)
+    stage.take(second)
+    assert sorted(body["modelId"] for body in stage.vendor.bodies) == ["001", "003"]
+
+
+def test_deleted_photo_is_rejected(stage: Stage) -> None:
+    """A photo that was deleted before it was read is REJECTED photo_missing."""
+    event = stage.aws.drop("a.jpg", jpeg())
+    stage.aws.s3.delete_object(Bucket=PHOTOS, Key="a.jpg")
+    stage.take(event)
+    assert stage.error() is ErrorCode.PHOTO_MISSING
+
+
+def test_request_for_a_photo_that_is_not_there(stage: Stage) -> None:
+    """Each variant asked of a missing photo gets its REJECTED record."""
+    variants = [VARIANT, {**VARIANT, "modelId": "001"}]
+    stage.take(requested({"photo": {"key": "none.jpg"}, "variants": variants}))
+    assert [job.error.code for job in stage.all_jobs() if job.error] == ["photo_missing"] * 2
+
+
+# --- duplicates ----------------------------------------------------------------------------------
+
+
+def test_duplicate_event_costs_nothing(stage: Stage) -> None:
+    """The same event delivered again changes nothing, also under another event id."""
+    event = stage.aws.drop("a.jpg", jpeg())
+    stage.take(event)
+    before = stage.job()
+    stage.take(event)
+    stage.take({**event, "id": "another"})
+    assert stage.vendor.tasks == 1
+    assert stage.job() == before
+    assert stage.aws.told_types() == ["Job Submitted"]
+
+
+def test_same_photo_dropped_again_while_running_costs_nothing(stage: Stage) -> None:
+    """The same bytes with the same settings are the same job."""
+    stage.drop()
+    stage.drop()
+    assert stage.vendor.tasks == 1
+    assert stage.job().attempt == 1
+
+
+def test_failed_photo_dropped_again_is_sent_again(stage: Stage) -> None:
+    """Dropping a photo again after a failure is attempt 2, and a late duplicate no attempt 3."""
+    stage.vendor.answers = [httpx.Response(400, json={"code": 400, "message": "bad image"})]
+    first = stage.aws.drop("a.jpg", jpeg())
+    stage.take(first)
+    assert (stage.job().status, stage.error()) == (JobStatus.FAILED, ErrorCode.VENDOR_REJECTED)
+    second = stage.aws.drop("a.jpg", jpeg())
+    stage.take(second)
+    job = stage.job()
+    assert (job.status, job.attempt, job.credits) == (JobStatus.RUNNING, 2, 1)
+    assert stage.aws.started() == [f"{job.job_id}-2"]
+    stage.jobs.fail(job, job.history[0].error)  # type: ignore[arg-type]
+    stage.take(first)
+    stage.take(second)
+    assert (stage.job().attempt, stage.vendor.tasks) == (2, 1)
+
+
+def test_message_that_was_handled_before_its_event_went_out(stage: Stage) -> None:
+    """A crash after the write and before the event: the next delivery tells of it, once."""
+    stage.drop()
+    stage.aws.told()
+    stage.aws.dynamodb.update_item(
+        TableName=TABLE,
+        Key={"pk": {"S": f"JOB#{stage.job().job_id}"}},
+        UpdateExpression="REMOVE announced",
+    )
+    stage.drop()
+    assert stage.aws.told_types() == ["Job Submitted"]
+    stage.drop()
+    assert stage.aws.told_types() == []
+
+
+# --- what may be sent again, and what not --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "seconds"),
+    [
+        (httpx.ConnectError("refused"), BUSY_PAUSE_SECONDS),
+        (httpx.ConnectTimeout("slow"), BUSY_PAUSE_SECONDS),
+        (httpx.Response(429), BUSY_PAUSE_SECONDS),
+        (httpx.Response(429, headers={"Retry-After": "77"}), 77),
+        (httpx.Response(503, json={"code": 503, "message": "busy"}), BUSY_PAUSE_SECONDS),
+        (httpx.Response(401, json={"code": 401, "message": "key"}), ACCOUNT_PAUSE_SECONDS),
+        (httpx.Response(402), ACCOUNT_PAUSE_SECONDS),
+        (httpx.Response(403), ACCOUNT_PAUSE_SECONDS),
+        (
+            httpx.Response(200, json={"code": 10402, "message": "insufficient credits"}),
+            ACCOUNT_PAUSE_SECONDS,
+        ),
+    ],
+)
+def test_trouble_that_costs_nothing_waits(
+    stage: Stage, answer: httpx.Response | Exception, seconds: float
+) -> None:
+    """Throttles, outages, a bad key and an empty account fail no photo: it goes out later."""
+    stage.vendor.answers = [answer]
+    event = stage.aws.drop("a.jpg", jpeg())
+    outcome = stage.take(event)
+    assert isinstance(outcome, Later)
+    assert outcome.seconds >= seconds
+    assert stage.job().status is JobStatus.SUBMITTING
+    assert stage.job().unsent
+    assert stage.take(event) == Handled()
+    job = stage.job()
+    assert (job.status, job.attempt, job.credits) == (JobStatus.RUNNING, 1, 1)
+
+
+UNCERTAIN = [
+    httpx.ReadTimeout("slow"),
+    httpx.RemoteProtocolError("closed"),
+    httpx.Response(500, json={"code": 500, "message": "oops"}),
+    httpx.Response(502, html="<h1>Bad Gateway</h1>"),
+    httpx.Response(200, html="<h1>Hello</h1>"),
+    httpx.Response(200, json={"code": 0, "message": "Success"}),
+    httpx.Response(200, json={"code": 500, "message": "internal error"}),
+]
+
+
+@pytest.mark.parametrize("answer", UNCERTAIN)
+def test_unknown_submit_is_parked_and_never_sent_again(
+    stage: Stage, answer: httpx.Response | Exception
+) -> None:
+    """A POST that may have been charged is parked, told of once, and left alone for ever."""
+    stage.vendor.answers = [answer]
+    event = stage.aws.drop("a.jpg", jpeg())
+    assert stage.take(event) == Handled()
+    assert (stage.job().status, stage.error()) == (
+        JobStatus.SUBMIT_UNKNOWN,
+        ErrorCode.SUBMIT_UNKNOWN,
+    )
+    stage.clock.advance(86_400)
+    assert stage.take(event) == Handled()
+    assert stage.drop("a.jpg") == Handled()
+    assert len(stage.vendor.bodies) == 1
+    assert stage.aws.told_types() == ["Job Needs Attention"]
+
+
+def test_unknown_submit_is_sent_again_where_the_stack_says_so(stage: Stage) -> None:
+    """OnUnknownSubmit=resubmit starts a new attempt, some times and no more."""
+    stage.set(on_unknown_submit="resubmit")
+    stage.vendor.answers = [httpx.ReadTimeout("slow") for _ in range(20)]
+    event = stage.aws.drop("a.jpg", jpeg())
+    for _ in range(20):
+        stage.take(event)
+        stage.clock.advance(60)
+    assert len(stage.vendor.bodies) == MAX_RESUBMITS + 1
+    assert stage.job().status is JobStatus.SUBMIT_UNKNOWN
+
+
+def test_resubmit_that_is_accepted_runs(stage: Stage) -> None:
+    """The attempt after an unknown one is a job like any other."""
+    stage.set(on_unknown_submit="resubmit")
+    stage.vendor.answers = [httpx.ReadTimeout("slow")]
+    event = stage.aws.drop("a.jpg", jpeg())
+    assert isinstance(stage.take(event), Later)
+    assert stage.take(event) == Handled()
+    job = stage.job()
+    assert (job.status, job.attempt) == (JobStatus.RUNNING, 2)
+    assert stage.aws.started() == [f"{job.job_id}-2"]
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> str:
+    """Return all that was logged, each line with its keys."""
+    return caplog.text + str([vars(record) for record in caplog.records])
+
+
+class Killed(BaseException):
+    """The invocation ends here, as if the machine had lost its power."""
+
+
+def test_second_delivery_waits_for_the_first_ones_lease(stage: Stage) -> None:
+    """A message that finds a POST under way waits; after the lease the submit is unknown."""
+
+    def dies(_: httpx.Request) -> httpx.Response:
+        stage.vendor.tasks += 1
+        raise Killed
+
+    stage.vendor.answers = [dies]
+    event = stage.aws.drop("a.jpg", jpeg())
+    with pytest.raises(Killed):
+        stage.take(event)
+    lease = stage.remaining + LEASE_MARGIN_SECONDS
+    stage.clock.advance(lease - 5)
+    outcome = stage.take(event)
+    assert isinstance(outcome, Later)
+    assert outcome.seconds == pytest.approx(5)
+    assert stage.job().status is JobStatus.SUBMITTING
+    stage.clock.advance(6)
+    assert stage.take(event) == Handled()
+    assert stage.job().status is JobStatus.SUBMIT_UNKNOWN
+    assert len(stage.vendor.bodies) == 1
+
+
+def test_answer_that_comes_after_its_lease_is_not_lost(stage: Stage) -> None:
+    """A task id that arrives when its job was already parked is kept, and waited for."""
+    event = stage.aws.drop("a.jpg", jpeg())
+
+    def slow(request: httpx.Request) -> httpx.Response:
+        stage.clock.advance(1_000)
+        assert stage.take(event) == Handled()
+        assert stage.job().status is JobStatus.SUBMIT_UNKNOWN
+        return stage.vendor.accept(request)
+
+    stage.vendor.answers = [slow]
+    stage.take(event)
+    job = stage.job()
+    assert (job.status, job.task_id) == (JobStatus.RUNNING, "task-1")
+    assert stage.aws.started() == [f"{job.job_id}-1"]
+    assert stage.aws.told_types() == ["Job Needs Attention", "Job Submitted"]
+
+
+def test_two_deliveries_at_once_send_once(stage: Stage) -> None:
+    """A second delivery that comes while the first one POSTs sends nothing."""
+    event = stage.aws.drop("a.jpg", jpeg())
+    outcomes: list[Outcome] = []
+
+    def meanwhile(request: httpx.Request) -> httpx.Response:
+        outcomes.append(stage.take(event))
+        return stage.vendor.accept(request)
+
+    stage.vendor.answers = [meanwhile]
+    assert stage.take(event) == Handled()
+    assert isinstance(outcomes[0], Later)
+    assert len(stage.vendor.bodies) == 1
+
+
+def test_task_id_that_cannot_be_written_down_is_logged(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If the record cannot be written after the vendor accepted, the log has the task id."""
+
+    def away(*_: object, **__: object) -> None:
+        raise RuntimeError("DynamoDB is away")
+
+    monkeypatch.setattr(stage.jobs, "keep_task_id", away)
+    with pytest.raises(RuntimeError, match="away"):
+        stage.drop()
+    assert "task-1" in logged(caplog)
+
+
+def test_execution_that_could_not_be_started_is_started_by_the_next_delivery(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A throttled StartExecution loses nothing: the message comes again and starts it, once."""
+    event = stage.aws.drop("a.jpg", jpeg())
+    with monkeypatch.context() as patch:
+
+        def throttled(**_: object) -> None:
+            raise RuntimeError("ThrottlingException")
+
+        patch.setattr(stage.aws.executions, "start_execution", throttled)
+        with pytest.raises(RuntimeError, match="Throttling"):
+            stage.take(event)
+    assert stage.job().status is JobStatus.RUNNING
+    stage.take(event)
+    stage.take(event)
+    assert stage.aws.started() == [f"{stage.job().job_id}-1"]
+    assert stage.vendor.tasks == 1
+
+
+@pytest.mark.parametrize("secret", ["", "   ", "k\u00e9y"])
+def test_missing_key_waits_without_a_lease(stage: Stage, secret: str) -> None:
+    """Without a usable key photos wait, nothing is sent, and nothing looks like an open POST."""
+    stage.aws.secrets.put_secret_value(SecretId=stage.aws.secret_arn, SecretString=secret or " ")
+    event = stage.aws.drop("a.jpg", jpeg())
+    outcome = stage.take(event)
+    assert isinstance(outcome, Later)
+    assert outcome.seconds == ACCOUNT_PAUSE_SECONDS
+    assert stage.job().status is JobStatus.ACCEPTED
+    stage.aws.secrets.put_secret_value(SecretId=stage.aws.secret_arn, SecretString=KEY)
+    assert stage.take(event) == Handled()
+    assert stage.job().status is JobStatus.RUNNING
+
+
+def test_new_key_is_used_after_the_old_one_was_refused(stage: Stage) -> None:
+    """After a 401 the secret is read again before the next try."""
+    stage.vendor.answers = [httpx.Response(401, json={"code": 401, "message": "key"})]
+    event = stage.aws.drop("a.jpg", jpeg())
+    stage.take(event)
+    stage.aws.secrets.put_secret_value(SecretId=stage.aws.secret_arn, SecretString="new-key-1234")
+    sent: list[str] = []
+
+    def look(request: httpx.Request) -> httpx.Response:
+        sent.append(request.headers["X-Api-Key"])
+        return stage.vendor.accept(request)
+
+    stage.vendor.answers = [look]
+    stage.take(event)
+    assert sent == ["new-key-1234"]
+
+
+# --- time ----------------------------------------------------------------------------------------
+
+
+def test_no_variant_is_begun_without_time_for_its_post(stage: Stage) -> None:
+    """Many variants at a slow vendor go out over several invocations; no POST is cut off."""
+    stage.aws.drop("a.jpg", jpeg())
+    variants = [{**VARIANT, "modelId": f"{number:03}"} for number in range(20)]
+    event = requested({"photo": {"key": "a.jpg"}, "variants": variants})
+
+    def slow(request: httpx.Request) -> httpx.Response:
+        assert stage.remaining >= ENOUGH_SECONDS
+        stage.remaining -= 29
+        return stage.vendor.accept(request)
+
+    deliveries = 0
+    outcome: Outcome = Later(0, "")
+    while isinstance(outcome, Later):
+        stage.vendor.answers = [slow] * 20
+        stage.remaining = 140.0
+        outcome = stage.take(event)
+        deliveries += 1
+        assert deliveries < 20
+    assert stage.vendor.tasks == 20
+    assert deliveries > 1
+
+
+# --- the daily limit -----------------------------------------------------------------------------
+
+
+def test_daily_limit_is_kept_and_the_next_day_goes_on(stage: Stage) -> None:
+    """DailyCreditLimit lets that many tasks out a UTC day; the rest wait for midnight."""
+    stage.set(daily_credit_limit=2)
+    events = [stage.aws.drop(f"{number}.jpg", jpeg()) for number in range(3)]
+    outcomes = [stage.take(event) for event in events]
+    assert outcomes[:2] == [Handled(), Handled()]
+    assert isinstance(outcomes[2], Later)
+    assert outcomes[2].seconds == pytest.approx(14.5 * 3600)
+    assert stage.vendor.tasks == 2
+    stage.clock.advance(outcomes[2].seconds)
+    assert stage.take(events[2]) == Handled()
+    assert stage.vendor.tasks == 3
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(429),
+        httpx.Response(402),
+        httpx.Response(400, json={"code": 400, "message": "bad"}),
+        httpx.ConnectError("refused"),
+    ],
+)
+def test_refused_post_does_not_use_up_the_day(
+    stage: Stage, answer: httpx.Response | Exception
+) -> None:
+    """A POST that certainly cost nothing gives its credit of the day back."""
+    stage.set(daily_credit_limit=1)
+    stage.vendor.answers = [answer]
+    stage.drop("a.jpg")
+    assert stage.drop("b.jpg") == Handled()
+    assert stage.vendor.tasks == 1
+
+
+def test_unknown_post_uses_up_the_day(stage: Stage) -> None:
+    """A POST that may have been charged counts against the day."""
+    stage.set(daily_credit_limit=1)
+    stage.vendor.answers = [httpx.ReadTimeout("slow")]
+    stage.drop("a.jpg")
+    assert isinstance(stage.drop("b.jpg"), Later)
+
+
+# --- the key -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(400, json={"code": 400, "message": f"key {KEY} may not do this"}),
+        httpx.Response(401, json={"code": 401, "message": f"key {KEY} is unknown"}),
+        httpx.Response(500, json={"code": 500, "message": f"{KEY}"}),
+        httpx.ReadTimeout("slow"),
+    ],
+)
+def test_key_is_seen_nowhere(
+    stage: Stage, answer: httpx.Response | Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither records nor events nor logs show the key, even if the vendor repeats it."""
+    stage.vendor.answers = [answer]
+    outcome = stage.drop()
+    assert logged(caplog)
+    assert KEY not in json.dumps([stage.aws.records(), stage.aws.told()])
+    assert KEY not in logged(caplog) + repr(outcome)
+
+
+# --- what the vendor writes at length ------------------------------------------------------------
+
+
+def test_long_refusal_is_kept_short(stage: Stage) -> None:
+    """A refusal with a message of half a megabyte still ends in a record."""
+    message = "x" * 500_000
+    stage.vendor.answers = [httpx.Response(400, json={"code": 400, "message": message})]
+    assert stage.drop() == Handled()
+    assert stage.error() is ErrorCode.VENDOR_REJECTED
+    assert stage.aws.told_types() == ["Job Failed"]
