@@ -154,7 +154,7 @@ def test_dropping_again_after_an_end_without_results_starts_over(
     jobs: JobRepository, clock: Clock, status: JobStatus
 ) -> None:
     """A new drop of a FAILED or REJECTED photo starts the next attempt, the old one kept."""
-    before = at(jobs, status)
+    before = there(jobs.mark_announced(at(jobs, status)))
     clock.advance(60)
     job = jobs.claim(new_job("drop-2"))
     assert (job.status, job.attempt) == (JobStatus.ACCEPTED, 2)

@@ -6,6 +6,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -530,14 +531,29 @@ def test_wire_refusal_with_a_broken_body_is_still_a_refusal() -> None:
 
 def test_wire_each_create_has_a_connection_of_its_own() -> None:
     """A create is never sent over a kept connection that the vendor may close just then."""
-    with (
-        server(http(ACCEPTED_BODY), http(ACCEPTED_BODY)) as (url, seen),
-        VmakeClient(url, lambda: KEY) as client,
-    ):
-        for _ in range(2):
-            prepared = client.prepare_create(image=PHOTO, mask=None, settings=SETTINGS)
-            assert client.create_task(prepared) == Accepted("t-1")
-    assert len(seen) == 2
+    connections = 0
+
+    def keep_alive() -> None:
+        nonlocal connections
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                connections += 1
+                with connection:
+                    while read_request(connection):
+                        connection.sendall(http(ACCEPTED_BODY))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=keep_alive, daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with VmakeClient(url, lambda: KEY) as client:
+            for _ in range(3):
+                prepared = client.prepare_create(image=PHOTO, mask=None, settings=SETTINGS)
+                assert client.create_task(prepared) == Accepted("t-1")
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(5)
+    assert connections == 3
 
 
 def test_wire_create_is_sent_once() -> None:
