@@ -72,6 +72,7 @@ def start(
                 # The template's IAM roles are enforced, and which actions are used is recorded.
                 "AUTH": "true",
                 "CLOUDTRAIL_RECORDING": "1",
+                "CLOUDTRAIL_MAX_EVENTS": "50000",
                 "SFN_WAIT_SCALE": str(wait_scale),
                 # Neither is used; each would open a port of its own.
                 "IOT_MTLS_ENABLED": "0",
@@ -169,5 +170,5 @@ def _listen(host: str, port: int) -> socket.socket:
         in_use = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
         why = "is in use" if in_use else f"cannot be used ({error})"
         raise PortInUseError(
-            f"Port {port} of {LOOPBACK} {why}; choose another, or leave it out for a free one."
+            f"Port {port} of {host} {why}; choose another, or leave it out for a free one."
         ) from error

@@ -1,0 +1,134 @@
+"""Each permission of the template is needed: IAM is enforced here as on AWS.
+
+A statement is taken out of a role, a photo is dropped and runs into the lack of it; the
+statement comes back, and so does the photo, by itself and for one credit.
+
+Not here, since the local AWS lets these be missing: WriteLogs and DeliverLogs (it writes logs
+itself), CallTheFunctions (its state machines may call any function), TellMissingFromForbidden (it
+says that an object is missing in any case), and of TakeMessages all but SendMessage (it polls the
+queue itself).
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from local.stack import STACK
+from tests.e2e.driver import Catwalk, photo, wait_for
+
+
+@dataclass(frozen=True)
+class Need:
+    """A statement, and what a photo runs into without it."""
+
+    role: str
+    sid: str
+    call: str
+    """The call that is refused, in the SDK's words."""
+    fault: dict[str, Any] = field(default_factory=dict)
+    """What the vendor must do wrong for that call to be made."""
+    ends: str = "SUCCEEDED"
+    """How the photo ends once the statement is back."""
+
+    @property
+    def function(self) -> str:
+        """The function that has the role."""
+        return self.role.replace("Role", "Function")
+
+    def __str__(self) -> str:
+        """Name the test."""
+        return f"{self.role}-{self.sid}-{self.call}"
+
+
+_BUSY = {"on": "create", "fault": "status", "status": 429}
+_FAILING = {"on": "read", "fault": "task_error"}
+_EXPIRED = {"on": "download", "fault": "expired_url", "urls": 1}
+
+NEEDS = [
+    Need("SubmitRole", "TakeMessages", "SendMessage", fault=_BUSY),
+    Need("SubmitRole", "ReadPhotos", "GetObject"),
+    Need("SubmitRole", "KeepRecords", "PutItem"),
+    Need("SubmitRole", "StartWaiting", "StartExecution"),
+    Need("SubmitRole", "ReadTheKey", "GetSecretValue"),
+    Need("SubmitRole", "TellOfJobs", "PutEvents"),
+    Need("PollRole", "KeepRecords", "UpdateItem"),
+    Need("PollRole", "ReadTheKey", "GetSecretValue"),
+    Need("PollRole", "TellOfJobs", "PutEvents", fault=_FAILING, ends="FAILED"),
+    Need("FinalizeRole", "WriteResults", "PutObject"),
+    Need("FinalizeRole", "KeepRecords", "GetItem"),
+    Need("FinalizeRole", "ReadTheKey", "GetSecretValue", fault=_EXPIRED),
+    Need("FinalizeRole", "TellOfJobs", "PutEvents"),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_redelivery(catwalk: Catwalk) -> Iterator[None]:
+    """Let a message that failed come back after seconds, not minutes."""
+    sqs, url = catwalk.stack.clients.sqs, catwalk.stack.output("SubmitQueueUrl")
+    name = "VisibilityTimeout"
+    before = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[name])["Attributes"][name]
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={name: "2"})
+    yield
+    catwalk.idle()
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={name: before})
+
+
+@contextmanager
+def without(catwalk: Catwalk, role: str, sid: str) -> Iterator[None]:
+    """Take a statement out of a role for a while."""
+    iam, name = catwalk.stack.clients.client("iam"), catwalk.physical_id(role)
+    (policy,) = iam.list_role_policies(RoleName=name)["PolicyNames"]
+    whole = iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]
+    rest = [statement for statement in whole["Statement"] if statement["Sid"] != sid]
+    assert len(rest) == len(whole["Statement"]) - 1
+
+    def put(statements: list[dict[str, Any]]) -> None:
+        document = {"Version": "2012-10-17", "Statement": statements}
+        iam.put_role_policy(RoleName=name, PolicyName=policy, PolicyDocument=json.dumps(document))
+
+    put(rest)
+    try:
+        yield
+    finally:
+        put(whole["Statement"])
+
+
+def start_cold(catwalk: Catwalk, function: str) -> None:
+    """Give a function its code anew, and so new workers: warm ones keep the key for minutes."""
+    template: Any = catwalk.stack.clients.cloudformation.get_template(
+        StackName=STACK, TemplateStage="Processed"
+    )["TemplateBody"]
+    catwalk.stack.clients.functions.update_function_code(
+        FunctionName=catwalk.physical_id(function),
+        **template["Resources"][function]["Properties"]["Code"],
+    )
+
+
+@pytest.mark.parametrize("need", NEEDS, ids=str)
+def test_a_photo_needs_each_permission(catwalk: Catwalk, need: Need) -> None:
+    """Without it the photo is held up where it is needed; with it, it comes back."""
+    body, folder = photo(), f"needs/{need}"
+    since = time.time()
+    if need.fault:
+        catwalk.vendor.fault(match={"path_contains": f"{folder}/"}, **need.fault)
+    with without(catwalk, need.role, need.sid):
+        if need.sid == "ReadTheKey":
+            start_cold(catwalk, need.function)
+        catwalk.drop(f"{folder}/dress.jpg", body, {"batch-size": "1"})
+        group = f"/catwalk/catwalk/{need.role.removesuffix('Role').lower()}"
+        wait_for(
+            lambda: any(
+                "AccessDenied" in line and f"the {need.call} operation" in line
+                for line in catwalk.log_of(group, since=since)
+            ),
+            f"{need.call} to be refused to {need.function}",
+        )
+    record = catwalk.reached(f"{folder}/dress.jpg", need.ends)
+    event = "Job Failed" if need.ends == "FAILED" else "Job Succeeded"
+    catwalk.event(record["job_id"], event)
+    assert record["credits"] == catwalk.charges(body) == 1

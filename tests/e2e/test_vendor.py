@@ -1,0 +1,169 @@
+"""What the vendor does wrong, and what becomes of the photo and the credit."""
+
+import json
+
+import pytest
+
+from tests.e2e.driver import Catwalk, photo
+
+
+def creates(catwalk: Catwalk) -> int:
+    """Return how often the vendor was asked to create a task, whatever came of it."""
+    return catwalk.vendor.state()["call_counts"].get("create", 0)
+
+
+def test_a_task_that_fails(catwalk: Catwalk) -> None:
+    """The vendor's own words stand in the record, and the task id is kept."""
+    body = photo()
+    catwalk.vendor.fault(
+        "read", "task_error", match={"path_contains": "failing/"}, message="no garment was found"
+    )
+    catwalk.drop("failing/dress.jpg", body, {"batch-size": "1"})
+    record = catwalk.end_of("failing/dress.jpg", "FAILED")
+    assert record["error"]["code"] == "vendor_task_error"
+    assert "no garment was found" in record["error"]["message"]
+    assert record["task_id"] == catwalk.tasks(body)[0]["task_id"]
+    assert catwalk.event(record["job_id"], "Job Failed")["detail"]["status"] == "FAILED"
+
+
+def test_a_request_that_is_refused(catwalk: Catwalk) -> None:
+    """What the vendor refuses as wrong fails with its words and costs nothing."""
+    body = photo()
+    catwalk.vendor.fault(
+        *("create", "status"),
+        match={"path_contains": "refused/"},
+        status=400,
+        code=400,
+        message="the garment cannot be recognised",
+    )
+    catwalk.drop("refused/dress.jpg", body, {"batch-size": "1"})
+    record = catwalk.end_of("refused/dress.jpg", "FAILED")
+    assert record["error"]["code"] == "vendor_rejected"
+    assert "the garment cannot be recognised" in record["error"]["message"]
+    assert record["credits"] == catwalk.charges(body) == 0
+
+
+def test_a_lost_answer_is_never_paid_twice(catwalk: Catwalk) -> None:
+    """The vendor took the task and the answer was lost: a person is asked, nothing is sent."""
+    body, before = photo(), creates(catwalk)
+    catwalk.vendor.fault("create", "lost_response", match={"path_contains": "lost/"})
+    catwalk.drop("lost/dress.jpg", body, {"batch-size": "1"})
+    record = catwalk.end_of("lost/dress.jpg", "SUBMIT_UNKNOWN")
+    event = catwalk.event(record["job_id"], "Job Needs Attention")
+    assert event["detail"]["status"] == "SUBMIT_UNKNOWN"
+    catwalk.drop("lost/dress.jpg", body, {"batch-size": "1"})
+    catwalk.send_drop("lost/dress.jpg", etag=record["photo"]["etag"])
+    catwalk.idle()
+    assert catwalk.end_of("lost/dress.jpg", "SUBMIT_UNKNOWN")["attempt"] == 1
+    assert catwalk.charges(body) == 1
+    assert creates(catwalk) - before == 1
+
+
+def test_garbage_while_polling(catwalk: Catwalk) -> None:
+    """Gateways' pages, errors, broken JSON and unheard-of statuses are waited out."""
+    body, match = photo(), {"path_contains": "garbage/"}
+    catwalk.vendor.fault("read", "html", match=match, status=200)
+    catwalk.vendor.fault("read", "html", match=match, status=502)
+    catwalk.vendor.fault("read", "status", match=match, status=500)
+    catwalk.vendor.fault("read", "garbage", match=match, flavour="cut")
+    catwalk.vendor.fault("read", "unknown_status", match=match)
+    catwalk.vendor.fault("read", "drop_before", match=match)
+    catwalk.drop("garbage/dress.jpg", body, {"batch-size": "1"})
+    catwalk.end_of("garbage/dress.jpg")
+    faults = [fault for fault in catwalk.vendor.faults() if fault["match"] == match]
+    assert [fault["fired"] for fault in faults] == [1] * 6
+    assert catwalk.charges(body) == 1
+
+
+def test_results_whose_urls_have_expired(catwalk: Catwalk) -> None:
+    """A paid result is not lost because its URL was: the task gives a fresh one."""
+    body = photo()
+    catwalk.vendor.fault("download", "expired_url", match={"path_contains": "expired/"}, urls=1)
+    catwalk.drop("expired/dress.jpg", body)
+    record = catwalk.end_of("expired/dress.jpg")
+    assert len(record["results"]) == 2
+    assert catwalk.charges(body) == 1
+
+
+@pytest.mark.parametrize("fault", ["truncated", "short_image"])
+def test_a_result_that_stays_broken(catwalk: Catwalk, fault: str) -> None:
+    """The good images are kept, and the record names the one that is missing."""
+    body, folder = photo(), f"partial-{fault}"
+    catwalk.vendor.fault(
+        "download",
+        fault,
+        times=None,
+        match={"path_contains": f"{folder}/", "result_index": 2},
+    )
+    catwalk.drop(f"{folder}/dress.jpg", body, {"batch-size": "3"})
+    record = catwalk.end_of(f"{folder}/dress.jpg", "PARTIAL")
+    assert [result["index"] for result in record["results"]] == [1, 3]
+    assert "1 of 3" in record["error"]["message"]
+    event = catwalk.event(record["job_id"], "Job Failed")
+    assert event["detail"]["status"] == "PARTIAL"
+    assert len(catwalk.results_below(f"{folder}/")) == 2
+    assert record["credits"] == catwalk.charges(body) == 1
+
+
+def test_a_result_that_comes_right_in_the_end(catwalk: Catwalk) -> None:
+    """A download that breaks twice is tried again until it is whole."""
+    catwalk.vendor.fault("download", "truncated", times=2, match={"path_contains": "flaky/"})
+    catwalk.drop("flaky/dress.jpg", photo(), {"batch-size": "1"})
+    assert len(catwalk.end_of("flaky/dress.jpg")["results"]) == 1
+
+
+def test_an_image_of_the_wrong_kind(catwalk: Catwalk) -> None:
+    """Something that is neither PNG nor JPEG never lies in the results bucket."""
+    body = photo()
+    catwalk.vendor.fault(
+        "download", "wrong_type", times=None, match={"path_contains": "wrong/"}, format="webp"
+    )
+    catwalk.drop("wrong/dress.jpg", body, {"batch-size": "1"})
+    record = catwalk.end_of("wrong/dress.jpg", "FAILED")
+    assert record["error"]["code"] == "result_invalid"
+    assert record["task_id"]
+    assert catwalk.results_below("wrong/") == []
+
+
+def test_a_redirect_to_an_address_inside(catwalk: Catwalk) -> None:
+    """A result that leads to the cloud's metadata service is not fetched from there."""
+    catwalk.vendor.fault("download", "redirect", times=None, match={"path_contains": "inside/"})
+    catwalk.drop("inside/dress.jpg", photo(), {"batch-size": "1"})
+    record = catwalk.end_of("inside/dress.jpg", "FAILED")
+    assert record["error"]["code"] == "result_blocked"
+
+
+def test_a_late_task_keeps_its_id(catwalk: Catwalk) -> None:
+    """Past its deadline a job is timed_out; the task can still be had, for nothing."""
+    body = photo()
+    catwalk.vendor.fault("read", "stuck", times=None, match={"path_contains": "late/"}, percent=40)
+    catwalk.drop("late/dress.jpg", body, {"batch-size": "1"})
+    running = catwalk.reached("late/dress.jpg", "RUNNING")
+    # Six hours are a long time for a test: one call says that they are over.
+    execution = catwalk.stack.clients.executions.describe_execution(
+        executionArn=running["execution_arn"]
+    )
+    late = json.loads(execution["input"]) | {"deadline": "2026-01-01T00:00:00.000Z"}
+    catwalk.invoke("PollFunction", late)
+    record = catwalk.end_of("late/dress.jpg", "FAILED")
+    assert record["error"]["code"] == "timed_out"
+    assert record["task_id"] == running["task_id"]
+    catwalk.event(record["job_id"], "Job Failed")
+    assert catwalk.charges(body) == 1
+
+
+def test_a_vendor_that_throttles(catwalk: Catwalk) -> None:
+    """A 429 fails no job: the photo waits as long as it was told to, and is paid once."""
+    body, before = photo(), creates(catwalk)
+    catwalk.vendor.fault(
+        *("create", "status"),
+        match={"path_contains": "throttled/"},
+        status=429,
+        message="slow down",
+        headers={"Retry-After": "1"},
+    )
+    catwalk.drop("throttled/dress.jpg", body, {"batch-size": "1"})
+    record = catwalk.reached("throttled/dress.jpg", "SUCCEEDED")
+    assert record["attempt"] == 1
+    assert record["credits"] == catwalk.charges(body) == 1
+    assert creates(catwalk) - before == 2

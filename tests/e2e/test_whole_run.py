@@ -1,0 +1,140 @@
+"""What must be true of everything that the tests before these have done; the name sorts last."""
+
+import hashlib
+import json
+from typing import Any
+
+import pytest
+
+from local.stack import STACK
+from tests.e2e.driver import ENDED, Catwalk, photo
+
+LAMBDA_ITSELF = "Lambda itself calls it for the function; the local AWS does not need to"
+NOT_SEEN = {
+    "sqs:ReceiveMessage": LAMBDA_ITSELF,
+    "sqs:DeleteMessage": LAMBDA_ITSELF,
+    "sqs:GetQueueAttributes": LAMBDA_ITSELF,
+    "logs:CreateLogStream": LAMBDA_ITSELF,
+    "logs:PutLogEvents": LAMBDA_ITSELF,
+    "s3:ListBucket": "never called: it makes S3 say that an object is missing",
+    "s3:GetObjectVersion": "recorded as GetObject: it allows the same call with a version",
+    "s3:AbortMultipartUpload": "called when the copy of a large result breaks half way",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def after_all_else(catwalk: Catwalk) -> None:
+    """Have something to look at even when these tests run alone, and let everything end."""
+    catwalk.drop("last/dress.jpg", photo(), {"batch-size": "1"})
+    catwalk.drop("last/notes.txt", b"no photo")
+    catwalk.end_of("last/dress.jpg")
+    catwalk.end_of("last/notes.txt", "REJECTED")
+    catwalk.idle()
+
+
+def test_nothing_has_vanished(catwalk: Catwalk) -> None:
+    """Every record has ended, and no message is left over or given up."""
+    unfinished = [record for record in catwalk.all_records() if record["status"] not in ENDED]
+    assert unfinished == []
+    assert catwalk.queue_is_empty()
+    assert catwalk.queue_is_empty("SubmitDeadLetterQueueUrl")
+
+
+def test_the_books_agree(catwalk: Catwalk) -> None:
+    """The vendor has charged what the records say, and one credit for each lost answer."""
+    records = catwalk.all_records()
+    lost = sum(record["status"] == "SUBMIT_UNKNOWN" for record in records)
+    assert catwalk.vendor.charges().total == sum(record["credits"] for record in records) + lost
+
+
+def test_every_end_was_told(catwalk: Catwalk) -> None:
+    """The bus has heard how each job ended."""
+    told = {(e["detail"]["jobId"], e["detail"]["status"]) for e in catwalk.heard}
+    missing = [
+        record
+        for record in catwalk.all_records()
+        if (record["job_id"], record["status"]) not in told
+    ]
+    assert missing == []
+
+
+def test_the_api_key_is_seen_nowhere(catwalk: Catwalk, api_key: str) -> None:
+    """No log, record, event, execution or environment variable holds the key."""
+    clients = catwalk.stack.clients
+    places = {
+        path.name: path.read_text(errors="replace")
+        for path in catwalk.stack.folder.logs.rglob("*.log")
+    }
+    assert {"aws.log", "build.log", "deploy.log", "vendor.log"} <= places.keys()
+    places["CloudWatch Logs"] = "\n".join(catwalk.logs())
+    places["JobsTable"] = json.dumps(catwalk.all_records())
+    places["events"] = json.dumps(catwalk.heard)
+    functions = clients.functions.list_functions()["Functions"]
+    places["functions"] = json.dumps(functions, default=str)
+    pages = clients.executions.get_paginator("list_executions").paginate(
+        stateMachineArn=catwalk.stack.output("StateMachineArn")
+    )
+    executions = [entry["executionArn"] for page in pages for entry in page["executions"]]
+    for arn in executions:
+        places[arn] = str(clients.executions.get_execution_history(executionArn=arn))
+    assert executions
+    assert [name for name, text in places.items() if len(text) < 3] == []
+    assert [name for name, text in places.items() if api_key in text] == []
+    secret = clients.secrets.get_secret_value(SecretId=catwalk.stack.output("VmakeApiKeySecretArn"))
+    assert secret["SecretString"] == api_key
+
+
+@pytest.mark.parametrize("name", ["Submit", "Poll", "Finalize"])
+def test_no_permission_is_unused(
+    catwalk: Catwalk, request: pytest.FixtureRequest, name: str
+) -> None:
+    """What a role allows, its function has done in these tests."""
+    if request.session.testscollected < 70:
+        pytest.skip("only a whole run uses every permission")
+    iam, trail = catwalk.stack.clients.client("iam"), catwalk.stack.clients.client("cloudtrail")
+    role = catwalk.physical_id(f"{name}Role")
+    (policy,) = iam.list_role_policies(RoleName=role)["PolicyNames"]
+    document = iam.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"]
+    granted = {action for statement in document["Statement"] for action in _actions(statement)}
+    key = _access_key(catwalk, name)
+
+    def used(action: str) -> bool:
+        found = trail.lookup_events(
+            LookupAttributes=[
+                {"AttributeKey": "AccessKeyId", "AttributeValue": key},
+                {"AttributeKey": "EventName", "AttributeValue": action.partition(":")[2]},
+            ]
+        )
+        return bool(found["Events"])
+
+    assert {action for action in granted - NOT_SEEN.keys() if not used(action)} == set()
+
+
+def _actions(statement: dict[str, Any]) -> list[str]:
+    action = statement["Action"]
+    return [action] if isinstance(action, str) else action
+
+
+def _access_key(catwalk: Catwalk, name: str) -> str:
+    """Return the access key that the local AWS gives a function: a digest of function and role."""
+    function = catwalk.stack.clients.functions.get_function_configuration(
+        FunctionName=catwalk.physical_id(f"{name}Function")
+    )
+    digest = hashlib.sha256(f"{function['FunctionArn']}:{function['Role']}".encode()).hexdigest()
+    return f"ASIA{digest[:16].upper()}"
+
+
+def test_the_stack_is_the_template(catwalk: Catwalk) -> None:
+    """The stack was created in one go, and all of its outputs are there."""
+    (stack,) = catwalk.stack.clients.cloudformation.describe_stacks(StackName=STACK)["Stacks"]
+    assert stack["StackStatus"] == "CREATE_COMPLETE"
+    assert {output["OutputKey"] for output in stack["Outputs"]} >= {
+        "PhotosBucketName",
+        "ResultsBucketName",
+        "JobsTableName",
+        "EventBusName",
+        "StateMachineArn",
+        "SubmitQueueUrl",
+        "SubmitDeadLetterQueueUrl",
+        "VmakeApiKeySecretArn",
+    }
