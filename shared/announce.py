@@ -23,3 +23,7 @@ class Announcer:
         if job.announced != job.status:
             self._events.job_changed(job)
             self._jobs.mark_announced(job)
+
+    def submission_paused(self, job: Job, *, until: str, reason: str) -> None:
+        """Tell that submission pauses for all photos; `job` is the one that met the trouble."""
+        self._events.submission_paused(job, until=until, reason=reason)

@@ -352,6 +352,16 @@ class EventPublisher:
         """
         self._put(_TOLD_BY[job.status], detail_of(job))
 
+    def submission_paused(self, job: Job, *, until: str, reason: str) -> None:
+        """Tell that submission pauses until then: the record of the photo that met the trouble.
+
+        Raises:
+            RuntimeError: as above.
+
+        """
+        paused = {"until": until, "reason": reason}
+        self._put(DetailType.NEEDS_ATTENTION, {**detail_of(job), "paused": paused})
+
     def _put(self, detail_type: DetailType, detail: Mapping[str, Any]) -> None:
         answer = self._events.put_events(
             Entries=[

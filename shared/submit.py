@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from shared.announce import Announcer
+from shared.breaker import Breaker, Open, Way
 from shared.clock import parse_iso, utc_now
 from shared.config import INLINE, Config
 from shared.errors import InputRejected
@@ -32,7 +33,15 @@ from shared.photos import PhotoStore, StoredPhoto
 from shared.poll import first_state
 from shared.purse import Purse, SpentUp
 from shared.settings import FolderFile, Layer, metadata_layer, metadata_text, resolve
-from shared.vmake.client import Accepted, NeverSent, Refused, Trouble, Unknown, VmakeClient
+from shared.vmake.client import (
+    Accepted,
+    CreateOutcome,
+    NeverSent,
+    Refused,
+    Trouble,
+    Unknown,
+    VmakeClient,
+)
 from shared.vmake.secret import ApiKey, ApiKeyMissing
 
 if TYPE_CHECKING:
@@ -43,10 +52,8 @@ ENOUGH_SECONDS: Final = 75.0
 its timeouts, and the writes around it."""
 LEASE_MARGIN_SECONDS: Final = 30.0
 """Added to an invocation's remaining time: clocks differ, and a kill is not instant."""
-ACCOUNT_PAUSE_SECONDS: Final = 300.0
-"""How long a photo waits when the key is refused or the credits are gone."""
-BUSY_PAUSE_SECONDS: Final = 30.0
-"""How long a photo waits when the vendor throttles or cannot be reached."""
+RESUBMIT_SECONDS: Final = 30.0
+"""How long `OnUnknownSubmit=resubmit` waits before it starts the next attempt."""
 MAX_RESUBMITS: Final = 3
 """`OnUnknownSubmit=resubmit` starts at most this many attempts of one job by itself."""
 
@@ -81,6 +88,7 @@ class Batch:
     """What the messages of one invocation share."""
 
     remaining_seconds: Callable[[], float]
+    paused: Open | None = None
     folder_files: dict[str, FolderFile | InputRejected | None] = field(default_factory=dict)
 
 
@@ -94,6 +102,7 @@ class Submitter:
         photos: PhotoStore,
         jobs: JobRepository,
         purse: Purse,
+        breaker: Breaker,
         vendor: VmakeClient,
         api_key: ApiKey,
         announcer: Announcer,
@@ -105,6 +114,7 @@ class Submitter:
         self._photos = photos
         self._jobs = jobs
         self._purse = purse
+        self._breaker = breaker
         self._vendor = vendor
         self._api_key = api_key
         self._announcer = announcer
@@ -360,12 +370,15 @@ class Submitter:
         """Spend a credit on a job, and make sure that the record knows of it at every moment."""
         if job.settings is None:
             raise LookupError(f"job {job.job_id} is {job.status} without settings")
+        way = batch.paused or self._breaker.look()
+        if isinstance(way, Open):
+            batch.paused = way  # the batch's other photos need not look
+            return Later(way.seconds, way.reason)
         image, mask = self._delivery(request)
         try:
             prepared = self._vendor.prepare_create(image=image, mask=mask, settings=job.settings)
         except ApiKeyMissing as missing:
-            logger().error("submission waits: %s", missing)
-            return Later(ACCOUNT_PAUSE_SECONDS, str(missing))
+            return self._not_now(job, way, Refused(Trouble.KEY, str(missing)))
         reserved = self._purse.reserve()
         if isinstance(reserved, SpentUp):
             return Later(reserved.seconds, "the credits of today (DailyCreditLimit) are used up")
@@ -377,27 +390,34 @@ class Submitter:
         outcome = self._vendor.create_task(prepared)
         match outcome:
             case Accepted(task_id):
-                return self._accepted(submitting, task_id)
+                result = self._accepted(submitting, task_id)
             case Unknown(message):
-                return self._unknown(submitting, message)
+                result = self._unknown(submitting, message)
             case Refused(Trouble.REQUEST, message):
-                refused = self._refused(submitting, message)
+                result = self._refused(submitting, message)
                 self._purse.release(reserved)
-                return refused
             case NeverSent() | Refused():
                 self._jobs.mark_unsent(submitting)
                 self._purse.release(reserved)
-                return self._not_now(outcome)
+                return self._not_now(submitting, way, outcome)
+        self._heed(submitting, way, outcome)
+        return result
 
-    def _not_now(self, outcome: NeverSent | Refused) -> Outcome:
-        """Say when a photo is tried again that the vendor certainly did not take."""
+    def _not_now(self, job: Job, way: Way, outcome: NeverSent | Refused) -> Outcome:
+        """Let a photo wait that the vendor certainly did not take: it is not its fault."""
         logger().warning("not submitted: %s", outcome.message)
-        if isinstance(outcome, NeverSent):
-            return Later(BUSY_PAUSE_SECONDS, outcome.message)
-        if outcome.trouble is Trouble.KEY:
+        if isinstance(outcome, Refused) and outcome.trouble is Trouble.KEY:
             self._api_key.forget()
-        pause = BUSY_PAUSE_SECONDS if outcome.trouble is Trouble.BUSY else ACCOUNT_PAUSE_SECONDS
-        return Later(max(pause, outcome.retry_after or 0), outcome.message)
+        self._heed(job, way, outcome)
+        paused = self._breaker.look()
+        return Later(paused.seconds if isinstance(paused, Open) else 0, outcome.message)
+
+    def _heed(self, job: Job, way: Way, outcome: CreateOutcome) -> None:
+        """Tell the breaker, and the world if that paused submission."""
+        tripped = self._breaker.heed(way, outcome)
+        if tripped is not None:
+            logger().error("submission pauses until %s: %s", tripped.until, tripped.reason)
+            self._announcer.submission_paused(job, until=tripped.until, reason=tripped.reason)
 
     def _delivery(self, request: _Request) -> tuple[str, str | None]:
         """Return image and mask as the vendor shall get them: URLs, or base64."""
@@ -463,7 +483,7 @@ class Submitter:
         if self._config.on_unknown_submit == "resubmit" and job.attempt <= MAX_RESUBMITS:
             again = self._jobs.start_attempt(job)
             if again is not None:
-                return Later(BUSY_PAUSE_SECONDS, "resubmitted, as OnUnknownSubmit says")
+                return Later(RESUBMIT_SECONDS, "resubmitted, as OnUnknownSubmit says")
         return Handled()
 
     def _ensure_started(self, job: Job) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared import clients
 from shared.announce import Announcer
+from shared.breaker import Breaker
 from shared.config import config
 from shared.events import EventPublisher
 from shared.jobs import JobRepository
@@ -44,6 +45,7 @@ def _submitter() -> Submitter:
     api_key = ApiKey(clients.secrets(), settings.api_key_secret)
     return Submitter(
         config=settings,
+        breaker=Breaker(clients.dynamodb(), settings.jobs_table),
         photos=PhotoStore(clients.s3(), settings.photos_bucket, max_bytes=settings.max_photo_bytes),
         jobs=jobs,
         purse=Purse(clients.dynamodb(), settings.jobs_table, limit=settings.daily_credit_limit),

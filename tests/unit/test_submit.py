@@ -10,6 +10,12 @@ import httpx
 import pytest
 
 from shared.announce import Announcer
+from shared.breaker import (
+    ACCOUNT_PAUSE_SECONDS,
+    BUSY_PAUSE_SECONDS,
+    OUTAGE_PAUSE_SECONDS,
+    Breaker,
+)
 from shared.config import Config
 from shared.events import EventPublisher
 from shared.jobs import JobRepository
@@ -17,8 +23,6 @@ from shared.models import ErrorCode, Job, JobStatus
 from shared.photos import PhotoStore
 from shared.purse import Purse
 from shared.submit import (
-    ACCOUNT_PAUSE_SECONDS,
-    BUSY_PAUSE_SECONDS,
     ENOUGH_SECONDS,
     LEASE_MARGIN_SECONDS,
     MAX_RESUBMITS,
@@ -99,6 +103,7 @@ class Stage:
             config=self.config,
             photos=PhotoStore(self.aws.s3, PHOTOS, max_bytes=self.config.max_photo_bytes),
             jobs=self.jobs,
+            breaker=Breaker(self.aws.dynamodb, TABLE, now=self.clock),
             purse=Purse(
                 self.aws.dynamodb, TABLE, limit=self.config.daily_credit_limit, now=self.clock
             ),
@@ -501,8 +506,8 @@ def test_message_that_was_handled_before_its_event_went_out(stage: Stage) -> Non
 @pytest.mark.parametrize(
     ("answer", "seconds"),
     [
-        (httpx.ConnectError("refused"), BUSY_PAUSE_SECONDS),
-        (httpx.ConnectTimeout("slow"), BUSY_PAUSE_SECONDS),
+        (httpx.ConnectError("refused"), OUTAGE_PAUSE_SECONDS),
+        (httpx.ConnectTimeout("slow"), OUTAGE_PAUSE_SECONDS),
         (httpx.Response(429), BUSY_PAUSE_SECONDS),
         (httpx.Response(429, headers={"Retry-After": "77"}), 77),
         (httpx.Response(503, json={"code": 503, "message": "busy"}), BUSY_PAUSE_SECONDS),
@@ -526,6 +531,7 @@ def test_trouble_that_costs_nothing_waits(
     assert outcome.seconds >= seconds
     assert stage.job().status is JobStatus.SUBMITTING
     assert stage.job().unsent
+    stage.clock.advance(outcome.seconds)
     assert stage.take(event) == Handled()
     job = stage.job()
     assert (job.status, job.attempt, job.credits) == (JobStatus.RUNNING, 1, 1)
@@ -694,6 +700,7 @@ def test_missing_key_waits_without_a_lease(stage: Stage, secret: str) -> None:
     assert outcome.seconds == ACCOUNT_PAUSE_SECONDS
     assert stage.job().status is JobStatus.ACCEPTED
     stage.aws.secrets.put_secret_value(SecretId=stage.aws.secret_arn, SecretString=KEY)
+    stage.clock.advance(outcome.seconds)
     assert stage.take(event) == Handled()
     assert stage.job().status is JobStatus.RUNNING
 
@@ -711,6 +718,7 @@ def test_new_key_is_used_after_the_old_one_was_refused(stage: Stage) -> None:
         return stage.vendor.accept(request)
 
     stage.vendor.answers = [look]
+    stage.clock.advance(ACCOUNT_PAUSE_SECONDS)
     stage.take(event)
     assert sent == ["new-key-1234"]
 
@@ -774,6 +782,7 @@ def test_refused_post_does_not_use_up_the_day(
     stage.set(daily_credit_limit=1)
     stage.vendor.answers = [answer]
     stage.drop("a.jpg")
+    stage.clock.advance(ACCOUNT_PAUSE_SECONDS)
     assert stage.drop("b.jpg") == Handled()
     assert stage.vendor.tasks == 1
 
@@ -819,3 +828,25 @@ def test_long_refusal_is_kept_short(stage: Stage) -> None:
     assert stage.drop() == Handled()
     assert stage.error() is ErrorCode.VENDOR_REJECTED
     assert stage.aws.told_types() == ["Job Failed"]
+
+
+def test_account_trouble_is_a_handful_of_calls_and_one_event(stage: Stage) -> None:
+    """Thirty photos meet an empty account: none fails, the vendor sees a few, all come back."""
+    refusal = httpx.Response(402, json={"code": 402, "message": "no credits"})
+    stage.vendor.answers = [refusal] * 4
+    events = [stage.aws.drop(f"photo-{n}.jpg", jpeg()) for n in range(30)]
+    waiting = list(events)
+    rounds = 0
+    while waiting and rounds < 100:
+        rounds += 1
+        outcomes = [(event, stage.take(event)) for event in waiting]
+        waiting = [event for event, outcome in outcomes if isinstance(outcome, Later)]
+        pauses = [outcome.seconds for _, outcome in outcomes if isinstance(outcome, Later)]
+        stage.clock.advance(max(pauses, default=0))
+    assert {job.status for job in stage.all_jobs()} == {JobStatus.RUNNING}
+    assert len(stage.all_jobs()) == 30
+    assert len(stage.vendor.bodies) == 30 + 4
+    assert stage.vendor.tasks == 30
+    paused = [event for event in stage.aws.told() if "paused" in event["detail"]]
+    assert [event["detail-type"] for event in paused] == ["Job Needs Attention"]
+    assert "no credits" in paused[0]["detail"]["paused"]["reason"]

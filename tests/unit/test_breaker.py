@@ -1,0 +1,142 @@
+"""The breaker: trouble of the account or the vendor pauses everything, once, and passes."""
+
+import pytest
+
+from shared.breaker import (
+    ACCOUNT_PAUSE_SECONDS,
+    MAX_PAUSE_SECONDS,
+    MAX_RETRY_AFTER_SECONDS,
+    PROBE_SECONDS,
+    Breaker,
+    Open,
+    Tripped,
+    Way,
+)
+from shared.vmake.client import Accepted, CreateOutcome, NeverSent, Refused, Trouble, Unknown
+from tests.kit import TABLE, Aws, Clock
+
+KEY = Refused(Trouble.KEY, "HTTP 401: bad key")
+CREDITS = Refused(Trouble.CREDITS, "HTTP 402: no credits")
+BUSY = Refused(Trouble.BUSY, "HTTP 429")
+BAD_REQUEST = Refused(Trouble.REQUEST, "HTTP 400")
+LOST = Unknown("no answer")
+
+
+@pytest.fixture
+def breaker(table: Aws, clock: Clock) -> Breaker:
+    return Breaker(table.dynamodb, TABLE, now=clock)
+
+
+def _way(breaker: Breaker) -> Way:
+    way = breaker.look()
+    assert isinstance(way, Way)
+    return way
+
+
+def _pause(breaker: Breaker) -> float:
+    paused = breaker.look()
+    assert isinstance(paused, Open)
+    return paused.seconds
+
+
+def test_the_way_is_free_where_nothing_was_wrong(breaker: Breaker) -> None:
+    """A stack without trouble submits, and writes nothing for it."""
+    assert breaker.look() == Way()
+    assert breaker.heed(Way(), Accepted("t")) is None
+    assert breaker.heed(Way(), BAD_REQUEST) is None
+    assert breaker.look() == Way()
+
+
+@pytest.mark.parametrize("outcome", [KEY, CREDITS, BUSY, NeverSent("no connection")])
+def test_trouble_pauses_at_once_and_is_told_once(breaker: Breaker, outcome: CreateOutcome) -> None:
+    """The first photo to meet it pauses all; those already on their way are no news."""
+    others = [_way(breaker) for _ in range(5)]
+    assert isinstance(breaker.heed(_way(breaker), outcome), Tripped)
+    assert isinstance(breaker.look(), Open)
+    assert [breaker.heed(way, outcome) for way in others] == [None] * 5
+
+
+def test_three_unknown_submits_in_a_row_pause(breaker: Breaker) -> None:
+    """One lost answer may be the photo's own bad luck; three are the vendor's."""
+    assert breaker.heed(_way(breaker), LOST) is None
+    assert breaker.heed(_way(breaker), LOST) is None
+    assert isinstance(breaker.heed(_way(breaker), LOST), Tripped)
+
+
+def test_a_success_between_unknown_submits_starts_the_count_anew(breaker: Breaker) -> None:
+    """Three in a row means in a row."""
+    breaker.heed(_way(breaker), LOST)
+    breaker.heed(_way(breaker), LOST)
+    breaker.heed(_way(breaker), Accepted("t"))
+    assert breaker.heed(_way(breaker), LOST) is None
+    assert breaker.heed(_way(breaker), LOST) is None
+
+
+def test_after_the_pause_one_photo_alone_is_tried(breaker: Breaker, clock: Clock) -> None:
+    """However many wait, the vendor sees a single probe."""
+    breaker.heed(_way(breaker), KEY)
+    clock.advance(_pause(breaker))
+    looks = [breaker.look() for _ in range(50)]
+    assert sum(isinstance(look, Way) for look in looks) == 1
+
+
+def test_a_probe_that_goes_through_frees_the_way(breaker: Breaker, clock: Clock) -> None:
+    """Submission resumes by itself."""
+    breaker.heed(_way(breaker), CREDITS)
+    clock.advance(_pause(breaker))
+    assert breaker.heed(_way(breaker), Accepted("t")) is None
+    assert breaker.look() == Way()
+
+
+def test_a_probe_that_is_refused_for_itself_frees_the_way_too(
+    breaker: Breaker, clock: Clock
+) -> None:
+    """A bad photo says nothing against the account."""
+    breaker.heed(_way(breaker), CREDITS)
+    clock.advance(_pause(breaker))
+    breaker.heed(_way(breaker), BAD_REQUEST)
+    assert breaker.look() == Way()
+
+
+def test_pauses_grow_to_a_quarter_of_an_hour_and_are_told_once(
+    breaker: Breaker, clock: Clock
+) -> None:
+    """Lasting trouble is a handful of probes, and one event."""
+    pauses, told = [], []
+    for _ in range(8):
+        told.append(breaker.heed(_way(breaker), KEY))
+        pauses.append(_pause(breaker))
+        clock.advance(pauses[-1])
+    assert pauses[0] == ACCOUNT_PAUSE_SECONDS
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == MAX_PAUSE_SECONDS
+    assert [entry is not None for entry in told] == [True] + [False] * 7
+
+
+def test_a_probe_that_dies_gives_way_to_the_next(breaker: Breaker, clock: Clock) -> None:
+    """An invocation that is killed while it probes does not stop everything for ever."""
+    breaker.heed(_way(breaker), KEY)
+    clock.advance(_pause(breaker))
+    _way(breaker)
+    assert isinstance(breaker.look(), Open)
+    clock.advance(PROBE_SECONDS + 1)
+    _way(breaker)
+
+
+def test_a_probe_without_an_answer_pauses_again(breaker: Breaker, clock: Clock) -> None:
+    """While paused, one unknown submit is enough."""
+    breaker.heed(_way(breaker), BUSY)
+    clock.advance(_pause(breaker))
+    assert breaker.heed(_way(breaker), LOST) is None
+    assert isinstance(breaker.look(), Open)
+
+
+@pytest.mark.parametrize(
+    ("asked", "pause"), [(77.0, 77.0), (7200.0, 7200.0), (1e9, MAX_RETRY_AFTER_SECONDS)]
+)
+def test_retry_after_is_honoured_within_reason(
+    breaker: Breaker, asked: float, pause: float
+) -> None:
+    """The vendor may ask for hours, not for years."""
+    breaker.heed(_way(breaker), Refused(Trouble.BUSY, "HTTP 429", asked))
+    assert _pause(breaker) == pause
