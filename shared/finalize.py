@@ -1,8 +1,9 @@
 """What FinalizeFunction does: copy a finished task's results, write the record, tell of it.
 
-It is called with the state machine's `PollState`, and once more with a `failure` beside it when
-something unexpected ended an execution. Results that could not be had this time send the loop
-round again through Wait and Poll, which brings fresh URLs; what was copied stays copied.
+It is called with the state machine's `PollState`, with a `failure` beside it when something
+unexpected was caught there, and by EventBridge when an execution was stopped from outside.
+Results that could not be had this time send the loop round again through Wait and Poll, which
+brings fresh URLs; what was copied stays copied.
 """
 
 from collections.abc import Iterable, Mapping
@@ -48,6 +49,8 @@ class Finalizer:
 
     def finalize(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Copy what is not yet copied and return the state machine's next state."""
+        if "detail-type" in event:
+            return self._stopped(event["detail"])
         state = PollState.model_validate(event)
         with log_keys(job_id=state.job_id, task_id=state.task_id, attempt=state.attempt):
             job = self._jobs.get(state.job_id)
@@ -57,6 +60,20 @@ class Finalizer:
             if failure is not None:
                 return self._fail(state, job, _internal(failure))
             return self._copy_all(state, job)
+
+    def _stopped(self, detail: Mapping[str, Any]) -> dict[str, Any]:
+        """Record the end of an execution that did not come to an end by itself.
+
+        Args:
+            detail: of EventBridge's "Step Functions Execution Status Change".
+
+        """
+        state = PollState.model_validate_json(detail["input"])
+        with log_keys(job_id=state.job_id, task_id=state.task_id, attempt=state.attempt):
+            job = self._jobs.get(state.job_id)
+            if job is None or job.attempt != state.attempt or job.status is not JobStatus.RUNNING:
+                return self._already(state, job)
+            return self._fail(state, job, _stop_error(detail))
 
     def _already(self, state: PollState, job: Job | None) -> dict[str, Any]:
         """Say how to end when the record was closed, or moved on, without this execution."""
@@ -164,6 +181,16 @@ def _missing(problems: Mapping[int, ResultRefused | ResultUnavailable], total: i
         code=code,
         message=f"{len(problems)} of {total} results could not be taken. {reasons} The task is"
         " paid and its id kept: taking its results again costs nothing.",
+    )
+
+
+def _stop_error(detail: Mapping[str, Any]) -> JobError:
+    status = str(detail.get("status"))
+    by_hand = status == "ABORTED"
+    return JobError(
+        code=ErrorCode.ABORTED if by_hand else ErrorCode.INTERNAL,
+        message=("The execution was stopped by hand." if by_hand else f"The execution {status}.")
+        + " The task is paid and its id kept: taking its results costs nothing.",
     )
 
 

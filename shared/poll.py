@@ -31,8 +31,9 @@ from shared.vmake.client import (
 )
 from shared.vmake.secret import ApiKey, ApiKeyMissing
 
-NOT_FOUND_SECONDS: Final = 900.0
-"""How long the vendor must say 404 without a break before a task counts as gone."""
+NONSENSE_SECONDS: Final = 900.0
+"""How long the vendor must say without a break that it does not know a task, or that it succeeded
+without results, before that is believed."""
 MAX_POLLS: Final = 2_000
 """Keeps an execution (about 11 events a poll) below Step Functions' limit of 25,000 events."""
 WAIT_SHARE: Final = 0.25
@@ -64,6 +65,7 @@ class PollState(BaseModel):
     wait_seconds: int = 1
     polls: int = 0
     not_found_since: str | None = None
+    no_results_since: str | None = None
     results: tuple[TaskResult, ...] = ()
     copied: tuple[Result, ...] = ()
     """Results that an earlier round of FinalizeFunction has already copied."""
@@ -144,8 +146,22 @@ class Poller:
         if job is None:
             return self._not_running(state)
         match read:
-            case TaskDone(results):
-                return state.moved(outcome=Outcome.FINALIZE, results=results, not_found_since=None)
+            case TaskDone(results) if results:
+                return state.moved(
+                    outcome=Outcome.FINALIZE,
+                    results=results,
+                    not_found_since=None,
+                    no_results_since=None,
+                )
+            case TaskDone():
+                return self._patiently(
+                    state,
+                    job,
+                    "no_results_since",
+                    ErrorCode.VENDOR_PROTOCOL,
+                    f"The vendor says that task {state.task_id} succeeded and gives no results. The"
+                    " task id is kept; taking them later costs nothing.",
+                )
             case TaskFailed(message):
                 return self._fail(
                     state,
@@ -155,24 +171,32 @@ class Poller:
                     " settings.",
                 )
             case TaskNotFound(message):
-                since = state.not_found_since or iso(now)
-                if (now - parse_iso(since)).total_seconds() >= NOT_FOUND_SECONDS:
-                    return self._fail(
-                        state,
-                        job,
-                        ErrorCode.VENDOR_TASK_ERROR,
-                        f"The vendor no longer knows task {state.task_id} ({message}).",
-                    )
-                state = state.model_copy(update={"not_found_since": since})
                 logger().warning("task not found: %s", message)
-                return self._wait(state, job, now)
+                return self._patiently(
+                    state,
+                    job,
+                    "not_found_since",
+                    ErrorCode.VENDOR_TASK_ERROR,
+                    f"The vendor no longer knows task {state.task_id} ({message}).",
+                )
             case ReadTrouble(message, retry_after, key_refused):
                 if key_refused:
                     self._api_key.forget()
                 logger().warning("nothing learnt about the task: %s", message)
                 return self._wait(state, job, now, at_least=retry_after or 0)
             case TaskOngoing():
-                return self._wait(state.model_copy(update={"not_found_since": None}), job, now)
+                nothing_odd = {"not_found_since": None, "no_results_since": None}
+                return self._wait(state.model_copy(update=nothing_odd), job, now)
+
+    def _patiently(
+        self, state: PollState, job: Job, since_field: str, code: ErrorCode, message: str
+    ) -> dict[str, Any]:
+        """Believe an answer that makes no sense only after it stood for `NONSENSE_SECONDS`."""
+        now = self._now()
+        since = getattr(state, since_field) or iso(now)
+        if (now - parse_iso(since)).total_seconds() >= NONSENSE_SECONDS:
+            return self._fail(state, job, code, message)
+        return self._wait(state.model_copy(update={since_field: since}), job, now)
 
     def _wait(
         self, state: PollState, job: Job, now: datetime, *, at_least: float = 0

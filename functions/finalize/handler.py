@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def handler(event: Mapping[str, Any], _context: "LambdaContext") -> dict[str, Any]:
-    """Take the state machine's `PollState`, maybe with a `failure`; return the next one."""
+    """Take the state machine's `PollState`, or the news that an execution was stopped."""
     return _finalizer().finalize(event)
 
 

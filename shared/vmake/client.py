@@ -105,7 +105,7 @@ class TaskOngoing:
 
 @dataclass(frozen=True)
 class TaskDone:
-    """The task succeeded."""
+    """The task succeeded; the results may be missing for a while."""
 
     results: tuple[TaskResult, ...]
 
@@ -254,10 +254,8 @@ class VmakeClient:
                 key_refused=answer.status == httpx.codes.UNAUTHORIZED,
             )
         match task.status:
-            case "success" if task.results:
-                return TaskDone(task.task_results())
             case "success":
-                return TaskOngoing("success without results", task.progress)
+                return TaskDone(task.task_results())
             case "error":
                 return TaskFailed(task.message or "the vendor gave no reason")
             case status:

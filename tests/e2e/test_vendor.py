@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.e2e.driver import Catwalk, photo
+from tests.e2e.driver import Catwalk, photo, wait_for
 
 
 def creates(catwalk: Catwalk) -> int:
@@ -152,18 +152,37 @@ def test_a_late_task_keeps_its_id(catwalk: Catwalk) -> None:
     assert catwalk.charges(body) == 1
 
 
+def test_an_execution_stopped_by_hand_ends_in_the_record(catwalk: Catwalk) -> None:
+    """Nobody can leave a job running for ever: it is FAILED as aborted, and keeps its task id."""
+    body = photo()
+    catwalk.vendor.fault("read", "stuck", times=None, match={"path_contains": "halted/"}, percent=9)
+    catwalk.drop("halted/dress.jpg", body, {"batch-size": "1"})
+    running = catwalk.reached("halted/dress.jpg", "RUNNING")
+    catwalk.stack.clients.executions.stop_execution(executionArn=running["execution_arn"])
+    record = catwalk.end_of("halted/dress.jpg", "FAILED")
+    assert record["error"]["code"] == "aborted"
+    assert record["task_id"] == running["task_id"]
+    catwalk.event(record["job_id"], "Job Failed")
+
+
 def test_a_vendor_that_throttles(catwalk: Catwalk) -> None:
-    """A 429 fails no job: the photo waits as long as it was told to, and is paid once."""
-    body, before = photo(), creates(catwalk)
+    """A 429 fails no job: submission pauses, says so, and all photos come back, paid once."""
+    body, other, before = photo(), photo(), creates(catwalk)
     catwalk.vendor.fault(
         *("create", "status"),
         match={"path_contains": "throttled/"},
         status=429,
         message="slow down",
-        headers={"Retry-After": "1"},
+        headers={"Retry-After": "2"},
     )
     catwalk.drop("throttled/dress.jpg", body, {"batch-size": "1"})
-    record = catwalk.reached("throttled/dress.jpg", "SUCCEEDED")
-    assert record["attempt"] == 1
-    assert record["credits"] == catwalk.charges(body) == 1
-    assert creates(catwalk) - before == 2
+    waiting = wait_for(lambda: catwalk.records("throttled/dress.jpg"), "the photo's record")[0]
+    paused = catwalk.event(waiting["job_id"], "Job Needs Attention")["detail"]["paused"]
+    assert "slow down" in paused["reason"]
+    catwalk.drop("throttled/other.jpg", other, {"batch-size": "1"})
+    for key, bytes_of_it in (("throttled/dress.jpg", body), ("throttled/other.jpg", other)):
+        record = catwalk.reached(key, "SUCCEEDED")
+        assert record["attempt"] == 1
+        assert record["submitted_at"] >= paused["until"]
+        assert record["credits"] == catwalk.charges(bytes_of_it) == 1
+    assert creates(catwalk) - before == 3

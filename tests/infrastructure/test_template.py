@@ -187,8 +187,8 @@ def test_the_queue_gives_a_dead_invocation_time_to_end(translated: dict[str, Any
 def test_undeliverable_events_are_kept(translated: dict[str, Any]) -> None:
     """An event that EventBridge cannot put into the queue lands in the dead-letter queue."""
     rules = _of_type(translated, "AWS::Events::Rule")
-    assert set(rules) == {"PhotoDroppedRule", "ModelRequestedRule"}
-    for rule in rules.values():
+    assert set(rules) == {"PhotoDroppedRule", "ModelRequestedRule", "ExecutionStoppedRule"}
+    for rule in (rules["PhotoDroppedRule"], rules["ModelRequestedRule"]):
         (target,) = rule["Properties"]["Targets"]
         assert target["DeadLetterConfig"]["Arn"] == {"Fn::GetAtt": ["SubmitDLQ", "Arn"]}
 

@@ -1,5 +1,6 @@
 """The end of a job: results copied, the record closed, whatever happens in between."""
 
+import json
 from typing import Any
 
 import pytest
@@ -304,3 +305,33 @@ def test_state_between_rounds_is_small(stage: Stage) -> None:
     state = stage.run()
     assert state.get("results", []) == []
     assert len(str(state)) < 10_000
+
+
+def _stopped(stage: Stage, status: str) -> dict[str, Any]:
+    return {
+        "detail-type": "Step Functions Execution Status Change",
+        "detail": {"status": status, "input": json.dumps({**stage.state, "outcome": "wait"})},
+    }
+
+
+@pytest.mark.parametrize(("status", "code"), [("ABORTED", "aborted"), ("TIMED_OUT", "internal")])
+def test_an_execution_that_was_stopped_ends_in_the_record(
+    stage: Stage, status: str, code: str
+) -> None:
+    """Whoever stops an execution by hand leaves no job running for ever."""
+    assert stage.finalizer.finalize(_stopped(stage, status))["outcome"] == "failed"
+    error = stage.job.error
+    assert error is not None
+    assert (stage.job.status, error.code) == (JobStatus.FAILED, code)
+    assert stage.job.task_id == "task-1"
+    assert stage.aws.told_types() == ["Job Failed"]
+
+
+def test_an_execution_that_failed_by_itself_has_its_record_already(stage: Stage) -> None:
+    """The news that an execution failed changes nothing where the record says why."""
+    stage.finalizer.finalize({**stage.state, "failure": {"Error": "Boom"}})
+    before = stage.job
+    stage.aws.told_types()
+    assert stage.finalizer.finalize(_stopped(stage, "FAILED"))["outcome"] == "failed"
+    assert stage.job == before
+    assert stage.aws.told_types() == []

@@ -23,7 +23,7 @@ from shared.models import (
     Settings,
     TaskResult,
 )
-from shared.poll import MAX_POLLS, NOT_FOUND_SECONDS, Poller, PollState, first_state, next_wait
+from shared.poll import MAX_POLLS, NONSENSE_SECONDS, Poller, PollState, first_state, next_wait
 from shared.vmake.client import (
     ReadTrouble,
     TaskDone,
@@ -203,9 +203,22 @@ def test_unknown_task_is_given_time(stage: Stage) -> None:
     start = stage.clock.now
     while stage.poll(answer)["outcome"] == "wait":
         since = (stage.clock.now - start).total_seconds()
-        assert since < NOT_FOUND_SECONDS + 2 * CONFIG.poll_max_seconds
-    assert (stage.clock.now - start).total_seconds() >= NOT_FOUND_SECONDS
+        assert since < NONSENSE_SECONDS + 2 * CONFIG.poll_max_seconds
+    assert (stage.clock.now - start).total_seconds() >= NONSENSE_SECONDS
     assert stage.job.status is JobStatus.FAILED
+
+
+def test_success_without_results_is_given_time(stage: Stage) -> None:
+    """Results may come after the word success; fifteen minutes without are an error."""
+    start = stage.clock.now
+    while stage.poll(TaskDone(()))["outcome"] == "wait":
+        since = (stage.clock.now - start).total_seconds()
+        assert since < NONSENSE_SECONDS + 2 * CONFIG.poll_max_seconds
+    assert (stage.clock.now - start).total_seconds() >= NONSENSE_SECONDS
+    error = stage.job.error
+    assert error is not None
+    assert (stage.job.status, error.code) == (JobStatus.FAILED, ErrorCode.VENDOR_PROTOCOL)
+    assert stage.job.task_id == "task-1"
 
 
 def test_unknown_task_that_comes_back_is_not_given_up(stage: Stage) -> None:

@@ -344,9 +344,9 @@ READS: list[tuple[str, httpx.Response | Answer, TaskRead | type]] = [
     ("unknown_status", task("reviewing", progress=5), TaskOngoing("reviewing", 5)),
     ("success", task("success", progress=100, results=[IMAGE]), DONE),
     ("success_single_object", task("success", results=IMAGE), DONE),
-    ("success_null", task("success", results=None), TaskOngoing),
-    ("success_absent", task("success"), TaskOngoing),
-    ("success_empty", task("success", results=[]), TaskOngoing),
+    ("success_null", task("success", results=None), TaskDone(())),
+    ("success_absent", task("success"), TaskDone(())),
+    ("success_empty", task("success", results=[]), TaskDone(())),
     (
         "success_url_only",
         task("success", results=[{"downloadUrl": "u", "width": "wide", "height": -1}]),
