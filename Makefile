@@ -28,8 +28,8 @@ up: laptop ## start the stack on this machine and leave it running
 	@$(PY) -m local up --host $(HOST)
 
 .PHONY: down
-down: laptop ## stop the stack that `make up` started
-	@$(PY) -m local down
+down: ## stop the stack that `make up` started
+	@if [ -e $(TOOLS)/.laptop ]; then $(PY) -m local down; else echo "Nothing was running."; fi
 
 .PHONY: sam-local
 sam-local: laptop ## make `sam local invoke` reach the stack of `make up HOST=0.0.0.0` (Docker)
@@ -99,12 +99,13 @@ $(UV): requirements/uv.txt
 	  || { cat $(TOOLS)/uv.log; echo "python3 can make no virtual environment; install its venv module (Debian, Ubuntu: apt install python3-venv)."; exit 1; }
 	@touch $@
 
-$(VENV)/bin/python: $(UV)
+# Not bin/python: that is a link to the system's own Python, which is not ours to touch.
+$(VENV)/pyvenv.cfg: $(UV)
 	@$(UV) venv --quiet --clear --python $(PYTHON) $(VENV)
 	@touch $@
 
 # .dev is a superset of .laptop, at the same versions, in the same environment.
-$(TOOLS)/.laptop: requirements/laptop.txt $(VENV)/bin/python
+$(TOOLS)/.laptop: requirements/laptop.txt $(VENV)/pyvenv.cfg
 	@$(INSTALL) --python $(PY) -r $<
 	@touch $@
 

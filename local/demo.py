@@ -32,14 +32,6 @@ _WRITTEN: Final = OUT / ".demo"
 """Lists what the last demo wrote, so that the next one removes that and nothing else."""
 CONTACT_SHEET: Final = OUT / "contact-sheet.jpg"
 
-_PARAMETERS: Final = {
-    # Seen to move: on AWS, three seconds and six hours are right.
-    "PollMinSeconds": "1",
-    "TaskTimeoutSeconds": "1800",
-    # A laptop has few processors for functions that start.
-    "MaxSubmitConcurrency": "2",
-}
-
 
 @dataclass(frozen=True)
 class _Outcome:
@@ -68,10 +60,10 @@ def demo(console: Console, api_key: str) -> None:
         Plan(
             api_key=api_key,
             real_vendor=True,
-            parameters={**_PARAMETERS, "PhotoDelivery": "inline"},
+            parameters={**stack.LAPTOP, "PhotoDelivery": "inline"},
         )
         if real
-        else Plan(parameters=_PARAMETERS)
+        else Plan()
     )
     folder = stack.folder_of(stack.DEMO)
     with StepList(console) as steps, stack.running(folder, plan, steps) as running:
@@ -106,15 +98,17 @@ def _run(console: Console, running: Stack, *, real: bool) -> _Outcome:
         markup=False,
     )
     shows = is_live(console)
-    lines = ChangeLines(console, rows)
+    table, lines = JobTable(rows), ChangeLines(console, rows)
     todo = scenario.actions()
     deadline = begun + (_REAL_DEADLINE_SECONDS if real else _DEADLINE_SECONDS)
-    with live(console, JobTable(rows)) if shows else nullcontext():
+    with live(console, table) if shows else nullcontext():
         while True:
+            running.check()
             more = _next(todo, running)
-            strays = match(rows, _jobs(running))
+            jobs, table.paused = _look(running)
+            strays = match(rows, jobs)
             if not shows:
-                lines.update()
+                lines.update(table.paused)
             if strays:
                 raise DemoError(
                     f"A record came of something that is no photo: {strays[0].source_key}.",
@@ -125,7 +119,8 @@ def _run(console: Console, running: Stack, *, real: bool) -> _Outcome:
             if time.monotonic() > deadline:
                 raise DemoError(
                     f"Not every job ended within {deadline - begun:.0f} seconds:"
-                    f" {_unfinished(rows)}.",
+                    f" {_unfinished(rows)}."
+                    + (f" Submission is paused: {table.paused}." if table.paused else ""),
                     log=running.folder.logs,
                 )
             time.sleep(_LOOK_SECONDS)
@@ -165,14 +160,20 @@ def _next(todo: Iterator[scenario.Upload | scenario.Request], running: Stack) ->
     return True
 
 
-def _jobs(running: Stack) -> list[Job]:
+def _look(running: Stack) -> tuple[list[Job], str]:
+    """Return all records, and why submission is paused, if it is."""
     pages = running.clients.dynamodb.get_paginator("scan").paginate(
-        TableName=running.output("JobsTableName"),
-        FilterExpression="begins_with(pk, :job)",
-        ExpressionAttributeValues={":job": {"S": "JOB#"}},
-        ConsistentRead=True,
+        TableName=running.output("JobsTableName"), ConsistentRead=True
     )
-    return [job_of(item) for page in pages for item in page["Items"]]
+    jobs, reason = [], ""
+    for page in pages:
+        for item in page["Items"]:
+            kind = item["pk"]["S"].partition("#")[0]
+            if kind == "JOB":
+                jobs.append(job_of(item))
+            elif kind == "CONTROL" and "reason" in item:
+                reason = item["reason"]["S"]
+    return jobs, reason
 
 
 def _unfinished(rows: Sequence[Row]) -> str:

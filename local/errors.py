@@ -19,8 +19,10 @@ class LocalError(Exception):
     """Base of all errors below: a sentence for a person, and the log where there is more."""
 
     def __init__(self, message: str, *, log: Path | None = None) -> None:
-        """Keep the sentence; the log's path becomes its second line."""
-        super().__init__(message if log is None else f"{message}\nThe log is {shown(log)}.")
+        """Keep the sentence; the log, or the folder of logs, becomes its second line."""
+        if log is not None:
+            message += f"\nThe log{'s are in' if log.is_dir() else ' is'} {shown(log)}."
+        super().__init__(message)
 
 
 class ToolMissingError(LocalError):

@@ -96,6 +96,8 @@ class JobTable:
     def __init__(self, rows: Sequence[Row]) -> None:
         """Draw these rows."""
         self._rows = rows
+        self.paused = ""
+        """Why submission is paused, if it is."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw, as wide as there is room."""
@@ -118,6 +120,8 @@ class JobTable:
                 cells.append(Text(str(row.job.credits) if row.job else "", style="dim"))
             table.add_row(*cells)
         yield table
+        if self.paused:
+            yield Text(f"\n  Submission is paused: {self.paused}", style="yellow")
 
     @staticmethod
     def _status(row: Row) -> Text:
@@ -150,10 +154,14 @@ class ChangeLines:
         self._console = console
         self._rows = rows
         self._seen: dict[int, JobStatus] = {}
+        self._paused = ""
         self._begun = time.monotonic()
 
-    def update(self) -> None:
-        """Write what is new."""
+    def update(self, paused: str) -> None:
+        """Write what is new; `paused` says why submission is, if it is."""
+        if paused and paused != self._paused:
+            self._console.print(f"  Submission is paused: {paused}", markup=False)
+        self._paused = paused
         for number, row in enumerate(self._rows):
             if row.job is None or self._seen.get(number) is row.job.status:
                 continue
