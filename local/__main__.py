@@ -107,15 +107,14 @@ def _sam_local(console: Console) -> None:
 
 def _down(console: Console) -> None:
     ended = []
-    for entry in sorted(STATE.iterdir()) if STATE.is_dir() else ():
-        if not entry.is_dir():
-            continue
+    for name in (stack.UP, stack.DEMO):
+        folder = stack.folder_of(name)
         try:
-            if stack.stop(stack.folder_of(entry.name)):
-                ended.append(entry.name)
+            if folder.path.is_dir() and stack.stop(folder):
+                ended.append(name)
         except StackBusyError:
             # A demo under way ends its stack itself.
-            if entry.name == stack.UP:
+            if name == stack.UP:
                 raise
     usage.ENV_FILE.unlink(missing_ok=True)
     usage.REQUEST_FILE.unlink(missing_ok=True)

@@ -62,7 +62,9 @@ def draw(cards: Sequence[Card], *, title: str, subtitle: str, file: Path) -> Non
         left = _MARGIN + column * (_CARD_WIDTH + _GUTTER)
         top = _HEADER + row * (_CARD_HEIGHT + _GUTTER)
         _card(sheet, left, top, card)
-    sheet.save(file, quality=_QUALITY, optimize=True, progressive=True)
+    new = file.with_suffix(".new")
+    sheet.save(new, "JPEG", quality=_QUALITY, optimize=True, progressive=True)
+    new.replace(file)
 
 
 def _card(sheet: Image.Image, left: int, top: int, card: Card) -> None:
