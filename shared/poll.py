@@ -102,8 +102,8 @@ def next_wait(elapsed: float, *, left: float, polls: int, config: Config) -> int
         config: `PollMinSeconds`, `PollMaxSeconds`.
 
     """
-    floor = max(config.poll_min_seconds, left / max(1, MAX_POLLS - polls))
-    wait = max(floor, min(elapsed * WAIT_SHARE, config.poll_max_seconds))
+    longest = max(config.poll_max_seconds, left / max(1, MAX_POLLS - polls))
+    wait = max(config.poll_min_seconds, min(elapsed * WAIT_SHARE, longest))
     return max(1, round(min(wait, left) if left > 0 else wait))
 
 

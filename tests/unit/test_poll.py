@@ -1,5 +1,6 @@
 """The wait loop: how long it waits, what each poll concludes, and that it always ends."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -206,6 +207,13 @@ def test_unknown_task_is_given_time(stage: Stage) -> None:
         assert since < NONSENSE_SECONDS + 2 * CONFIG.poll_max_seconds
     assert (stage.clock.now - start).total_seconds() >= NONSENSE_SECONDS
     assert stage.job.status is JobStatus.FAILED
+
+
+def test_a_young_task_is_read_as_often_as_the_settings_allow() -> None:
+    """A long TaskTimeoutSeconds does not make the first waits longer."""
+    day = replace(CONFIG, poll_min_seconds=3, poll_max_seconds=60, task_timeout_seconds=86_400)
+    waits = [next_wait(age, left=86_400 - age, polls=1, config=day) for age in (3, 12, 40, 100)]
+    assert waits == [3, 3, 10, 25]
 
 
 def test_success_without_results_is_given_time(stage: Stage) -> None:
