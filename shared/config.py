@@ -13,7 +13,6 @@ from shared.errors import ConfigurationError
 from shared.models import SceneType
 
 INLINE = "inline"
-PRESIGNED = "presigned"
 
 
 @dataclass(frozen=True)
