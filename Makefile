@@ -41,8 +41,15 @@ simulator: $(TOOLS)/.laptop ## run the simulated vendor alone (PORT=9000)
 
 # ---- checks ---------------------------------------------------------------------------------
 
+# The end-to-end tests mostly wait: the others run beside them, and are shown when they are done.
 .PHONY: test
-test: lint types unit integration infrastructure e2e ## all checks, as CI runs them
+test: tools lint types ## all checks, as CI runs them
+	@$(MAKE) --no-print-directory -j2 e2e beside-e2e
+
+.PHONY: beside-e2e
+beside-e2e:
+	@$(MAKE) --no-print-directory MAKEFLAGS= unit integration infrastructure >$(TOOLS)/test.log 2>&1; \
+	  status=$$?; cat $(TOOLS)/test.log; exit $$status
 
 .PHONY: lint
 lint: $(TOOLS)/.dev ## ruff: style and formatting
@@ -74,6 +81,12 @@ infrastructure: tools ## template, state machine and permissions
 e2e: tools ## the deployed template on the local AWS, driven from outside
 	@echo "== end-to-end tests"
 	@$(PY) -m pytest tests/e2e -v
+
+N := 300
+SECONDS := 30
+.PHONY: storm
+storm: tools ## 300 photos (N), workers killed for 30 s (SECONDS), a failing vendor; 7 minutes
+	@$(PY) -m tests.e2e.storm --photos $(N) --seconds $(SECONDS)
 
 .PHONY: format
 format: $(TOOLS)/.dev ## format the code and mend what ruff can mend

@@ -87,6 +87,7 @@ def _variables(stack: Stack) -> dict[str, str]:
         "PHOTOS_BUCKET": stack.output("PhotosBucketName"),
         "RESULTS_BUCKET": stack.output("ResultsBucketName"),
         "SUBMIT_QUEUE_URL": stack.output("SubmitQueueUrl"),
+        "DEAD_LETTER_QUEUE_URL": stack.output("SubmitDeadLetterQueueUrl"),
         "STATE_MACHINE_ARN": stack.output("StateMachineArn"),
     }
 

@@ -180,7 +180,7 @@ def start(folder: StateFolder, plan: Plan, steps: Steps) -> Stack:
             vendor_url = vendor.wait_until_ready(folder, simulator)
             watch.done("simulated vendor", vendor_url)
         sam.finish_build(folder, build)
-        watch.done("sam build", f"three functions for {runtime} on {architecture}")
+        watch.done("sam build", f"four functions for {runtime} on {architecture}")
 
         watch.begin("sam deploy")
         clients = Clients(endpoint, certificate)

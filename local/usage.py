@@ -46,13 +46,20 @@ def write_env_file(stack: Stack) -> Path:
 
 
 def _link_commands() -> Path:
-    """Return a folder with the AWS and the SAM CLI, without the Pythons beside them."""
+    """Return a folder with `aws`, `sam` and `catwalk`, without the Pythons beside them."""
     folder = STATE / "bin"
     folder.mkdir(parents=True, exist_ok=True)
     for tool, command in (("awscli", "aws"), ("sam", "sam")):
         link = folder / command
         link.unlink(missing_ok=True)
         link.symlink_to(TOOLS / tool / "bin" / command)
+    catwalk = folder / "catwalk"
+    catwalk.write_text(
+        "#!/bin/sh\n"
+        f"PYTHONPATH={shlex.quote(str(ROOT))} exec {shlex.quote(str(TOOLS / 'python/bin/python'))}"
+        ' -m cli "$@"\n'
+    )
+    catwalk.chmod(0o755)
     return folder
 
 
@@ -93,12 +100,16 @@ aws s3 cp {sample} "s3://$PHOTOS_BUCKET/beach/" \\
             "Look at the records",
             """\
 aws dynamodb scan --table-name "$JOBS_TABLE" --output table \\
-  --query 'Items[].[source_key.S, status.S, progress.N, credits.N]'
+  --query 'Items[?status].[source_key.S, status.S, progress.N, credits.N]'
 aws dynamodb query --table-name "$JOBS_TABLE" --index-name by-source \\
   --key-condition-expression 'source_key = :key' \\
   --expression-attribute-values '{":key": {"S": "dress.jpg"}}'""",
         ),
         ("Get the images", 'aws s3 sync "s3://$RESULTS_BUCKET/" out/'),
+        (
+            "Make images anew, and see what was spent",
+            "catwalk regenerate --folder beach --status succeeded\ncatwalk credits --by folder",
+        ),
         (
             "Ask as a backend does",
             f"aws events put-events --entries file://{shown(REQUEST_FILE)}",

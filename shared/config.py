@@ -26,6 +26,7 @@ class Config:
     photos_bucket: str = ""
     results_bucket: str = ""
     submit_queue_url: str = ""
+    dead_letter_queue_url: str = ""
     state_machine_arn: str = ""
     default_model_id: str = "002"
     default_scene_type: SceneType = SceneType.ORIGINAL

@@ -2,12 +2,14 @@
 
 Each message on SubmitQueue holds one EventBridge event: S3's "Object Created" for a dropped
 photo, or "Fashion Model Requested" from a backend. `parse` never raises: whatever arrives
-becomes one of four things, the last of which is a broken event that still gets a record.
+becomes one of five things, the last of which is a broken event that still gets a record.
+Catwalk also writes to itself there: a job that waits goes on from its record.
 """
 
-import ipaddress
+import contextlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
@@ -15,13 +17,26 @@ from urllib.parse import urlsplit
 
 from shared.clock import utc_now
 from shared.errors import InputRejected
+from shared.fetch import is_public
 from shared.models import ErrorCode, Job, JobError, JobStatus
-from shared.settings import FIELDS, FOLDER_FILE, MAX_ID, MAX_VARIANTS, kind, nearest, odd_json
+from shared.settings import (
+    FIELDS,
+    FOLDER_FILE,
+    MAX_ID,
+    MAX_VARIANTS,
+    kind,
+    nearest,
+    odd_json,
+    short,
+    shown,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
 
 REQUEST_DETAIL_TYPE: Final = "Fashion Model Requested"
+CONTINUE_DETAIL_TYPE: Final = "Job Continued"
+"""Catwalk's own message to itself, on SubmitQueue alone: go on from what the record says."""
 DROP_DETAIL_TYPE: Final = "Object Created"
 SOURCE: Final = "catwalk"
 SCHEMA_VERSION: Final = "1"
@@ -29,6 +44,12 @@ MASK_SUFFIX: Final = ".mask.png"
 MAX_KEY_BYTES: Final = 1024
 """S3 has no longer keys; a record's `source_key`, which an index goes by, is no longer either."""
 MAX_URL_BYTES: Final = 8192
+_PHOTO_FIELDS: Final = ("key", "url", "bucket")
+_TOKEN: Final = re.compile(r"[\x21-\x7e]{1,1024}")
+"""An ETag, a version id or a sequencer: S3 says no more of it than that it is short ASCII."""
+_HOST: Final = re.compile(r"(?=.{1,254}$)([a-z0-9_-]+\.)+[a-z0-9-]+\.?")
+"""Two labels at least, of letters and digits: anything else is read by each client in its own way
+(`localhost\\.example.com`), and by some as another host."""
 _REQUEST_FIELDS: Final = ("requestId", "sku", "photo", "mask", "variants")
 
 
@@ -73,6 +94,13 @@ class ModelRequested:
 
 
 @dataclass(frozen=True)
+class JobContinued:
+    """A job that waited, or was set going again, shall go on."""
+
+    job_id: str
+
+
+@dataclass(frozen=True)
 class NotAPhoto:
     """An object that is not meant to be a photo: a folder file, a mask, a folder marker."""
 
@@ -90,7 +118,7 @@ class BrokenEvent:
     source_key: str | None = None
 
 
-Incoming = PhotoDropped | ModelRequested | NotAPhoto | BrokenEvent
+Incoming = PhotoDropped | ModelRequested | JobContinued | NotAPhoto | BrokenEvent
 
 
 def is_photo_key(key: str) -> bool:
@@ -129,13 +157,15 @@ def parse(body: str, *, message_id: str, photos_bucket: str, vendor_origin: str)
         if odd:
             raise _rejected(f"The event {odd}.")
         match event.get("detail-type"):
+            case "Job Continued":
+                return _continued(detail)
             case "Object Created":
                 return _dropped(detail, event_id, photos_bucket)
             case "Fashion Model Requested":
                 return _requested(detail, event_id, photos_bucket, vendor_origin)
             case other:
                 error = _bad_event(
-                    f"The event's detail-type is {other!r}; it must be {DROP_DETAIL_TYPE!r} or"
+                    f"The event's detail-type is {shown(other)}; it must be {DROP_DETAIL_TYPE!r} or"
                     f" {REQUEST_DETAIL_TYPE!r}."
                 )
     except InputRejected as rejected:
@@ -147,6 +177,48 @@ def parse(body: str, *, message_id: str, photos_bucket: str, vendor_origin: str)
         sku=_short_text(detail.get("sku")),
         source_key=_named_source(detail),
     )
+
+
+def continue_message(job: Job) -> str:
+    """Return the message that has SubmitFunction go on with a job from what its record says."""
+    return json.dumps(
+        {
+            "source": SOURCE,
+            "detail-type": CONTINUE_DETAIL_TYPE,
+            "detail": {"jobId": job.job_id},
+        }
+    )
+
+
+def drop_message(*, bucket: str, key: str, etag: str, version_id: str | None, event_id: str) -> str:
+    """Return the message of a dropped photo, for one whose own never came.
+
+    Args:
+        bucket: PhotosBucket.
+        key: the photo's.
+        etag: of the bytes that are meant.
+        version_id: of the object, where the drop is to be the same as the one that S3 told of.
+        event_id: what tells this drop from others, where there is no version id.
+
+    """
+    item = {"key": key, "etag": etag}
+    if version_id is not None:
+        item["version-id"] = version_id
+    return json.dumps(
+        {
+            "id": event_id,
+            "source": SOURCE,
+            "detail-type": DROP_DETAIL_TYPE,
+            "detail": {"bucket": {"name": bucket}, "object": item},
+        }
+    )
+
+
+def _continued(detail: Mapping[str, Any]) -> JobContinued:
+    job_id = detail.get("jobId")
+    if not isinstance(job_id, str) or not job_id:
+        raise _rejected(f"A {CONTINUE_DETAIL_TYPE!r} message must name a jobId.")
+    return JobContinued(job_id)
 
 
 def _dropped(detail: Mapping[str, Any], event_id: str, photos_bucket: str) -> Incoming:
@@ -161,18 +233,14 @@ def _dropped(detail: Mapping[str, Any], event_id: str, photos_bucket: str) -> In
         raise _rejected(f"The Object Created event is not about {photos_bucket}.")
     if not is_photo_key(key):
         return NotAPhoto(key)
-    version_id = item.get("version-id")
-    if not isinstance(version_id, str) or version_id in {"", "null"}:
+    version_id = _token(item.get("version-id"))
+    if version_id == "null":
         version_id = None
     # S3 may deliver one event twice under two event ids; the version, or else the sequencer,
     # is the drop's own.
-    trigger = version_id or item.get("sequencer") or event_id
-    return PhotoDropped(
-        key=key,
-        etag=str(item.get("etag") or "").strip('"'),
-        version_id=version_id,
-        trigger=str(trigger),
-    )
+    trigger = version_id or _token(item.get("sequencer")) or event_id
+    etag = (_token(item.get("etag")) or "").strip('"')
+    return PhotoDropped(key=key, etag=etag, version_id=version_id, trigger=trigger)
 
 
 def _requested(
@@ -182,27 +250,44 @@ def _requested(
         value = detail.get(name)
         if value is not None and (not isinstance(value, str) or not 0 < len(value) <= MAX_ID):
             raise _rejected(f"{name} must be a string of 1 to {MAX_ID} characters.")
-    for name in detail:
-        if name not in _REQUEST_FIELDS and nearest(name, _REQUEST_FIELDS):
-            raise _rejected(
-                f"The event has the unknown name {name!r}.{nearest(name, _REQUEST_FIELDS)}"
-            )
+    _no_misspelt_name(detail, _REQUEST_FIELDS, "The event")
     if "photo" not in detail:
         raise _rejected("The event has no photo; give photo.key or photo.url.")
     photo = _photo_ref(detail["photo"], "photo", photos_bucket, vendor_origin)
     if photo.key is not None and not is_photo_key(photo.key):
-        raise _rejected(f"photo.key {photo.key!r} is no photo: a folder, a mask or {FOLDER_FILE}.")
-    mask = detail.get("mask")
-    if isinstance(mask, str):
-        mask = {"url" if "://" in mask else "key": mask}
+        raise _rejected(
+            f"photo.key {shown(photo.key)} is no photo: a folder, a mask, a dotfile or"
+            f" {FOLDER_FILE}."
+        )
     return ModelRequested(
         photo=photo,
         variants=_variants(detail.get("variants")),
         trigger=event_id,
         request_id=detail.get("requestId"),
         sku=detail.get("sku"),
-        mask=None if mask is None else _photo_ref(mask, "mask", photos_bucket, vendor_origin),
+        mask=mask_ref(detail.get("mask"), photos_bucket, vendor_origin),
     )
+
+
+def mask_ref(value: object, photos_bucket: str, vendor_origin: str) -> PhotoRef | None:
+    """Read a mask: named like a photo, or just by its key or URL.
+
+    Raises:
+        InputRejected: `bad_request_event`, if it is no such thing, or its URL not a public one.
+
+    """
+    if value is None:
+        return None
+    if isinstance(value, str):
+        value = {"url" if "://" in value else "key": value}
+    return _photo_ref(value, "mask", photos_bucket, vendor_origin)
+
+
+def _no_misspelt_name(document: Mapping[str, Any], known: Sequence[str], origin: str) -> None:
+    """Let names be that a backend carries along for itself, but none that was meant as ours."""
+    for name in document:
+        if name not in known and nearest(name, known):
+            raise _rejected(f"{origin} has the unknown name {shown(name)}.{nearest(name, known)}")
 
 
 def _variants(value: object) -> tuple[Mapping[str, Any], ...]:
@@ -219,7 +304,7 @@ def _variants(value: object) -> tuple[Mapping[str, Any], ...]:
         for name in variant:
             if name not in FIELDS:
                 raise _rejected(
-                    f"variants entry {number} has the unknown name {name!r}; known are"
+                    f"variants entry {number} has the unknown name {shown(name)}; known are"
                     f" {', '.join(FIELDS)}." + nearest(name, FIELDS)
                 )
     return tuple(value)
@@ -228,20 +313,23 @@ def _variants(value: object) -> tuple[Mapping[str, Any], ...]:
 def _photo_ref(value: object, name: str, photos_bucket: str, vendor_origin: str) -> PhotoRef:
     if not isinstance(value, dict):
         raise _rejected(f"{name} must be an object with a key or a url, not {kind(value)}.")
+    _no_misspelt_name(value, _PHOTO_FIELDS, name)
     key, url, bucket = value.get("key"), value.get("url"), value.get("bucket")
     if (key is None) == (url is None):
         both = "both a key and a url" if key is not None else "neither a key nor a url"
         raise _rejected(f"{name} has {both}; give one of them.")
     if url is not None:
         return PhotoRef(url=_public_url(url, f"{name}.url", vendor_origin))
-    if not isinstance(key, str) or not key:
-        raise _rejected(f"{name}.key must be a non-empty string, not {kind(key)}.")
+    if not isinstance(key, str):
+        raise _rejected(f"{name}.key must be a string, not {kind(key)}.")
+    if not key:
+        raise _rejected(f"{name}.key is empty; give the key of an object in {photos_bucket}.")
     if len(key.encode()) > MAX_KEY_BYTES:
         raise _rejected(f"{name}.key is longer than {MAX_KEY_BYTES} bytes; S3 has no such key.")
     if bucket is not None and bucket != photos_bucket:
         raise _rejected(
-            f"{name}.bucket is {bucket!r}; only objects of {photos_bucket} can be used. Copy the"
-            " photo there."
+            f"{name}.bucket is {shown(bucket)}; only objects of {photos_bucket} can be used. Copy"
+            " the photo there."
         )
     return PhotoRef(key=key)
 
@@ -255,32 +343,44 @@ def _public_url(url: object, name: str, vendor_origin: str) -> str:
         parts = urlsplit(url)
         host, _port = parts.hostname or "", parts.port
     except ValueError as error:
-        raise _rejected(f"{name} {url!r} is no URL: {error}.") from error
+        raise _rejected(
+            f"{name} {shown(_without_query(url))} is no URL: {short(str(error))}."
+        ) from error
     if f"{parts.scheme}://{parts.netloc}" == vendor_origin:
         return url
     if parts.scheme != "https" or not host:
-        raise _rejected(f"{name} is {_shown(url)!r}; only https URLs can be used.")
+        raise _rejected(f"{name} is {shown(_without_query(url))}; only https URLs can be used.")
     if parts.username is not None:
         raise _rejected(f"{name} carries a user name or password; use a URL without.")
     if not _public_host(host):
-        raise _rejected(f"{name} points to {host!r}, which is not a public host.")
+        raise _rejected(
+            f"{name} points to {shown(host)}, which is not a public host; give an address that"
+            " anybody can reach."
+        )
     return url
 
 
 def _public_host(host: str) -> bool:
+    # No name has a %: it is the zone of an IPv6 address, or an escape that some clients undo.
+    if "%" in host:
+        return False
+    with contextlib.suppress(ValueError):
+        return is_public(host)
     try:
-        return ipaddress.ip_address(host).is_global
-    except ValueError:
-        labels = host.rstrip(".").lower().split(".")
-        # A last label of digits is another spelling of an IPv4 address (0x7f.1, 2130706433).
-        return (
-            len(labels) > 1
-            and labels[-1] not in {"local", "localhost", "internal"}
-            and not (labels[-1].isdigit() or labels[-1].startswith("0x"))
-        )
+        # As a resolver gets it: full-width letters and dots are letters and dots there.
+        name = host.encode("idna").decode("ascii").lower()
+    except UnicodeError:
+        return False
+    last = name.rstrip(".").rpartition(".")[2]
+    # A last label of digits is another spelling of an IPv4 address (0x7f.1, 2130706433).
+    return (
+        _HOST.fullmatch(name) is not None
+        and last not in {"local", "localhost", "internal"}
+        and not (last.isdigit() or last.startswith("0x"))
+    )
 
 
-def _shown(url: str) -> str:
+def _without_query(url: str) -> str:
     """Return a URL as it may be shown: its query may hold a signature."""
     return url.partition("?")[0]
 
@@ -299,6 +399,11 @@ def _short_text(value: object) -> str | None:
     if not isinstance(value, str) or odd_json(value):
         return None
     return value if 0 < len(value) <= MAX_ID else None
+
+
+def _token(value: object) -> str | None:
+    """Return an id that S3 gave, or None for what cannot be one and would break a call of S3."""
+    return value if isinstance(value, str) and _TOKEN.fullmatch(value) else None
 
 
 def _rejected(message: str) -> InputRejected:

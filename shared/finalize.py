@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from shared.announce import Announcer
 from shared.errors import ResultRefused, ResultUnavailable
-from shared.jobs import JobRepository
+from shared.jobs import JobRepository, merged
 from shared.models import ErrorCode, Job, JobError, JobStatus, Result, TaskResult
 from shared.observability import log_keys, logger
-from shared.poll import Outcome, PollState, outcome_of
+from shared.poll import Outcome, PollState, outcome_of, stop_error
 from shared.results import ResultStore
 from shared.vmake.client import TaskDone, VmakeClient
 from shared.vmake.secret import ApiKeyMissing
@@ -73,7 +73,7 @@ class Finalizer:
             job = self._jobs.get(state.job_id)
             if job is None or job.attempt != state.attempt or job.status is not JobStatus.RUNNING:
                 return self._already(state, job)
-            return self._fail(state, job, _stop_error(detail))
+            return self._fail(state, job, stop_error(str(detail.get("status"))))
 
     def _already(self, state: PollState, job: Job | None) -> dict[str, Any]:
         """Say how to end when the record was closed, or moved on, without this execution."""
@@ -89,8 +89,7 @@ class Finalizer:
         if any(_expired(problem) for problem in problems.values()):
             copied_again, problems = self._with_fresh_urls(state, job, problems)
             copied = [*copied, *copied_again]
-        have |= {result.index: result for result in copied}
-        results = sorted(have.values(), key=lambda result: result.index)
+        results = merged(have.values(), copied)
         rounds = state.finalize_rounds + 1
         if any(_heals(problem) for problem in problems.values()) and rounds < MAX_ROUNDS:
             wait = ROUND_WAIT_SECONDS[rounds - 1]
@@ -102,14 +101,15 @@ class Finalizer:
                 results=(),
                 finalize_rounds=rounds,
             )
-        if not results:
+        there = merged(job.results, results)
+        if not there:
             return self._fail(state, job, _missing(problems, len(state.results)))
         error = _missing(problems, len(state.results)) if problems else None
-        finished = self._jobs.finish(job, results=results, error=error)
+        finished = self._jobs.finish(job, results=there, error=error)
         if finished is None:
             return self._already(state, self._jobs.get(state.job_id))
         self._announcer.announce(finished)
-        logger().info("finished", extra={"status": finished.status, "results": len(results)})
+        logger().info("finished", extra={"status": finished.status, "results": len(there)})
         return state.moved(outcome=outcome_of(finished), copied=(), results=())
 
     def _copy(
@@ -181,16 +181,6 @@ def _missing(problems: Mapping[int, ResultRefused | ResultUnavailable], total: i
         code=code,
         message=f"{len(problems)} of {total} results could not be taken. {reasons} The task is"
         " paid and its id kept: taking its results again costs nothing.",
-    )
-
-
-def _stop_error(detail: Mapping[str, Any]) -> JobError:
-    status = str(detail.get("status"))
-    by_hand = status == "ABORTED"
-    return JobError(
-        code=ErrorCode.ABORTED if by_hand else ErrorCode.INTERNAL,
-        message=("The execution was stopped by hand." if by_hand else f"The execution {status}.")
-        + " The task is paid and its id kept: taking its results costs nothing.",
     )
 
 

@@ -5,7 +5,7 @@ come. A verb that returns None changed nothing: another invocation was first, an
 stands. Nothing here retries or sleeps; botocore's own retries cover throttles.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -22,6 +22,7 @@ from shared.models import (
     Photo,
     Result,
     Settings,
+    Waiting,
 )
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ RESTARTABLE: Final = frozenset({JobStatus.FAILED, JobStatus.REJECTED})
 """Statuses from which dropping the photo again starts the next attempt."""
 MAX_HISTORY: Final = 20
 MAX_TRIGGERS: Final = 200
-"""A record remembers at most this many drops, far below DynamoDB's 400 kB an item."""
+"""A record remembers at most this many drops, far below DynamoDB's 400 kB an item; then it forgets
+all but the newest. A drop that comes twice does so within minutes, not after 200 others."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class NewJob:
     request_id: str | None = None
     error: JobError | None = None
     """Bad input: the record is born REJECTED."""
+    dropped: bool = False
+    """Whether a dropped photo makes it; else an event asks for it."""
 
 
 class JobRepository:
@@ -74,7 +78,8 @@ class JobRepository:
 
         A new job is written as ACCEPTED, or REJECTED where `new.error` is set. An existing one
         is returned as it is, except that a drop not seen before starts the next attempt of a
-        FAILED or REJECTED job. A drop that was already taken into account changes nothing.
+        FAILED or REJECTED job. A drop that was already taken into account changes nothing, unless
+        its message comes out of the dead-letter queue: then the job was never tried, and is now.
         """
         created = self._create(new)
         if created is not None:
@@ -83,7 +88,7 @@ class JobRepository:
             job = self.get(new.job_id)
             if job is None:
                 raise LookupError(f"job {new.job_id} was deleted while it was being claimed")
-            if new.trigger in job.triggers or len(job.triggers) >= MAX_TRIGGERS:
+            if new.trigger in job.triggers and not job.buried:
                 return job
             if job.status in RESTARTABLE:
                 changed = self.start_attempt(job, new)
@@ -92,24 +97,35 @@ class JobRepository:
             if changed is not None:
                 return changed
 
+    def keep_dead_letter(self, new: NewJob, error: JobError, *, message_id: str) -> Job | None:
+        """Make a FAILED record for a message that lies dead before it came to a job."""
+        return self._put(new, JobStatus.FAILED, error, dead_letter=message_id)
+
+    def forget_dead_letter(self, job_id: str) -> None:
+        """Remove such a record: its message is on its way again, and will make the real ones."""
+        no_job = "attribute_exists(dead_letter) AND attribute_not_exists(settings)"
+        try:
+            self._dynamodb.delete_item(
+                TableName=self._table,
+                Key=_key(job_id),
+                ConditionExpression=f"{no_job} AND #status = :failed",
+                ExpressionAttributeNames={"#status": "status"},
+                ExpressionAttributeValues={":failed": {"S": JobStatus.FAILED}},
+            )
+        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            return
+
     def start_attempt(self, job: Job, new: NewJob | None = None) -> Job | None:
         """Start the next attempt of a job that ended, or whose submit stayed unknown.
 
         The earlier attempt, its task id above all, is kept in `history`.
         """
         error = new.error if new is not None else None
-        past = PastAttempt(
-            attempt=job.attempt,
-            status=job.status,
-            task_id=job.task_id,
-            error=job.error,
-            finished_at=job.finished_at,
-        )
         now = iso(self._now())
         sets: dict[str, Any] = {
             "attempt": job.attempt + 1,
             "status": JobStatus.REJECTED if error else JobStatus.ACCEPTED,
-            "history": [_plain(entry) for entry in (*job.history, past)[-MAX_HISTORY:]],
+            "history": _history_with(job),
             "progress": 0,
             "polls": 0,
             "results": [],
@@ -118,19 +134,76 @@ class JobRepository:
             sets |= {"error": _plain(error), "finished_at": now}
         if new is not None and new.photo is not None:
             sets["photo"] = _plain(new.photo)
-        left_behind = ["task_id", "submitted_at", "finished_at", "execution_arn", "error"]
+        if new is not None and new.sku is not None:
+            sets["sku"] = new.sku
+        left_behind = [
+            *("task_id", "submitted_at", "resumed_at", "finished_at", "execution_arn", "error"),
+            *("lease_until", "unsent", "waiting", "dead_letter", "announced"),
+        ]
         return self._update(
             job,
             came_from={job.status},
             sets=sets,
-            removes=[
-                *(name for name in left_behind if name not in sets),
-                "lease_until",
-                "unsent",
-                "announced",
-            ],
+            removes=[name for name in left_behind if name not in sets],
             add_trigger=new.trigger if new is not None else None,
         )
+
+    def take_up(self, job: Job, *, execution_arn: str) -> Job | None:
+        """Start the next attempt with the task that this one has paid for: it costs nothing.
+
+        Results that were copied stay in the record until better ones take their place.
+
+        Args:
+            job: RUNNING or at its end, with a task id.
+            execution_arn: of the next attempt.
+
+        """
+        if job.task_id is None:
+            raise LookupError(f"job {job.job_id} has no task to take up")
+        return self._update(
+            job,
+            came_from={job.status},
+            sets={
+                "attempt": job.attempt + 1,
+                "status": JobStatus.RUNNING,
+                "history": _history_with(job),
+                "execution_arn": execution_arn,
+                "resumed_at": iso(self._now()),
+            },
+            removes=["finished_at", "error", "dead_letter", "announced"],
+        )
+
+    def note_waiting(self, job: Job, *, seconds: float, reason: str) -> Job | None:
+        """Note what a photo waits for, and until when: its message is under way."""
+        now = self._now()
+        return self._update_unspent(
+            job,
+            sets={"waiting": _plain(Waiting(until=later(now, seconds), reason=reason))},
+        )
+
+    def reject(self, job: Job, error: JobError) -> Job | None:
+        """Write REJECTED: what was a good photo when it was claimed is none any more."""
+        return self._end_unspent(job, JobStatus.REJECTED, error)
+
+    def bury(self, job: Job, error: JobError, *, message_id: str) -> Job | None:
+        """Write FAILED: the job's message lies in the dead-letter queue, and nothing was spent."""
+        return self._end_unspent(job, JobStatus.FAILED, error, dead_letter=message_id)
+
+    def note_dead_letter(self, job: Job, *, message_id: str | None) -> Job | None:
+        """Note that a message about a job lies in the dead-letter queue, or no longer does."""
+        return self._update_item(
+            job.job_id,
+            condition="attempt = :attempt",
+            names={},
+            values={":attempt": job.attempt},
+            sets={} if message_id is None else {"dead_letter": message_id},
+            removes=["dead_letter"] if message_id is None else [],
+            touch=False,
+        )
+
+    def note_looked_at(self, job: Job) -> Job | None:
+        """Note that a job that stands still was looked at, and found to be in good hands."""
+        return self._update(job, came_from={job.status}, sets={})
 
     def mark_submitting(self, job: Job, *, lease_seconds: float) -> Job | None:
         """Write SUBMITTING, before the POST. Only who gets a job back may send it.
@@ -149,14 +222,22 @@ class JobRepository:
                 "status": JobStatus.SUBMITTING,
                 "lease_until": later(self._now(), lease_seconds),
             },
-            removes=["unsent"],
+            removes=["unsent", "waiting"],
             condition="unsent = :true" if unsent else "",
         )
 
     def mark_unsent(self, job: Job) -> Job | None:
-        """Note that the POST certainly cost nothing, so that it may be sent again later."""
+        """Note that the POST certainly cost nothing, so that it may be sent again later.
+
+        Only for the lease that it was sent under: a note whose answer was lost is written again
+        by botocore, and by then the next POST may be out.
+        """
         return self._update(
-            job, came_from={JobStatus.SUBMITTING}, sets={"unsent": True}, removes=["lease_until"]
+            job,
+            came_from={JobStatus.SUBMITTING},
+            sets={"unsent": True},
+            removes=["lease_until"],
+            lease=job.lease_until,
         )
 
     def keep_task_id(self, job: Job, task_id: str, *, execution_arn: str) -> Job | None:
@@ -174,7 +255,20 @@ class JobRepository:
                 "submitted_at": iso(self._now()),
                 "credits": job.credits + 1,
             },
-            removes=["lease_until", "unsent", "error"],
+            removes=["lease_until", "unsent", "error", "dead_letter"],
+        )
+
+    def close_unknown(self, job: Job, error: JobError) -> Job | None:
+        """Write FAILED: the submit was charged, and its task cannot be had."""
+        return self._update(
+            job,
+            came_from={JobStatus.SUBMIT_UNKNOWN},
+            sets={
+                "status": JobStatus.FAILED,
+                "error": _plain(error),
+                "finished_at": iso(self._now()),
+                "credits": job.credits + 1,
+            },
         )
 
     def mark_unknown(self, job: Job, error: JobError) -> Job | None:
@@ -185,6 +279,7 @@ class JobRepository:
             sets={"status": JobStatus.SUBMIT_UNKNOWN, "error": _plain(error)},
             removes=["lease_until", "unsent"],
             condition="attribute_not_exists(unsent)",
+            lease=job.lease_until,
         )
 
     def note_poll(self, job_id: str, attempt: int, *, progress: int | None) -> Job | None:
@@ -227,12 +322,16 @@ class JobRepository:
                 "error": _plain(error),
                 "finished_at": iso(self._now()),
             },
-            removes=["lease_until", "unsent"],
+            removes=["lease_until", "unsent", "waiting"],
         )
 
     def give_up(self, job: Job, error: JobError, *, copied: Sequence[Result]) -> Job | None:
-        """End a job that goes on no longer: PARTIAL with what was copied, FAILED without."""
-        return self.finish(job, results=copied, error=error) if copied else self.fail(job, error)
+        """End a job that goes on no longer: PARTIAL with what is there, FAILED without.
+
+        What an earlier attempt copied of the same task is there too.
+        """
+        there = merged(job.results, copied)
+        return self.finish(job, results=there, error=error) if there else self.fail(job, error)
 
     def mark_announced(self, job: Job) -> Job | None:
         """Note that the event about the job's present status is out."""
@@ -245,11 +344,68 @@ class JobRepository:
             touch=False,
         )
 
+    def of_source(self, source_key: str) -> Iterator[Job]:
+        """Yield the jobs of a photo, oldest first; the newest may be missing for a moment."""
+        return self._query("by-source", "source_key", source_key)
+
+    def of_sku(self, sku: str) -> Iterator[Job]:
+        """Yield the jobs of an article, oldest first; as above."""
+        return self._query("by-sku", "sku", sku)
+
+    def of_status(self, status: JobStatus, *, after: str = "0", until: str = "9") -> Iterator[Job]:
+        """Yield the jobs in a status, the longest unchanged first; as above.
+
+        Args:
+            status: where they are.
+            after: ISO 8601; only those that changed later than this.
+            until: ISO 8601; only those that have not changed since.
+
+        """
+        return self._query("by-status", "status", status, "updated_at", (after, until))
+
+    def _query(
+        self,
+        index: str,
+        name: str,
+        value: str,
+        sort: str = "",
+        between: tuple[str, str] = ("0", "9"),
+    ) -> Iterator[Job]:
+        names, values, condition = {"#name": name}, {":value": {"S": value}}, "#name = :value"
+        if sort:
+            after, until = between
+            if after >= until:
+                return  # nothing lies between, and DynamoDB would refuse to look
+            names["#sort"] = sort
+            # BETWEEN takes its lower end in; what is later than `after` is behind `after~`.
+            values |= {":after": {"S": f"{after}~"}, ":until": {"S": until}}
+            condition += " AND #sort BETWEEN :after AND :until"
+        pages = self._dynamodb.get_paginator("query").paginate(
+            TableName=self._table,
+            IndexName=index,
+            KeyConditionExpression=condition,
+            ExpressionAttributeNames=names,
+            ExpressionAttributeValues=values,
+        )
+        for page in pages:
+            yield from map(job_of, page["Items"])
+
     def _create(self, new: NewJob) -> Job | None:
+        status = JobStatus.REJECTED if new.error else JobStatus.ACCEPTED
+        return self._put(new, status, new.error)
+
+    def _put(
+        self,
+        new: NewJob,
+        status: JobStatus,
+        error: JobError | None,
+        *,
+        dead_letter: str | None = None,
+    ) -> Job | None:
         now = iso(self._now())
         job = Job(
             job_id=new.job_id,
-            status=JobStatus.REJECTED if new.error else JobStatus.ACCEPTED,
+            status=status,
             source_key=new.source_key,
             photo=new.photo,
             sku=new.sku,
@@ -257,11 +413,15 @@ class JobRepository:
             settings=new.settings,
             created_at=now,
             updated_at=now,
-            finished_at=now if new.error else None,
-            error=new.error,
+            finished_at=now if error else None,
+            error=error,
             triggers=frozenset({new.trigger}),
+            dead_letter=dead_letter,
+            dropped=new.dropped,
         )
         item = {**_plain(job), "pk": _pk(new.job_id), "triggers": set(job.triggers)}
+        if dead_letter is not None:
+            item["dead_letter"] = dead_letter
         try:
             self._dynamodb.put_item(
                 TableName=self._table,
@@ -273,18 +433,33 @@ class JobRepository:
         return job
 
     def _remember(self, job: Job, trigger: str) -> Job | None:
+        full = len(job.triggers) >= MAX_TRIGGERS
+        values = {":attempt": job.attempt, ":from": job.status}
         return self._update_item(
             job.job_id,
             condition="attempt = :attempt AND #status = :from",
             names={"#status": "status"},
-            values={
-                ":attempt": job.attempt,
-                ":from": job.status,
-                ":trigger": {trigger},
-            },
-            sets={},
-            adds="triggers :trigger",
+            values=values if full else {**values, ":trigger": {trigger}},
+            sets={"triggers": {trigger}} if full else {},
+            adds="" if full else "triggers :trigger",
             touch=False,
+        )
+
+    def _end_unspent(self, job: Job, status: JobStatus, error: JobError, **more: str) -> Job | None:
+        ended = {"status": status, "error": _plain(error), "finished_at": iso(self._now()), **more}
+        return self._update_unspent(job, sets=ended, removes=["unsent", "waiting"])
+
+    def _update_unspent(
+        self, job: Job, *, sets: Mapping[str, Any], removes: Iterable[str] = ()
+    ) -> Job | None:
+        """Change a job that is still to be sent and has certainly cost nothing."""
+        unsent = job.status is JobStatus.SUBMITTING
+        return self._update(
+            job,
+            came_from={JobStatus.SUBMITTING if unsent else JobStatus.ACCEPTED},
+            sets=sets,
+            removes=removes,
+            condition="unsent = :true" if unsent else "",
         )
 
     def _update(
@@ -295,6 +470,7 @@ class JobRepository:
         sets: Mapping[str, Any],
         removes: Iterable[str] = (),
         condition: str = "",
+        lease: str | None = None,
         add_trigger: str | None = None,
     ) -> Job | None:
         """Move a job on, provided that it is in the same attempt and came from such a status."""
@@ -309,8 +485,15 @@ class JobRepository:
             parts.append(condition)
             if ":true" in condition:
                 values[":true"] = True
-        if add_trigger is not None:
+        if lease is not None:
+            parts.append("lease_until = :lease")
+            values[":lease"] = lease
+        adds = ""
+        if add_trigger is not None and len(job.triggers) >= MAX_TRIGGERS:
+            sets = {**sets, "triggers": {add_trigger}}
+        elif add_trigger is not None:
             values[":trigger"] = {add_trigger}
+            adds = "triggers :trigger"
         return self._update_item(
             job.job_id,
             condition=" AND ".join(parts),
@@ -318,7 +501,7 @@ class JobRepository:
             values=values,
             sets=sets,
             removes=removes,
-            adds="triggers :trigger" if add_trigger is not None else "",
+            adds=adds,
         )
 
     def _update_item(
@@ -366,6 +549,26 @@ class JobRepository:
         return job_of(answer["Attributes"])
 
 
+def _history_with(job: Job) -> list[dict[str, Any]]:
+    """Return a job's history with its present attempt at the end."""
+    past = PastAttempt(
+        attempt=job.attempt,
+        status=job.status,
+        task_id=job.task_id,
+        error=job.error,
+        finished_at=job.finished_at,
+        results=job.results,
+        dead_letter=job.dead_letter,
+    )
+    return [_plain(entry) for entry in (*job.history, past)[-MAX_HISTORY:]]
+
+
+def merged(earlier: Iterable[Result], later_ones: Iterable[Result]) -> list[Result]:
+    """Return the results of a task that are in ResultsBucket, in order, each as copied last."""
+    newest = {result.index: result for result in (*earlier, *later_ones)}
+    return [newest[index] for index in sorted(newest)]
+
+
 def job_of(item: Mapping[str, Any]) -> Job:
     """Return the record that a DynamoDB item holds."""
     deserializer = TypeDeserializer()
@@ -381,7 +584,9 @@ def _key(job_id: str) -> Any:  # noqa: ANN401  the client's wire form of a key
     return {"pk": {"S": _pk(job_id)}}
 
 
-def _plain(model: Job | JobError | Photo | Result | Settings | PastAttempt) -> dict[str, Any]:
+def _plain(
+    model: Job | JobError | Photo | Result | Settings | PastAttempt | Waiting,
+) -> dict[str, Any]:
     return model.model_dump(mode="json", exclude_none=True)
 
 

@@ -165,6 +165,18 @@ class PastAttempt(_Model):
     task_id: str | None = None
     error: JobError | None = None
     finished_at: str | None = None
+    results: tuple[Result, ...] = ()
+    """What it had copied; a later attempt may have replaced the objects by newer versions."""
+    dead_letter: str | None = None
+    """The id of the message by which it failed."""
+
+
+class Waiting(_Model):
+    """Why a photo is not at the vendor yet, and when it is looked at again."""
+
+    until: str
+    """ISO 8601; its message comes again about then."""
+    reason: str
 
 
 class Job(_Model):
@@ -177,6 +189,8 @@ class Job(_Model):
     photo: Photo | None = None
     sku: str | None = None
     request_id: str | None = None
+    dropped: bool = False
+    """Whether a photo that was dropped made it; else an event asked for it."""
     settings: Settings | None = None
     task_id: str | None = None
     progress: int = 0
@@ -186,6 +200,8 @@ class Job(_Model):
     """What this job has certainly cost so far, all attempts together."""
     created_at: str
     submitted_at: str | None = None
+    resumed_at: str | None = None
+    """When this attempt took up the task that an earlier one had paid for."""
     finished_at: str | None = None
     updated_at: str
     execution_arn: str | None = None
@@ -198,6 +214,10 @@ class Job(_Model):
     """While SUBMITTING: until when the invocation that wrote it may still be at work."""
     unsent: bool = Field(default=False, exclude=True)
     """While SUBMITTING: the last POST certainly cost nothing and may be repeated."""
+    waiting: Waiting | None = Field(default=None, exclude=True)
+    """While ACCEPTED, or SUBMITTING and unsent: what the photo waits for."""
+    dead_letter: str | None = Field(default=None, exclude=True)
+    """The id of a message about this job that lies in the dead-letter queue."""
     announced: str | None = Field(default=None, exclude=True)
     """The last status that an event on CatwalkBus has told."""
     triggers: frozenset[str] = Field(default=frozenset(), exclude=True)
@@ -212,6 +232,19 @@ class Job(_Model):
     def terminal(self) -> bool:
         """Whether nothing but a new attempt changes this job."""
         return self.status in TERMINAL
+
+    @property
+    def buried(self) -> bool:
+        """Whether it failed only because its message lies in the dead-letter queue."""
+        internal = self.error is not None and self.error.code is ErrorCode.INTERNAL
+        never_sent = self.status is JobStatus.FAILED and self.task_id is None
+        return never_sent and internal and self.dead_letter is not None
+
+    @property
+    def unspent(self) -> bool:
+        """Whether this attempt has certainly cost nothing and is still to be sent."""
+        sendable = self.status is JobStatus.SUBMITTING and self.unsent
+        return self.status is JobStatus.ACCEPTED or sendable
 
 
 def job_id_of(

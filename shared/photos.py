@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final
 import imagesize
 from botocore.exceptions import ClientError
 
+from shared.clock import iso
 from shared.errors import InputRejected
 from shared.models import ErrorCode, Photo
-from shared.settings import FOLDER_FILE, FolderFile, bad_settings, folder_file
+from shared.settings import FOLDER_FILE, FolderFile, bad_settings, folder_file, short, shown
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -32,6 +33,8 @@ PRESIGNED_SECONDS: Final = 6 * 3600
 JPEG: Final = "image/jpeg"
 PNG: Final = "image/png"
 _MAGIC: Final = ((b"\xff\xd8\xff", JPEG), (b"\x89PNG\r\n\x1a\n", PNG))
+_PICTURE: Final = {JPEG: b"\xff\xda", PNG: b"IDAT"}
+"""What stands in front of the picture itself, after the header."""
 _OTHER_MAGIC: Final = (
     (0, b"GIF8", "GIF"),
     (8, b"WEBP", "WebP"),
@@ -71,6 +74,17 @@ class StoredPhoto:
     """Bytes."""
     metadata: dict[str, str]
     head: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """The present version of an object of PhotosBucket."""
+
+    key: str
+    etag: str
+    version_id: str | None
+    at: str
+    """ISO 8601: when it was dropped."""
 
 
 def content_type_of(head: bytes) -> str | None:
@@ -121,8 +135,8 @@ class PhotoStore:
         if found is None:
             raise InputRejected(
                 ErrorCode.PHOTO_MISSING,
-                f"{key!r} was replaced by another photo before it was read; the newer photo has a"
-                " job of its own.",
+                f"{shown(key)} was replaced by another photo before it was read; the newer photo"
+                " has a job of its own.",
             )
         return found
 
@@ -135,29 +149,36 @@ class PhotoStore:
         """
         key, head = stored.key, stored.head
         if stored.size == 0:
-            raise InputRejected(ErrorCode.EMPTY_FILE, f"{key!r} is empty (0 bytes); drop it again.")
+            raise InputRejected(
+                ErrorCode.EMPTY_FILE, f"{shown(key)} is empty (0 bytes); drop it again."
+            )
         content_type = content_type_of(head)
         if content_type is None:
             raise _not_a_photo(key, head)
         if stored.size > self._max_bytes:
             raise InputRejected(
                 ErrorCode.TOO_LARGE,
-                f"{key!r} has {stored.size:,} bytes; at most {self._max_bytes:,} are allowed"
+                f"{shown(key)} has {stored.size:,} bytes; at most {self._max_bytes:,} are allowed"
                 " (MaxPhotoBytes). Save it smaller.",
             )
-        size = _pixel_size(_Ranges(stored, self._range))
+        size = self._declared_size(stored)
         if size is None:
             raise InputRejected(
                 ErrorCode.CORRUPT_IMAGE,
-                f"{key!r} begins like {_short(content_type)} but its header is broken or cut off;"
-                " export it again.",
+                f"{shown(key)} begins like {_short(content_type)} but its header is broken or cut"
+                " off; export it again.",
             )
         width, height = size
         if width * height > MAX_PIXELS:
             raise InputRejected(
                 ErrorCode.TOO_LARGE,
-                f"{key!r} declares {width:,} x {height:,} pixels; at most"
-                f" {MAX_PIXELS // 1_000_000} megapixels are allowed.",
+                f"{shown(key)} declares {width:,} x {height:,} pixels; at most"
+                f" {MAX_PIXELS // 1_000_000} megapixels are allowed. Save it smaller.",
+            )
+        if _ends_in_header(stored, content_type):
+            raise InputRejected(
+                ErrorCode.CORRUPT_IMAGE,
+                f"{shown(key)} is cut off: it ends before its picture begins. Export it again.",
             )
         return Photo(
             bucket=stored.bucket,
@@ -169,6 +190,26 @@ class PhotoStore:
             width=width,
             height=height,
         )
+
+    def dropped(self, *, after: str = "") -> Iterator[Dropped]:
+        """Yield the present version of each object, by key; `after` is the key to begin behind."""
+        begin = {"KeyMarker": after} if after else {}
+        while True:
+            page = self._s3.list_object_versions(Bucket=self._bucket, **begin)  # type: ignore[arg-type]  # as below
+            for version in page.get("Versions", []):
+                if version["IsLatest"]:
+                    yield Dropped(
+                        key=version["Key"],
+                        etag=version["ETag"].strip('"'),
+                        version_id=_version(version.get("VersionId")),
+                        at=iso(version["LastModified"]),
+                    )
+            if not page.get("IsTruncated"):
+                return
+            begin = {
+                "KeyMarker": page["NextKeyMarker"],
+                "VersionIdMarker": page["NextVersionIdMarker"],
+            }
 
     def mask_beside(self, key: str) -> StoredPhoto | None:
         """Return the object `name.mask.png` beside `name.jpg`, if there is one."""
@@ -183,26 +224,35 @@ class PhotoStore:
     def inspect_mask(self, mask: StoredPhoto, photo: Photo) -> None:
         """Check that a mask is a PNG of the photo's pixel size, as the vendor demands.
 
+        A photo by URL has no size that is known here; its mask must be a PNG all the same.
+
         Raises:
             InputRejected: `mask_mismatch`.
 
         """
-        size = _pixel_size(_Ranges(mask, self._range))
-        if content_type_of(mask.head) != PNG or size is None:
-            raise InputRejected(
-                ErrorCode.MASK_MISMATCH, f"The mask {mask.key!r} is no readable PNG; save it so."
-            )
-        if size != (photo.width, photo.height):
+        if mask.key == photo.key:
             raise InputRejected(
                 ErrorCode.MASK_MISMATCH,
-                f"The mask {mask.key!r} has {size[0]} x {size[1]} pixels and the photo"
+                f"The mask {shown(mask.key)} is the photo itself; name another PNG, or none to let"
+                " the vendor make one.",
+            )
+        size = self._declared_size(mask)
+        if content_type_of(mask.head) != PNG or size is None or _ends_in_header(mask, PNG):
+            raise InputRejected(
+                ErrorCode.MASK_MISMATCH,
+                f"The mask {shown(mask.key)} is no readable PNG; save it so.",
+            )
+        if photo.url is None and size != (photo.width, photo.height):
+            raise InputRejected(
+                ErrorCode.MASK_MISMATCH,
+                f"The mask {shown(mask.key)} has {size[0]} x {size[1]} pixels and the photo"
                 f" {photo.width} x {photo.height}; they must be the same.",
             )
         if mask.size > self._max_bytes:
             raise InputRejected(
                 ErrorCode.MASK_MISMATCH,
-                f"The mask {mask.key!r} has {mask.size:,} bytes; at most {self._max_bytes:,} are"
-                " allowed (MaxPhotoBytes).",
+                f"The mask {shown(mask.key)} has {mask.size:,} bytes; at most {self._max_bytes:,}"
+                " are allowed (MaxPhotoBytes).",
             )
 
     def nearest_folder_file(
@@ -258,12 +308,14 @@ class PhotoStore:
             answer = self._s3.get_object(**arguments, Range=f"bytes=0-{_RANGE - 1}")  # type: ignore[arg-type]  # as above
         except ClientError as error:
             code = error.response["Error"]["Code"]
-            if code in _CHANGED:
+            # A version id that is none of S3's at all is InvalidArgument.
+            if code in _CHANGED or (code == "InvalidArgument" and version_id is not None):
                 return None
             if code in _MISSING:
                 raise InputRejected(
                     ErrorCode.PHOTO_MISSING,
-                    f"{key!r} is no longer in {self._bucket}; drop it again if it is still wanted.",
+                    f"{shown(key)} is no longer in {self._bucket}; drop it again if it is still"
+                    " wanted.",
                 ) from error
             if code != "InvalidRange":
                 raise
@@ -291,6 +343,14 @@ class PhotoStore:
             head=head_bytes,
         )
 
+    def _declared_size(self, stored: StoredPhoto) -> tuple[int, int] | None:
+        """Return the pixel size that an object's header declares, or None if it is broken."""
+        source = _Ranges(stored, self._range)
+        size = _pixel_size(source)
+        if source.trouble is not None:
+            raise source.trouble
+        return size
+
     def _range(self, stored: StoredPhoto, start: int) -> bytes:
         version = {"VersionId": stored.version_id} if stored.version_id else {}
         answer = self._s3.get_object(
@@ -311,12 +371,16 @@ class PhotoStore:
             raise
         with answer["Body"] as body:
             if answer["ContentLength"] > MAX_FOLDER_FILE_BYTES:
-                raise bad_settings(f"{key} is longer than {MAX_FOLDER_FILE_BYTES} bytes.")
+                raise bad_settings(
+                    f"{short(key)} is longer than {MAX_FOLDER_FILE_BYTES} bytes; make it shorter."
+                )
             content = body.read()
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise bad_settings(f"{key} is not UTF-8 text: {error}.") from error
+            raise bad_settings(
+                f"{short(key)} is not UTF-8 text ({error}); save it as UTF-8."
+            ) from error
         return folder_file(text, key)
 
 
@@ -328,6 +392,9 @@ class _Ranges(io.RawIOBase):
         self._fetch = fetch
         self._blocks = {0: stored.head}
         self._position = 0
+        self.trouble: Exception | None = None
+        """Why a range could not be fetched, which says nothing about the photo. It is kept here
+        since imagesize takes whatever a read raises for a broken file."""
 
     def seekable(self) -> bool:
         return True
@@ -356,12 +423,21 @@ class _Ranges(io.RawIOBase):
             if number not in self._blocks:
                 if len(self._blocks) >= _MAX_RANGES:
                     return
-                self._blocks[number] = self._fetch(self._stored, number * _RANGE)
+                try:
+                    self._blocks[number] = self._fetch(self._stored, number * _RANGE)
+                except Exception as error:
+                    self.trouble = error
+                    raise
             piece = self._blocks[number][offset : offset + end - position]
             if not piece:
                 return
             yield piece
             position += len(piece)
+
+
+def _ends_in_header(stored: StoredPhoto, content_type: str) -> bool:
+    """Whether a file declares a picture but holds none; only a short one can be known to."""
+    return stored.size <= len(stored.head) and _PICTURE[content_type] not in stored.head
 
 
 def _folder_files(key: str) -> Iterator[str]:
@@ -385,16 +461,18 @@ def _not_a_photo(key: str, head: bytes) -> InputRejected:
     if known is not None:
         return InputRejected(
             ErrorCode.UNSUPPORTED_FORMAT,
-            f"{key!r} is a {known} file; only JPEG and PNG can be used. Save it as one of them.",
+            f"{shown(key)} is a {known} file; only JPEG and PNG can be used. Save it as one of"
+            " them.",
         )
     if key.lower().endswith(_PHOTO_EXTENSIONS):
         return InputRejected(
             ErrorCode.CORRUPT_IMAGE,
-            f"{key!r} is neither JPEG nor PNG inside, whatever its name says; export it again.",
+            f"{shown(key)} is neither JPEG nor PNG inside, whatever its name says; export it"
+            " again.",
         )
     return InputRejected(
         ErrorCode.UNSUPPORTED_FORMAT,
-        f"{key!r} is no image that can be used; only JPEG and PNG photos can.",
+        f"{shown(key)} is no image that can be used; only JPEG and PNG photos can.",
     )
 
 

@@ -77,16 +77,19 @@ class PollState(BaseModel):
 
 
 def first_state(job: Job, config: Config) -> dict[str, Any]:
-    """Return the input of a job's execution; the same for each call about one attempt."""
-    if job.task_id is None or job.submitted_at is None:
+    """Return the input of a job's execution; the same for each call about one attempt.
+
+    A task that was taken up again has all its time before it once more.
+    """
+    since = job.resumed_at or job.submitted_at
+    if job.task_id is None or since is None:
         raise LookupError(f"job {job.job_id} has no task to wait for")
-    submitted = parse_iso(job.submitted_at)
     state = PollState(
         job_id=job.job_id,
         attempt=job.attempt,
         task_id=job.task_id,
-        submitted_at=job.submitted_at,
-        deadline=later(submitted, config.task_timeout_seconds),
+        submitted_at=since,
+        deadline=later(parse_iso(since), config.task_timeout_seconds),
         wait_seconds=config.poll_min_seconds,
     )
     return state.moved()
@@ -230,6 +233,22 @@ class Poller:
         self._announcer.announce(job)
         ended = job.status is JobStatus.FAILED
         return state.moved(outcome=Outcome.FAILED if ended else Outcome.SUPERSEDED)
+
+
+def stop_error(status: str) -> JobError:
+    """Return why a job ends whose execution did not come to an end by itself.
+
+    Args:
+        status: of the execution, in Step Functions' words, or what else became of it.
+
+    """
+    by_hand = status == "ABORTED"
+    said = "was stopped by hand" if by_hand else f"ended without the job ({status})"
+    return JobError(
+        code=ErrorCode.ABORTED if by_hand else ErrorCode.INTERNAL,
+        message=f"The execution {said}. The task is paid and its id kept: taking its results costs"
+        " nothing (`catwalk resume`).",
+    )
 
 
 def outcome_of(job: Job) -> Outcome:

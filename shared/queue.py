@@ -1,16 +1,16 @@
 """SubmitQueue: taking a batch of messages, and letting those come again that must wait.
 
 A photo that has to wait (the vendor throttles, the account has no credits) is not a failure,
-and must not wear out its message's receive count and end in the dead-letter queue. It goes
-back as a fresh copy with a delay; only then is the original done with. A crash in between
-leaves two copies, which the record makes into one job.
+and must not wear out its message's receive count and end in the dead-letter queue. A fresh
+message that names its job is sent with a delay; only then is the original done with. A crash
+in between leaves two messages, which the record makes into one job.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from shared.observability import logger
-from shared.submit import ENOUGH_SECONDS, Handled, Later, Outcome
+from shared.submit import ENOUGH_SECONDS, Later
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -30,14 +30,14 @@ class SubmitQueue:
     def take(
         self,
         records: Sequence[Mapping[str, Any]],
-        handle: Callable[[str, str], Outcome],
+        handle: Callable[[str, str], tuple[Later, ...]],
         remaining_seconds: Callable[[], float],
     ) -> dict[str, Any]:
         """Handle each message by itself and return Lambda's partial batch response.
 
         Args:
             records: `Records` of the SQS event.
-            handle: called with a message's body and id.
+            handle: called with a message's body and id; returns what must come again.
             remaining_seconds: how much of the invocation is left.
 
         """
@@ -46,11 +46,11 @@ class SubmitQueue:
             message_id = record["messageId"]
             try:
                 if remaining_seconds() < ENOUGH_SECONDS:
-                    outcome: Outcome = Later(0, "this invocation has no time left for it")
+                    waits: tuple[Later, ...] = (Later(0, "this invocation has no time left"),)
                 else:
-                    outcome = handle(record["body"], message_id)
-                if not isinstance(outcome, Handled):
-                    self._send_again(record["body"], outcome)
+                    waits = handle(record["body"], message_id)
+                for wait in waits:
+                    self._send_again(wait.body or record["body"], wait)
             # Whatever one message runs into must not touch the others; it comes again, and after
             # some times goes to the dead-letter queue.
             except Exception:  # noqa: BLE001  see above; it is logged, and it comes again

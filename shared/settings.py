@@ -25,8 +25,13 @@ MAX_DEPTH: Final = 20
 """JSON that is nested deeper fits into no record (DynamoDB takes 32 levels)."""
 MAX_ID: Final = 256
 """Characters of a `sku` or `requestId`: an index's key takes 2,048 bytes."""
+_MAX_METADATA: Final = 2048
+"""S3 takes no more bytes of user metadata, and an index's key no more either; an encoded word can
+say more than it has bytes."""
 _MAX_NAME: Final = 128
 """Bytes of a model or scene id: both stand in result keys, of 1,024 bytes in all."""
+_MAX_SHOWN: Final = 200
+"""Characters of a value that a message repeats; what is wrong with it must have room too."""
 _MAX_INTEGER: Final = 10**38
 _SMALLEST, _LARGEST = 1e-125, 1e125
 
@@ -41,8 +46,10 @@ METADATA_FIELDS: Final = {
     "extra": "extra",
 }
 """S3 user metadata names, without `x-amz-meta-`, and the fields they set."""
+_METADATA_IDS: Final = ("sku", "request-id")
+_METADATA_NAMES: Final = (*METADATA_FIELDS, *_METADATA_IDS, "mask")
 _FOLDER_FIELDS: Final = (*FIELDS, "sku", "variants")
-_RESERVED: Final = frozenset({*FIELDS, "image", "mask"})
+_RESERVED: Final = (*FIELDS, "image", "mask")
 _COLOR: Final = re.compile(r"#[0-9a-fA-F]{6}")
 
 
@@ -76,26 +83,41 @@ def metadata_text(value: str) -> str:
         text = str(make_header(decode_header(value)))
     except (MessageError, LookupError, ValueError):
         return value
-    return value if odd_json(text) else text
+    return value if odd_json(text) or len(text.encode()) > _MAX_METADATA else text
 
 
 def metadata_layer(metadata: Mapping[str, str]) -> Layer:
     """Read the settings among an object's user metadata; other names there are not ours.
 
+    A name that is one of ours in another spelling (`model_id`, `modelid`) is a mistake that
+    would cost a credit for the wrong images.
+
     Raises:
-        InputRejected: `batch-size` is no whole number, or `extra` is no JSON.
+        InputRejected: a name is misspelt, `batch-size` is no whole number, `extra` is no JSON, or
+            `sku` or `request-id` is too long.
 
     """
     values: dict[str, Any] = {}
     for name, raw in metadata.items():
         field = METADATA_FIELDS.get(name.lower())
-        if field is None:
-            continue
         text = metadata_text(raw).strip()
+        if name.lower() in _METADATA_IDS and len(text) > MAX_ID:
+            raise bad_settings(
+                f"The photo's metadata {name} has {len(text)} characters; at most {MAX_ID} are"
+                " allowed."
+            )
+        if field is None:
+            meant = _meant(name, _METADATA_NAMES)
+            if meant not in {None, name.lower()}:
+                raise bad_settings(
+                    f"The photo's metadata has the unknown name {shown(name)}. Did you mean"
+                    f" {meant!r}?"
+                )
+            continue
         if field == "batchSize":
             if not re.fullmatch(r"[0-9]{1,3}", text):
                 raise bad_settings(
-                    f"The photo's metadata batch-size is {text!r}; it must be a whole number,"
+                    f"The photo's metadata batch-size is {shown(text)}; it must be a whole number,"
                     " 1 to 4."
                 )
             values[field] = int(text)
@@ -113,19 +135,22 @@ def folder_file(text: str, key: str) -> FolderFile:
         InputRejected: not JSON, not an object, an unknown name, no usable variants.
 
     """
-    document = _json(text, key)
+    origin = short(key)
+    document = _json(text, origin)
     if not isinstance(document, dict):
-        raise bad_settings(f"{key} must hold a JSON object, not {kind(document)}.")
-    _known_names(document, _FOLDER_FIELDS, key)
+        raise bad_settings(f"{origin} must hold a JSON object, not {kind(document)}.")
+    _known_names(document, _FOLDER_FIELDS, origin)
     sku = document.get("sku")
     if sku is not None and not isinstance(sku, str):
-        raise bad_settings(f"{key}: sku must be a string, not {kind(sku)}.")
+        raise bad_settings(f"{origin}: sku must be a string, not {kind(sku)}.")
     if sku is not None and len(sku) > MAX_ID:
-        raise bad_settings(f"{key}: sku has {len(sku)} characters; at most {MAX_ID} are allowed.")
+        raise bad_settings(
+            f"{origin}: sku has {len(sku)} characters; at most {MAX_ID} are allowed."
+        )
     base = {name: value for name, value in document.items() if name in FIELDS}
     return FolderFile(
-        base=Layer(key, base),
-        variants=variant_layers(document["variants"], f"{key}: variants")
+        base=Layer(origin, base),
+        variants=variant_layers(document["variants"], f"{origin}: variants")
         if "variants" in document
         else (),
         sku=sku or None,
@@ -256,7 +281,8 @@ def _batch_size(values: Mapping[str, tuple[int, str, Any]]) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 4:  # noqa: PLR2004
         return value
     raise bad_settings(
-        f"batchSize in {origin or 'the settings'} is {value!r}; it must be a whole number, 1 to 4."
+        f"batchSize in {origin or 'the settings'} is {shown(value)}; it must be a whole number,"
+        " 1 to 4."
     )
 
 
@@ -265,8 +291,9 @@ def _extra(values: Mapping[str, tuple[int, str, Any]]) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise bad_settings(f"extra in {origin} must be a JSON object, not {kind(value)}.")
     for name in value:
-        if name in _RESERVED:
-            raise bad_settings(f"extra in {origin} sets {name!r}; set {name} itself instead.")
+        meant = _meant(name, _RESERVED)
+        if meant is not None:
+            raise bad_settings(f"extra in {origin} sets {shown(name)}; set {meant} itself instead.")
     odd = odd_json(value)
     if odd:
         raise bad_settings(f"extra in {origin} {odd}.")
@@ -279,23 +306,47 @@ def _known_names(document: Mapping[str, object], known: Sequence[str], origin: s
     for name in document:
         if name not in known:
             raise bad_settings(
-                f"{origin} has the unknown name {name!r}; known are {', '.join(known)}."
+                f"{origin} has the unknown name {shown(name)}; known are {', '.join(known)}."
                 + nearest(name, known)
             )
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
     """Return ` Did you mean 'x'?` for the most similar known name, or nothing."""
-    folded = {re.sub(r"[-_ ]", "", entry).lower(): entry for entry in known}
-    close = difflib.get_close_matches(re.sub(r"[-_ ]", "", name).lower(), folded, n=1)
+    folded = {_folded(entry): entry for entry in known}
+    close = difflib.get_close_matches(_folded(name), folded, n=1)
     return f" Did you mean {folded[close[0]]!r}?" if close else ""
 
 
+def _folded(name: str) -> str:
+    """Return what all spellings of a name have in common: `modelid` of `modelId`, `Model-ID`."""
+    return re.sub(r"[-_. ]", "", name).lower()
+
+
+def _meant(name: str, known: Sequence[str]) -> str | None:
+    """Return the known name of which this is a spelling, or None."""
+    return next((entry for entry in known if _folded(entry) == _folded(name)), None)
+
+
 def _json(text: str, origin: str) -> Any:  # noqa: ANN401  any JSON value
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        value: dict[str, Any] = {}
+        for name, entry in pairs:
+            if name in value:
+                raise bad_settings(f"{origin} has the name {shown(name)} twice; keep one of them.")
+            value[name] = entry
+        return value
+
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        value = json.loads(text, object_pairs_hook=once)
+    except json.JSONDecodeError as error:
         raise bad_settings(f"{origin} is no valid JSON: {error}.") from error
+    # Python's own words for these two speak to programmers.
+    except RecursionError as error:
+        raise bad_settings(f"{origin} is no valid JSON: it is nested too deep.") from error
+    except ValueError as error:
+        raise bad_settings(f"{origin} is no valid JSON: a number in it is too long.") from error
     odd = odd_json(value)
     if odd:
         raise bad_settings(f"{origin} {odd}.")
@@ -337,3 +388,14 @@ def kind(value: object) -> str:
     if value is None:
         return "null"
     return names.get(type(value), "a number")
+
+
+def shown(value: object) -> str:
+    """Return a value as messages show it: in quotes if it is text, the middle of a long one out."""
+    return short(repr(value))
+
+
+def short(text: str) -> str:
+    """Return a text without its middle if it is long: a key is known by both its ends."""
+    half = _MAX_SHOWN // 2
+    return text if len(text) <= _MAX_SHOWN else f"{text[:half]}…{text[-half:]}"

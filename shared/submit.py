@@ -5,38 +5,42 @@ POST leaves, the task id right after its answer. A message that comes again, at 
 the last delivery died, goes on from what the record says.
 """
 
-import contextlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from shared.announce import Announcer
-from shared.breaker import Breaker, Open, Way
+from shared.breaker import Breaker, Open, Tripped, Way
 from shared.clock import parse_iso, utc_now
 from shared.config import INLINE, Config
 from shared.errors import InputRejected
 from shared.events import (
     BrokenEvent,
+    JobContinued,
     ModelRequested,
     NotAPhoto,
     PhotoDropped,
     PhotoRef,
+    continue_message,
+    mask_ref,
     parse,
 )
 from shared.jobs import JobRepository, NewJob
-from shared.models import ErrorCode, Job, JobError, JobStatus, Photo, job_id_of
+from shared.ledger import Ledger
+from shared.models import ErrorCode, Job, JobError, JobStatus, Photo, Settings, job_id_of
 from shared.observability import log_keys, logger
 from shared.photos import PhotoStore, StoredPhoto
-from shared.poll import first_state
 from shared.purse import Purse, SpentUp
 from shared.settings import FolderFile, Layer, metadata_layer, metadata_text, resolve
+from shared.start import Starter, execution_arn
 from shared.vmake.client import (
     Accepted,
     CreateOutcome,
     NeverSent,
+    PreparedCreate,
     Refused,
     Trouble,
     Unknown,
@@ -44,10 +48,7 @@ from shared.vmake.client import (
 )
 from shared.vmake.secret import ApiKey, ApiKeyMissing
 
-if TYPE_CHECKING:
-    from mypy_boto3_stepfunctions import SFNClient
-
-ENOUGH_SECONDS: Final = 75.0
+ENOUGH_SECONDS: Final = 85.0
 """A photo or variant is begun only if this much of the invocation is left: a whole POST, with all
 its timeouts, and the writes around it."""
 LEASE_MARGIN_SECONDS: Final = 30.0
@@ -60,15 +61,17 @@ MAX_RESUBMITS: Final = 3
 
 @dataclass(frozen=True)
 class Handled:
-    """The message is done with; every job in it is in the record."""
+    """The job is as far as it can be brought here; the rest is the wait loop's, or nobody's."""
 
 
 @dataclass(frozen=True)
 class Later:
-    """The message must come again, in about so many seconds; nothing is wrong with it."""
+    """Something must come again, in about so many seconds; nothing is wrong with it."""
 
     seconds: float
     reason: str
+    body: str | None = None
+    """The message that goes on with it; None is the very message that was handled."""
 
 
 Outcome = Handled | Later
@@ -81,6 +84,10 @@ class _Request:
     new: NewJob
     stored: StoredPhoto | None = None
     mask: StoredPhoto | None = None
+
+
+Delivery = Callable[[], tuple[str, str | None]]
+"""Gives image and mask as the vendor shall get them; raises InputRejected if they are gone."""
 
 
 @dataclass
@@ -106,7 +113,8 @@ class Submitter:
         vendor: VmakeClient,
         api_key: ApiKey,
         announcer: Announcer,
-        executions: "SFNClient",
+        ledger: Ledger,
+        starter: Starter,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         """Work with these; nothing is called yet."""
@@ -118,13 +126,14 @@ class Submitter:
         self._vendor = vendor
         self._api_key = api_key
         self._announcer = announcer
-        self._executions = executions
+        self._ledger = ledger
+        self._starter = starter
         self._now = now
         base = urlsplit(config.vmake_base_url)
         self._vendor_origin = f"{base.scheme}://{base.netloc}"
 
-    def handle(self, body: str, message_id: str, batch: Batch) -> Outcome:
-        """Carry one message as far as it can go now."""
+    def handle(self, body: str, message_id: str, batch: Batch) -> tuple[Later, ...]:
+        """Carry one message as far as it can go now, and return what must come again."""
         incoming = parse(
             body,
             message_id=message_id,
@@ -133,7 +142,10 @@ class Submitter:
         )
         if isinstance(incoming, NotAPhoto):
             logger().debug("not a photo", extra={"source_key": incoming.key})
-            return Handled()
+            return ()
+        if isinstance(incoming, JobContinued):
+            outcome = self._continue(incoming, batch)
+            return (outcome,) if isinstance(outcome, Later) else ()
         waits: list[Later] = []
         failure: Exception | None = None
         for request in self._requests(incoming, batch):
@@ -146,7 +158,8 @@ class Submitter:
                 request_id=request.new.request_id,
             ):
                 try:
-                    outcome = self._carry(request, batch)
+                    job = self._jobs.claim(request.new)
+                    outcome = self._carry(job, partial(self._delivery, request), batch)
                 # One variant's trouble must not hold up the others; it is raised after them.
                 except Exception as error:  # noqa: BLE001  see above
                     logger().exception("variant failed")
@@ -156,7 +169,18 @@ class Submitter:
                 waits.append(outcome)
         if failure is not None:
             raise failure
-        return max(waits, key=lambda wait: wait.seconds) if waits else Handled()
+        return tuple(waits)
+
+    def _continue(self, message: JobContinued, batch: Batch) -> Outcome:
+        """Go on with a job from what its record says, whatever the photo's folder says by now."""
+        job = self._jobs.get(message.job_id)
+        if job is None:
+            logger().warning("no such job", extra={"job_id": message.job_id})
+            return Handled()
+        with log_keys(job_id=job.job_id, source_key=job.source_key, request_id=job.request_id):
+            if job.buried:
+                job = self._jobs.start_attempt(job) or job
+            return self._carry(job, partial(self._delivery_again, job), batch)
 
     # --- from a message to requests --------------------------------------------------------
 
@@ -164,7 +188,7 @@ class Submitter:
         self, incoming: PhotoDropped | ModelRequested | BrokenEvent, batch: Batch
     ) -> list[_Request]:
         if isinstance(incoming, BrokenEvent):
-            return [self._broken(incoming)]
+            return [_Request(broken_job(incoming))]
         if isinstance(incoming, PhotoDropped):
             requests = self._of_drop(incoming, batch)
         else:
@@ -172,29 +196,8 @@ class Submitter:
         # Two variants that come to the same settings are one job.
         return list({request.new.job_id: request for request in requests}.values())
 
-    def _broken(self, event: BrokenEvent) -> _Request:
-        return _Request(
-            NewJob(
-                job_id=job_id_of(
-                    bucket="",
-                    key=event.source_key or "",
-                    etag="",
-                    settings=event.error.message,
-                    mask_etag=None,
-                    request_id=event.request_id,
-                ),
-                photo=None,
-                source_key=event.source_key,
-                settings=None,
-                trigger=event.trigger,
-                sku=event.sku,
-                request_id=event.request_id,
-                error=event.error,
-            )
-        )
-
     def _of_drop(self, drop: PhotoDropped, batch: Batch) -> list[_Request]:
-        source = _Source(key=drop.key, etag=drop.etag, trigger=drop.trigger)
+        source = _Source(key=drop.key, etag=drop.etag, trigger=drop.trigger, dropped=True)
         try:
             stored = self._photos.open(drop.key, etag=drop.etag, version_id=drop.version_id)
         except InputRejected as rejected:
@@ -208,6 +211,7 @@ class Submitter:
         try:
             folder = self._photos.nearest_folder_file(drop.key, batch.folder_files)
             own = metadata_layer(stored.metadata)
+            mask = self._mask_of_metadata(stored)
         except InputRejected as rejected:
             return [self._rejected(source, rejected.error, stored.metadata)]
         base = folder.base if folder else Layer("no folder file", {})
@@ -215,7 +219,7 @@ class Submitter:
             source = replace(source, sku=folder.sku)
         variants = folder.variants if folder and folder.variants else (Layer("none", {}),)
         layers = [(own, variant, base, self._defaults()) for variant in variants]
-        return self._of_layers(source, stored, layers, _mask_of_metadata(stored))
+        return self._of_layers(source, stored, layers, mask)
 
     def _of_event(self, event: ModelRequested, batch: Batch) -> list[_Request]:
         defaults = self._defaults()
@@ -242,18 +246,19 @@ class Submitter:
         try:
             folder = self._photos.nearest_folder_file(event.photo.key, batch.folder_files)
             own = metadata_layer(stored.metadata)
+            mask = event.mask or self._mask_of_metadata(stored)
         except InputRejected as rejected:
             return [self._rejected(source, rejected.error, variant.values) for variant in variants]
         weaker = (own, folder.base, defaults) if folder else (own, defaults)
         layers = [(variant, *weaker) for variant in variants]
-        return self._of_layers(source, stored, layers, event.mask or _mask_of_metadata(stored))
+        return self._of_layers(source, stored, layers, mask)
 
     def _of_layers(
         self,
         source: "_Source",
         stored: StoredPhoto | None,
         variants: Sequence[Sequence[Layer]],
-        mask_ref: PhotoRef | None,
+        named_mask: PhotoRef | None,
     ) -> list[_Request]:
         """Check the photo once and each variant's settings by themselves."""
         photo, mask, problem = Photo(url=source.url), None, None
@@ -268,14 +273,14 @@ class Submitter:
         try:
             if stored is not None:
                 photo = self._photos.inspect(stored)
-            mask = self._mask(stored, mask_ref)
-            if mask is not None and stored is not None:
+            mask = self._mask(stored, named_mask)
+            if mask is not None:
                 self._photos.inspect_mask(mask, photo)
         except InputRejected as rejected:
             problem = rejected.error
         # A mask that cannot be used is part of the job's identity too: the same photo without it
         # is another job, which may long have succeeded.
-        mask_name = mask.key if mask else (mask_ref.key or mask_ref.url) if mask_ref else None
+        mask_name = mask.key if mask else (named_mask.key or named_mask.url) if named_mask else None
         requests = []
         for layers in variants:
             try:
@@ -295,18 +300,30 @@ class Submitter:
                 trigger=source.trigger,
                 sku=source.sku,
                 request_id=source.request_id,
+                dropped=source.dropped,
                 error=problem,
             )
             requests.append(_Request(new, stored, mask))
         return requests
 
-    def _mask(self, stored: StoredPhoto | None, mask_ref: PhotoRef | None) -> StoredPhoto | None:
-        if mask_ref is None:
+    def _mask_of_metadata(self, stored: StoredPhoto) -> PhotoRef | None:
+        try:
+            return mask_ref(
+                _metadata(stored, "mask"), self._config.photos_bucket, self._vendor_origin
+            )
+        except InputRejected as rejected:
+            raise InputRejected(
+                ErrorCode.MASK_MISMATCH,
+                f"The photo's metadata names a mask that cannot be used: {rejected.message}",
+            ) from rejected
+
+    def _mask(self, stored: StoredPhoto | None, named: PhotoRef | None) -> StoredPhoto | None:
+        if named is None:
             return self._photos.mask_beside(stored.key) if stored is not None else None
-        if mask_ref.key is None:
+        if named.key is None:
             return None  # a URL: the vendor reads and checks it
         try:
-            return self._photos.open(mask_ref.key)
+            return self._photos.open(named.key)
         except InputRejected as rejected:
             raise InputRejected(
                 ErrorCode.MASK_MISMATCH, f"The mask cannot be used: {rejected.message}"
@@ -331,6 +348,7 @@ class Submitter:
                 trigger=source.trigger,
                 sku=source.sku,
                 request_id=source.request_id,
+                dropped=source.dropped,
                 error=error,
             )
         )
@@ -348,45 +366,58 @@ class Submitter:
 
     # --- from a request to a running task --------------------------------------------------
 
-    def _carry(self, request: _Request, batch: Batch) -> Outcome:
+    def _carry(self, job: Job, delivery: Delivery, batch: Batch) -> Outcome:
         """Take a job from wherever its record says it is to RUNNING, or as near as it gets."""
-        job = self._jobs.claim(request.new)
         if job.status is JobStatus.SUBMIT_UNKNOWN:
             return self._after_unknown(job)
-        if job.status is JobStatus.SUBMITTING and not job.unsent:
+        if job.unspent:
+            return self._submit(job, delivery, batch)
+        if job.status is JobStatus.SUBMITTING:
             left = self._lease_left(job)
             if left > 0:
-                return Later(left, "another invocation is submitting this photo")
+                return _again(job, left, "another invocation is submitting this photo")
             return self._unknown(job, "the invocation that sent it never came back")
         if job.status is JobStatus.RUNNING:
-            self._ensure_started(job)
+            self._starter.ensure(job)
             return Handled()
-        if job.status in {JobStatus.ACCEPTED, JobStatus.SUBMITTING}:
-            return self._submit(job, request, batch)
         self._announcer.announce(job)
         return Handled()
 
-    def _submit(self, job: Job, request: _Request, batch: Batch) -> Outcome:
-        """Spend a credit on a job, and make sure that the record knows of it at every moment."""
+    def _submit(self, job: Job, delivery: Delivery, batch: Batch) -> Outcome:
+        """Send a job to the vendor if the way is free, and let it wait if not."""
         if job.settings is None:
             raise LookupError(f"job {job.job_id} is {job.status} without settings")
         way = batch.paused or self._breaker.look()
         if isinstance(way, Open):
-            batch.paused = way  # the batch's other photos need not look
-            return Later(way.seconds, way.reason)
-        image, mask = self._delivery(request)
+            if way.untold is not None:
+                self._tell_of_pause(job, way.untold)
+            batch.paused = replace(way, untold=None)  # the batch's other photos need not look
+            return self._wait(job, way.seconds, way.reason)
+        if way.pauses:
+            self._api_key.forget()  # another function's probe may have met a key that is mended
+        try:
+            image, mask = delivery()
+        except InputRejected as rejected:
+            return self._reject(job, rejected.error)
         try:
             prepared = self._vendor.prepare_create(image=image, mask=mask, settings=job.settings)
         except ApiKeyMissing as missing:
             return self._not_now(job, way, Refused(Trouble.KEY, str(missing)))
+        return self._spend(job, prepared, way, batch)
+
+    def _spend(self, job: Job, prepared: PreparedCreate, way: Way, batch: Batch) -> Outcome:
+        """Spend a credit on a job, and make sure that the record knows of it at every moment."""
         reserved = self._purse.reserve()
         if isinstance(reserved, SpentUp):
-            return Later(reserved.seconds, "the credits of today (DailyCreditLimit) are used up")
+            batch.paused = Open(
+                reserved.seconds, "the credits of today (DailyCreditLimit) are used up"
+            )
+            return self._wait(job, reserved.seconds, batch.paused.reason)
         lease = batch.remaining_seconds() + LEASE_MARGIN_SECONDS
         submitting = self._jobs.mark_submitting(job, lease_seconds=lease)
         if submitting is None:
             self._purse.release(reserved)
-            return Later(LEASE_MARGIN_SECONDS, "another delivery of this photo was first")
+            return _again(job, LEASE_MARGIN_SECONDS, "another delivery of this photo was first")
         outcome = self._vendor.create_task(prepared)
         match outcome:
             case Accepted(task_id):
@@ -397,9 +428,9 @@ class Submitter:
                 result = self._refused(submitting, message)
                 self._purse.release(reserved)
             case NeverSent() | Refused():
-                self._jobs.mark_unsent(submitting)
+                unsent = self._jobs.mark_unsent(submitting)
                 self._purse.release(reserved)
-                return self._not_now(submitting, way, outcome)
+                return self._not_now(unsent or submitting, way, outcome)
         self._heed(submitting, way, outcome)
         return result
 
@@ -409,38 +440,81 @@ class Submitter:
         if isinstance(outcome, Refused) and outcome.trouble is Trouble.KEY:
             self._api_key.forget()
         self._heed(job, way, outcome)
-        paused = self._breaker.look()
-        return Later(paused.seconds if isinstance(paused, Open) else 0, outcome.message)
+        return self._wait(job, self._breaker.seconds_left(), outcome.message)
+
+    def _wait(self, job: Job, seconds: float, reason: str) -> Outcome:
+        """Let a photo wait, and say so in its record."""
+        self._jobs.note_waiting(job, seconds=seconds, reason=reason)
+        return _again(job, seconds, reason)
+
+    def _reject(self, job: Job, error: JobError) -> Outcome:
+        """End a job whose photo or mask was there when it was claimed, and is no more."""
+        rejected = self._jobs.reject(job, error)
+        if rejected is not None:
+            self._announcer.announce(rejected)
+        return Handled()
 
     def _heed(self, job: Job, way: Way, outcome: CreateOutcome) -> None:
         """Tell the breaker, and the world if that paused submission."""
         tripped = self._breaker.heed(way, outcome)
         if tripped is not None:
             logger().error("submission pauses until %s: %s", tripped.until, tripped.reason)
-            self._announcer.submission_paused(job, until=tripped.until, reason=tripped.reason)
+            self._tell_of_pause(job, tripped)
+
+    def _tell_of_pause(self, job: Job, tripped: Tripped) -> None:
+        self._announcer.submission_paused(job, until=tripped.until, reason=tripped.reason)
+        self._breaker.note_told(tripped)
 
     def _delivery(self, request: _Request) -> tuple[str, str | None]:
         """Return image and mask as the vendor shall get them: URLs, or base64."""
         new = request.new
+        return self._delivered(new.photo, request.stored, new.settings, request.mask)
+
+    def _delivered(
+        self,
+        photo: Photo | None,
+        stored: StoredPhoto | None,
+        settings: Settings | None,
+        mask: StoredPhoto | None,
+    ) -> tuple[str, str | None]:
         deliver = (
             self._photos.base64
             if self._config.photo_delivery == INLINE
             else self._photos.presigned_url
         )
-        url = new.photo.url if new.photo else None
-        image = deliver(request.stored) if request.stored is not None else url
+        url = photo.url if photo else None
+        image = deliver(stored) if stored is not None else url
         if image is None:
-            raise LookupError(f"job {new.job_id} has neither an object nor a URL")
-        if request.mask is not None:
-            return image, deliver(request.mask)
-        return image, new.settings.mask if new.settings else None
+            raise LookupError("the job has neither an object nor a URL")
+        if mask is not None:
+            return image, deliver(mask)
+        return image, settings.mask if settings else None
+
+    def _delivery_again(self, job: Job) -> tuple[str, str | None]:
+        """Return the same for a job of which only its record is at hand."""
+        photo, settings = job.photo, job.settings
+        if photo is None or settings is None:
+            raise LookupError(f"job {job.job_id} is {job.status} without photo or settings")
+        named = settings.mask
+        ref = None
+        if named is not None:
+            ref = PhotoRef(url=named) if "://" in named else PhotoRef(key=named)
+        stored = mask = None
+        if photo.key is not None:
+            stored = self._photos.open(
+                photo.key, etag=photo.etag or "", version_id=photo.version_id
+            )
+            photo = self._photos.inspect(stored)
+        if ref is not None:
+            mask = self._mask(stored, ref)
+        if mask is not None:
+            self._photos.inspect_mask(mask, photo)
+        return self._delivered(photo, stored, settings, mask)
 
     def _accepted(self, job: Job, task_id: str) -> Outcome:
-        machine = self._config.state_machine_arn.replace(":stateMachine:", ":execution:")
+        arn = execution_arn(self._config.state_machine_arn, job.job_id, job.attempt)
         try:
-            running = self._jobs.keep_task_id(
-                job, task_id, execution_arn=f"{machine}:{job.execution_name}"
-            )
+            running = self._jobs.keep_task_id(job, task_id, execution_arn=arn)
         except Exception:
             # The job will be parked as SUBMIT_UNKNOWN; this line says what to look for.
             logger().error("task %s was accepted, but could not be written down", task_id)
@@ -453,7 +527,7 @@ class Submitter:
             )
         with log_keys(task_id=task_id):
             logger().info("submitted")
-            self._ensure_started(running)
+            self._starter.ensure(running)
         return Handled()
 
     def _refused(self, job: Job, message: str) -> Outcome:
@@ -479,32 +553,44 @@ class Submitter:
         return Handled() if unknown is None else self._after_unknown(unknown)
 
     def _after_unknown(self, job: Job) -> Outcome:
+        self._ledger.doubt(job)
         self._announcer.announce(job)
         if self._config.on_unknown_submit == "resubmit" and job.attempt <= MAX_RESUBMITS:
             again = self._jobs.start_attempt(job)
             if again is not None:
-                return Later(RESUBMIT_SECONDS, "resubmitted, as OnUnknownSubmit says")
+                return self._wait(again, RESUBMIT_SECONDS, "resubmitted, as OnUnknownSubmit says")
         return Handled()
-
-    def _ensure_started(self, job: Job) -> None:
-        """Start the wait loop and tell of it, unless the record says that this was done.
-
-        The execution is named after job and attempt, so that a second start is no second loop.
-        """
-        if job.announced == JobStatus.RUNNING:
-            return
-        with contextlib.suppress(self._executions.exceptions.ExecutionAlreadyExists):
-            self._executions.start_execution(
-                stateMachineArn=self._config.state_machine_arn,
-                name=job.execution_name,
-                input=json.dumps(first_state(job, self._config)),
-            )
-        self._announcer.announce(job)
 
     def _lease_left(self, job: Job) -> float:
         if job.lease_until is None:
             return 0.0
         return (parse_iso(job.lease_until) - self._now()).total_seconds()
+
+
+def broken_job(event: BrokenEvent) -> NewJob:
+    """Return the REJECTED job that a message becomes which cannot be read as a request."""
+    return NewJob(
+        job_id=job_id_of(
+            bucket="",
+            key=event.source_key or "",
+            etag="",
+            settings=event.error.message,
+            mask_etag=None,
+            request_id=event.request_id,
+        ),
+        photo=None,
+        source_key=event.source_key,
+        settings=None,
+        trigger=event.trigger,
+        sku=event.sku,
+        request_id=event.request_id,
+        error=event.error,
+    )
+
+
+def _again(job: Job, seconds: float, reason: str) -> Later:
+    """Return what has this attempt of a job gone on with, from its record."""
+    return Later(seconds, reason, continue_message(job))
 
 
 @dataclass(frozen=True)
@@ -517,6 +603,7 @@ class _Source:
     sku: str | None = None
     request_id: str | None = None
     url: str | None = None
+    dropped: bool = False
 
     def job_id(self, bucket: str, settings: object, mask_etag: str | None) -> str:
         return job_id_of(
@@ -531,10 +618,3 @@ class _Source:
 
 def _metadata(stored: StoredPhoto, name: str) -> str | None:
     return metadata_text(stored.metadata.get(name, "")).strip() or None
-
-
-def _mask_of_metadata(stored: StoredPhoto) -> PhotoRef | None:
-    name = _metadata(stored, "mask")
-    if name is None:
-        return None
-    return PhotoRef(url=name) if "://" in name else PhotoRef(key=name)

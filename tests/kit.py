@@ -216,6 +216,7 @@ class Aws:
     secrets: Any
     executions: Any
     queue_url: str = ""
+    dead_letter_url: str = ""
     inbox_url: str = ""
     """Every event on CatwalkBus lands here too."""
     state_machine_arn: str = ""
@@ -241,6 +242,7 @@ class Aws:
         self.s3.put_bucket_versioning(Bucket=PHOTOS, VersioningConfiguration={"Status": "Enabled"})
         self.build_table()
         self.queue_url = self.sqs.create_queue(QueueName="submit")["QueueUrl"]
+        self.dead_letter_url = self.sqs.create_queue(QueueName="dead")["QueueUrl"]
         self.inbox_url = self.sqs.create_queue(QueueName="inbox")["QueueUrl"]
         self.events.create_event_bus(Name=BUS)
         self.events.put_rule(
@@ -264,11 +266,15 @@ class Aws:
 
     def build_table(self) -> None:
         """Make JobsTable."""
-        keys = ("pk", "status", "updated_at", "source_key", "sku", "created_at")
+        keys = (
+            *("pk", "status", "updated_at", "source_key", "sku", "created_at"),
+            *("day", "charged_at"),
+        )
         indexes = {
             "by-status": ("status", "updated_at"),
             "by-source": ("source_key", "created_at"),
             "by-sku": ("sku", "created_at"),
+            "by-day": ("day", "charged_at"),
         }
         self.dynamodb.create_table(
             TableName=TABLE,
@@ -306,19 +312,18 @@ class Aws:
 
     def told(self) -> list[dict[str, Any]]:
         """Take what was put on CatwalkBus since the last time: detail-type and detail."""
-        taken: list[dict[str, Any]] = []
-        while True:
-            answer = self.sqs.receive_message(
-                QueueUrl=self.inbox_url, MaxNumberOfMessages=10, WaitTimeSeconds=0
-            )
-            messages = answer.get("Messages", [])
-            if not messages:
-                return taken
+        return [json.loads(body) for body in self.take(self.inbox_url)]
+
+    def take(self, queue_url: str) -> list[str]:
+        """Take all messages of a queue and return their bodies."""
+        bodies = []
+        while messages := self.sqs.receive_message(
+            QueueUrl=queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=0
+        ).get("Messages", []):
             for message in messages:
-                taken.append(json.loads(message["Body"]))
-                self.sqs.delete_message(
-                    QueueUrl=self.inbox_url, ReceiptHandle=message["ReceiptHandle"]
-                )
+                bodies.append(message["Body"])
+                self.sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
+        return bodies
 
     def told_types(self) -> list[str]:
         """Take what was put on CatwalkBus: the detail-types."""

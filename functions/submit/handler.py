@@ -10,10 +10,12 @@ from shared.breaker import Breaker
 from shared.config import config
 from shared.events import EventPublisher
 from shared.jobs import JobRepository
+from shared.ledger import Ledger
 from shared.observability import quiet_libraries
 from shared.photos import PhotoStore
 from shared.purse import Purse
 from shared.queue import SubmitQueue
+from shared.start import Starter
 from shared.submit import Batch, Submitter
 from shared.vmake.client import VmakeClient
 from shared.vmake.secret import ApiKey
@@ -43,6 +45,8 @@ def _submitter() -> Submitter:
     settings = config()
     jobs = JobRepository(clients.dynamodb(), settings.jobs_table)
     api_key = ApiKey(clients.secrets(), settings.api_key_secret)
+    announcer = Announcer(EventPublisher(clients.events(), settings.event_bus), jobs)
+    ledger = Ledger(clients.dynamodb(), settings.jobs_table)
     return Submitter(
         config=settings,
         breaker=Breaker(clients.dynamodb(), settings.jobs_table),
@@ -51,6 +55,9 @@ def _submitter() -> Submitter:
         purse=Purse(clients.dynamodb(), settings.jobs_table, limit=settings.daily_credit_limit),
         vendor=VmakeClient(settings.vmake_base_url, api_key),
         api_key=api_key,
-        announcer=Announcer(EventPublisher(clients.events(), settings.event_bus), jobs),
-        executions=clients.executions(),
+        announcer=announcer,
+        ledger=ledger,
+        starter=Starter(
+            config=settings, ledger=ledger, announcer=announcer, executions=clients.executions()
+        ),
     )

@@ -12,6 +12,7 @@ None of these is an exception; only a stack that is set up wrongly raises.
 """
 
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -32,7 +33,12 @@ CREATE_TIMEOUT: Final = httpx.Timeout(connect=5, read=30, write=30, pool=5)
 READ_TIMEOUT: Final = httpx.Timeout(connect=5, read=15, write=5, pool=5)
 """Seconds. A slow read is no loss: the next poll comes anyway."""
 MAX_ANSWER_BYTES: Final = 1024 * 1024
+MAX_BODY_SECONDS: Final = 15.0
+"""An answer of a few hundred bytes that drips for longer is cut off: the timeouts above are for
+each piece, and an invocation must not be eaten up by one answer."""
 _HTTP_ERRORS: Final = frozenset(range(400, 500))
+_NOT_THE_API: Final = frozenset({404, 405, 410, 421})
+"""Statuses that, without the vendor's envelope, say that no such API is there."""
 _UNCERTAIN: Final = frozenset(range(500, 600)) - {503}
 """Codes in an answer with status 200 that say what a 5xx says: the task may exist."""
 _CREDIT_WORDS: Final = re.compile(
@@ -59,6 +65,8 @@ class Trouble(StrEnum):
     """The account has no credits left."""
     BUSY = "busy"
     """The vendor throttles or is down: the same request may pass later."""
+    ADDRESS = "address"
+    """Something else than the vendor's API answered: `VmakeBaseUrl` may be wrong."""
 
 
 @dataclass(frozen=True)
@@ -277,6 +285,9 @@ class VmakeClient:
                 return Refused(trouble, answer.said, self._retry_after(answer))
             task_id = wire.created_task_id(envelope.data)
             return Accepted(task_id) if task_id else Unknown(f"{answer.said}, without a task id")
+        if answer.status in _NOT_THE_API and envelope is None:
+            said = f"{answer.said}; is VmakeBaseUrl the vendor's API?"
+            return Refused(Trouble.ADDRESS, said, self._retry_after(answer))
         if httpx.codes.is_client_error(answer.status):
             trouble = _trouble(answer.status, message)
             return Refused(trouble, answer.said, self._retry_after(answer))
@@ -347,10 +358,11 @@ def _send(client: httpx.Client, request: httpx.Request) -> _Answer:
     """
     response = client.send(request, stream=True)
     body = bytearray()
+    deadline = time.monotonic() + MAX_BODY_SECONDS
     try:
         for chunk in response.iter_bytes():
             body += chunk
-            if len(body) > MAX_ANSWER_BYTES:
+            if len(body) > MAX_ANSWER_BYTES or time.monotonic() > deadline:
                 break
     except httpx.RequestError:
         body.clear()

@@ -1,16 +1,21 @@
 """One stack for all these tests: the real template, deployed to a local AWS by the real SAM CLI."""
 
-import json
+import contextlib
 import os
 import secrets
+import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from local import environment
-from local.stack import Plan, Quiet, Stack, running
+from local.paths import ROOT
+from local.stack import Plan, Quiet, Stack, running, signals_wait, stop
 from local.state import StateFolder
-from tests.e2e.driver import Catwalk
+from tests.e2e.driver import Catwalk, inbox
 
 KEY = f"sk-e2e-{secrets.token_hex(24)}"
 
@@ -24,6 +29,8 @@ PLAN = Plan(
         "TaskTimeoutSeconds": "1800",
         "DefaultBatchSize": "2",
         "MaxSubmitConcurrency": "2",
+        # A result without an end is refused soon enough, and late enough to be copied in parts.
+        "MaxResultBytes": "20971520",
     },
 )
 
@@ -50,25 +57,47 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.fixture(scope="session")
 def catwalk(stack: Stack) -> Iterator[Catwalk]:
     """Drive the stack, with a queue that hears every event which Catwalk emits."""
-    sqs, events = stack.clients.sqs, stack.clients.events
-    bus = stack.output("EventBusName")
-    url = sqs.create_queue(QueueName="e2e-inbox")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"][
-        "QueueArn"
-    ]
-    allow = {
-        "Effect": "Allow",
-        "Principal": {"Service": "events.amazonaws.com"},
-        "Action": "sqs:SendMessage",
-        "Resource": arn,
-    }
-    sqs.set_queue_attributes(
-        QueueUrl=url,
-        Attributes={"Policy": json.dumps({"Version": "2012-10-17", "Statement": [allow]})},
-    )
-    events.put_rule(
-        Name="e2e-all", EventBusName=bus, EventPattern=json.dumps({"source": ["catwalk"]})
-    )
-    events.put_targets(Rule="e2e-all", EventBusName=bus, Targets=[{"Id": "inbox", "Arn": arn}])
     with stack.vendor() as vendor:
-        yield Catwalk(stack, vendor, url)
+        yield Catwalk(stack, vendor, inbox(stack))
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A command that runs beside the tests."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def storm(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Beside | None]:
+    """Let a small storm rage beside the tests, on a stack of its own: most of it is waiting."""
+    wanted = any(item.path.name == "test_whole_storm.py" for item in request.session.items)
+    if not wanted or sys.platform != "linux":
+        yield None
+        return
+    folder = tmp_path_factory.mktemp("storm")
+    log = folder / "storm.log"
+    size = ["--photos", "24", "--seconds", "5", "--visibility", "60"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.e2e.storm", *size, "--folder", folder / "stack"],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            # A Ctrl-C reaches these tests alone; they end the storm, which ends its stack.
+            start_new_session=True,
+        )
+    try:
+        yield Beside(process, log)
+    finally:
+        with signals_wait():
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(60)
+            process.kill()
+            process.wait()
+            stop(StateFolder(folder / "stack"))

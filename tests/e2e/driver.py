@@ -7,14 +7,20 @@ import hashlib
 import io
 import itertools
 import json
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from boto3.dynamodb.types import TypeDeserializer
 from PIL import Image, ImageDraw
 
+from local import environment
+from local.paths import ROOT
 from local.simulator import SimulatorControl
 from local.stack import STACK, Stack
 
@@ -24,6 +30,7 @@ PATIENCE_SECONDS: Final = 60.0
 """How long anything may take; far more than it does, for slow machines."""
 _LOOK_SECONDS: Final = 0.1
 _LARGEST_MESSAGES: Final = 10
+_CONTROL: Final[Any] = {"pk": {"S": "CONTROL#submit"}}
 
 TERMINAL: Final = ("SUCCEEDED", "PARTIAL", "FAILED", "REJECTED")
 ENDED: Final = (*TERMINAL, "SUBMIT_UNKNOWN")
@@ -81,6 +88,31 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def inbox(stack: Stack) -> str:
+    """Make a queue that hears every event which Catwalk emits, and return its URL."""
+    sqs, events = stack.clients.sqs, stack.clients.events
+    bus = stack.output("EventBusName")
+    url = sqs.create_queue(QueueName="e2e-inbox")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"][
+        "QueueArn"
+    ]
+    allow = {
+        "Effect": "Allow",
+        "Principal": {"Service": "events.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": arn,
+    }
+    sqs.set_queue_attributes(
+        QueueUrl=url,
+        Attributes={"Policy": json.dumps({"Version": "2012-10-17", "Statement": [allow]})},
+    )
+    events.put_rule(
+        Name="e2e-all", EventBusName=bus, EventPattern=json.dumps({"source": ["catwalk"]})
+    )
+    events.put_targets(Rule="e2e-all", EventBusName=bus, Targets=[{"Id": "inbox", "Arn": arn}])
+    return url
+
+
 class Catwalk:
     """A stack that is up, as its users see it."""
 
@@ -118,14 +150,19 @@ class Catwalk:
         assert answer["FailedEntryCount"] == 0, answer
         return answer["Entries"][0]["EventId"]
 
-    def send(self, body: str) -> None:
-        """Put a message into SubmitQueue, as a rule of EventBridge does."""
-        self.stack.clients.sqs.send_message(
+    def send(self, body: str) -> str:
+        """Put a message into SubmitQueue, as a rule of EventBridge does, and return its id."""
+        answer = self.stack.clients.sqs.send_message(
             QueueUrl=self.stack.output("SubmitQueueUrl"), MessageBody=body
         )
+        return answer["MessageId"]
 
     def send_drop(self, key: str, *, etag: str, event_id: str = "again") -> None:
         """Put the message into SubmitQueue that says that a photo was dropped, once more."""
+        self.send(self.drop_event(key, etag=etag, event_id=event_id))
+
+    def drop_event(self, key: str, *, etag: str, event_id: str = "again") -> str:
+        """Return the message that says that a photo was dropped."""
         event = {
             "id": event_id,
             "detail-type": "Object Created",
@@ -135,7 +172,11 @@ class Catwalk:
                 "object": {"key": key, "etag": etag},
             },
         }
-        self.send(json.dumps(event))
+        return json.dumps(event)
+
+    def again(self, key: str) -> None:
+        """Have a photo that waits come at once: its first message is delayed by the pause."""
+        self.send_drop(key, etag=self.etag(key))
 
     def etag(self, key: str) -> str:
         """Return the ETag of a photo."""
@@ -160,7 +201,38 @@ class Catwalk:
         )
         return detail["StackResourceDetail"]["PhysicalResourceId"]
 
+    def end_pause(self) -> None:
+        """Let the pause of submission be over now: an account's first one takes a minute.
+
+        An operator who has mended the account does the same, and then a photo is tried.
+        """
+        self.stack.clients.dynamodb.update_item(
+            TableName=self.stack.output("JobsTableName"),
+            Key=_CONTROL,
+            UpdateExpression="SET #until = :past",
+            ConditionExpression="attribute_exists(#until)",
+            ExpressionAttributeNames={"#until": "until"},
+            ExpressionAttributeValues={":past": {"S": "2026-01-01T00:00:00.000Z"}},
+        )
+
+    def close_breaker(self) -> None:
+        """Have submission forget the trouble so far, as an operator may who knows its cause.
+
+        Three unknown submits in a row pause the whole stack; unrelated tests that make one each
+        would come to three.
+        """
+        self.stack.clients.dynamodb.delete_item(
+            TableName=self.stack.output("JobsTableName"), Key=_CONTROL
+        )
+
     # --- out -------------------------------------------------------------------------------
+
+    def control(self) -> dict[str, Any]:
+        """Return what the table says of submission; there is an `until` while it pauses."""
+        answer = self.stack.clients.dynamodb.get_item(
+            TableName=self.stack.output("JobsTableName"), Key=_CONTROL, ConsistentRead=True
+        )
+        return self._plain(answer.get("Item", {}))
 
     def records(self, source_key: str) -> list[dict[str, Any]]:
         """Return the records of a photo, oldest first."""
@@ -181,14 +253,52 @@ class Catwalk:
         )
         return self._plain(answer["Item"])
 
+    def all_items(self, prefix: str = "") -> list[dict[str, Any]]:
+        """Return every item of JobsTable whose key begins so."""
+        pages = self.stack.clients.dynamodb.get_paginator("scan").paginate(
+            TableName=self.stack.output("JobsTableName")
+        )
+        items = [self._plain(item) for page in pages for item in page["Items"]]
+        return [item for item in items if item["pk"].startswith(prefix)]
+
     def all_records(self) -> list[dict[str, Any]]:
         """Return every record."""
-        pages = self.stack.clients.dynamodb.get_paginator("scan").paginate(
-            TableName=self.stack.output("JobsTableName"),
-            FilterExpression="begins_with(pk, :job)",
-            ExpressionAttributeValues={":job": {"S": "JOB#"}},
+        return self.all_items("JOB#")
+
+    def reconcile(self) -> dict[str, int]:
+        """Have ReconcileFunction look at everything now, not only at what stood still for long."""
+        moved: dict[str, int] = self.invoke("ReconcileFunction", {"still_seconds": 0})
+        return moved
+
+    @contextmanager
+    def deaf(self, rule: str) -> Iterator[None]:
+        """Have what a rule listens for be lost for a while."""
+        name = self.physical_id(rule)
+        self.stack.clients.events.disable_rule(Name=name)
+        try:
+            yield
+        finally:
+            self.stack.clients.events.enable_rule(Name=name)
+
+    def command(self, *arguments: str) -> str:
+        """Run the `catwalk` command and return what it prints."""
+        done = self.run_command(*arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def run_command(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run the `catwalk` command, whatever comes of it."""
+        address, folder = self.stack.address, self.stack.folder.path
+        return subprocess.run(
+            [sys.executable, "-m", "cli", *arguments],
+            cwd=ROOT,
+            env=environment.bare(folder)
+            | environment.aws(folder, endpoint=address.endpoint, ca_bundle=Path(address.ca_bundle)),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
         )
-        return [self._plain(item) for page in pages for item in page["Items"]]
 
     def ended(self, source_key: str, count: int = 1) -> list[dict[str, Any]]:
         """Wait until a photo has so many records and all have ended; return them."""
@@ -218,9 +328,25 @@ class Catwalk:
 
         return wait_for(look, f"{source_key!r} to be {status}")
 
+    def told_of(self, job_id: str, status: str) -> dict[str, Any]:
+        """Wait until a record says that its event is out, and return it: nothing more is written.
+
+        A record ends a moment before its event is sent, and says so a moment after.
+        """
+
+        def look() -> dict[str, Any] | None:
+            record = self.record(job_id)
+            return record if record.get("announced") == status else None
+
+        return wait_for(look, f"job {job_id} to be told of as {status}")
+
     def charges(self, body: bytes) -> int:
         """Return how often the vendor charged for a photo's bytes."""
         return self.vendor.charges().by_sha256.get(sha256(body), 0)
+
+    def creates(self) -> int:
+        """Return how often the vendor was asked to create a task, whatever came of it."""
+        return self.vendor.state()["call_counts"].get("create", 0)
 
     def tasks(self, body: bytes) -> list[Any]:
         """Return the vendor's tasks of a photo's bytes."""

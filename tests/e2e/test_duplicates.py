@@ -45,7 +45,7 @@ def test_polling_and_finalizing_again_change_nothing(catwalk: Catwalk) -> None:
     job_id = catwalk.end_of("rerun/dress.jpg")["job_id"]
     catwalk.event(job_id, "Job Succeeded")
     catwalk.idle()
-    before = catwalk.record(job_id)
+    before = catwalk.told_of(job_id, "SUCCEEDED")
     machine = catwalk.stack.clients.executions
     execution = machine.describe_execution(executionArn=before["execution_arn"])
     state = json.loads(execution["input"])

@@ -109,6 +109,56 @@ def start_cold(catwalk: Catwalk, function: str) -> None:
     )
 
 
+RECONCILE = {
+    "SendAgain": "SendMessage",
+    "LookAtDeadLetters": "ReceiveMessage",
+    "ListPhotos": "ListObjectVersions",
+    "KeepRecords": "GetItem",
+    "FindRecords": "Query",
+    "LookAtExecutions": "DescribeExecution",
+    "TellOfJobs": "PutEvents",
+}
+
+
+@pytest.mark.parametrize("sid", RECONCILE)
+def test_reconcile_needs_each_permission(catwalk: Catwalk, sid: str) -> None:
+    """Without it the run says what it could not do; with it, all is moved on."""
+    key, body, since = f"needs/reconcile-{sid}/dress.jpg", photo(), time.time()
+    with catwalk.deaf("PhotoDroppedRule"):
+        catwalk.drop(key, body, {"batch-size": "1"})
+        catwalk.idle()
+    if sid == "LookAtExecutions":
+        catwalk.vendor.fault("read", "stuck", match={"path_contains": f"{sid}/"}, seconds=8)
+        catwalk.send_drop(key, etag=catwalk.etag(key))
+        running = catwalk.reached(key, "RUNNING")
+        wait_for(lambda: "announced" in catwalk.record(running["job_id"]), "its execution")
+    if sid == "TellOfJobs":
+        catwalk.stack.clients.sqs.send_message(
+            QueueUrl=catwalk.stack.output("SubmitDeadLetterQueueUrl"),
+            MessageBody=catwalk.drop_event(key, etag=catwalk.etag(key)),
+        )
+    with without(catwalk, "ReconcileRole", sid):
+        answer = catwalk.stack.clients.functions.invoke(
+            FunctionName=catwalk.physical_id("ReconcileFunction"),
+            # A task that is being polled does not stand still: everything until in an hour does.
+            Payload=b'{"still_seconds": -3600}',
+        )
+        assert "could not be moved on" in answer["Payload"].read().decode() or sid == "KeepRecords"
+        assert answer["FunctionError"]
+        wait_for(
+            lambda: any(
+                "AccessDenied" in line and f"the {RECONCILE[sid]} operation" in line
+                for line in catwalk.log_of("/catwalk/catwalk/reconcile", since=since)
+            ),
+            f"{RECONCILE[sid]} to be refused",
+        )
+    catwalk.reconcile()
+    if sid == "TellOfJobs":
+        catwalk.command("redrive", "--yes")
+    catwalk.reached(key, "SUCCEEDED")
+    assert catwalk.charges(body) == 1
+
+
 @pytest.mark.parametrize("need", NEEDS, ids=str)
 def test_a_photo_needs_each_permission(catwalk: Catwalk, need: Need) -> None:
     """Without it the photo is held up where it is needed; with it, it comes back."""

@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from shared.events import BrokenEvent, ModelRequested, NotAPhoto, PhotoDropped, parse
+from shared.events import (
+    BrokenEvent,
+    JobContinued,
+    ModelRequested,
+    NotAPhoto,
+    PhotoDropped,
+    parse,
+)
 from shared.poll import PollState
 
 EVENTS = Path(__file__).parents[2] / "events"
@@ -33,6 +40,7 @@ def test_each_submit_payload_is_read_as_its_name_says(name: str) -> None:
     """Every branch of the parser has its payload."""
     expected: dict[str, type] = {
         "folder-file-dropped": NotAPhoto,
+        "job-continued": JobContinued,
         "mask-dropped": NotAPhoto,
         "not-json": BrokenEvent,
         "model-requested-broken": BrokenEvent,
@@ -57,6 +65,13 @@ def test_the_state_machines_payloads_are_whole_states(folder: str) -> None:
             payload = json.loads(payload["detail"]["input"])
         payload.pop("failure", None)
         assert PollState.model_validate(payload).moved() == payload
+
+
+def test_reconciles_payloads_say_nothing_that_it_does_not_read() -> None:
+    """One is the schedule's, the other what a person may send."""
+    assert _names("reconcile") == ["everything-now", "scheduled"]
+    assert _load(EVENTS / "reconcile" / "everything-now.json") == {"still_seconds": 0}
+    assert "still_seconds" not in _load(EVENTS / "reconcile" / "scheduled.json")
 
 
 @pytest.mark.parametrize("name", _names("put-events"))

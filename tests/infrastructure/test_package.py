@@ -11,6 +11,7 @@ FUNCTIONS = {
     "SubmitFunction": "submit",
     "PollFunction": "poll",
     "FinalizeFunction": "finalize",
+    "ReconcileFunction": "reconcile",
 }
 
 

@@ -14,7 +14,7 @@ from samtranslator.public.translator import ManagedPolicyLoader
 from samtranslator.translator.transform import transform
 
 ROOT = Path(__file__).parents[2]
-FUNCTIONS = ("SubmitFunction", "PollFunction", "FinalizeFunction")
+FUNCTIONS = ("SubmitFunction", "PollFunction", "FinalizeFunction", "ReconcileFunction")
 
 
 class _NoManagedPolicies(ManagedPolicyLoader):
@@ -187,7 +187,12 @@ def test_the_queue_gives_a_dead_invocation_time_to_end(translated: dict[str, Any
 def test_undeliverable_events_are_kept(translated: dict[str, Any]) -> None:
     """An event that EventBridge cannot put into the queue lands in the dead-letter queue."""
     rules = _of_type(translated, "AWS::Events::Rule")
-    assert set(rules) == {"PhotoDroppedRule", "ModelRequestedRule", "ExecutionStoppedRule"}
+    assert set(rules) == {
+        "PhotoDroppedRule",
+        "ModelRequestedRule",
+        "ExecutionStoppedRule",
+        "ReconcileFunctionEveryQuarterHour",
+    }
     for rule in (rules["PhotoDroppedRule"], rules["ModelRequestedRule"]):
         (target,) = rule["Properties"]["Targets"]
         assert target["DeadLetterConfig"]["Arn"] == {"Fn::GetAtt": ["SubmitDLQ", "Arn"]}
@@ -223,8 +228,8 @@ def test_each_function_is_given_what_it_reads(translated: dict[str, Any]) -> Non
         assert set(variables) <= known
 
 
-def test_the_table_has_its_three_indexes(translated: dict[str, Any]) -> None:
-    """Jobs can be found by status, source and SKU."""
+def test_the_table_has_its_indexes(translated: dict[str, Any]) -> None:
+    """Jobs can be found by status, source and SKU, and what was spent by day."""
     table = translated["Resources"]["JobsTable"]["Properties"]
     indexes = {
         index["IndexName"]: [key["AttributeName"] for key in index["KeySchema"]]
@@ -234,6 +239,7 @@ def test_the_table_has_its_three_indexes(translated: dict[str, Any]) -> None:
         "by-status": ["status", "updated_at"],
         "by-source": ["source_key", "created_at"],
         "by-sku": ["sku", "created_at"],
+        "by-day": ["day", "charged_at"],
     }
     assert table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] is True
 

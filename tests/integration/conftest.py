@@ -1,36 +1,36 @@
-"""The three functions as Lambda calls them, on moto's AWS and the simulated vendor."""
+"""The functions as Lambda calls them, on moto's AWS and the simulated vendor."""
 
 import hashlib
 import json
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta, tzinfo
 from typing import Any, Self
-from unittest import mock
 
-import botocore.client
-import httpx
 import pytest
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.sqs.models import sqs_backends
 
 from functions.finalize import handler as finalize_function
 from functions.poll import handler as poll_function
+from functions.reconcile import handler as reconcile_function
 from functions.submit import handler as submit_function
 from local.simulator import Settings, SimulatorServer
-from shared import clients, clock
+from shared import clients, clock, deadletters
 from shared.config import config
 from shared.jobs import job_of
 from shared.models import Job
-from tests.kit import BUS, KEY, PHOTOS, RESULTS, TABLE, Aws, jpeg
+from tests.kit import BUS, KEY, PHOTOS, REGION, RESULTS, TABLE, Aws, jpeg
 
 MAX_RECEIVES = 5
 """After so many receives a message goes to the dead-letter queue, as in template.yaml."""
 MAX_STEPS = 200
 """More steps than this in one execution are a loop without an end."""
-
-
-class Killed(BaseException):
-    """The invocation ends here, as if the machine had lost its power."""
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "submit": submit_function.handler,
+    "poll": poll_function.handler,
+    "finalize": finalize_function.handler,
+    "reconcile": reconcile_function.handler,
+}
 
 
 class Context:
@@ -43,60 +43,45 @@ class Context:
         return 149_000
 
 
-class Sqs:
-    """SubmitQueue as the function sees it: what it sends is delivered later."""
-
-    def __init__(self) -> None:
-        self.sent: list[tuple[str, int]] = []
-
-    def send_message(self, *, QueueUrl: str, MessageBody: str, DelaySeconds: int) -> None:  # noqa: N803  SQS's names
-        """Keep a copy."""
-        assert QueueUrl
-        self.sent.append((MessageBody, DelaySeconds))
-
-
 class World:
     """The deployed stack."""
 
-    def __init__(self, aws: Aws, vendor: SimulatorServer, patch: pytest.MonkeyPatch) -> None:
+    def __init__(self, aws: Aws, vendor: SimulatorServer, environment: Mapping[str, str]) -> None:
         self.aws = aws
         self.vendor = vendor.control
         self.vendor_url = vendor.base_url
-        self.sqs = Sqs()
+        self.environment = environment
+        """What the template tells the functions."""
         self.dead: list[str] = []
         self.offset = timedelta()
         self._messages = 0
-        self._count = 0
-        self._kill_at: int | None = None
-        self._before = True
-        self._lock = threading.Lock()
-        self.calls: list[str] = []
-        world = self
-
-        class Shifted(datetime):
-            @classmethod
-            def now(cls, tz: tzinfo | None = None) -> Self:
-                return super().now(tz) + world.offset
-
-        patch.setattr(clock, "datetime", Shifted)
-        patch.setattr(clients, "sqs", lambda: self.sqs)
 
     def sleep(self, seconds: float) -> None:
         """Let time pass, without waiting for it."""
         self.offset += timedelta(seconds=seconds)
 
+    def invoke(self, function: str, event: dict[str, Any]) -> dict[str, Any]:
+        """Invoke a function and return what it returned."""
+        answer: dict[str, Any] = FUNCTIONS[function](json.loads(json.dumps(event)), Context())
+        return answer
+
     # --- events ----------------------------------------------------------------------------
 
     def submit(self, *bodies: str) -> list[str]:
         """Invoke SubmitFunction once with these messages; return those that come again."""
-        records = {}
-        for body in bodies:
-            self._messages += 1
-            records[f"message-{self._messages}"] = body
-        event = {
+        batch = self.batch(*bodies)
+        answer = self.invoke("submit", batch)
+        failed = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
+        return [entry["body"] for entry in batch["Records"] if entry["messageId"] in failed]
+
+    def batch(self, *bodies: str) -> dict[str, Any]:
+        """Return messages as Lambda takes them from SubmitQueue."""
+        first = self._messages + 1
+        self._messages += len(bodies)
+        return {
             "Records": [
                 {
-                    "messageId": message_id,
+                    "messageId": f"message-{number}",
                     "receiptHandle": "AQEB",
                     "body": body,
                     "attributes": {"ApproximateReceiveCount": "1"},
@@ -104,16 +89,17 @@ class World:
                     "eventSource": "aws:sqs",
                     "awsRegion": "us-east-1",
                 }
-                for message_id, body in records.items()
+                for number, body in enumerate(bodies, first)
             ]
         }
-        answer = submit_function.handler(event, Context())  # type: ignore[arg-type]
-        return [records[failure["itemIdentifier"]] for failure in answer["batchItemFailures"]]
 
-    def deliver(self, event: dict[str, Any] | str, *, rounds: int = 20) -> None:
-        """Deliver an event, and again as often as the function asks for it."""
-        waiting = [(event if isinstance(event, str) else json.dumps(event), 1)]
+    def deliver(self, *events: dict[str, Any] | str, rounds: int = 20) -> None:
+        """Deliver events and what is in the queue, and again as often as the function asks."""
+        waiting = [(event if isinstance(event, str) else json.dumps(event), 1) for event in events]
         for _ in range(rounds):
+            for copy, seconds in self.queued():
+                self.sleep(seconds)
+                waiting.append((copy, 1))
             if not waiting:
                 return
             body, receives = waiting.pop(0)
@@ -123,11 +109,18 @@ class World:
             elif failed:
                 self.sleep(300)
                 waiting.append((body, receives + 1))
-            for copy, seconds in self.sqs.sent:
-                self.sleep(seconds)
-                waiting.append((copy, 1))
-            self.sqs.sent.clear()
         raise AssertionError(f"the event was still not done with after {rounds} deliveries")
+
+    def queued(self) -> list[tuple[str, int]]:
+        """Take what the functions sent to SubmitQueue: each message and its delay in seconds."""
+        # Received as SQS gives them, delayed messages would have to be waited for.
+        queue = sqs_backends[DEFAULT_ACCOUNT_ID][REGION].queues["submit"]
+        taken = [
+            (message.body, max(0, round((message.delayed_until - message.sent_timestamp) / 1000)))
+            for message in queue._messages
+        ]
+        queue._messages.clear()
+        return taken
 
     def drop(self, key: str = "a/dress.jpg", body: bytes | None = None, **metadata: str) -> None:
         """Drop a photo and deliver its event until it is done with."""
@@ -138,11 +131,11 @@ class World:
 
     def poll(self, state: dict[str, Any]) -> dict[str, Any]:
         """Invoke PollFunction."""
-        return poll_function.handler(json.loads(json.dumps(state)), Context())  # type: ignore[arg-type]
+        return self.invoke("poll", state)
 
     def finalize(self, state: dict[str, Any]) -> dict[str, Any]:
         """Invoke FinalizeFunction."""
-        return finalize_function.handler(json.loads(json.dumps(state)), Context())  # type: ignore[arg-type]
+        return self.invoke("finalize", state)
 
     def input_of(self, job: Job) -> dict[str, Any]:
         """Return the input that a job's execution was started with."""
@@ -153,7 +146,10 @@ class World:
 
     def run(self, job: Job) -> str:
         """Go through the state machine, as statemachine/job.asl.yaml describes it."""
-        state = self.input_of(job)
+        return self.go_on(self.input_of(job))
+
+    def go_on(self, state: dict[str, Any]) -> str:
+        """Go on through the state machine from a state that a function returned."""
         for _ in range(MAX_STEPS):
             match state["outcome"]:
                 case "wait":
@@ -192,49 +188,6 @@ class World:
         body = self.aws.s3.get_object(Bucket=PHOTOS, Key=key)["Body"].read()
         return self.vendor.charges().by_sha256.get(hashlib.sha256(body).hexdigest(), 0)
 
-    # --- kills -----------------------------------------------------------------------------
-
-    @contextmanager
-    def killing(self, at: int | None = None, *, before: bool = True) -> Iterator[None]:
-        """Number the calls to AWS and the vendor, and die at one of them, before or after it."""
-        self._count, self._kill_at, self._before = 0, at, before
-        self.calls = []
-        aws_call = botocore.client.BaseClient._make_api_call  # type: ignore[attr-defined]  # private
-        send = httpx.Client.send
-
-        def call(client: Any, name: str, arguments: Any) -> Any:
-            return self._step(name, lambda: aws_call(client, name, arguments))
-
-        def sending(client: httpx.Client, request: httpx.Request, **more: Any) -> httpx.Response:
-            name = f"{request.method} {request.url.path[:25]}"
-            answer: httpx.Response = self._step(name, lambda: send(client, request, **more))
-            return answer
-
-        with (
-            mock.patch.object(botocore.client.BaseClient, "_make_api_call", call),
-            mock.patch.object(httpx.Client, "send", sending),
-        ):
-            yield
-
-    def _step(self, name: str, call: Callable[[], Any]) -> Any:
-        with self._lock:
-            number = self._count
-            self._count += 1
-            self.calls.append(name)
-        if number == self._kill_at and self._before:
-            raise Killed(name)
-        try:
-            return_value = call()
-        except Exception:
-            if number == self._kill_at:
-                raise Killed(name) from None
-            raise
-        if number == self._kill_at:
-            if isinstance(return_value, httpx.Response):
-                return_value.close()
-            raise Killed(name)
-        return return_value
-
 
 @pytest.fixture(scope="session")
 def simulator() -> Iterator[SimulatorServer]:
@@ -252,11 +205,11 @@ def deploy(
     Photos are sent inline: the simulator cannot reach a bucket of moto's. Presigned URLs are
     tried in tests/unit and, for real, in tests/e2e.
     """
-    _forget()
     simulator.control.reset()
     simulator.control.settings(api_key=KEY)
 
-    def build(**parameters: str) -> World:
+    def build(kind: type[World] = World, /, **parameters: str) -> World:
+        _forget()
         environment = {
             "JOBS_TABLE": TABLE,
             "EVENT_BUS": BUS,
@@ -265,16 +218,26 @@ def deploy(
             "PHOTOS_BUCKET": PHOTOS,
             "RESULTS_BUCKET": RESULTS,
             "SUBMIT_QUEUE_URL": aws.queue_url,
+            "DEAD_LETTER_QUEUE_URL": aws.dead_letter_url,
             "STATE_MACHINE_ARN": aws.state_machine_arn,
             "PHOTO_DELIVERY": "inline",
             **parameters,
         }
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
-        for name in ("s3", "dynamodb", "events", "secrets", "executions"):
+        for name in ("s3", "dynamodb", "events", "secrets", "sqs", "executions"):
             client = getattr(aws, name)
             monkeypatch.setattr(clients, name, lambda client=client: client)
-        return World(aws, simulator, monkeypatch)
+        world = kind(aws, simulator, environment)
+
+        class Shifted(datetime):
+            @classmethod
+            def now(cls, tz: tzinfo | None = None) -> Self:
+                return super().now(tz) + world.offset
+
+        monkeypatch.setattr(clock, "datetime", Shifted)
+        monkeypatch.setattr(deadletters, "_WAIT_SECONDS", 0)  # moto hides no message
+        return world
 
     yield build
     _forget()
@@ -295,4 +258,5 @@ def _forget() -> None:
             made()._vendor.close()
         made.cache_clear()
     submit_function._queue.cache_clear()
+    reconcile_function._reconciler.cache_clear()
     config.cache_clear()

@@ -4,9 +4,12 @@ import pytest
 
 from shared.breaker import (
     ACCOUNT_PAUSE_SECONDS,
+    MAX_LOOK_SECONDS,
     MAX_PAUSE_SECONDS,
     MAX_RETRY_AFTER_SECONDS,
     PROBE_SECONDS,
+    TELL_SECONDS,
+    TOLD_SECONDS,
     Breaker,
     Open,
     Tripped,
@@ -140,3 +143,99 @@ def test_retry_after_is_honoured_within_reason(
     """The vendor may ask for hours, not for years."""
     breaker.heed(_way(breaker), Refused(Trouble.BUSY, "HTTP 429", asked))
     assert _pause(breaker) == pause
+
+
+def test_who_asks_how_long_does_not_become_the_probe(breaker: Breaker, clock: Clock) -> None:
+    """A refusal that comes after its pause leaves the probe to a photo that uses it."""
+    late = _way(breaker)
+    breaker.heed(_way(breaker), BUSY)
+    clock.advance(_pause(breaker) + 1)
+    breaker.heed(late, BUSY)
+    assert breaker.seconds_left() == 0
+    _way(breaker)
+
+
+def test_a_late_success_does_not_end_a_pause_that_is_not_its_own(breaker: Breaker) -> None:
+    """A photo that went out before the trouble says nothing about it."""
+    breaker.heed(_way(breaker), LOST)
+    early = _way(breaker)
+    assert early.unknowns == 1
+    breaker.heed(_way(breaker), KEY)
+    breaker.heed(early, Accepted("t"))
+    assert _pause(breaker) == ACCOUNT_PAUSE_SECONDS
+
+
+def _trips(breaker: Breaker, outcome: CreateOutcome) -> bool:
+    tripped = breaker.heed(_way(breaker), outcome)
+    if tripped is not None:
+        breaker.note_told(tripped)
+    return tripped is not None
+
+
+def test_throttling_that_comes_again_and_again_is_told_once(breaker: Breaker, clock: Clock) -> None:
+    """A vendor that lets a few photos through between refusals is one piece of news."""
+    told = []
+    for _ in range(20):
+        told.append(_trips(breaker, BUSY))
+        clock.advance(_pause(breaker))
+        breaker.heed(_way(breaker), Accepted("t"))
+    assert told == [True] + [False] * 19
+    clock.advance(TOLD_SECONDS)
+    assert _trips(breaker, BUSY)
+
+
+def test_other_trouble_is_news_at_once(breaker: Breaker, clock: Clock) -> None:
+    """A refused key is told of although the vendor had just throttled."""
+    assert _trips(breaker, BUSY)
+    clock.advance(_pause(breaker))
+    breaker.heed(_way(breaker), Accepted("t"))
+    assert _trips(breaker, KEY)
+
+
+def test_trouble_that_nobody_was_told_of_is_still_news(breaker: Breaker, clock: Clock) -> None:
+    """If the invocation died before it could tell, the next pause tells."""
+    assert breaker.heed(_way(breaker), BUSY) is not None
+    clock.advance(_pause(breaker))
+    breaker.heed(_way(breaker), Accepted("t"))
+    assert breaker.heed(_way(breaker), BUSY) is not None
+
+
+def test_the_others_look_again_ever_later_while_a_probe_takes_long(
+    breaker: Breaker, clock: Clock
+) -> None:
+    """A probe that is answered at once holds up nobody; one that was killed is not raced for."""
+    breaker.heed(_way(breaker), KEY)
+    clock.advance(_pause(breaker))
+    _way(breaker)
+    pauses = []
+    for seconds in (0, 4, 10, 40):
+        clock.advance(seconds)
+        pauses.append(_pause(breaker))
+    assert pauses == [1, 4, 14, MAX_LOOK_SECONDS]
+
+
+def test_a_pause_whose_teller_died_is_told_by_another(breaker: Breaker, clock: Clock) -> None:
+    """Nobody tells before the first one had its time, and nobody after somebody has told."""
+    assert breaker.heed(_way(breaker), KEY) is not None
+    soon = breaker.look()
+    assert isinstance(soon, Open)
+    assert soon.untold is None
+    clock.advance(TELL_SECONDS)
+    late = breaker.look()
+    assert isinstance(late, Open)
+    assert late.untold is not None
+    assert "bad key" in late.untold.reason
+    breaker.note_told(late.untold)
+    after = breaker.look()
+    assert isinstance(after, Open)
+    assert after.untold is None
+
+
+def test_what_an_operator_has_deleted_is_forgotten(breaker: Breaker, table: Aws) -> None:
+    """Deleting the item by hand closes the breaker as if nothing had been; so the next is news."""
+    tripped = breaker.heed(_way(breaker), KEY)
+    assert tripped is not None
+    table.dynamodb.delete_item(TableName=TABLE, Key={"pk": {"S": "CONTROL#submit"}})
+    breaker.note_told(tripped)
+    assert breaker.look() == Way()
+    assert breaker.heed(_way(breaker), KEY) is not None

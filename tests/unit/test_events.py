@@ -169,6 +169,14 @@ def test_strange_fields_of_a_drop_do_no_harm() -> None:
     assert isinstance(incoming.trigger, str)
 
 
+@pytest.mark.parametrize("odd", ["", "a\r\nX-Evil: 1", "a b", "ü", "x" * 1_025, 5, ["a"], None])
+def test_id_that_s3_never_gives_is_taken_as_not_said(odd: object) -> None:
+    """An ETag or version that would break the call of S3 gets the photo a record, not an error."""
+    event = dropped("a.jpg")
+    event["detail"]["object"] |= {"etag": odd, "version-id": odd, "sequencer": odd}
+    assert read(event) == PhotoDropped(key="a.jpg", etag="", version_id=None, trigger="e-1")
+
+
 # --- requests ------------------------------------------------------------------------------------
 
 
@@ -213,15 +221,19 @@ def test_mask_may_be_a_key_or_a_url(mask: object, expected: PhotoRef | None) -> 
         ({"photo": "a.jpg"}, ["photo", "a string"]),
         ({"photo": {}}, ["neither"]),
         ({"photo": {"key": "a", "url": "https://x.example"}}, ["both"]),
-        ({"photo": {"key": ""}}, ["photo.key"]),
+        ({"photo": {"key": ""}}, ["photo.key", "empty"]),
+        ({"mask": ""}, ["mask.key", "empty"]),
         ({"photo": {"key": 5}}, ["photo.key", "a number"]),
         ({"photo": {"key": "k" * 1025}}, ["photo.key", "1024"]),
         ({"photo": {"key": "ü" * 513}}, ["photo.key", "1024"]),
         ({"photo": {"key": "a/"}}, ["no photo"]),
         ({"photo": {"key": "catwalk.json"}}, ["no photo"]),
         ({"photo": {"key": "a.mask.png"}}, ["no photo"]),
+        ({"photo": {"key": "a/.jpg"}}, ["no photo", "dotfile"]),
         ({"photo": {"key": "a.jpg", "bucket": "other"}}, ["'other'", PHOTOS]),
         ({"photo": {"url": 5}}, ["photo.url"]),
+        ({"photo": {"key": "a.jpg", "Bucket": "other"}}, ["'Bucket'", "Did you mean 'bucket'?"]),
+        ({"mask": {"uri": "https://x.example/m.png"}}, ["mask", "'uri'", "Did you mean 'url'?"]),
         ({"mask": 5}, ["mask", "a number"]),
         ({"mask": {}}, ["mask", "neither"]),
         ({"mask": "http://x.example/m.png"}, ["https"]),
@@ -251,6 +263,25 @@ def test_broken_request_says_what_is_wrong(changes: dict[str, Any], words: list[
         assert word in message
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"photo": {"key": "k" * 1_000 + ".mask.png"}}, ["kkk", ".mask.png'", "is no photo"]),
+        ({"photo": {"key": "a.jpg", "bucket": "b" * 90_000}}, ["bbb", "Copy the photo there"]),
+        ({"photo": {"url": f"ftp://x.example/{'u' * 8_000}"}}, ["uuu", "only https URLs"]),
+        ({"photo": {"url": f"https://[{'u' * 8_000}/"}}, ["uuu", "is no URL"]),
+        ({"photo": {"url": f"https://{'h' * 8_000}/"}}, ["hhh", "not a public host"]),
+        ({"variants": [{"n" * 90_000: 1}]}, ["nnn", "known are modelId"]),
+    ],
+)
+def test_what_is_wrong_with_a_long_value_is_said(changes: dict[str, Any], words: list[str]) -> None:
+    """However long a wrong value is, the message has room for what is wrong with it."""
+    message = broken_request(**changes).error.message
+    for word in words:
+        assert word in message
+    assert not message.endswith("…")
+
+
 def test_broken_request_keeps_what_it_can() -> None:
     """The record of a broken request can be found by requestId, sku and photo."""
     incoming = broken_request(requestId="r-9", sku="s", variants=[])
@@ -274,6 +305,7 @@ def test_message_that_is_no_event_has_the_messages_id() -> None:
 def test_unknown_fields_that_resemble_nothing_are_let_be() -> None:
     """A backend may carry fields of its own along."""
     assert request_of(tenant="acme").photo.key == "a.jpg"
+    assert request_of(photo={"key": "a.jpg", "size": 7, "etag": "e"}).photo.key == "a.jpg"
 
 
 @pytest.mark.parametrize(
@@ -353,6 +385,9 @@ def test_no_event_breaks_reading(event: dict[str, Any]) -> None:
         ("https://CDN.example.com:8443//a.jpg", "url/cdn.example.com/a.jpg"),
         ("https://cdn.example.com", "url/cdn.example.com"),
         ("https://8.8.8.8/a.jpg", "url/8.8.8.8/a.jpg"),
+        ("https://my_shop.cdn.example.com./a.jpg", "url/my_shop.cdn.example.com./a.jpg"),
+        ("https://b\u00fccher.example/a.jpg", "url/b\u00fccher.example/a.jpg"),
+        ("https://xn--bcher-kva.xn--p1ai/a.jpg", "url/xn--bcher-kva.xn--p1ai/a.jpg"),
         ("https://[2606:4700::1]/a.jpg", "url/2606:4700::1/a.jpg"),
         ("https://open.vmake.ai/a.jpg", "url/open.vmake.ai/a.jpg"),
     ],
@@ -418,6 +453,23 @@ def test_source_key_of_a_long_url_fits_the_index() -> None:
         "https://[::ffff:127.0.0.1]/a.jpg",
         "https://[fe80::1]/a.jpg",
         "https://[fd00::1]/a.jpg",
+        "https://[fe80::1%25lo]/a.jpg",
+        "https://[2606:4700::1%25lo]/a.jpg",
+        "https://[64:ff9b::7f00:1]/a.jpg",
+        "https://[2002:7f00:1::]/a.jpg",
+        "https://[::127.0.0.1]/a.jpg",
+        "https://[ff02::1]/a.jpg",
+        "https://224.0.0.1/a.jpg",
+        # Names that some clients read as others than they look.
+        "https://printer.\u24dbocal/a.jpg",
+        "https://metadata.google\u3002internal/a.jpg",
+        "https://printer.%6cocal/a.jpg",
+        "https://localhost\\.example.com/a.jpg",
+        "https://localhost;.example.com/a.jpg",
+        "https://cdn..example.com/a.jpg",
+        "https://.example.com/a.jpg",
+        f"https://{'a' * 64}.example.com/a.jpg",
+        f"https://{'a.' * 2_000}example.com/a.jpg",
     ],
 )
 def test_private_or_plain_url_is_refused(url: str) -> None:

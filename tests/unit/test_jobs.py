@@ -365,7 +365,19 @@ def test_triggers_are_bounded(jobs: JobRepository, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(module, "MAX_TRIGGERS", 5)
     for number in range(9):
         job = jobs.claim(new_job(f"drop-{number}"))
-    assert len(job.triggers) == 5
+        assert f"drop-{number}" in job.triggers
+        assert len(job.triggers) <= 5
+
+
+def test_a_photo_dropped_ever_so_often_still_starts_again(
+    jobs: JobRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many drops a record has seen, the next one after a failure is a new attempt."""
+    monkeypatch.setattr(module, "MAX_TRIGGERS", 3)
+    for number in range(8):
+        job = jobs.claim(new_job(f"drop-{number}", error=REJECTED))
+        assert job.attempt == number + 1
+        assert jobs.claim(new_job(f"drop-{number}", error=REJECTED)).attempt == number + 1
 
 
 def test_record_is_found_by_its_indexes(jobs: JobRepository, table: Aws) -> None:
@@ -401,6 +413,120 @@ def test_record_has_the_names_that_others_build_on(jobs: JobRepository, table: A
     )
 
 
+# --- waiting, dead letters, tasks taken up again ------------------------------------------------
+
+
+def test_a_photo_that_waits_says_why_and_until_when(jobs: JobRepository, clock: Clock) -> None:
+    """Whoever asks why nothing happens finds the answer in the record, until it goes on."""
+    job = jobs.claim(new_job())
+    clock.advance(100)
+    waiting = there(jobs.note_waiting(job, seconds=60, reason="no credits"))
+    assert there(waiting.waiting).reason == "no credits"
+    assert there(waiting.waiting).until == later(clock(), 60)
+    assert waiting.updated_at == iso(clock())
+    assert there(jobs.mark_submitting(waiting, lease_seconds=60)).waiting is None
+
+
+@pytest.mark.parametrize("verb", ["reject", "bury", "note_waiting"])
+def test_what_may_have_been_sent_is_not_taken_for_unspent(jobs: JobRepository, verb: str) -> None:
+    """A job whose POST may be out is neither rejected nor buried; one that cost nothing may be."""
+    submitting = at(jobs, JobStatus.SUBMITTING)
+    assert VERBS[verb](jobs, submitting) is None
+    unsent = there(jobs.mark_unsent(submitting))
+    assert VERBS[verb](jobs, unsent) is not None
+
+
+def test_a_dead_letter_that_is_sent_again_starts_its_job(jobs: JobRepository) -> None:
+    """The same drop that failed by its message alone is tried anew; any other duplicate is not."""
+    buried = there(jobs.bury(jobs.claim(new_job()), ERROR, message_id="m-1"))
+    assert (buried.status, buried.credits, buried.buried) == (JobStatus.FAILED, 0, True)
+    again = jobs.claim(new_job())
+    assert (again.status, again.attempt, again.dead_letter) == (JobStatus.ACCEPTED, 2, None)
+    failed = there(jobs.fail(again, ERROR))
+    assert jobs.claim(new_job()) == failed
+
+
+def test_a_failure_with_a_task_is_not_tried_again_for_a_dead_letter(jobs: JobRepository) -> None:
+    """A job that was paid for and failed costs no second credit when its message is sent again."""
+    failed = at(jobs, JobStatus.FAILED)
+    noted = there(jobs.note_dead_letter(failed, message_id="m-1"))
+    assert noted.dead_letter == "m-1"
+    assert jobs.claim(new_job()) == noted
+
+
+def test_a_dead_letter_without_a_job_has_a_record_until_it_is_sent_again(
+    jobs: JobRepository,
+) -> None:
+    """The record is made once, and removed by nothing but its message's being sent again."""
+    new = new_job(settings=None)
+    made = there(jobs.keep_dead_letter(new, ERROR, message_id="m-1"))
+    assert jobs.keep_dead_letter(new, ERROR, message_id="m-1") is None
+    assert (made.status, made.dead_letter) == (JobStatus.FAILED, "m-1")
+    assert there(jobs.get("j")) == made
+    jobs.forget_dead_letter("j")
+    assert jobs.get("j") is None
+
+
+def test_a_real_job_is_never_forgotten(jobs: JobRepository) -> None:
+    """Only a record that was made for a dead letter can be removed."""
+    buried = there(jobs.bury(jobs.claim(new_job()), ERROR, message_id="m-1"))
+    jobs.forget_dead_letter("j")
+    assert jobs.get("j") == buried
+
+
+@pytest.mark.parametrize("status", [*sorted(TERMINAL - {JobStatus.REJECTED}), JobStatus.RUNNING])
+def test_a_paid_task_is_taken_up_by_the_next_attempt(
+    jobs: JobRepository, status: JobStatus
+) -> None:
+    """It costs nothing, keeps the task and what was copied, and remembers how it ended before."""
+    before = at(jobs, status)
+    taken = there(jobs.take_up(before, execution_arn="arn-2"))
+    assert (taken.status, taken.attempt) == (JobStatus.RUNNING, before.attempt + 1)
+    assert (taken.task_id, taken.credits) == (before.task_id, before.credits)
+    assert (taken.results, taken.execution_arn) == (before.results, "arn-2")
+    assert (taken.error, taken.finished_at, taken.announced) == (None, None, None)
+    assert taken.resumed_at is not None
+    assert (taken.history[-1].status, taken.history[-1].task_id) == (status, before.task_id)
+    assert jobs.take_up(before, execution_arn="arn-2") is None
+
+
+def test_a_job_without_a_task_cannot_be_taken_up(jobs: JobRepository) -> None:
+    """There is nothing to take up."""
+    with pytest.raises(LookupError, match="no task"):
+        jobs.take_up(at(jobs, JobStatus.REJECTED), execution_arn="arn-2")
+
+
+def test_what_an_earlier_attempt_copied_is_not_lost_when_a_later_one_fails(
+    jobs: JobRepository,
+) -> None:
+    """A job with images in the bucket is PARTIAL, never FAILED."""
+    taken = there(jobs.take_up(at(jobs, JobStatus.SUCCEEDED), execution_arn="arn-2"))
+    ended = there(jobs.give_up(taken, ERROR, copied=()))
+    assert ended.status is JobStatus.PARTIAL
+    assert ended.results == taken.results != ()
+
+
+def test_jobs_of_a_status_come_longest_unchanged_first(jobs: JobRepository, clock: Clock) -> None:
+    """Those that changed before or at `after`, or later than `until`, are left out."""
+    moments = []
+    for number in range(5):
+        jobs.claim(new_job(job_id=f"j{number}"))
+        moments.append(iso(clock()))
+        clock.advance(10)
+
+    def found(**bounds: str) -> list[str]:
+        return [job.job_id for job in jobs.of_status(JobStatus.ACCEPTED, **bounds)]
+
+    assert found() == ["j0", "j1", "j2", "j3", "j4"]
+    assert found(after=moments[1]) == ["j2", "j3", "j4"]
+    assert found(until=moments[1]) == ["j0", "j1"]
+    assert found(after=moments[1], until=moments[3]) == ["j2", "j3"]
+    assert found(after=moments[3], until=moments[3]) == []
+    assert [job.job_id for job in jobs.of_source("a/b.jpg")] == ["j0", "j1", "j2", "j3", "j4"]
+    assert [job.job_id for job in jobs.of_sku("sku-1")] == ["j0", "j1", "j2", "j3", "j4"]
+    assert list(jobs.of_source("a/c.jpg")) == []
+
+
 # --- a status never moves backwards --------------------------------------------------------------
 
 RANK: Mapping[JobStatus, int] = {
@@ -423,6 +549,12 @@ VERBS: Mapping[str, Callable[[JobRepository, Job], Job | None]] = {
     "finish_partly": lambda jobs, job: jobs.finish(job, results=[result()], error=ERROR),
     "fail": lambda jobs, job: jobs.fail(job, ERROR),
     "mark_announced": lambda jobs, job: jobs.mark_announced(job),
+    "note_waiting": lambda jobs, job: jobs.note_waiting(job, seconds=60, reason="busy"),
+    "note_looked_at": lambda jobs, job: jobs.note_looked_at(job),
+    "reject": lambda jobs, job: jobs.reject(job, REJECTED),
+    "bury": lambda jobs, job: jobs.bury(job, ERROR, message_id="m-1"),
+    "note_dead_letter": lambda jobs, job: jobs.note_dead_letter(job, message_id="m-1"),
+    "close_unknown": lambda jobs, job: jobs.close_unknown(job, ERROR),
 }
 ALLOWED = {
     ("mark_submitting", JobStatus.ACCEPTED),
@@ -437,6 +569,12 @@ ALLOWED = {
     ("fail", JobStatus.SUBMITTING),
     ("fail", JobStatus.RUNNING),
     *(("mark_announced", status) for status in JobStatus),
+    ("note_waiting", JobStatus.ACCEPTED),
+    *(("note_looked_at", status) for status in JobStatus),
+    ("reject", JobStatus.ACCEPTED),
+    ("bury", JobStatus.ACCEPTED),
+    *(("note_dead_letter", status) for status in JobStatus),
+    ("close_unknown", JobStatus.SUBMIT_UNKNOWN),
 }
 
 
@@ -472,7 +610,8 @@ def test_late_writer_of_an_old_attempt_changes_nothing(
 @given(
     steps=st.lists(
         st.tuples(
-            st.sampled_from([*sorted(VERBS), *["drop-0", "drop-1", "drop-2"]]), st.integers(0, 30)
+            st.sampled_from([*sorted(VERBS), "take_up", *["drop-0", "drop-1", "drop-2"]]),
+            st.integers(0, 30),
         ),
         max_size=14,
     )
@@ -490,11 +629,14 @@ def test_no_order_of_writers_moves_a_status_backwards(
         for verb, number in steps:
             if verb.startswith("drop"):
                 changed: Job | None = jobs.claim(new_job(verb))
+            elif verb == "take_up":
+                copy = copies[number % len(copies)]
+                changed = jobs.take_up(copy, execution_arn=ARN) if copy.task_id else None
             else:
                 changed = VERBS[verb](jobs, copies[number % len(copies)])
             if changed is not None:
                 copies.append(changed)
-                charged[changed.attempt] += verb == "keep_task_id"
+                charged[changed.attempt] += verb in {"keep_task_id", "close_unknown"}
             job = there(jobs.get("j"))
             assert job.attempt >= last.attempt
             if job.attempt == last.attempt:

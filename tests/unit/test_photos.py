@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ReadTimeoutError, ResponseStreamingError
 from hypothesis import given
 from hypothesis import strategies as st
 from moto import mock_aws
@@ -192,6 +192,8 @@ def test_content_that_is_no_image(
         pytest.param(jpeg(8, 0), id="jpeg_without_lines"),
         pytest.param(b"\xff\xd8\xff" + b"\xff" * 200_000, id="jpeg_of_fill_bytes"),
         pytest.param(b"\xff\xd8\xff\xe0\0\0" + b"\0" * 100, id="jpeg_segment_of_no_size"),
+        pytest.param(jpeg()[: jpeg().index(b"\xff\xda")], id="jpeg_ends_before_its_picture"),
+        pytest.param(png()[:33], id="png_ends_before_its_picture"),
         pytest.param(png()[:8], id="png_magic_only"),
         pytest.param(png()[:20], id="png_cut_in_header"),
         pytest.param(png(0, 8), id="png_without_pixels"),
@@ -200,6 +202,13 @@ def test_content_that_is_no_image(
 def test_broken_header_is_a_corrupt_image(store: PhotoStore, s3: Any, body: bytes) -> None:
     """A JPEG or PNG whose header is cut off or says nothing is corrupt_image."""
     assert refused(store, s3, body) is ErrorCode.CORRUPT_IMAGE
+
+
+def test_file_with_a_long_name_says_what_is_wrong(store: PhotoStore, s3: Any) -> None:
+    """A long key is named by both its ends, so that the message has room for the reason."""
+    put(s3, "d" * 1_000 + "/sizes.txt", b"hello")
+    with pytest.raises(InputRejected, match=r"'ddd.*….*/sizes\.txt' is no image"):
+        store.inspect(store.open("d" * 1_000 + "/sizes.txt"))
 
 
 def test_empty_file(store: PhotoStore, s3: Any) -> None:
@@ -322,6 +331,24 @@ def test_missing_is_missing_however_s3_says_it(code: str) -> None:
     assert store.nearest_folder_file("a/b.jpg", {}) is None
 
 
+def test_version_id_that_s3_cannot_read_is_a_missing_photo(
+    store: PhotoStore, s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S3 calls a version id that it never gave an invalid argument: there is no such photo."""
+    put(s3, "a.jpg", jpeg())
+    get = s3.get_object
+
+    def like_aws(**arguments: Any) -> Any:
+        if "VersionId" in arguments:
+            raise ClientError({"Error": {"Code": "InvalidArgument", "Message": ""}}, "GetObject")
+        return get(**arguments)
+
+    monkeypatch.setattr(s3, "get_object", like_aws)
+    with pytest.raises(InputRejected) as caught:
+        store.open("a.jpg", version_id="made-up")
+    assert caught.value.code is ErrorCode.PHOTO_MISSING
+
+
 @pytest.mark.parametrize("code", ["SlowDown", "InternalError", "AccessDenied"])
 def test_trouble_of_s3_is_no_missing_photo(code: str) -> None:
     """An S3 that is in trouble rejects no photo: the message comes again."""
@@ -332,6 +359,30 @@ def test_trouble_of_s3_is_no_missing_photo(code: str) -> None:
         store.mask_beside("a.jpg")
     with pytest.raises(ClientError):
         store.nearest_folder_file("a.jpg", {})
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        ClientError({"Error": {"Code": "SlowDown", "Message": ""}}, "GetObject"),
+        ReadTimeoutError(endpoint_url="https://s3.example"),
+        ResponseStreamingError(error="connection reset"),
+    ],
+)
+def test_trouble_of_s3_in_a_long_header_is_no_corrupt_image(
+    s3: Any, monkeypatch: pytest.MonkeyPatch, trouble: Exception
+) -> None:
+    """A photo whose header takes a second read, and that fails, comes again instead of ending."""
+    put(s3, "a.jpg", jpeg(before_frame=70_000))
+    store = PhotoStore(s3, PHOTOS, max_bytes=LIMIT)
+    stored = store.open("a.jpg")
+
+    def fail(**_: object) -> None:
+        raise trouble
+
+    monkeypatch.setattr(s3, "get_object", fail)
+    with pytest.raises(type(trouble)):
+        store.inspect(stored)
 
 
 class Failing:
@@ -374,6 +425,7 @@ def test_mask_beside_a_photo(store: PhotoStore, s3: Any, photo: str, mask: str) 
         (b"hello", "no readable PNG"),
         (b"", "no readable PNG"),
         (png()[:20], "no readable PNG"),
+        (png()[:33], "no readable PNG"),
         (png(8, 8, padding=3_000), "bytes"),
     ],
 )
@@ -392,6 +444,24 @@ def test_good_mask_passes(store: PhotoStore, s3: Any) -> None:
     photo = look(store, s3, jpeg(8, 8))
     put(s3, "a.mask.png", png(8, 8))
     store.inspect_mask(store.open("a.mask.png"), photo)
+
+
+def test_photo_is_no_mask_of_itself(store: PhotoStore, s3: Any) -> None:
+    """A photo named as its own mask has the right size, and is a mistake all the same."""
+    photo = look(store, s3, png(8, 8), "a.png")
+    with pytest.raises(InputRejected, match="the photo itself") as caught:
+        store.inspect_mask(store.open("a.png"), photo)
+    assert caught.value.code is ErrorCode.MASK_MISMATCH
+
+
+def test_mask_of_a_photo_by_url_must_be_a_png(store: PhotoStore, s3: Any) -> None:
+    """The size of a photo elsewhere is not known, the format of its mask is."""
+    photo = Photo(url="https://cdn.example.com/a.jpg")
+    put(s3, "m.png", png(9, 7))
+    store.inspect_mask(store.open("m.png"), photo)
+    put(s3, "m.png", b"hello")
+    with pytest.raises(InputRejected, match="no readable PNG"):
+        store.inspect_mask(store.open("m.png"), photo)
 
 
 # --- folder files --------------------------------------------------------------------------------
@@ -426,8 +496,8 @@ def test_folder_files_are_read_once_a_batch(store: PhotoStore, s3: Any, counting
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b"\xff\xfe{\0}\0", "UTF-8"),
-        (b"{}" + b" " * MAX_FOLDER_FILE_BYTES, "longer than"),
+        (b"\xff\xfe{\0}\0", "save it as UTF-8"),
+        (b"{}" + b" " * MAX_FOLDER_FILE_BYTES, "make it shorter"),
         (b"", "no valid JSON"),
     ],
 )

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from shared.queue import MAX_DELAY_SECONDS, SubmitQueue
-from shared.submit import ENOUGH_SECONDS, Handled, Later, Outcome
+from shared.submit import ENOUGH_SECONDS, Later
+
+Waits = tuple[Later, ...]
 
 
 class Sqs:
@@ -28,12 +30,12 @@ def sqs() -> Sqs:
 
 
 def take(
-    sqs: Sqs, outcomes: dict[str, Outcome | Exception], *, remaining: float = 140
+    sqs: Sqs, outcomes: dict[str, Waits | Exception], *, remaining: float = 140
 ) -> tuple[list[str], list[str]]:
     """Take a batch; return the ids that come again, and the bodies that were handled."""
     handled: list[str] = []
 
-    def handle(body: str, message_id: str) -> Outcome:
+    def handle(body: str, message_id: str) -> Waits:
         assert message_id == f"id-{body}"
         handled.append(body)
         outcome = outcomes[body]
@@ -48,16 +50,16 @@ def take(
 
 def test_handled_messages_are_done_with(sqs: Sqs) -> None:
     """A batch in which all went well leaves nothing behind."""
-    assert take(sqs, {"a": Handled(), "b": Handled()}) == ([], ["a", "b"])
+    assert take(sqs, {"a": (), "b": ()}) == ([], ["a", "b"])
     assert sqs.sent == []
 
 
 def test_failed_message_comes_again_alone(sqs: Sqs) -> None:
     """An exception in one message fails that one; the others are handled all the same."""
-    outcomes: dict[str, Outcome | Exception] = {
-        "a": Handled(),
+    outcomes: dict[str, Waits | Exception] = {
+        "a": (),
         "b": RuntimeError("boom"),
-        "c": Handled(),
+        "c": (),
     }
     assert take(sqs, outcomes) == (["id-b"], ["a", "b", "c"])
     assert sqs.sent == []
@@ -68,20 +70,30 @@ def test_failed_message_comes_again_alone(sqs: Sqs) -> None:
 )
 def test_waiting_message_goes_back_as_a_copy(sqs: Sqs, seconds: float, delay: int) -> None:
     """A photo that waits is sent anew with a delay, and does not count as a failure."""
-    assert take(sqs, {"a": Later(seconds, "busy")}) == ([], ["a"])
+    assert take(sqs, {"a": (Later(seconds, "busy"),)}) == ([], ["a"])
     assert sqs.sent == [
         {"QueueUrl": "https://sqs/submit", "MessageBody": "a", "DelaySeconds": delay}
     ]
 
 
+def test_each_variant_that_waits_goes_back_by_itself(sqs: Sqs) -> None:
+    """What names the message to go on with is sent as that, with a delay of its own."""
+    waits = (Later(5, "busy", "job 1"), Later(60, "no credits", "job 2"))
+    assert take(sqs, {"a": waits}) == ([], ["a"])
+    assert [(m["MessageBody"], m["DelaySeconds"]) for m in sqs.sent] == [
+        ("job 1", 5),
+        ("job 2", 60),
+    ]
+
+
 def test_copy_that_cannot_be_sent_keeps_the_original(sqs: Sqs) -> None:
     """If the copy cannot be sent, the message itself comes again."""
-    assert take(sqs, {"unsendable": Later(5, "busy")}) == (["id-unsendable"], ["unsendable"])
+    assert take(sqs, {"unsendable": (Later(5, "busy"),)}) == (["id-unsendable"], ["unsendable"])
 
 
 def test_message_without_time_is_not_begun(sqs: Sqs) -> None:
     """With too little of the invocation left a message is put back, unharmed."""
-    outcomes: dict[str, Outcome | Exception] = {"a": Handled(), "b": Handled()}
+    outcomes: dict[str, Waits | Exception] = {"a": (), "b": ()}
     assert take(sqs, outcomes, remaining=ENOUGH_SECONDS - 1) == ([], [])
     assert [message["MessageBody"] for message in sqs.sent] == ["a", "b"]
     assert take(sqs, outcomes, remaining=ENOUGH_SECONDS) == ([], ["a", "b"])
@@ -93,7 +105,7 @@ def test_kill_is_not_swallowed(sqs: Sqs) -> None:
     class Killed(BaseException):
         pass
 
-    def handle(_body: str, _message_id: str) -> Outcome:
+    def handle(_body: str, _message_id: str) -> Waits:
         raise Killed
 
     with pytest.raises(Killed):

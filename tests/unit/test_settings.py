@@ -1,7 +1,8 @@
 """The settings of a photo: where each value comes from, and what is refused in which words."""
 
+import base64
 import json
-from email.header import Header
+from email.header import Header, decode_header, make_header
 from typing import Any
 
 import pytest
@@ -111,6 +112,8 @@ def test_value_is_taken(values: dict[str, Any], name: str, expected: object) -> 
         ({"extra": {"mask": "x"}}, ["extra", "'mask'"]),
         ({"extra": {"modelId": "x"}}, ["extra", "'modelId'"]),
         ({"extra": {"batchSize": 9}}, ["extra", "'batchSize'"]),
+        ({"extra": {"batch_size": 9}}, ["extra", "'batch_size'", "set batchSize itself"]),
+        ({"extra": {"Image": "x"}}, ["extra", "'Image'", "set image itself"]),
         ({"extra": {"x": "y" * MAX_EXTRA_BYTES}}, ["extra", "longer than"]),
         ({"extra": {"x": float("nan")}}, ["extra", "number"]),
         ({"extra": {"x": float("inf")}}, ["extra", "number"]),
@@ -126,6 +129,21 @@ def test_value_is_refused_in_words_that_help(values: dict[str, Any], words: list
     for word in [*words, "source 1"]:
         assert word in message
     assert message.endswith((".", "?"))
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"batchSize": "4" * 90_000}, ["batchSize", "'444", "1 to 4"]),
+        ({"sceneType": "s" * 90_000}, ["sceneType", "'sss", "128 bytes"]),
+    ],
+)
+def test_what_is_wrong_with_a_long_value_is_said(values: dict[str, Any], words: list[str]) -> None:
+    """However long a wrong value is, the message has room for what is wrong with it."""
+    message = refusal(values)
+    assert len(message) < 500
+    for word in words:
+        assert word in message
 
 
 def test_extra_may_not_name_any_field_of_ours() -> None:
@@ -245,6 +263,29 @@ def test_metadata_names_are_no_matter_of_case() -> None:
     assert metadata_layer({"Model-Id": "001"}).values == {"modelId": "001"}
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("modelid", "model-id"),
+        ("model_id", "model-id"),
+        ("modelId", "model-id"),
+        ("Scene.Type", "scene-type"),
+        ("batchsize", "batch-size"),
+        ("request_id", "request-id"),
+    ],
+)
+def test_misspelt_metadata_name_costs_nothing(name: str, meant: str) -> None:
+    """One of our names in another spelling is refused, or the photo would get other settings."""
+    with pytest.raises(InputRejected, match=f"'{name}'. Did you mean '{meant}'?"):
+        metadata_layer({name: "003"})
+
+
+@pytest.mark.parametrize("name", ["camera", "model", "scene", "colour", "mtime", "x-mask-by"])
+def test_names_of_other_tools_in_metadata_are_let_be(name: str) -> None:
+    """Metadata that others write for themselves is no mistake."""
+    assert metadata_layer({name: "x"}).values == {}
+
+
 @pytest.mark.parametrize("text", ["", "four", "4.0", "-1", "٤", "1e1", "9999"])
 def test_batch_size_in_metadata_must_be_a_number(text: str) -> None:
     """A batch-size that is no whole number is refused with its value."""
@@ -253,11 +294,28 @@ def test_batch_size_in_metadata_must_be_a_number(text: str) -> None:
     assert repr(text) in caught.value.message
 
 
-@pytest.mark.parametrize("text", ["", "{", "{'a': 1}", "NaN", '{"a": NaN}', "[" * 990, '"\\ud800"'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "{'a': 1}", "NaN", '{"a": NaN}', "[" * 990, '"\\ud800"', '{"a": 1, "a": 2}']
+)
 def test_extra_in_metadata_must_be_json(text: str) -> None:
     """An extra that is no usable JSON is refused, however it is broken."""
     with pytest.raises(InputRejected, match="extra"):
         metadata_layer({"extra": text})
+
+
+@pytest.mark.parametrize("name", ["sku", "request-id"])
+def test_ids_in_metadata_are_as_short_as_elsewhere(name: str) -> None:
+    """A sku or request-id of more than 256 characters is refused, as in events."""
+    assert metadata_layer({name: "ü" * 256}).values == {}
+    with pytest.raises(InputRejected, match=f"{name} has 257 characters; at most 256"):
+        metadata_layer({name: "ü" * 257})
+
+
+def test_no_metadata_is_longer_than_an_index_takes() -> None:
+    """A word of 1,900 bytes that decodes to 2,800 stays as it came: a record can hold that."""
+    word = f"=?iso-8859-1?b?{base64.b64encode(bytes([252]) * 1_400).decode()}?="
+    assert len(word) < 2_048 < len(str(make_header(decode_header(word))).encode())
+    assert metadata_text(word) == word
 
 
 @pytest.mark.parametrize("charset", ["utf-8", "iso-8859-1"])
@@ -340,6 +398,10 @@ def test_folder_file_has_values_variants_and_sku() -> None:
         (json.dumps({"sku": "x" * 257}), ["sku", "256"]),
         ('{"extra": {"x": Infinity}}', ["number"]),
         ("[" * 100_000, ["no valid JSON"]),
+        ('{"batchSize": ' + "9" * 5_000 + "}", ["no valid JSON", "number", "too long"]),
+        ('{"batchSize": 1, "batchSize": 4}', ["'batchSize' twice", "keep one"]),
+        ('{"variants": [{}], "variants": [{"batchSize": 1}]}', ["'variants' twice"]),
+        ('{"extra": {"a": 1, "a": 1}}', ["'a' twice"]),
         ('{"extra": ' + "[" * 30 + "]" * 30 + "}", ["20 deep"]),
     ],
 )
@@ -350,6 +412,12 @@ def test_folder_file_is_refused_in_words_that_help(text: str, words: list[str]) 
     for word in [*words, "a/catwalk.json"]:
         assert word in caught.value.message
     assert caught.value.code is ErrorCode.BAD_SETTINGS
+
+
+def test_folder_file_with_a_long_key_says_what_is_wrong() -> None:
+    """A catwalk.json deep down is named by both ends of its key, and what is wrong is said."""
+    with pytest.raises(InputRejected, match=r"d/d/.*….*d/catwalk\.json has the unknown name 'x'"):
+        folder_file('{"x": 1}', "d/" * 500 + "catwalk.json")
 
 
 @given(st.text(max_size=60))

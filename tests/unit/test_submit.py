@@ -19,9 +19,11 @@ from shared.breaker import (
 from shared.config import Config
 from shared.events import EventPublisher
 from shared.jobs import JobRepository
-from shared.models import ErrorCode, Job, JobStatus
+from shared.ledger import Ledger
+from shared.models import ErrorCode, Job, JobError, JobStatus
 from shared.photos import PhotoStore
 from shared.purse import Purse
+from shared.start import Starter
 from shared.submit import (
     ENOUGH_SECONDS,
     LEASE_MARGIN_SECONDS,
@@ -81,6 +83,8 @@ class Stage:
         self.clock = clock
         self.vendor = Vendor()
         self.remaining = 140.0
+        self.sent: list[str] = []
+        """What the last message had come again."""
         self.config = Config(
             jobs_table=TABLE,
             event_bus=BUS,
@@ -99,6 +103,8 @@ class Stage:
         self.config = replace(self.config, **config)
         self.jobs = JobRepository(self.aws.dynamodb, TABLE, now=self.clock)
         key = ApiKey(self.aws.secrets, self.config.api_key_secret)
+        announcer = Announcer(EventPublisher(self.aws.events, BUS), self.jobs)
+        self.ledger = Ledger(self.aws.dynamodb, TABLE, now=self.clock)
         self.submitter = Submitter(
             config=self.config,
             photos=PhotoStore(self.aws.s3, PHOTOS, max_bytes=self.config.max_photo_bytes),
@@ -111,8 +117,14 @@ class Stage:
                 VENDOR, key, transport=httpx.MockTransport(self.vendor), now=self.clock
             ),
             api_key=key,
-            announcer=Announcer(EventPublisher(self.aws.events, BUS), self.jobs),
-            executions=self.aws.executions,
+            announcer=announcer,
+            ledger=self.ledger,
+            starter=Starter(
+                config=self.config,
+                ledger=self.ledger,
+                announcer=announcer,
+                executions=self.aws.executions,
+            ),
             now=self.clock,
         )
 
@@ -121,7 +133,9 @@ class Stage:
         self._messages += 1
         body = event if isinstance(event, str) else json.dumps(event)
         batch = Batch(lambda: self.remaining)
-        return self.submitter.handle(body, f"message-{self._messages}", batch)
+        waits = self.submitter.handle(body, f"message-{self._messages}", batch)
+        self.sent = [wait.body or body for wait in waits]
+        return max(waits, key=lambda wait: wait.seconds, default=Handled())
 
     def drop(self, key: str = "a/dress.jpg", body: bytes | None = None, **metadata: str) -> Outcome:
         """Drop a photo and deliver its event."""
@@ -285,6 +299,9 @@ def test_what_is_no_photo_leaves_no_trace(stage: Stage, key: str) -> None:
         ("a.jpg", jpeg(), {"extra": '{"": 1}'}, "bad_settings"),
         ("a.jpg", jpeg(), {"mask": "none.png"}, "mask_mismatch"),
         ("a.jpg", jpeg(), {"mask": "x" * 1025}, "mask_mismatch"),
+        ("a.jpg", jpeg(), {"mask": "http://x.example/m.png"}, "mask_mismatch"),
+        ("a.jpg", jpeg(), {"mask": "https://10.0.0.1/m.png"}, "mask_mismatch"),
+        ("a.jpg", jpeg(), {"mask": "file:///etc/passwd"}, "mask_mismatch"),
     ],
 )
 def test_bad_photo_is_rejected_with_its_reason(
@@ -850,3 +867,169 @@ def test_account_trouble_is_a_handful_of_calls_and_one_event(stage: Stage) -> No
     paused = [event for event in stage.aws.told() if "paused" in event["detail"]]
     assert [event["detail-type"] for event in paused] == ["Job Needs Attention"]
     assert "no credits" in paused[0]["detail"]["paused"]["reason"]
+
+
+# --- going on from the record --------------------------------------------------------------------
+
+
+def paused(stage: Stage) -> str:
+    """Have a photo wait because the vendor throttles; return the message that goes on with it."""
+    stage.vendor.answers = [httpx.Response(429, json={"code": 429, "message": "slow down"})]
+    assert isinstance(stage.drop(), Later)
+    (message,) = stage.sent
+    stage.clock.advance(60)
+    return message
+
+
+def test_a_photo_that_waited_goes_on_from_its_record(stage: Stage) -> None:
+    """The message names the job, the record says what it waits for, and it is charged once."""
+    message = paused(stage)
+    waiting = stage.job()
+    assert json.loads(message)["detail"] == {"jobId": waiting.job_id}
+    assert waiting.waiting is not None
+    assert "slow down" in waiting.waiting.reason
+    assert stage.take(message) == Handled()
+    job = stage.job()
+    assert (job.status, job.waiting, stage.vendor.tasks) == (JobStatus.RUNNING, None, 1)
+    assert stage.vendor.bodies[0].keys() == stage.vendor.bodies[1].keys()
+    assert stage.take(message) == Handled()
+    assert stage.vendor.tasks == 1
+
+
+def test_settings_that_change_while_a_photo_waits_are_for_the_next_one(stage: Stage) -> None:
+    """A catwalk.json that is changed meanwhile makes no second job of a photo that waits."""
+    message = paused(stage)
+    stage.aws.s3.put_object(Bucket=PHOTOS, Key="a/catwalk.json", Body=b'{"modelId": "044"}')
+    assert stage.take(message) == Handled()
+    assert stage.job().status is JobStatus.RUNNING
+    assert stage.vendor.bodies[-1]["modelId"] == "002"
+
+
+def test_a_photo_deleted_while_it_waits_is_rejected(stage: Stage) -> None:
+    """The job itself says that its photo is gone; nothing is sent, nobody waits for it for ever."""
+    message = paused(stage)
+    job = stage.job()
+    assert job.photo is not None
+    stage.aws.s3.delete_object(Bucket=PHOTOS, Key="a/dress.jpg", VersionId=job.photo.version_id)
+    assert stage.take(message) == Handled()
+    job = stage.job()
+    assert job.error is not None
+    assert (job.status, job.error.code) == (JobStatus.REJECTED, ErrorCode.PHOTO_MISSING)
+    assert stage.vendor.tasks == 0
+    assert stage.aws.told_types()[-1] == "Job Rejected"
+
+
+def test_a_mask_replaced_while_its_photo_waits_is_checked_again(stage: Stage) -> None:
+    """What goes to the vendor is what was checked, not what was there an hour ago."""
+    stage.aws.s3.put_object(Bucket=PHOTOS, Key="a/dress.mask.png", Body=png(8, 8))
+    message = paused(stage)
+    stage.aws.s3.put_object(Bucket=PHOTOS, Key="a/dress.mask.png", Body=png(9, 9))
+    assert stage.take(message) == Handled()
+    job = stage.job()
+    assert job.error is not None
+    assert (job.status, job.error.code) == (JobStatus.REJECTED, ErrorCode.MASK_MISMATCH)
+
+
+def test_mask_and_url_go_on_as_they_were(stage: Stage) -> None:
+    """A request by URL with a mask by URL waits and goes on like any other."""
+    stage.vendor.answers = [httpx.ConnectError("refused")]
+    detail = {
+        "photo": {"url": "https://shop.example.com/a.jpg"},
+        "mask": {"url": "https://shop.example.com/m.png"},
+        "variants": [VARIANT],
+    }
+    assert isinstance(stage.take(requested(detail)), Later)
+    (message,) = stage.sent
+    stage.clock.advance(60)
+    assert stage.take(message) == Handled()
+    first, second = stage.vendor.bodies
+    assert first == second
+    assert first["mask"] == "https://shop.example.com/m.png"
+
+
+def test_each_variant_waits_by_itself(stage: Stage) -> None:
+    """A request whose second variant waits sends a message about that one alone."""
+    stage.vendor.answers = [stage.vendor.accept, httpx.Response(429, json={"code": 429})]
+    variants = [VARIANT, {**VARIANT, "modelId": "044"}]
+    stage.drop()
+    assert isinstance(
+        stage.take(requested({"photo": {"key": "a/dress.jpg"}, "variants": variants})), Later
+    )
+    assert len(stage.sent) == 1
+
+
+def test_a_message_about_a_job_that_was_deleted_is_done_with(stage: Stage) -> None:
+    """There is nothing to go on with."""
+    message = {"detail-type": "Job Continued", "detail": {"jobId": "gone"}}
+    assert stage.take(message) == Handled()
+    assert stage.all_jobs() == []
+
+
+def test_a_dead_letter_of_a_job_starts_its_next_attempt(stage: Stage) -> None:
+    """A message that Catwalk wrote to itself, sent again, tries the job that failed by it."""
+    message = paused(stage)
+    error = JobError(code=ErrorCode.INTERNAL, message="Its message is dead.")
+    assert stage.jobs.bury(stage.job(), error, message_id="m-1") is not None
+    assert stage.take(message) == Handled()
+    job = stage.job()
+    assert (job.status, job.attempt, stage.vendor.tasks) == (JobStatus.RUNNING, 2, 1)
+
+
+@pytest.mark.parametrize("detail", [{}, {"jobId": ""}, {"jobId": 5}])
+def test_a_message_to_itself_that_names_no_job_is_recorded(
+    stage: Stage, detail: dict[str, Any]
+) -> None:
+    """Even a message that only Catwalk writes is recorded when it cannot be read."""
+    assert stage.take({"detail-type": "Job Continued", "detail": detail}) == Handled()
+    job = stage.job()
+    assert job.error is not None
+    assert job.error.code is ErrorCode.BAD_REQUEST_EVENT
+
+
+# --- what was spent ------------------------------------------------------------------------------
+
+
+def entries(stage: Stage) -> list[tuple[str, int, str]]:
+    """Return the ledger of today."""
+    today = stage.clock().date()
+    return [
+        (entry.folder, entry.attempt, entry.certainty)
+        for entry in stage.ledger.entries(today, today)
+    ]
+
+
+def test_a_charge_is_in_the_ledger_once(stage: Stage) -> None:
+    """However often the message comes, the credit is entered once, under folder and article."""
+    event = stage.aws.drop("a/dress.jpg", jpeg(), {"sku": "S-1"})
+    stage.take(event)
+    stage.take(event)
+    assert entries(stage) == [("a", 1, "charged")]
+
+
+def test_what_cost_nothing_is_not_in_the_ledger(stage: Stage) -> None:
+    """Neither a refused photo nor one that waits has an entry."""
+    stage.vendor.answers = [httpx.Response(400, json={"code": 400, "message": "no garment"})]
+    stage.drop("refused.jpg")
+    paused(stage)
+    assert entries(stage) == []
+
+
+def test_a_submit_that_stayed_unknown_is_in_the_ledger_as_that(stage: Stage) -> None:
+    """Whoever adds up sees what may have been spent beside what was."""
+    stage.vendor.answers = [httpx.ReadTimeout("silence")]
+    stage.drop()
+    assert entries(stage) == [("a", 1, "unknown")]
+
+
+def test_an_address_that_is_not_the_vendors_fails_no_photo(stage: Stage) -> None:
+    """A page without the vendor's envelope pauses submission and names the parameter to mend."""
+    stage.vendor.answers = [httpx.Response(404, text="<html>not found</html>")]
+    outcome = stage.drop()
+    assert isinstance(outcome, Later)
+    assert outcome.seconds == ACCOUNT_PAUSE_SECONDS
+    assert "VmakeBaseUrl" in outcome.reason
+    assert stage.job().status is JobStatus.SUBMITTING
+    assert stage.job().unsent
+    stage.clock.advance(ACCOUNT_PAUSE_SECONDS + 1)
+    assert stage.take(stage.sent[0]) == Handled()
+    assert stage.job().status is JobStatus.RUNNING

@@ -1,6 +1,7 @@
 """What each of the vendor's answers means, above all whether a create may be sent again."""
 
 import gzip
+import itertools
 import json
 import logging
 import socket
@@ -183,6 +184,8 @@ CREATES: list[tuple[str, httpx.Response | Answer, CreateOutcome | type, Trouble 
     ("400", envelope(400, "sceneId is missing", status=400), Refused, Trouble.REQUEST),
     ("400_plain", httpx.Response(400, text="bad"), Refused, Trouble.REQUEST),
     ("404", envelope(404, "no such model", status=404), Refused, Trouble.REQUEST),
+    ("404_html", httpx.Response(404, html="<h1>?</h1>"), Refused, Trouble.ADDRESS),
+    ("405_plain", httpx.Response(405), Refused, Trouble.ADDRESS),
     ("413_html", httpx.Response(413, html="<h1>Too Large</h1>"), Refused, Trouble.REQUEST),
     ("422", envelope(422, "bad image", status=422), Refused, Trouble.REQUEST),
     ("200_code_400", envelope(400, "sceneId is missing"), Refused, Trouble.REQUEST),
@@ -582,3 +585,19 @@ def test_wire_slow_answer_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
         released.set()
         thread.join(5)
     assert isinstance(outcome, Unknown)
+
+
+def test_an_answer_that_drips_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body that never ends does not eat up the invocation; what it would have said is unknown."""
+    seconds = itertools.count(0, 4.0)
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(seconds))
+    pieces = []
+
+    class Dripping(httpx.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            for number in range(1_000):
+                pieces.append(number)
+                yield b" "
+
+    assert isinstance(create(lambda _: httpx.Response(200, stream=Dripping())), Unknown)
+    assert len(pieces) < 10

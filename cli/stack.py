@@ -1,0 +1,144 @@
+"""Which stack is meant, and its parts: found by its name through CloudFormation's outputs."""
+
+import json
+from dataclasses import dataclass
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from cli.errors import CommandError, sentence
+from shared import clients
+from shared.announce import Announcer
+from shared.chances import SecondChances
+from shared.deadletters import DeadLetters
+from shared.events import EventPublisher
+from shared.jobs import JobRepository
+from shared.ledger import Ledger
+from shared.photos import PhotoStore
+
+_NEEDED: Final = (
+    "PhotosBucketName",
+    "JobsTableName",
+    "EventBusName",
+    "StateMachineArn",
+    "SubmitQueueUrl",
+    "SubmitDeadLetterQueueUrl",
+)
+
+
+@dataclass(frozen=True)
+class Catwalk:
+    """A deployed stack, used with the caller's own AWS rights."""
+
+    name: str
+    outputs: dict[str, str]
+    parameters: dict[str, str]
+
+    @classmethod
+    def find(cls, name: str) -> Self:
+        """Find a stack by its name, where this shell's AWS settings lead.
+
+        Raises:
+            CommandError: there is none, or AWS cannot be asked.
+
+        """
+        if not name.strip():
+            raise CommandError("The stack's name is empty.", "Name it with --stack.")
+        try:
+            answer = boto3.client("cloudformation").describe_stacks(StackName=name)
+        except ClientError as error:
+            said = sentence(str(error.response["Error"].get("Message") or error))
+            if error.response["Error"].get("Code") == "ValidationError":
+                raise CommandError(
+                    f"CloudFormation shows no stack {name!r}: {said}",
+                    "Name another with --stack, or deploy it: `sam build && sam deploy --guided`.",
+                ) from error
+            raise CommandError(
+                f"AWS does not show the stack {name!r}: {said}",
+                "Check the credentials, their rights and the region.",
+            ) from error
+        # botocore has plain ValueErrors and OSErrors for endpoints and certificates.
+        except (BotoCoreError, ValueError, OSError) as error:
+            raise CommandError(
+                sentence(f"AWS cannot be asked for the stack {name!r}: {error}"),
+                "Set credentials and region as for the AWS CLI; for the stack of `make up`,"
+                " `source .catwalk/env.sh`.",
+            ) from error
+        (stack,) = answer["Stacks"]
+        outputs = {o["OutputKey"]: o["OutputValue"] for o in stack.get("Outputs", [])}
+        lacking = [output for output in _NEEDED if output not in outputs]
+        if lacking:
+            raise CommandError(
+                f"The stack {name!r} has no output {lacking[0]}; it is {stack['StackStatus']}.",
+                "Is it a Catwalk stack, and has its deployment ended well?",
+            )
+        parameters = {p["ParameterKey"]: p["ParameterValue"] for p in stack.get("Parameters", [])}
+        return cls(name, outputs, parameters)
+
+    def reconcile(self) -> dict[str, int]:
+        """Have ReconcileFunction look at everything; return what it moved on.
+
+        Raises:
+            CommandError: it failed.
+
+        """
+        function = boto3.client("cloudformation").describe_stack_resource(
+            StackName=self.name, LogicalResourceId="ReconcileFunction"
+        )["StackResourceDetail"]["PhysicalResourceId"]
+        # It may work for minutes, and an impatient client would start it twice.
+        patient = Config(read_timeout=330, retries={"total_max_attempts": 1})
+        answer = boto3.client("lambda", config=patient).invoke(
+            FunctionName=function, Payload=json.dumps({"still_seconds": 0}).encode()
+        )
+        document = json.loads(answer["Payload"].read())
+        if answer.get("FunctionError"):
+            raise CommandError(
+                sentence(f"ReconcileFunction failed: {document.get('errorMessage')}"),
+                "Its log says what could not be moved on; the next run tries again.",
+            )
+        moved: dict[str, int] = document
+        return moved
+
+    @property
+    def jobs(self) -> JobRepository:
+        """Its records."""
+        return JobRepository(clients.dynamodb(), self.outputs["JobsTableName"])
+
+    @property
+    def ledger(self) -> Ledger:
+        """What it has spent."""
+        return Ledger(clients.dynamodb(), self.outputs["JobsTableName"])
+
+    @property
+    def chances(self) -> SecondChances:
+        """What can be done for its jobs."""
+        jobs = self.jobs
+        return SecondChances(
+            jobs=jobs,
+            ledger=self.ledger,
+            announcer=Announcer(
+                EventPublisher(clients.events(), self.outputs["EventBusName"]), jobs
+            ),
+            # Folder files alone are read, whose size has a limit of its own.
+            photos=PhotoStore(clients.s3(), self.outputs["PhotosBucketName"], max_bytes=0),
+            sqs=clients.sqs(),
+            queue_url=self.outputs["SubmitQueueUrl"],
+            state_machine_arn=self.outputs["StateMachineArn"],
+            photos_bucket=self.outputs["PhotosBucketName"],
+        )
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """Its messages that nothing could be made of."""
+        base = urlsplit(self.parameters.get("VmakeBaseUrl", ""))
+        return DeadLetters(
+            clients.sqs(),
+            dead_letter_url=self.outputs["SubmitDeadLetterQueueUrl"],
+            queue_url=self.outputs["SubmitQueueUrl"],
+            photos_bucket=self.outputs["PhotosBucketName"],
+            vendor_origin=f"{base.scheme}://{base.netloc}",
+            jobs=self.jobs,
+        )

@@ -1,0 +1,1 @@
+"""Finds what stands still, and moves it on."""

@@ -1,0 +1,55 @@
+"""ReconcileFunction: what stands still is moved on, and each dead letter gets a record."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from shared import clients
+from shared.announce import Announcer
+from shared.config import config
+from shared.deadletters import DeadLetters
+from shared.events import EventPublisher
+from shared.jobs import JobRepository
+from shared.observability import quiet_libraries
+from shared.photos import PhotoStore
+from shared.reconcile import STILL_SECONDS, Cursors, Reconciler
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+
+def handler(event: Mapping[str, Any], context: "LambdaContext") -> dict[str, int]:
+    """Take the schedule's event; return how many were moved on, by kind.
+
+    Whoever invokes it by hand may say `{"still_seconds": 0}`: to look at everything at once.
+    """
+    still = float(event.get("still_seconds", STILL_SECONDS))
+    return _reconciler().run(
+        lambda: context.get_remaining_time_in_millis() / 1000, still_seconds=still
+    )
+
+
+@cache
+def _reconciler() -> Reconciler:
+    quiet_libraries()
+    settings = config()
+    jobs = JobRepository(clients.dynamodb(), settings.jobs_table)
+    base = urlsplit(settings.vmake_base_url)
+    return Reconciler(
+        config=settings,
+        jobs=jobs,
+        photos=PhotoStore(clients.s3(), settings.photos_bucket, max_bytes=settings.max_photo_bytes),
+        dead_letters=DeadLetters(
+            clients.sqs(),
+            dead_letter_url=settings.dead_letter_queue_url,
+            queue_url=settings.submit_queue_url,
+            photos_bucket=settings.photos_bucket,
+            vendor_origin=f"{base.scheme}://{base.netloc}",
+            jobs=jobs,
+        ),
+        cursors=Cursors(clients.dynamodb(), settings.jobs_table),
+        announcer=Announcer(EventPublisher(clients.events(), settings.event_bus), jobs),
+        executions=clients.executions(),
+        sqs=clients.sqs(),
+    )

@@ -1,0 +1,190 @@
+"""Trouble of the account or of the whole vendor: no photo fails, and nobody knocks in vain."""
+
+import secrets
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+
+from tests.e2e.driver import Catwalk, photo, wait_for
+
+DOZEN: Final = 12
+FEW: Final = 8
+"""Creates that the vendor may see during the trouble of a dozen photos."""
+
+
+@pytest.fixture(autouse=True)
+def calm(catwalk: Catwalk, api_key: str) -> Iterator[None]:
+    """Begin with a stack in order, and leave it so."""
+    before = catwalk.vendor.settings()
+    catwalk.vendor.settings(plain_results=True)
+    catwalk.close_breaker()
+    yield
+    catwalk.vendor.clear_faults()
+    catwalk.vendor.settings(**before)
+    put_key(catwalk, api_key)
+    catwalk.close_breaker()
+
+
+class Dozen:
+    """Twelve photos in trouble."""
+
+    def __init__(self, catwalk: Catwalk, name: str) -> None:
+        self._catwalk = catwalk
+        self._before = catwalk.creates()
+        self.name = f"{name}/"
+        self.bodies = {f"{self.name}{number}.jpg": photo() for number in range(DOZEN)}
+
+    def drop(self) -> None:
+        """Drop them all, and wait until they have met the trouble."""
+        for key, body in self.bodies.items():
+            self._catwalk.drop(key, body, {"batch-size": "1"})
+        wait_for(lambda: len(self.records()) == DOZEN, "the dozen's records")
+        wait_for(self._catwalk.queue_is_empty, "the queue to have tried them")
+
+    def come_again(self) -> None:
+        """Have all come at once, as they would at the end of the pause."""
+        for key in self.bodies:
+            self._catwalk.again(key)
+
+    def try_in_vain(self) -> None:
+        """End the pause though the trouble goes on: one photo is tried, and the pause is longer."""
+        pauses = self._catwalk.control()["pauses"]
+        self._catwalk.end_pause()
+        self.come_again()
+        wait_for(lambda: self._catwalk.control()["pauses"] > pauses, "the next pause")
+        wait_for(self._catwalk.queue_is_empty, "the queue to have put them off")
+
+    def go_on(self) -> None:
+        """End the pause after the trouble: one photo goes first, and the others follow."""
+        first, *others = self.bodies
+        self._catwalk.end_pause()
+        self._catwalk.again(first)
+        wait_for(lambda: "until" not in self._catwalk.control(), "submission to go on")
+        for key in others:
+            self._catwalk.again(key)
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return the records, one a photo at most."""
+        records = [self._catwalk.records(key) for key in self.bodies]
+        assert all(len(of_one) <= 1 for of_one in records)
+        return [record for of_one in records for record in of_one]
+
+    def statuses(self) -> set[str]:
+        """Return the statuses that the records have."""
+        return {record["status"] for record in self.records()}
+
+    def creates(self) -> int:
+        """Return how often the vendor was asked since these photos were made."""
+        return self._catwalk.creates() - self._before
+
+    def pauses(self) -> list[dict[str, Any]]:
+        """Return what was told of pauses about these photos."""
+        told = [event for event in self._catwalk.heard if "paused" in event["detail"]]
+        assert {event["detail-type"] for event in told} <= {"Job Needs Attention"}
+        ours = [event for event in told if event["detail"]["sourceKey"].startswith(self.name)]
+        return [event["detail"]["paused"] for event in ours]
+
+    def all_succeed(self) -> None:
+        """See that every photo comes back, and is paid once."""
+        for key, body in self.bodies.items():
+            record = self._catwalk.reached(key, "SUCCEEDED")
+            assert record["attempt"] == 1
+            assert record["credits"] == self._catwalk.charges(body) == 1
+
+
+def put_key(catwalk: Catwalk, key: str) -> None:
+    """Put an API key into the secret."""
+    catwalk.stack.clients.secrets.put_secret_value(
+        SecretId=catwalk.stack.output("VmakeApiKeySecretArn"), SecretString=key
+    )
+
+
+def test_a_refused_key(catwalk: Catwalk) -> None:
+    """Photos and paid tasks wait until the right key is in the secret."""
+    running, dozen, key = photo(), Dozen(catwalk, "key"), f"sk-{secrets.token_hex(16)}"
+    stuck = {"path_contains": "key-running/"}
+    catwalk.vendor.fault("read", "stuck", match=stuck, seconds=1)
+    catwalk.drop("key-running/dress.jpg", running, {"batch-size": "1"})
+    catwalk.reached("key-running/dress.jpg", "RUNNING")
+    catwalk.vendor.settings(api_key=key)
+    dozen.drop()
+    assert dozen.statuses() <= {"ACCEPTED", "SUBMITTING"}
+    dozen.try_in_vain()
+    assert dozen.statuses() <= {"ACCEPTED", "SUBMITTING"}
+    catwalk.reached("key-running/dress.jpg", "RUNNING")
+    assert 1 < dozen.creates() <= FEW
+    put_key(catwalk, key)
+    dozen.go_on()
+    dozen.all_succeed()
+    assert "API key" in dozen.pauses()[0]["reason"]
+    assert len(dozen.pauses()) == 1
+    catwalk.end_of("key-running/dress.jpg")
+    assert catwalk.charges(running) == 1
+
+
+@pytest.mark.parametrize("style", ["402", "403", "200"])
+def test_no_credits_left(catwalk: Catwalk, style: str) -> None:
+    """However the vendor says it, photos wait until the account is topped up."""
+    dozen = Dozen(catwalk, f"broke-{style}")
+    catwalk.vendor.settings(credits=0, no_credits_as=style)
+    dozen.drop()
+    dozen.try_in_vain()
+    assert dozen.statuses() <= {"ACCEPTED", "SUBMITTING"}
+    assert 1 < dozen.creates() <= FEW
+    catwalk.vendor.settings(credits=DOZEN)
+    dozen.go_on()
+    dozen.all_succeed()
+    assert "insufficient credits" in dozen.pauses()[0]["reason"]
+    assert len(dozen.pauses()) == 1
+
+
+def test_a_vendor_that_is_down_and_says_so(catwalk: Catwalk) -> None:
+    """After 503s all photos come back by themselves."""
+    dozen = Dozen(catwalk, "down")
+    catwalk.vendor.fault(
+        *("create", "status"), times=None, match={"path_contains": dozen.name}, status=503
+    )
+    dozen.drop()
+    assert dozen.statuses() <= {"ACCEPTED", "SUBMITTING"}
+    assert dozen.creates() <= FEW
+    catwalk.vendor.clear_faults()
+    dozen.all_succeed()
+    assert len(dozen.pauses()) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "params"),
+    [("drop_before", {}), ("html", {"status": 503})],
+    ids=["drops every connection", "a gateway answers"],
+)
+def test_a_vendor_that_is_down(catwalk: Catwalk, fault: str, params: dict[str, Any]) -> None:
+    """Without a clear answer the first photos are parked, and all others wait."""
+    dozen = Dozen(catwalk, f"outage-{fault}")
+    match = {"path_contains": dozen.name}
+    catwalk.vendor.fault("create", fault, times=None, match=match, **params)
+    dozen.drop()
+    dozen.try_in_vain()
+    assert dozen.statuses() <= {"ACCEPTED", "SUBMITTING", "SUBMIT_UNKNOWN"}
+    assert dozen.creates() <= FEW
+    catwalk.vendor.clear_faults()
+    parked = [record for record in dozen.records() if record["status"] == "SUBMIT_UNKNOWN"]
+    assert len(parked) == dozen.creates()
+    for record in parked:
+        assert catwalk.charges(dozen.bodies.pop(record["source_key"])) == 0
+        catwalk.event(record["job_id"], "Job Needs Attention")
+    dozen.go_on()
+    dozen.all_succeed()
+    assert len(dozen.pauses()) == 1
+
+
+@pytest.mark.parametrize("retry_after", [True, False], ids=["with", "without"])
+def test_a_vendor_that_throttles(catwalk: Catwalk, retry_after: bool) -> None:
+    """With or without a Retry-After, all photos come back by themselves."""
+    dozen = Dozen(catwalk, f"throttled-{retry_after}")
+    catwalk.vendor.settings(submits_per_second=1, retry_after=retry_after)
+    dozen.drop()
+    catwalk.vendor.settings(submits_per_second=None)
+    dozen.all_succeed()
+    assert DOZEN < dozen.creates() <= DOZEN + FEW
+    assert len(dozen.pauses()) == 1

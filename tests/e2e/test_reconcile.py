@@ -1,0 +1,103 @@
+"""What was lost between the parts of the deployed stack, and how it comes back."""
+
+from typing import Any
+
+from tests.e2e.driver import Catwalk, photo, wait_for
+
+
+def test_a_photo_whose_event_was_lost(catwalk: Catwalk) -> None:
+    """A photo that nobody told of lies in the bucket, and is made all the same, once."""
+    body = photo()
+    with catwalk.deaf("PhotoDroppedRule"):
+        catwalk.drop("lost-event/dress.jpg", body, {"batch-size": "1"})
+        catwalk.idle()
+    assert catwalk.records("lost-event/dress.jpg") == []
+    assert catwalk.reconcile()["photos"] >= 1
+    catwalk.reconcile()
+    catwalk.end_of("lost-event/dress.jpg")
+    assert catwalk.charges(body) == 1
+
+
+def test_a_photo_whose_message_was_purged(catwalk: Catwalk) -> None:
+    """A photo that waited in a queue that somebody emptied is sent on from its record."""
+    body = photo()
+    catwalk.vendor.fault(
+        *("create", "status"), match={"path_contains": "purged/"}, status=429, message="slow down"
+    )
+    catwalk.drop("purged/dress.jpg", body, {"batch-size": "1"})
+    waiting = catwalk.reached("purged/dress.jpg", "SUBMITTING")
+    wait_for(lambda: "waiting" in catwalk.record(waiting["job_id"]), "the photo to wait")
+    queue = catwalk.stack.output("SubmitQueueUrl")
+    catwalk.stack.clients.sqs.purge_queue(QueueUrl=queue)
+    assert catwalk.reconcile()["submitting"] >= 1
+    assert catwalk.reached("purged/dress.jpg", "SUCCEEDED")["attempt"] == 1
+    assert catwalk.charges(body) == 1
+
+
+def test_a_dead_letter_has_a_record_and_comes_back(catwalk: Catwalk) -> None:
+    """A message that nothing could be made of is told of; sent again, it makes its images."""
+    body = photo()
+    with catwalk.deaf("PhotoDroppedRule"):
+        catwalk.drop("dead/dress.jpg", body, {"batch-size": "1"})
+        catwalk.idle()
+    event = catwalk.drop_event("dead/dress.jpg", etag=catwalk.etag("dead/dress.jpg"))
+    dead_letters = catwalk.stack.output("SubmitDeadLetterQueueUrl")
+    catwalk.stack.clients.sqs.send_message(QueueUrl=dead_letters, MessageBody=event)
+    catwalk.invoke("ReconcileFunction", {})
+    record = catwalk.end_of("dead/dress.jpg", "FAILED")
+    assert record["error"]["code"] == "internal"
+    assert record["dead_letter"] in record["error"]["message"]
+    catwalk.event(record["job_id"], "Job Failed")
+    assert catwalk.charges(body) == 0
+    assert "1 sent again" in catwalk.command("redrive", "--yes")
+    record = catwalk.reached("dead/dress.jpg", "SUCCEEDED")
+    assert "dead_letter" not in record
+    assert catwalk.charges(body) == 1
+
+
+def lost(catwalk: Catwalk, folder: str) -> tuple[bytes, dict[str, Any]]:
+    """Have a task whose execution was stopped, and the news of that lost."""
+    body = photo()
+    catwalk.vendor.fault("read", "stuck", match={"path_contains": folder}, seconds=3)
+    catwalk.drop(f"{folder}dress.jpg", body, {"batch-size": "1"})
+    running = catwalk.reached(f"{folder}dress.jpg", "RUNNING")
+    wait_for(lambda: "announced" in catwalk.record(running["job_id"]), "the execution's start")
+    with catwalk.deaf("ExecutionStoppedRule"):
+        catwalk.stack.clients.executions.stop_execution(executionArn=running["execution_arn"])
+        catwalk.idle()
+    return body, running
+
+
+def test_a_stopped_execution_of_which_nobody_heard(catwalk: Catwalk) -> None:
+    """The record says `aborted` all the same, and keeps the task id."""
+    _, running = lost(catwalk, "unheard/")
+    assert catwalk.reconcile()["running"] >= 1
+    record = catwalk.end_of("unheard/dress.jpg", "FAILED")
+    assert (record["error"]["code"], record["task_id"]) == ("aborted", running["task_id"])
+
+
+def test_an_execution_that_is_gone(catwalk: Catwalk) -> None:
+    """A paid task without an execution is taken up by another one, and not paid for again."""
+    body, running = lost(catwalk, "orphan/")
+    catwalk.stack.clients.dynamodb.update_item(
+        TableName=catwalk.stack.output("JobsTableName"),
+        Key={"pk": {"S": f"JOB#{running['job_id']}"}},
+        UpdateExpression="SET execution_arn = :gone",
+        ExpressionAttributeValues={":gone": {"S": running["execution_arn"] + "-gone"}},
+    )
+    assert catwalk.reconcile()["running"] >= 1
+    record = catwalk.reached("orphan/dress.jpg", "SUCCEEDED")
+    assert (record["attempt"], record["task_id"]) == (2, running["task_id"])
+    assert record["credits"] == catwalk.charges(body) == 1
+
+
+def test_an_idle_stack_has_nothing_to_be_moved_on(catwalk: Catwalk) -> None:
+    """A run over all that the other tests have left finds each job in good hands."""
+    catwalk.idle()
+    catwalk.reconcile()
+    catwalk.idle()
+    before = {record["job_id"]: record["status"] for record in catwalk.all_records()}
+    moved = catwalk.reconcile()
+    catwalk.idle()
+    assert moved.get("photos", 0) == 0
+    assert {r["job_id"]: r["status"] for r in catwalk.all_records()} == before

@@ -1,0 +1,21 @@
+"""A small storm, which has raged beside the tests before this one; the name sorts last."""
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Beside
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are found through /proc")
+# An unlucky worker's photo is decided on when its lease is over: after three minutes.
+@pytest.mark.timeout(900)
+def test_the_storm(storm: "Beside", capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is lost and nothing charged twice, whoever dies; `make storm` shows it at length."""
+    code = storm.process.wait()
+    said = storm.log.read_text()
+    with capsys.disabled():
+        print(f"\n\n{said[said.find('  photos dropped') :]}")
+    assert code == 0, said

@@ -1,0 +1,36 @@
+"""A bucket that changes while a photo waits, or while its submit is open, leaves no job behind."""
+
+import json
+
+import pytest
+
+from tests.integration.conftest import World
+from tests.kit import KEY, PHOTOS, jpeg
+
+
+@pytest.mark.parametrize("what", ["deleted", "replaced_unversioned", "folder_file_changed"])
+def test_no_job_is_left_behind(world: World, what: str) -> None:
+    """A waiting job whose photo or settings are others by now ends in words, or is carried on."""
+    world.aws.secrets.put_secret_value(SecretId=world.aws.secret_arn, SecretString="wrong-key")
+    event = world.aws.drop("a/dress.jpg", jpeg())
+    if what == "replaced_unversioned":
+        del event["detail"]["object"]["version-id"]
+    assert world.submit(json.dumps(event)) == []
+    (waiting,) = world.jobs()
+    if what == "deleted":
+        assert waiting.photo is not None
+        world.aws.s3.delete_object(
+            Bucket=PHOTOS, Key="a/dress.jpg", VersionId=waiting.photo.version_id
+        )
+    elif what == "replaced_unversioned":
+        world.aws.drop("a/dress.jpg", jpeg(9, 9))
+    else:
+        world.aws.drop("a/catwalk.json", b'{"modelId": "003"}')
+    world.aws.secrets.put_secret_value(SecretId=world.aws.secret_arn, SecretString=KEY)
+    world.sleep(1_000)
+    for body, _ in world.queued():
+        world.deliver(body)
+    (now,) = world.jobs()
+    assert now.job_id == waiting.job_id
+    assert now.status == ("REJECTED" if what == "deleted" else "RUNNING")
+    assert world.vendor.charges().total == (0 if what == "deleted" else 1)

@@ -1,0 +1,532 @@
+"""Second chances: who may have which, what it costs, and what is written, entered and sent."""
+
+import json
+from typing import Any, cast
+
+import pytest
+
+from shared.announce import Announcer
+from shared.chances import (
+    IF_NOT_SAID,
+    Chance,
+    Finding,
+    Offer,
+    SecondChances,
+    Selection,
+    select,
+)
+from shared.clock import iso
+from shared.events import EventPublisher
+from shared.jobs import JobRepository, _plain, _wire
+from shared.ledger import Certainty, Ledger
+from shared.models import (
+    TERMINAL,
+    ErrorCode,
+    Job,
+    JobError,
+    JobStatus,
+    Photo,
+    Result,
+    SceneType,
+    Settings,
+)
+from shared.photos import PhotoStore
+from tests.kit import PHOTOS, START, TABLE, Aws, Clock
+
+SETTINGS = Settings(model_id="002", scene_type=SceneType.ORIGINAL, batch_size=4)
+RESULT = Result(
+    index=1,
+    bucket="results",
+    key="a/dress/002-original/j-1.png",
+    width=8,
+    height=8,
+    bytes=70,
+    sha256="0" * 64,
+    content_type="image/png",
+)
+PAID = frozenset({JobStatus.RUNNING, JobStatus.SUCCEEDED, JobStatus.PARTIAL, JobStatus.FAILED})
+CODES = {
+    JobStatus.FAILED: ErrorCode.TIMED_OUT,
+    JobStatus.PARTIAL: ErrorCode.RESULT_UNAVAILABLE,
+    JobStatus.REJECTED: ErrorCode.CORRUPT_IMAGE,
+    JobStatus.SUBMIT_UNKNOWN: ErrorCode.SUBMIT_UNKNOWN,
+}
+
+
+class Events:
+    """CatwalkBus: what was told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def job_changed(self, job: Job) -> None:
+        """Keep the status."""
+        self.told.append(job.status.value)
+
+
+class Sqs:
+    """SubmitQueue: what was sent."""
+
+    def __init__(self) -> None:
+        self.bodies: list[str] = []
+
+    def send_message(self, *, QueueUrl: str, MessageBody: str) -> None:  # noqa: N803  SQS's names
+        """Keep a message."""
+        assert QueueUrl == "https://sqs/submit"
+        self.bodies.append(MessageBody)
+
+
+class Bench:
+    """The chances among doubles, and what they leave behind."""
+
+    def __init__(self, aws: Aws, clock: Clock) -> None:
+        self.sqs = Sqs()
+        self.events = Events()
+        self.aws = aws
+        self.clock = clock
+        self.jobs = JobRepository(aws.dynamodb, TABLE, now=clock)
+        self.ledger = Ledger(aws.dynamodb, TABLE, now=clock)
+
+    @property
+    def chances(self) -> SecondChances:
+        """Make them anew, as each command does."""
+        return SecondChances(
+            jobs=self.jobs,
+            ledger=self.ledger,
+            announcer=Announcer(cast("EventPublisher", self.events), self.jobs),
+            photos=PhotoStore(self.aws.s3, PHOTOS, max_bytes=0),
+            sqs=cast("Any", self.sqs),
+            queue_url="https://sqs/submit",
+            state_machine_arn="arn:aws:states:us-east-1:123456789012:stateMachine:jobs",
+            photos_bucket=PHOTOS,
+        )
+
+    def job(
+        self, status: JobStatus = JobStatus.FAILED, code: ErrorCode | None = None, **changes: Any
+    ) -> Job:
+        """Write a record as it looks in a status, and return it."""
+        code = code or CODES.get(status)
+        paid = status in PAID
+        values: dict[str, Any] = {
+            "job_id": "j",
+            "status": status,
+            "source_key": "a/dress.jpg",
+            "photo": Photo(bucket=PHOTOS, key="a/dress.jpg", etag="e"),
+            "settings": SETTINGS,
+            "task_id": "t-1" if paid else None,
+            "credits": int(paid),
+            "execution_arn": "arn:old" if paid else None,
+            "submitted_at": iso(START) if paid else None,
+            "finished_at": iso(START) if status in TERMINAL else None,
+            "results": (RESULT,) if status in {JobStatus.SUCCEEDED, JobStatus.PARTIAL} else (),
+            "error": JobError(code=code, message="It broke.") if code else None,
+            "created_at": iso(START),
+            "updated_at": iso(START),
+        }
+        job = Job(**(values | changes))
+        item = {**_plain(job), "pk": f"JOB#{job.job_id}", "triggers": {"drop-1"}}
+        item |= {"announced": job.status.value}
+        if job.dead_letter is not None:
+            item["dead_letter"] = job.dead_letter
+        self.aws.dynamodb.put_item(TableName=TABLE, Item=_wire(item))
+        return self.now(job.job_id)
+
+    def now(self, job_id: str = "j") -> Job:
+        """Return a record as it is."""
+        job = self.jobs.get(job_id)
+        assert job is not None
+        return job
+
+    def sent(self) -> list[dict[str, Any]]:
+        """Take what was sent to SubmitFunction."""
+        bodies = [json.loads(body) for body in self.sqs.bodies]
+        self.sqs.bodies.clear()
+        return bodies
+
+    def entered(self) -> list[tuple[int, str]]:
+        """Return attempt and certainty of each entry of the ledger."""
+        found = self.ledger.entries(START.date(), START.date())
+        return [(entry.attempt, entry.certainty.value) for entry in found]
+
+    def items(self) -> list[dict[str, Any]]:
+        """Return the whole table."""
+        return sorted(self.aws.records(), key=lambda item: str(item["pk"]))
+
+
+CONTINUE = {"source": "catwalk", "detail-type": "Job Continued", "detail": {"jobId": "j"}}
+
+
+@pytest.fixture
+def bench(table: Aws, clock: Clock) -> Bench:
+    """Set up an empty table and an empty bucket."""
+    table.s3.create_bucket(Bucket=PHOTOS)
+    return Bench(table, clock)
+
+
+# --- who may have what ---------------------------------------------------------------------------
+
+MAY = {
+    JobStatus.ACCEPTED: set(),
+    JobStatus.SUBMITTING: set(),
+    JobStatus.SUBMIT_UNKNOWN: set(),
+    JobStatus.RUNNING: set(),
+    JobStatus.SUCCEEDED: {Chance.RECOPY, Chance.REGENERATE},
+    JobStatus.PARTIAL: {Chance.RECOPY, Chance.REGENERATE},
+    JobStatus.FAILED: {Chance.RESUME, Chance.REGENERATE},
+    JobStatus.REJECTED: {Chance.REGENERATE},
+}
+
+
+@pytest.mark.parametrize("chance", Chance)
+@pytest.mark.parametrize("status", JobStatus)
+def test_each_chance_in_each_status(bench: Bench, chance: Chance, status: JobStatus) -> None:
+    """A chance is taken as it was offered, or refused with a sentence and nothing is changed."""
+    job, before = bench.job(status), bench.items()
+    offer = bench.chances.offer(chance, job)
+    assert bench.items() == before
+    assert (offer.refusal is None) is (chance in MAY[status])
+    if offer.refusal is not None:
+        with pytest.raises(ValueError, match=r"[a-z]\.$"):
+            bench.chances.take(chance, job)
+        assert (bench.items(), bench.sent()) == (before, [])
+        return
+    assert offer.credits == (1 if chance is Chance.REGENERATE else 0)
+    taken = bench.chances.take(chance, job)
+    assert taken == bench.now()
+    assert (taken.attempt, taken.credits, taken.error) == (2, job.credits, None)
+    assert [past.status for past in taken.history] == [status]
+    assert (bench.sent(), bench.entered()) == ([CONTINUE], [])
+
+
+@pytest.mark.parametrize("chance", [Chance.RECOPY, Chance.RESUME])
+def test_free_chance_goes_on_with_the_paid_task(bench: Bench, chance: Chance) -> None:
+    """The next attempt is RUNNING with the same task, keeps its images and has all its time."""
+    job = bench.job(JobStatus.PARTIAL if chance is Chance.RECOPY else JobStatus.FAILED)
+    bench.clock.advance(3_600)
+    taken = bench.chances.take(chance, job)
+    assert taken is not None
+    assert (taken.status, taken.task_id) == (JobStatus.RUNNING, "t-1")
+    assert taken.results == job.results
+    assert taken.resumed_at == iso(bench.clock.now)
+    assert (taken.execution_arn or "").endswith(":execution:jobs:j-2")
+    assert taken.announced is None
+    bench.ledger.enter(taken)
+    assert bench.entered() == []
+
+
+def test_regenerate_starts_from_the_beginning(bench: Bench) -> None:
+    """The next attempt is to be sent; what the earlier one had is in the history."""
+    taken = bench.chances.take(Chance.REGENERATE, bench.job(JobStatus.SUCCEEDED))
+    assert taken is not None
+    assert (taken.status, taken.task_id, taken.results) == (JobStatus.ACCEPTED, None, ())
+    assert (taken.history[0].task_id, taken.history[0].results) == ("t-1", (RESULT,))
+
+
+@pytest.mark.parametrize("chance", [Chance.RECOPY, Chance.RESUME, Chance.REGENERATE])
+def test_chance_taken_twice_is_one_attempt(bench: Bench, chance: Chance) -> None:
+    """The second of two people finds that the job has moved on."""
+    job = bench.job(JobStatus.FAILED, ErrorCode.RESULT_UNAVAILABLE)
+    assert bench.chances.take(chance, job) is not None
+    assert bench.chances.take(chance, job) is None
+    assert bench.now().attempt == 2
+    assert len(bench.sent()) == 1
+
+
+def test_job_that_is_gone(bench: Bench) -> None:
+    """A record that was deleted in between is not made anew."""
+    job = bench.job()
+    bench.aws.dynamodb.delete_item(TableName=TABLE, Key={"pk": {"S": "JOB#j"}})
+    for chance in (Chance.RESUME, Chance.REGENERATE):
+        assert bench.chances.take(chance, job) is None
+    unknown = job.model_copy(update={"status": JobStatus.SUBMIT_UNKNOWN})
+    for finding in Finding:
+        assert bench.chances.resolve(finding, unknown, task_id="t") is None
+    assert (bench.items(), bench.sent()) == ([], [])
+
+
+@pytest.mark.parametrize("status", [JobStatus.FAILED, JobStatus.SUCCEEDED, JobStatus.PARTIAL])
+def test_free_chances_need_a_task(bench: Bench, status: JobStatus) -> None:
+    """What never had a task has nothing to go on with; that is said, with the price."""
+    job = bench.job(status, task_id=None, credits=0)
+    resume = bench.chances.offer(Chance.RESUME, job)
+    assert "one credit" in (resume.refusal or "")
+    assert "no task" in (bench.chances.offer(Chance.RECOPY, job).refusal or "")
+
+
+@pytest.mark.parametrize("code", ErrorCode)
+def test_recopy_of_a_failed_job_needs_a_finished_task(bench: Bench, code: ErrorCode) -> None:
+    """Only a task whose results could not be taken has results to be copied again."""
+    refusal = bench.chances.offer(Chance.RECOPY, bench.job(JobStatus.FAILED, code)).refusal
+    assert (refusal is None) is code.value.startswith("result_")
+
+
+def test_whom_chances_are_for_if_no_status_is_said(bench: Bench) -> None:
+    """A folder's good images are never made, or paid for, again unless somebody says so."""
+    assert not any(JobStatus.SUCCEEDED in statuses for statuses in IF_NOT_SAID.values())
+    for chance, statuses in IF_NOT_SAID.items():
+        code = ErrorCode.RESULT_INVALID
+        assert all(
+            bench.chances.offer(chance, bench.job(status, code)).refusal is None
+            for status in statuses
+        )
+
+
+# --- a photo whose settings could not be used ----------------------------------------------------
+
+
+def unusable(bench: Bench, **changes: Any) -> Job:
+    """Write the record of a dropped photo whose settings could not be used."""
+    error = JobError(code=ErrorCode.BAD_SETTINGS, message="catwalk.json is no JSON.")
+    return bench.job(
+        JobStatus.REJECTED, **({"settings": None, "dropped": True, "error": error} | changes)
+    )
+
+
+def test_photo_without_settings_is_dropped_again(bench: Bench) -> None:
+    """Its catwalk.json may be mended by now: SubmitFunction looks at it anew."""
+    job, before = unusable(bench), bench.items()
+    assert bench.chances.offer(Chance.REGENERATE, job) == Offer(job, credits=1)
+    assert bench.chances.take(Chance.REGENERATE, job) == job
+    assert bench.items() == before
+    (message,) = bench.sent()
+    assert message["detail-type"] == "Object Created"
+    assert message["detail"] == {
+        "bucket": {"name": PHOTOS},
+        "object": {"key": "a/dress.jpg", "etag": "e"},
+    }
+
+
+def test_photo_without_settings_costs_a_credit_a_variant(bench: Bench) -> None:
+    """The folder's mended file may ask for several images sets: each has its price."""
+    variants = [{"modelId": number} for number in ("001", "002", "003")]
+    bench.aws.drop("a/catwalk.json", json.dumps({"variants": variants}).encode())
+    assert bench.chances.offer(Chance.REGENERATE, unusable(bench)).credits == 3
+
+
+def test_photo_whose_folder_file_is_still_broken(bench: Bench) -> None:
+    """What would only be rejected again is refused, with what is wrong."""
+    bench.aws.drop("catwalk.json", b"{")
+    offer = bench.chances.offer(Chance.REGENERATE, unusable(bench))
+    assert "catwalk.json" in (offer.refusal or "")
+
+
+def test_dropping_again_twice_is_one_drop(bench: Bench) -> None:
+    """Two people at once, or one who repeats it: the message names the same attempt."""
+    job = unusable(bench)
+    for _ in range(2):
+        bench.chances.take(Chance.REGENERATE, job)
+    first, second = bench.sent()
+    assert first == second
+    later = unusable(bench, attempt=2)
+    bench.chances.take(Chance.REGENERATE, later)
+    assert bench.sent()[0]["id"] != first["id"]
+
+
+def test_dropping_again_what_has_moved_on(bench: Bench) -> None:
+    """A photo that somebody has dropped meanwhile is not dropped again."""
+    job = unusable(bench)
+    unusable(bench, attempt=2)
+    assert bench.chances.take(Chance.REGENERATE, job) is None
+    assert bench.sent() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"dropped": False, "photo": None, "source_key": None}, "send or drop it again"),
+        ({"dropped": False, "photo": Photo(url="https://a.example/b.jpg")}, "send or drop it"),
+        ({"dropped": False}, "send or drop it again"),
+        ({"dead_letter": "m-1", "request_id": "m-1"}, "redrive"),
+    ],
+)
+def test_request_without_settings_cannot_be_regenerated(
+    bench: Bench, changes: dict[str, Any], says: str
+) -> None:
+    """What was asked for is not in the record: only its sender can ask again."""
+    job = unusable(bench, **changes)
+    assert says in (bench.chances.offer(Chance.REGENERATE, job).refusal or "")
+    with pytest.raises(ValueError, match=says):
+        bench.chances.take(Chance.REGENERATE, job)
+
+
+# --- resolve -------------------------------------------------------------------------------------
+
+
+def unknown(bench: Bench, **changes: Any) -> Job:
+    """Write a record of which nobody knows whether it was charged, and doubt it."""
+    job = bench.job(JobStatus.SUBMIT_UNKNOWN, **changes)
+    bench.ledger.doubt(job)
+    return job
+
+
+def test_resolved_with_its_task(bench: Bench) -> None:
+    """The job is RUNNING as the same attempt, with one credit; the images come free."""
+    job = unknown(bench)
+    assert bench.chances.offer_resolve(Finding.TASK, job) == Offer(job)
+    taken = bench.chances.resolve(Finding.TASK, job, task_id="t-9")
+    assert taken is not None
+    assert taken == bench.now()
+    assert (taken.status, taken.attempt, taken.task_id) == (JobStatus.RUNNING, 1, "t-9")
+    assert (taken.credits, taken.error) == (1, None)
+    assert (taken.execution_arn or "").endswith(":j-1")
+    assert bench.sent() == [CONTINUE]
+    bench.ledger.enter(taken)  # as Starter does, on that message
+    assert bench.entered() == [(1, "charged")]
+
+
+@pytest.mark.parametrize("task_id", [None, ""])
+def test_task_without_an_id(bench: Bench, task_id: str | None) -> None:
+    """Nothing is written before the id is there."""
+    job = unknown(bench)
+    before = bench.items()
+    with pytest.raises(ValueError, match="task's id"):
+        bench.chances.resolve(Finding.TASK, job, task_id=task_id)
+    assert (bench.items(), bench.sent()) == (before, [])
+
+
+def test_resolved_as_charged_and_lost(bench: Bench) -> None:
+    """The job is FAILED with its credit, the ledger is certain, and the world is told."""
+    job = unknown(bench)
+    assert bench.chances.offer_resolve(Finding.CHARGED, job) == Offer(job)
+    closed = bench.chances.resolve(Finding.CHARGED, job)
+    assert closed is not None
+    assert (closed.status, closed.attempt, closed.credits) == (JobStatus.FAILED, 1, 1)
+    assert closed.error is not None
+    assert closed.error.code is ErrorCode.VENDOR_PROTOCOL
+    assert bench.entered() == [(1, "charged")]
+    assert bench.sent() == []
+    assert bench.events.told == ["FAILED"]
+    assert bench.now().announced == "FAILED"
+    assert bench.chances.offer(Chance.REGENERATE, closed) == Offer(closed, credits=1)
+    assert bench.chances.offer(Chance.RESUME, closed).refusal is not None
+
+
+def test_resolved_as_not_charged(bench: Bench) -> None:
+    """The job is submitted again as the next attempt, and the doubt is gone."""
+    job = unknown(bench)
+    assert bench.chances.offer_resolve(Finding.NOT_CHARGED, job) == Offer(job, credits=1)
+    again = bench.chances.resolve(Finding.NOT_CHARGED, job)
+    assert again is not None
+    assert (again.status, again.attempt, again.credits) == (JobStatus.ACCEPTED, 2, 0)
+    assert bench.entered() == []
+    assert bench.sent() == [CONTINUE]
+
+
+@pytest.mark.parametrize("finding", Finding)
+@pytest.mark.parametrize("status", [s for s in JobStatus if s is not JobStatus.SUBMIT_UNKNOWN])
+def test_only_unknown_submits_are_resolved(
+    bench: Bench, finding: Finding, status: JobStatus
+) -> None:
+    """Any other job is refused with a sentence, and nothing is changed."""
+    job, before = bench.job(status), bench.items()
+    assert status in (bench.chances.offer_resolve(finding, job).refusal or "")
+    with pytest.raises(ValueError, match="SUBMIT_UNKNOWN"):
+        bench.chances.resolve(finding, job, task_id="t")
+    assert (bench.items(), bench.sent()) == (before, [])
+
+
+@pytest.mark.parametrize("first", Finding)
+@pytest.mark.parametrize("second", Finding)
+def test_resolved_by_two_people(bench: Bench, first: Finding, second: Finding) -> None:
+    """The first finding stands, in the record and in the ledger; the second changes nothing."""
+    job = unknown(bench)
+    bench.chances.resolve(first, job, task_id="t-1")
+    before = bench.items()
+    bench.sent()
+    assert bench.chances.resolve(second, job, task_id="t-2") is None
+    assert (bench.items(), bench.sent()) == (before, [])
+
+
+@pytest.mark.parametrize("finding", [Finding.CHARGED, Finding.NOT_CHARGED])
+def test_resolve_that_dies_halfway_can_be_repeated(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, finding: Finding
+) -> None:
+    """The ledger is written first: what dies before the record leaves the job to be resolved."""
+    job = unknown(bench)
+
+    def dead(*_: object, **__: object) -> None:
+        raise ConnectionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.jobs, "close_unknown", dead)
+        patch.setattr(bench.jobs, "start_attempt", dead)
+        with pytest.raises(ConnectionError):
+            bench.chances.resolve(finding, job)
+    assert bench.now().status is JobStatus.SUBMIT_UNKNOWN
+    assert bench.chances.resolve(finding, bench.now()) is not None
+    assert bench.entered() == ([(1, "charged")] if finding is Finding.CHARGED else [])
+
+
+def test_second_unknown_attempt_keeps_the_first_ones_entry(bench: Bench) -> None:
+    """Each attempt's doubt is settled by itself."""
+    bench.ledger.doubt(bench.job(JobStatus.SUBMIT_UNKNOWN))
+    job = unknown(bench, attempt=2)
+    bench.chances.resolve(Finding.NOT_CHARGED, job)
+    assert bench.entered() == [(1, Certainty.UNKNOWN.value)]
+
+
+# --- selection -----------------------------------------------------------------------------------
+
+
+def selected(bench: Bench, **wanted: Any) -> set[str]:
+    """Return the ids of the jobs that are meant."""
+    return {job.job_id for job in select(bench.jobs, Selection(**wanted))}
+
+
+@pytest.mark.parametrize(
+    ("folder", "keys"),
+    [
+        ("a", {"a/1", "a/b/2", "a//5", "/a/6"}),
+        ("a/", {"a/1", "a/b/2", "a//5", "/a/6"}),
+        ("/a/", {"a/1", "a/b/2", "a//5", "/a/6"}),
+        ("a/b", {"a/b/2"}),
+        ("ab", {"ab/3"}),
+        ("b", set()),
+        ("A", set()),
+        ("a/1", set()),
+        ("", {"a/1", "a/b/2", "ab/3", "4", "a//5", "/a/6"}),
+        ("/", {"a/1", "a/b/2", "ab/3", "4", "a//5", "/a/6"}),
+    ],
+)
+def test_folder(bench: Bench, folder: str, keys: set[str]) -> None:
+    """A folder is meant with everything below it, and never another whose name begins alike."""
+    for key in ("a/1", "a/b/2", "ab/3", "4", "a//5", "/a/6"):
+        bench.job(job_id=key, source_key=key)
+    assert selected(bench, folder=folder) == keys
+
+
+def test_conditions_together(bench: Bench) -> None:
+    """Folder, article and status must all be met."""
+    bench.job(job_id="yes", sku="S-1")
+    bench.job(job_id="other status", sku="S-1", status=JobStatus.SUCCEEDED)
+    bench.job(job_id="other article", sku="S-2")
+    bench.job(job_id="no article")
+    bench.job(job_id="other folder", sku="S-1", source_key="b/dress.jpg")
+    failed = frozenset({JobStatus.FAILED})
+    assert selected(bench, statuses=failed, folder="a", sku="S-1") == {"yes"}
+    assert selected(bench, statuses=failed, folder="a") == {"yes", "other article", "no article"}
+    assert selected(bench, sku="S-1", folder="a") == {"yes", "other status"}
+    both = frozenset({JobStatus.FAILED, JobStatus.SUCCEEDED})
+    assert selected(bench, statuses=both, sku="S-1") == {"yes", "other status", "other folder"}
+    assert len(selected(bench)) == 5
+
+
+def test_named_jobs(bench: Bench) -> None:
+    """Jobs are named, each once and in that order, and other conditions narrow them down."""
+    for job_id in ("k", "j", "l"):
+        bench.job(job_id=job_id, sku=job_id)
+    found = select(bench.jobs, Selection(job_ids=("l", "k", "l")))
+    assert [job.job_id for job in found] == ["l", "k"]
+    assert selected(bench, job_ids=("l", "k"), sku="k") == {"k"}
+    with pytest.raises(LookupError, match="no job 'nobody'"):
+        select(bench.jobs, Selection(job_ids=("j", "nobody")))
+
+
+def test_job_that_moves_is_met_once(bench: Bench) -> None:
+    """Taking a chance moves a job into a status that is selected too; it is not met there again."""
+    bench.job(JobStatus.PARTIAL)
+    met = []
+    for job in select(bench.jobs, Selection()):
+        met.append(job.status)
+        bench.chances.take(Chance.REGENERATE, job)
+    assert met == [JobStatus.PARTIAL]

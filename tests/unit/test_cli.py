@@ -1,0 +1,558 @@
+"""The `catwalk` command: what it says, asks and does, and that it never shows a traceback."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from cli.main import main
+from shared import clients
+from shared.clock import iso, utc_now
+from shared.jobs import JobRepository, _plain, _wire
+from shared.ledger import Ledger
+from shared.models import (
+    TERMINAL,
+    ErrorCode,
+    Job,
+    JobError,
+    JobStatus,
+    Photo,
+    SceneType,
+    Settings,
+)
+from tests.kit import BUS, PHOTOS, TABLE, Aws, dropped
+
+ROOT = Path(__file__).parents[2]
+NOW = iso(utc_now())
+OUTPUTS = (
+    *("PhotosBucketName", "JobsTableName", "EventBusName", "StateMachineArn"),
+    *("SubmitQueueUrl", "SubmitDeadLetterQueueUrl"),
+)
+
+
+class Stacks:
+    """CloudFormation: what is deployed."""
+
+    def __init__(self) -> None:
+        self.outputs: dict[str, dict[str, str]] = {}
+        self.reconciled: dict[str, Any] = {}
+        """What ReconcileFunction answers."""
+
+    def describe_stacks(self, *, StackName: str) -> dict[str, Any]:  # noqa: N803  AWS's names
+        """Show a stack."""
+        if StackName not in self.outputs:
+            raise refusal("ValidationError", f"Stack with id {StackName} does not exist")
+        pairs = self.outputs[StackName].items()
+        outputs = [{"OutputKey": key, "OutputValue": value} for key, value in pairs]
+        return {"Stacks": [{"StackStatus": "CREATE_COMPLETE", "Outputs": outputs}]}
+
+    def describe_stack_resource(self, **_: str) -> dict[str, Any]:
+        """Name every resource alike."""
+        return {"StackResourceDetail": {"PhysicalResourceId": "reconcile"}}
+
+    def invoke(self, *, FunctionName: str, Payload: bytes) -> dict[str, Any]:  # noqa: N803  AWS's names
+        """Answer for ReconcileFunction."""
+        assert (FunctionName, json.loads(Payload)) == ("reconcile", {"still_seconds": 0})
+        failed = {"FunctionError": "Unhandled"} if "errorMessage" in self.reconciled else {}
+        return {"Payload": io.BytesIO(json.dumps(self.reconciled).encode()), **failed}
+
+
+def refusal(code: str, message: str) -> ClientError:
+    """Return what boto3 raises when AWS refuses a call."""
+    return ClientError({"Error": {"Code": code, "Message": message}}, "DescribeStacks")
+
+
+class Prompt:
+    """A person at a shell."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._patch = patch
+        self._capsys = capsys
+        patch.setenv("COLUMNS", "80")
+
+    def __call__(self, *arguments: str, says: str | None = None) -> tuple[int, str, str]:
+        """Run the command; return its exit status, its output and its complaints."""
+        self._patch.setattr(sys, "argv", ["catwalk", *arguments])
+        self._patch.setattr(sys, "stdin", io.StringIO(says or ""))
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = self._capsys.readouterr()
+        assert "Traceback" not in out + err
+        assert "\x1b" not in out + err
+        code = ended.value.code
+        assert isinstance(code, int) or code is None
+        return code or 0, out, err
+
+
+class Shell(Prompt):
+    """A person at a shell, in front of a stack."""
+
+    def __init__(
+        self, aws: Aws, patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        super().__init__(patch, capsys)
+        self.aws = aws
+        self.jobs = JobRepository(aws.dynamodb, TABLE)
+        self.ledger = Ledger(aws.dynamodb, TABLE)
+        aws.s3.create_bucket(Bucket=PHOTOS)
+        aws.events.create_event_bus(Name=BUS)
+        self.url = aws.sqs.create_queue(QueueName="submit")["QueueUrl"]
+        self.dead_url = aws.sqs.create_queue(QueueName="dead")["QueueUrl"]
+        machine = "arn:aws:states:us-east-1:123456789012:stateMachine:jobs"
+        values = (PHOTOS, TABLE, BUS, machine, self.url, self.dead_url)
+        self.stacks = Stacks()
+        self.stacks.outputs["catwalk"] = dict(zip(OUTPUTS, values, strict=True))
+        patch.setattr(boto3, "client", lambda _, **__: self.stacks)
+        for name in ("s3", "dynamodb", "events", "sqs"):
+            client = getattr(aws, name)
+            patch.setattr(clients, name, lambda client=client: client)
+
+    def job(self, job_id: str = "j", status: JobStatus = JobStatus.FAILED, **changes: Any) -> Job:
+        """Write a record."""
+        sent = status not in {JobStatus.REJECTED, JobStatus.SUBMIT_UNKNOWN}
+        codes = {
+            JobStatus.FAILED: ErrorCode.TIMED_OUT,
+            JobStatus.PARTIAL: ErrorCode.RESULT_UNAVAILABLE,
+            JobStatus.REJECTED: ErrorCode.CORRUPT_IMAGE,
+            JobStatus.SUBMIT_UNKNOWN: ErrorCode.SUBMIT_UNKNOWN,
+        }
+        code = codes.get(status)
+        values: dict[str, Any] = {
+            "job_id": job_id,
+            "status": status,
+            "source_key": "a/dress.jpg",
+            "photo": Photo(bucket=PHOTOS, key="a/dress.jpg", etag="e"),
+            "settings": Settings(model_id="002", scene_type=SceneType.ORIGINAL, batch_size=4),
+            "task_id": "t" if sent else None,
+            "error": JobError(code=code, message="It broke.") if code else None,
+            "finished_at": NOW if status in TERMINAL else None,
+            "created_at": NOW,
+            "updated_at": NOW,
+        }
+        job = Job(**(values | changes))
+        item = {**_plain(job), "pk": f"JOB#{job_id}", "triggers": {"d"}}
+        self.aws.dynamodb.put_item(TableName=TABLE, Item=_wire(item))
+        return job
+
+    def now(self, job_id: str = "j") -> tuple[str, int]:
+        """Return a job's status and attempt."""
+        job = self.jobs.get(job_id)
+        assert job is not None
+        return job.status.value, job.attempt
+
+    def state(self) -> object:
+        """Return all that a command could change."""
+        return sorted(map(repr, self.aws.records())), self.waiting(), self.waiting(self.dead_url)
+
+    def waiting(self, url: str | None = None) -> int:
+        """Return how many messages are in a queue, SubmitQueue if not said."""
+        answer = self.aws.sqs.get_queue_attributes(
+            QueueUrl=url or self.url, AttributeNames=["ApproximateNumberOfMessages"]
+        )
+        return int(answer["Attributes"]["ApproximateNumberOfMessages"])
+
+
+@pytest.fixture
+def shell(table: Aws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    """Give a shell in front of an empty stack."""
+    return Shell(table, monkeypatch, capsys)
+
+
+# --- each command --------------------------------------------------------------------------------
+
+COMMANDS = [
+    pytest.param(["recopy"], "PARTIAL", "free", "no credits", ("RUNNING", 2), id="recopy"),
+    pytest.param(["resume"], "FAILED", "free", "no credits", ("RUNNING", 2), id="resume"),
+    pytest.param(["regenerate"], "FAILED", "1 credit", "1 credit", ("ACCEPTED", 2), id="regen"),
+    pytest.param(
+        ["resolve", "--task-id", " t-1 "],
+        *("SUBMIT_UNKNOWN", "free", "no credits", ("RUNNING", 1)),
+        id="resolve-task",
+    ),
+    pytest.param(
+        ["resolve", "--charged"],
+        *("SUBMIT_UNKNOWN", "free", "no credits", ("FAILED", 1)),
+        id="resolve-charged",
+    ),
+    pytest.param(
+        ["resolve", "--not-charged"],
+        *("SUBMIT_UNKNOWN", "1 credit", "1 credit", ("ACCEPTED", 2)),
+        id="resolve-not-charged",
+    ),
+]
+
+
+@pytest.mark.parametrize(("command", "status", "price", "total", "after"), COMMANDS)
+def test_what_a_command_says_asks_and_does(
+    shell: Shell, command: list[str], status: str, price: str, total: str, after: tuple[str, int]
+) -> None:
+    """A dry run prices it, a no or a silence changes nothing, a yes does it."""
+    shell.job(status=JobStatus(status))
+    before = shell.state()
+    code, out, _ = shell(*command, "j", "--dry-run")
+    assert code == 0
+    (line,) = [line for line in out.splitlines() if line.strip().startswith("j ")]
+    assert line.split()[:3] == ["j", "a/dress.jpg", status]
+    assert line.rstrip().endswith(price)
+    assert f"1 of 1 job can be done, for {'up to ' if total != 'no credits' else ''}{total}." in out
+    for says in ("n\n", "\n", ""):
+        code, out, err = shell(*command, "j", says=says)
+        assert (code, "Nothing was done." in err, "--yes" in err) == (1, True, True)
+        assert ("spend up to 1 credit?" in out) is (price != "free")
+    assert shell.state() == before
+    code, out, _ = shell(*command, "j", "--yes")
+    assert code == 0
+    assert shell.now() == after
+    assert (
+        out.splitlines()[-1]
+        == {
+            "RUNNING": f"j: a/dress.jpg goes on as attempt {after[1]}.",
+            "ACCEPTED": "j: a/dress.jpg goes on as attempt 2.",
+            "FAILED": "j: a/dress.jpg is FAILED now.",
+        }[after[0]]
+    )
+
+
+def test_yes_at_the_prompt(shell: Shell) -> None:
+    """Who is asked and says yes gets it done."""
+    shell.job()
+    assert shell("resume", "j", says="y\n")[0] == 0
+    assert shell.now() == ("RUNNING", 2)
+    assert shell.waiting() == 1
+
+
+@pytest.mark.parametrize("command", ["recopy", "resume", "regenerate", "resolve --charged"])
+def test_nothing_is_selected(shell: Shell, command: str) -> None:
+    """A command that is not told which jobs, or finds none, says so and what to do."""
+    before = shell.state()
+    code, _, err = shell(*command.split())
+    assert (code, len(err.splitlines())) == (1, 2)
+    assert "It is not said which jobs are meant." in err
+    for words in (["--folder", "none"], ["--sku", "none"], ["--folder", "none", "--dry-run"]):
+        code, _, err = shell(*command.split(), *words)
+        assert (code, err.splitlines()[0]) == (1, "No job matches.")
+    code, _, err = shell(*command.split(), "nobody", "--yes")
+    assert (code, err.splitlines()[0]) == (1, "There is no job 'nobody'.")
+    assert shell.state() == before
+
+
+@pytest.mark.parametrize("command", ["recopy", "resume", "regenerate", "resolve --not-charged"])
+@pytest.mark.parametrize("option", ["--folder", "--sku"])
+def test_empty_option_is_not_every_photo(shell: Shell, command: str, option: str) -> None:
+    """A shell's variable that is not set does not mean the whole bucket."""
+    shell.job()
+    before = shell.state()
+    code, _, err = shell(*command.split(), option, "", "--yes")
+    assert (code, err.splitlines()[0]) == (1, f"{option} is empty.")
+    assert shell.state() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "Give one of"),
+        (["--charged", "--not-charged"], "Give one of"),
+        (["--task-id", "t", "--charged"], "Give one of"),
+        (["--task-id", "t"], "Give one job id"),
+        (["--task-id", "t", "j", "k"], "Give one job id"),
+        (["--task-id", "t", "--all"], "Give one job id"),
+        (["--task-id", " ", "j"], "Give it as the vendor shows it"),
+    ],
+)
+def test_resolve_without_one_finding(shell: Shell, words: list[str], says: str) -> None:
+    """What was found must be said, once, and a task is one job's."""
+    shell.job(status=JobStatus.SUBMIT_UNKNOWN)
+    before = shell.state()
+    code, _, err = shell("resolve", *words, "--yes")
+    assert (code, says in err) == (1, True)
+    assert shell.state() == before
+
+
+def test_resolve_all(shell: Shell) -> None:
+    """Every SUBMIT_UNKNOWN job is meant, and no other."""
+    shell.job("j", JobStatus.SUBMIT_UNKNOWN)
+    shell.job("k", JobStatus.SUBMIT_UNKNOWN, source_key="b/dress.jpg")
+    shell.job("l")
+    code, out, _ = shell("resolve", "--not-charged", "--all", "--dry-run")
+    assert (code, "2 of 2 jobs can be done, for up to 2 credits." in out) == (0, True)
+    assert shell("resolve", "--charged", "--folder", "b", "--yes")[0] == 0
+    assert [shell.now(job)[0] for job in "jkl"] == ["SUBMIT_UNKNOWN", "FAILED", "FAILED"]
+
+
+def test_jobs_that_cannot_are_left_out_with_the_reason(shell: Shell) -> None:
+    """Of several jobs those that can are done; each of the others says why not."""
+    shell.job("j")
+    shell.job("k", JobStatus.SUCCEEDED)
+    code, out, _ = shell("resume", "j", "k", "--yes")
+    assert code == 0
+    assert "1 of 2 jobs can be done, for no credits." in out
+    assert "recopy it." in out
+    assert [shell.now(job) for job in "jk"] == [("RUNNING", 2), ("SUCCEEDED", 1)]
+    assert shell("resume", "k", "--yes")[0] == 1
+
+
+def test_folder_without_a_status_means_those_without_images(shell: Shell) -> None:
+    """A folder's good images are left alone unless a status is said."""
+    shell.job("good", JobStatus.SUCCEEDED)
+    shell.job("bad", JobStatus.REJECTED)
+    assert shell("regenerate", "--folder", "a", "--yes")[0] == 0
+    assert [shell.now(job)[1] for job in ("good", "bad")] == [1, 2]
+    assert shell("regenerate", "--folder", "a", "--status", "succeeded", "--yes")[0] == 0
+    assert shell.now("good")[1] == 2
+
+
+def test_job_that_moves_on_while_a_person_thinks(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What changed between the question and the answer is left alone, and that is said."""
+    job = shell.job()
+
+    def answer(_: str) -> bool:
+        shell.jobs.take_up(job, execution_arn="arn")
+        return True
+
+    monkeypatch.setattr("typer.confirm", answer)
+    code, out, _ = shell("resume", "j")
+    assert (code, "j: it has moved on meanwhile; nothing was done." in out) == (0, True)
+    assert shell.waiting() == 0
+
+
+def test_photo_without_settings_is_looked_at_anew(shell: Shell) -> None:
+    """What is done about it is said as it is: its job does not go on, its photo does."""
+    shell.job(status=JobStatus.REJECTED, settings=None, dropped=True)
+    code, out, _ = shell("regenerate", "--sku", "S-1")
+    assert code == 1
+    code, out, _ = shell("regenerate", "--status", "REJECTED", "--yes")
+    assert (code, "is looked at anew" in out) == (0, True)
+    assert shell.waiting() == 1
+
+
+# --- what is shown -------------------------------------------------------------------------------
+
+
+def test_long_list_in_a_pipe_is_whole(shell: Shell) -> None:
+    """A pipe gets every job in one line of its own, however long its names are."""
+    folder = "a" * 100
+    for number in range(30):
+        shell.job(f"{number:032x}", source_key=f"{folder}/dress-{number}.jpg")
+    code, out, _ = shell("resume", "--folder", folder, "--dry-run")
+    assert code == 0
+    lines = [line for line in out.splitlines() if f"{folder}/dress-" in line]
+    assert len({line.split()[0] for line in lines}) == len(lines) == 30
+    assert "30 of 30 jobs can be done, for no credits." in out
+
+
+def test_long_list_on_a_terminal_is_cut(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person gets the first twenty, the number of the others, and all reasons counted."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+    for number in range(22):
+        shell.job(f"job-{number:02}")
+    shell.job("job-90", task_id=None)
+    _, out, _ = shell("resume", "--folder", "a", "--dry-run")
+    assert out.count("dress.jpg") == 20
+    assert "… and 3 more." in out
+    assert "22 of 23 jobs can be done, for no credits." in out
+    assert "1 cannot: It has no task" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("[/] [red]x.jpg", "[/] [red]x.jpg"),
+        (":dress: été.jpg", ":dress: été.jpg"),
+        ("\x1b[2J\nx.jpg", r"\x1b[2J\nx.jpg"),
+    ],
+)
+def test_photos_name_is_shown_as_it_is(shell: Shell, name: str, shown: str) -> None:
+    """A photo's name is neither markup nor a command to the terminal."""
+    shell.job(source_key=f"a/{name}")
+    code, out, _ = shell("resume", "j", "--yes")
+    assert code == 0
+    assert f"a/{shown} " in out
+    assert f"j: a/{shown} goes on" in out
+
+
+# --- credits -------------------------------------------------------------------------------------
+
+
+def test_credits(shell: Shell) -> None:
+    """What was spent is added up by day, article and folder, with what is uncertain beside it."""
+    code, out, _ = shell("credits")
+    assert (code, out.split()) == (0, ["day", "credits", "unknown", "all", "0"])
+    sent = {"status": JobStatus.RUNNING, "submitted_at": NOW}
+    shell.ledger.enter(shell.job("j", sku="S-1", **sent))
+    shell.ledger.enter(shell.job("k", sku="[red]", source_key="b/[/]/x.jpg", **sent))
+    shell.ledger.enter(shell.job("l", source_key="x.jpg", **sent))
+    shell.ledger.doubt(shell.job("m", JobStatus.SUBMIT_UNKNOWN))
+    rows = {
+        by: [line.split() for line in shell("credits", "--by", by)[1].splitlines()]
+        for by in ("day", "sku", "folder")
+    }
+    assert rows["day"][1:] == [[NOW[:10], "3", "1"], ["all", "3", "1"]]
+    assert rows["sku"][1:-1] == [["(none)", "1", "1"], ["S-1", "1"], ["[red]", "1"]]
+    assert rows["folder"][1:-1] == [["(top)", "1"], ["a", "1", "1"], ["b/[/]", "1"]]
+
+
+@pytest.mark.parametrize(
+    "words", [["--by", "week"], ["--days", "0"], ["--days", "999999999"], ["--days", "x"]]
+)
+def test_credits_of_what_there_is_not(shell: Shell, words: list[str]) -> None:
+    """A grouping or a number of days that makes no sense is refused, with what would."""
+    code, _, err = shell("credits", *words)
+    assert (code, "Invalid value" in err) == (2, True)
+
+
+# --- redrive -------------------------------------------------------------------------------------
+
+
+def test_redrive(shell: Shell) -> None:
+    """Dead letters are counted, priced, and sent again once that is agreed to."""
+    code, out, _ = shell("redrive")
+    assert (code, out) == (0, "0 dead letters in catwalk.\n")
+    for number in range(2):
+        body = json.dumps(dropped(f"a/{number}.jpg", event_id=f"e-{number}"))
+        shell.aws.sqs.send_message(QueueUrl=shell.dead_url, MessageBody=body)
+    before = shell.state()
+    code, out, _ = shell("redrive", "--dry-run")
+    assert (code, "2 dead letters" in out, "cost a credit" in out) == (0, True, True)
+    assert shell("redrive", says="n\n")[0] == 1
+    assert shell.state() == before
+    code, out, _ = shell("redrive", "--yes")
+    assert (code, out.splitlines()[-1]) == (0, "2 sent again.")
+    assert (shell.waiting(), shell.waiting(shell.dead_url)) == (2, 0)
+
+
+def test_reconcile(shell: Shell) -> None:
+    """What was moved on is counted; a failure is a sentence and a next step."""
+    assert shell("reconcile") == (0, "Nothing stands still.\n", "")
+    shell.stacks.reconciled = {"running": 2}
+    assert shell("reconcile")[1].splitlines() == ["2 running", "Nothing else stands still."]
+    shell.stacks.reconciled = {"errorMessage": "It broke."}
+    code, _, err = shell("reconcile")
+    assert (code, err.splitlines()[0]) == (1, "ReconcileFunction failed: It broke.")
+
+
+# --- which stack ---------------------------------------------------------------------------------
+
+
+def test_unknown_stack(shell: Shell) -> None:
+    """A stack that there is not, or that is none of Catwalk's, is named."""
+    for command in (["resume", "j"], ["credits"], ["redrive"], ["resolve", "--charged", "j"]):
+        code, _, err = shell(*command, "--stack", "nowhere")
+        assert (code, "no stack 'nowhere'" in err, "--stack" in err) == (1, True, True)
+    shell.stacks.outputs["other"] = {"PhotosBucketName": "p"}
+    code, _, err = shell("credits", "--stack", "other")
+    assert (code, "has no output JobsTableName" in err) == (1, True)
+    code, _, err = shell("credits", "--stack", "")
+    assert (code, "name is empty" in err) == (1, True)
+
+
+def test_stack_from_the_environment(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CATWALK_STACK says which stack is meant."""
+    monkeypatch.setenv("CATWALK_STACK", "nowhere")
+    assert "no stack 'nowhere'" in shell("credits")[2]
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({}, "You must specify a region."),
+        ({"AWS_REGION": "us-east-1"}, "Unable to locate credentials."),
+        ({"AWS_REGION": "us east"}, "'us east'"),
+        ({"AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL": "nowhere"}, "Invalid endpoint"),
+        ({"AWS_PROFILE": "nobody"}, "(nobody) could not be found."),
+        (
+            {
+                "AWS_REGION": "us-east-1",
+                "AWS_ACCESS_KEY_ID": "a",
+                "AWS_SECRET_ACCESS_KEY": "b",
+                "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+                "AWS_MAX_ATTEMPTS": "1",
+            },
+            "Could not connect",
+        ),
+    ],
+)
+def test_shell_without_aws(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    environment: dict[str, str],
+    says: str,
+) -> None:
+    """Whatever is missing or wrong, it is a sentence and a next step."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    off = {
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    }
+    for name, value in (off | environment).items():
+        monkeypatch.setenv(name, value)
+    # main() sets it; monkeypatch is to remove it.
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "")
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    code, _, err = Prompt(monkeypatch, capsys)("credits")
+    assert code == 1
+    assert says in err
+    assert ".." not in err
+    assert len(err.splitlines()) == 2
+
+
+def test_wrong_credentials(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal of the account is not taken for a stack that there is not."""
+
+    def refuse(*, StackName: str) -> None:  # noqa: N803  AWS's names
+        raise refusal("InvalidClientTokenId", "The security token is invalid.")
+
+    monkeypatch.setattr(shell.stacks, "describe_stacks", refuse)
+    code, _, err = shell("credits")
+    assert code == 1
+    assert "The security token is invalid." in err
+    assert "credentials" in err
+    assert "deploy" not in err
+
+
+def test_right_that_is_missing_halfway(shell: Shell) -> None:
+    """What AWS refuses later is a sentence too."""
+    shell.job()
+    shell.aws.sqs.delete_queue(QueueUrl=shell.url)
+    code, _, err = shell("resume", "j", "--yes")
+    assert (code, err.startswith("AWS refused: ")) == (1, True)
+
+
+def test_command_as_a_process() -> None:
+    """`python -m cli` ends with a sentence, plain text and no traceback where nothing is set up."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": os.devnull,
+        "LC_ALL": "C",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "cli", "credits"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.splitlines() == [
+        "AWS cannot be asked for the stack 'catwalk': You must specify a region.",
+        (
+            "Set credentials and region as for the AWS CLI; for the stack of `make up`,"
+            " `source .catwalk/env.sh`."
+        ),
+    ]
