@@ -88,6 +88,8 @@ SECONDS := 30
 storm: tools ## 300 photos (N), workers killed for 30 s (SECONDS), a failing vendor; 7 minutes
 	@$(PY) -m tests.e2e.storm --photos $(N) --seconds $(SECONDS)
 
+# ---- benches ---------------------------------------------------------------------------------
+
 .PHONY: format
 format: $(TOOLS)/.dev ## format the code and mend what ruff can mend
 	@$(VENV)/bin/ruff check --fix --quiet . || true
@@ -126,6 +128,10 @@ $(TOOLS)/.dev: requirements/dev.txt $(TOOLS)/.laptop
 	@$(INSTALL) --python $(PY) -r $<
 	@touch $@
 
+$(TOOLS)/.bench: requirements/bench.txt $(TOOLS)/.laptop
+	@$(INSTALL) --python $(PY) -r $<
+	@touch $@
+
 # MiniStack, the SAM CLI and the AWS CLI pin different botocores: an environment for each.
 $(TOOLS)/.ministack $(TOOLS)/.sam $(TOOLS)/.awscli: $(TOOLS)/.%: requirements/%.txt $(UV)
 	@$(UV) venv --quiet --clear --python $(PYTHON) $(TOOLS)/$*
@@ -134,8 +140,8 @@ $(TOOLS)/.ministack $(TOOLS)/.sam $(TOOLS)/.awscli: $(TOOLS)/.%: requirements/%.
 
 .PHONY: lock
 lock: $(UV) ## resolve requirements/*.in anew into the hash-locked requirements/*.txt
-	@cd requirements && for name in functions laptop dev ministack sam awscli uv; do \
-	  case $$name in laptop) c="-c functions.txt";; dev) c="-c laptop.txt";; *) c="";; esac; \
+	@cd requirements && for name in functions laptop dev bench ministack sam awscli uv; do \
+	  case $$name in laptop) c="-c functions.txt";; dev|bench) c="-c laptop.txt";; *) c="";; esac; \
 	  UV_CUSTOM_COMPILE_COMMAND="make lock" ../$(UV) pip compile --quiet --universal --python-version 3.11 \
 	    --generate-hashes --no-emit-index-url --no-emit-find-links $$c $$name.in -o $$name.txt || exit 1; \
 	done
