@@ -90,6 +90,10 @@ storm: tools ## 300 photos (N), workers killed for 30 s (SECONDS), a failing ven
 
 # ---- benches ---------------------------------------------------------------------------------
 
+.PHONY: bench-polling
+bench-polling: $(TOOLS)/.bench ## polls against lag beside fixed loops; TRACES=file.json prints JSON
+	@$(PY) -m bench.polling $(if $(TRACES),--traces "$(TRACES)")
+
 .PHONY: format
 format: $(TOOLS)/.dev ## format the code and mend what ruff can mend
 	@$(VENV)/bin/ruff check --fix --quiet . || true
@@ -108,7 +112,7 @@ tools: laptop $(TOOLS)/.dev
 $(UV): requirements/uv.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 14) or sys.exit("Catwalk needs python3 3.11 to 3.14; %s is %d.%d. Set PYTHON=/path/to/another." % ((sys.executable,) + v))'
 	@mkdir -p $(TOOLS)
-	@echo "Installing tools below $(TOOLS)/ (once)"
+	@echo "Installing tools below $(TOOLS)/ (once)" >&2
 	@( $(PYTHON) -m venv --clear $(TOOLS)/uv && $(TOOLS)/uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt ) >$(TOOLS)/uv.log 2>&1 \
 	  || ( rm -rf $(TOOLS)/uv && $(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --target $(TOOLS)/uv -r requirements/uv.txt ) >>$(TOOLS)/uv.log 2>&1 \
 	  || { cat $(TOOLS)/uv.log; echo "python3 can make no virtual environment; install its venv module (Debian, Ubuntu: apt install python3-venv)."; exit 1; }

@@ -37,8 +37,10 @@ class Config:
     on_unknown_submit: Literal["park", "resubmit"] = "park"
     max_photo_bytes: int = 20 * 1024 * 1024
     max_result_bytes: int = 256 * 1024 * 1024
-    poll_min_seconds: int = 3
-    poll_max_seconds: int = 60
+    poll_min_seconds: int = 1
+    poll_max_seconds: int = 600
+    poll_trade_seconds: float = 0.7
+    polls_per_second: float = 20.0
     task_timeout_seconds: int = 21_600
 
     @classmethod
@@ -69,6 +71,8 @@ class Config:
 def _parse(kind: object, text: str) -> object:
     if kind is int:
         return int(text)
+    if kind is float:
+        return float(text)
     if kind is SceneType:
         return SceneType(text)
     choices = getattr(kind, "__args__", None)

@@ -8,36 +8,50 @@ The state machine carries a `PollState` round its loop; `outcome` is what its Ch
     superseded this attempt is no longer the running one: end quietly
 """
 
+import math
+import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
+from shared import planner
 from shared.announce import Announcer
 from shared.clock import iso, later, parse_iso, utc_now
 from shared.config import Config
+from shared.experience import ExperienceStore, kind_of
 from shared.jobs import JobRepository
 from shared.models import ErrorCode, Job, JobError, JobStatus, Result, TaskResult
 from shared.observability import log_keys, logger
+from shared.planner import Look
+from shared.pollbudget import PollBudget
 from shared.vmake.client import (
     ReadTrouble,
     TaskDone,
     TaskFailed,
     TaskNotFound,
     TaskOngoing,
+    TaskRead,
     VmakeClient,
 )
 from shared.vmake.secret import ApiKey, ApiKeyMissing
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 NONSENSE_SECONDS: Final = 900.0
 """How long the vendor must say without a break that it does not know a task, or that it succeeded
 without results, before that is believed."""
 MAX_POLLS: Final = 2_000
 """Keeps an execution (about 11 events a poll) below Step Functions' limit of 25,000 events."""
-WAIT_SHARE: Final = 0.25
-"""The next wait as a share of the time since submission: the lag stays in proportion."""
+FREE_POLLS: Final = 500
+"""So many come when the planner wants them; the others are spread over the time that is left."""
+_MOST_DOUBLINGS: Final = 12
+MOST_LOOKS: Final = 24
+"""Looks that a job's state carries; a payload of Step Functions holds 256 KiB at most."""
 
 
 class Outcome(StrEnum):
@@ -64,6 +78,12 @@ class PollState(BaseModel):
     outcome: Outcome = Outcome.WAIT
     wait_seconds: int = 1
     polls: int = 0
+    looks: tuple[Look, ...] = ()
+    """What earlier polls saw of the progress; the oldest and the latest."""
+    not_ended_by: float = 0.0
+    """Seconds from `submitted_at` to the last poll that found the task not ended."""
+    troubles: int = 0
+    """Polls in a row that learnt nothing."""
     not_found_since: str | None = None
     no_results_since: str | None = None
     results: tuple[TaskResult, ...] = ()
@@ -76,10 +96,11 @@ class PollState(BaseModel):
         return self.model_copy(update=changes).model_dump(mode="json", exclude_none=True)
 
 
-def first_state(job: Job, config: Config) -> dict[str, Any]:
-    """Return the input of a job's execution; the same for each call about one attempt.
+def first_state(job: Job, config: Config, pace: "Pace") -> dict[str, Any]:
+    """Return the input of a job's execution.
 
-    A task that was taken up again has all its time before it once more.
+    A task that was taken up again has all its time before it once more, and may well have ended:
+    it is looked at soon.
     """
     since = job.resumed_at or job.submitted_at
     if job.task_id is None or since is None:
@@ -90,24 +111,86 @@ def first_state(job: Job, config: Config) -> dict[str, Any]:
         task_id=job.task_id,
         submitted_at=since,
         deadline=later(parse_iso(since), config.task_timeout_seconds),
-        wait_seconds=config.poll_min_seconds,
     )
-    return state.moved()
+    wait = pace.next_wait(job, state, elapsed=0.0, left=float(config.task_timeout_seconds))
+    return state.moved(wait_seconds=wait)
 
 
-def next_wait(elapsed: float, *, left: float, polls: int, config: Config) -> int:
-    """Return how many whole seconds to wait before the next poll.
+class Pace:
+    """How long to wait: what earlier tasks took, what this one shows, and the stack's budget."""
+
+    def __init__(
+        self,
+        dynamodb: "DynamoDBClient",
+        config: Config,
+        *,
+        now: Callable[[], datetime] = utc_now,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Keep what is learnt and planned in JobsTable; nothing is called yet."""
+        table = config.jobs_table
+        self._config = config
+        self._experiences = ExperienceStore(dynamodb, table, monotonic=monotonic)
+        self._budget = PollBudget(dynamodb, table, per_second=config.polls_per_second, now=now)
+
+    def next_wait(
+        self,
+        job: Job,
+        state: PollState,
+        *,
+        elapsed: float,
+        left: float,
+        between: tuple[float, float] = (0, math.inf),
+    ) -> int:
+        """Return how many whole seconds to wait before the next poll.
+
+        Args:
+            job: whose task it is; tasks of its scene type and batch size are what it is
+                expected to be like.
+            state: `looks` and `polls` are those so far.
+            elapsed: seconds since submission.
+            left: seconds to the deadline; the last poll falls on it, not far behind.
+            between: the wait is no shorter and no longer, where the bounds leave a choice.
+
+        """
+        if job.resumed_at is not None and not state.polls:
+            return self._budget.reserve(max(1, self._config.poll_min_seconds))
+        experience = self._experiences.of(kind_of(job.settings))
+        bounds = bounds_of(left, state.polls, self._config)
+        wait = planner.next_wait(experience, elapsed, state.looks, bounds)
+        least, most = between
+        wait = max(math.ceil(bounds.shortest), round(max(least, min(wait, most))))
+        return self._budget.reserve(max(1, min(wait, round(left))) if left > 0 else wait)
+
+    def throttled(self) -> None:
+        """Have all jobs of the stack look less often: the vendor refuses reads."""
+        self._budget.cut()
+
+    def learn(self, job: Job, state: PollState, *, elapsed: float) -> None:
+        """Have later tasks profit from one that was just found to have succeeded."""
+        if job.resumed_at is not None or state.finalize_rounds:
+            return  # it ended while nobody looked, or was learnt from already
+        kind = kind_of(job.settings)
+        taught = planner.lesson(
+            self._experiences.of(kind), state.looks, after=state.not_ended_by, by=elapsed
+        )
+        self._experiences.add(kind, taught)
+
+
+def bounds_of(left: float, polls: int, config: Config) -> planner.Bounds:
+    """Return what the next wait must keep to.
 
     Args:
-        elapsed: seconds since submission.
-        left: seconds to the deadline; the last poll falls on it, not far behind.
+        left: seconds to the deadline.
         polls: how many there were; the event limit of an execution bounds them.
-        config: `PollMinSeconds`, `PollMaxSeconds`.
+        config: `PollMinSeconds`, `PollMaxSeconds`, `PollTradeSeconds`.
 
     """
-    longest = max(config.poll_max_seconds, left / max(1, MAX_POLLS - polls))
-    wait = max(config.poll_min_seconds, min(elapsed * WAIT_SHARE, longest))
-    return max(1, round(min(wait, left) if left > 0 else wait))
+    shortest = float(config.poll_min_seconds)
+    if polls >= FREE_POLLS:
+        shortest = max(shortest, left / max(1, MAX_POLLS - polls))
+    longest = max(shortest, float(config.poll_max_seconds))
+    return planner.Bounds(shortest, longest, config.poll_trade_seconds)
 
 
 class Poller:
@@ -121,6 +204,7 @@ class Poller:
         vendor: VmakeClient,
         api_key: ApiKey,
         announcer: Announcer,
+        pace: Pace,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         """Work with these; nothing is called yet."""
@@ -129,6 +213,7 @@ class Poller:
         self._vendor = vendor
         self._api_key = api_key
         self._announcer = announcer
+        self._pace = pace
         self._now = now
 
     def poll(self, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,11 +230,17 @@ class Poller:
         now = self._now()
         state = state.model_copy(update={"polls": state.polls + 1})
         progress = read.progress if isinstance(read, TaskOngoing) else None
-        job = self._jobs.note_poll(state.job_id, state.attempt, progress=progress)
+        job = self._jobs.note_poll(
+            state.job_id, state.attempt, progress=None if progress is None else int(progress)
+        )
         if job is None:
             return self._not_running(state)
+        return self._decide(state, job, read, now)
+
+    def _decide(self, state: PollState, job: Job, read: TaskRead, now: datetime) -> dict[str, Any]:
         match read:
             case TaskDone(results) if results:
+                self._learn(state, job, now)
                 return state.moved(
                     outcome=Outcome.FINALIZE,
                     results=results,
@@ -182,14 +273,17 @@ class Poller:
                     ErrorCode.VENDOR_TASK_ERROR,
                     f"The vendor no longer knows task {state.task_id} ({message}).",
                 )
-            case ReadTrouble(message, retry_after, key_refused):
+            case ReadTrouble(message, retry_after, key_refused, throttled):
                 if key_refused:
                     self._api_key.forget()
+                if throttled:
+                    self._pace.throttled()
                 logger().warning("nothing learnt about the task: %s", message)
-                return self._wait(state, job, now, at_least=retry_after or 0)
+                return self._again(state, job, now, retry_after or 0)
             case TaskOngoing():
+                seen = _with_look(state, _since(state, now), read.progress)
                 nothing_odd = {"not_found_since": None, "no_results_since": None}
-                return self._wait(state.model_copy(update=nothing_odd), job, now)
+                return self._wait(seen.model_copy(update=nothing_odd), job, now)
 
     def _patiently(
         self, state: PollState, job: Job, since_field: str, code: ErrorCode, message: str
@@ -199,10 +293,28 @@ class Poller:
         since = getattr(state, since_field) or iso(now)
         if (now - parse_iso(since)).total_seconds() >= NONSENSE_SECONDS:
             return self._fail(state, job, code, message)
-        return self._wait(state.model_copy(update={since_field: since}), job, now)
+        return self._again(state.model_copy(update={since_field: since}), job, now)
+
+    def _again(
+        self, state: PollState, job: Job, now: datetime, retry_after: float = 0
+    ) -> dict[str, Any]:
+        """Wait after a poll that learnt nothing: it is made up for soon, then less and less soon.
+
+        The planner takes each poll for a look that found the task not ended; after one that
+        should have found the end, it would look away for long.
+        """
+        state = state.model_copy(update={"troubles": state.troubles + 1})
+        soon = 2.0 ** min(state.troubles, _MOST_DOUBLINGS)
+        return self._wait(state, job, now, at_least=retry_after, at_most=soon)
 
     def _wait(
-        self, state: PollState, job: Job, now: datetime, *, at_least: float = 0
+        self,
+        state: PollState,
+        job: Job,
+        now: datetime,
+        *,
+        at_least: float = 0,
+        at_most: float = math.inf,
     ) -> dict[str, Any]:
         left = (parse_iso(state.deadline) - now).total_seconds()
         if left <= 0:
@@ -214,9 +326,21 @@ class Poller:
                 f" {self._config.task_timeout_seconds} seconds (TaskTimeoutSeconds). The vendor may"
                 " still finish it; the task id is kept, and taking its results costs nothing.",
             )
-        elapsed = (now - parse_iso(state.submitted_at)).total_seconds()
-        wait = next_wait(elapsed, left=left, polls=state.polls, config=self._config)
-        return state.moved(outcome=Outcome.WAIT, wait_seconds=max(wait, round(min(at_least, left))))
+        wait = self._pace.next_wait(
+            job,
+            state,
+            elapsed=_since(state, now),
+            left=left,
+            between=(min(at_least, left), at_most),
+        )
+        return state.moved(outcome=Outcome.WAIT, wait_seconds=wait)
+
+    def _learn(self, state: PollState, job: Job, now: datetime) -> None:
+        try:
+            self._pace.learn(job, state, elapsed=_since(state, now))
+        except ClientError as error:
+            # The task has ended and its results come first; others will teach the same.
+            logger().warning("what the task took was not learnt: %s", error)
 
     def _fail(self, state: PollState, job: Job, code: ErrorCode, message: str) -> dict[str, Any]:
         ended = self._jobs.give_up(job, JobError(code=code, message=message), copied=state.copied)
@@ -233,6 +357,24 @@ class Poller:
         self._announcer.announce(job)
         ended = job.status is JobStatus.FAILED
         return state.moved(outcome=Outcome.FAILED if ended else Outcome.SUPERSEDED)
+
+
+def _since(state: PollState, now: datetime) -> float:
+    """Return the seconds since submission."""
+    return (now - parse_iso(state.submitted_at)).total_seconds()
+
+
+def _with_look(state: PollState, elapsed: float, progress: float | None) -> PollState:
+    """Return the state after a poll that found the task not ended."""
+    looks = state.looks
+    if progress is not None:
+        looks = (*looks, Look(round(elapsed, 2), progress))
+        if len(looks) > MOST_LOOKS:
+            half = MOST_LOOKS // 2
+            looks = (*looks[:half], *looks[-half:])
+    return state.model_copy(
+        update={"looks": looks, "not_ended_by": round(elapsed, 2), "troubles": 0}
+    )
 
 
 def stop_error(status: str) -> JobError:

@@ -8,7 +8,7 @@ from shared.announce import Announcer
 from shared.config import Config
 from shared.ledger import Ledger
 from shared.models import Job, JobStatus
-from shared.poll import first_state
+from shared.poll import Pace, first_state
 
 if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
@@ -24,12 +24,19 @@ class Starter:
     """Starts executions of JobStateMachine."""
 
     def __init__(
-        self, *, config: Config, ledger: Ledger, announcer: Announcer, executions: "SFNClient"
+        self,
+        *,
+        config: Config,
+        ledger: Ledger,
+        announcer: Announcer,
+        pace: Pace,
+        executions: "SFNClient",
     ) -> None:
         """Work with these; nothing is called yet."""
         self._config = config
         self._ledger = ledger
         self._announcer = announcer
+        self._pace = pace
         self._executions = executions
 
     def ensure(self, job: Job) -> None:
@@ -44,6 +51,6 @@ class Starter:
             self._executions.start_execution(
                 stateMachineArn=self._config.state_machine_arn,
                 name=job.execution_name,
-                input=json.dumps(first_state(job, self._config)),
+                input=json.dumps(first_state(job, self._config, self._pace)),
             )
         self._announcer.announce(job)

@@ -10,7 +10,7 @@ from shared.config import config
 from shared.events import EventPublisher
 from shared.jobs import JobRepository
 from shared.observability import quiet_libraries
-from shared.poll import Poller
+from shared.poll import Pace, Poller
 from shared.vmake.client import VmakeClient
 from shared.vmake.secret import ApiKey
 
@@ -35,4 +35,5 @@ def _poller() -> Poller:
         vendor=VmakeClient(settings.vmake_base_url, api_key),
         api_key=api_key,
         announcer=Announcer(EventPublisher(clients.events(), settings.event_bus), jobs),
+        pace=Pace(clients.dynamodb(), settings),
     )

@@ -13,6 +13,7 @@ from shared.jobs import JobRepository
 from shared.ledger import Ledger
 from shared.observability import quiet_libraries
 from shared.photos import PhotoStore
+from shared.poll import Pace
 from shared.purse import Purse
 from shared.queue import SubmitQueue
 from shared.start import Starter
@@ -58,6 +59,10 @@ def _submitter() -> Submitter:
         announcer=announcer,
         ledger=ledger,
         starter=Starter(
-            config=settings, ledger=ledger, announcer=announcer, executions=clients.executions()
+            config=settings,
+            ledger=ledger,
+            announcer=announcer,
+            pace=Pace(clients.dynamodb(), settings),
+            executions=clients.executions(),
         ),
     )

@@ -108,7 +108,7 @@ class TaskOngoing:
     """The task is not finished; an undocumented status counts as this too."""
 
     status: str
-    progress: int | None = None
+    progress: float | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,7 @@ class ReadTrouble:
     retry_after: float | None = None
     """Seconds that the vendor asks to wait."""
     key_refused: bool = False
+    throttled: bool = False
 
 
 TaskRead = TaskOngoing | TaskDone | TaskFailed | TaskNotFound | ReadTrouble
@@ -253,6 +254,7 @@ class VmakeClient:
         if envelope is not None and httpx.codes.NOT_FOUND in {answer.status, envelope.code}:
             return TaskNotFound(envelope.message or "the vendor does not know the task")
         task = None
+        code = envelope.code if envelope is not None else 0
         if answer.status == httpx.codes.OK and envelope is not None and envelope.code == 0:
             task = wire.task_of(envelope.data)
         if task is None:
@@ -260,6 +262,7 @@ class VmakeClient:
                 answer.said,
                 self._retry_after(answer),
                 key_refused=answer.status == httpx.codes.UNAUTHORIZED,
+                throttled=httpx.codes.TOO_MANY_REQUESTS in {answer.status, code},
             )
         match task.status:
             case "success":

@@ -71,18 +71,18 @@ class TaskData(_Wire):
     """`data` of a read."""
 
     status: str
-    progress: int | None = None
+    progress: float | None = None
     message: str = ""
     results: list[ResultData] = Field(default_factory=list, max_length=_MAX_RESULTS)
 
     @field_validator("progress", mode="before")
     @classmethod
-    def _per_cent(cls, value: object) -> int | None:
+    def _per_cent(cls, value: object) -> float | None:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return None
         if isinstance(value, float) and math.isnan(value):
             return None
-        return int(max(0, min(100, value)))
+        return max(0, min(100, value))
 
     @field_validator("message", mode="before")
     @classmethod

@@ -25,7 +25,7 @@ PLAN = Plan(
     # A second of the state machine is twenty milliseconds here.
     wait_scale=0.02,
     parameters={
-        "PollMinSeconds": "1",
+        "PollMaxSeconds": "5",
         "TaskTimeoutSeconds": "1800",
         "DefaultBatchSize": "2",
         "MaxSubmitConcurrency": "2",

@@ -49,7 +49,7 @@ from shared.ledger import Certainty, Ledger
 from shared.models import ErrorCode, Job, JobStatus, PastAttempt
 from shared.observability import logger
 from shared.photos import PhotoStore
-from shared.poll import Poller
+from shared.poll import Pace, Poller
 from shared.purse import Purse
 from shared.queue import SubmitQueue
 from shared.reconcile import Cursors, Reconciler
@@ -215,6 +215,7 @@ class World:
                 config=self.config,
                 ledger=self.ledger,
                 announcer=self.announcer,
+                pace=Pace(dynamodb, self.config, now=self.clock),
                 executions=self.aws.executions,
             ),
             now=self.clock,
@@ -225,6 +226,7 @@ class World:
             vendor=self.vendor,
             api_key=self.key,
             announcer=self.announcer,
+            pace=Pace(dynamodb, self.config, now=self.clock),
             now=self.clock,
         )
         self.finalizer = Finalizer(

@@ -1,10 +1,12 @@
 """The wait loop: how long it waits, what each poll concludes, and that it always ends."""
 
+import math
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +14,7 @@ from shared.announce import Announcer
 from shared.clock import iso, later, parse_iso
 from shared.config import Config
 from shared.events import EventPublisher
+from shared.experience import ExperienceStore
 from shared.jobs import JobRepository, NewJob
 from shared.models import (
     ErrorCode,
@@ -24,7 +27,15 @@ from shared.models import (
     Settings,
     TaskResult,
 )
-from shared.poll import MAX_POLLS, NONSENSE_SECONDS, Poller, PollState, first_state, next_wait
+from shared.poll import (
+    MOST_LOOKS,
+    NONSENSE_SECONDS,
+    Pace,
+    Poller,
+    PollState,
+    bounds_of,
+    first_state,
+)
 from shared.vmake.client import (
     ReadTrouble,
     TaskDone,
@@ -79,6 +90,7 @@ class Stage:
 
     def __init__(self, aws: Aws, clock: Clock, config: Config = CONFIG) -> None:
         self.aws, self.clock = aws, clock
+        self.config = config
         self.jobs = JobRepository(aws.dynamodb, TABLE, now=clock)
         self.vendor, self.key = Vendor(), Key()
         self.poller = Poller(
@@ -87,6 +99,7 @@ class Stage:
             vendor=self.vendor,  # type: ignore[arg-type]
             api_key=self.key,  # type: ignore[arg-type]
             announcer=Announcer(EventPublisher(aws.events, BUS), self.jobs),
+            pace=self.pace(),
             now=clock,
         )
         new = NewJob(
@@ -100,7 +113,11 @@ class Stage:
         assert submitting is not None
         running = self.jobs.keep_task_id(submitting, "task-1", execution_arn="arn")
         assert running is not None
-        self.state = first_state(running, config)
+        self.state = first_state(running, config, self.pace())
+
+    def pace(self) -> Pace:
+        """Plan as a process does that has just started."""
+        return Pace(self.aws.dynamodb, self.config, now=self.clock)
 
     @property
     def job(self) -> Job:
@@ -127,17 +144,17 @@ def stage(aws: Aws, clock: Clock) -> Stage:
 # --- outcomes ------------------------------------------------------------------------------------
 
 
-def test_first_state_is_the_same_each_time(stage: Stage) -> None:
-    """A second start of an execution would get the very same input."""
-    assert first_state(stage.job, CONFIG) == first_state(stage.job, CONFIG)
+def test_first_state(stage: Stage) -> None:
+    """An execution knows its task, and until when it may take."""
     assert stage.state["deadline"] == later(START, CONFIG.task_timeout_seconds)
     assert (stage.state["task_id"], stage.state["attempt"]) == ("task-1", 1)
+    assert CONFIG.poll_min_seconds <= stage.state["wait_seconds"] <= CONFIG.poll_max_seconds
 
 
 def test_job_without_a_task_has_no_execution(stage: Stage) -> None:
     """Nothing is waited for that was not submitted."""
     with pytest.raises(LookupError):
-        first_state(stage.job.model_copy(update={"task_id": None}), CONFIG)
+        first_state(stage.job.model_copy(update={"task_id": None}), CONFIG, stage.pace())
 
 
 @pytest.mark.parametrize(
@@ -207,13 +224,6 @@ def test_unknown_task_is_given_time(stage: Stage) -> None:
         assert since < NONSENSE_SECONDS + 2 * CONFIG.poll_max_seconds
     assert (stage.clock.now - start).total_seconds() >= NONSENSE_SECONDS
     assert stage.job.status is JobStatus.FAILED
-
-
-def test_a_young_task_is_read_as_often_as_the_settings_allow() -> None:
-    """A long TaskTimeoutSeconds does not make the first waits longer."""
-    day = replace(CONFIG, poll_min_seconds=3, poll_max_seconds=60, task_timeout_seconds=86_400)
-    waits = [next_wait(age, left=86_400 - age, polls=1, config=day) for age in (3, 12, 40, 100)]
-    assert waits == [3, 3, 10, 25]
 
 
 def test_success_without_results_is_given_time(stage: Stage) -> None:
@@ -307,7 +317,7 @@ def test_deleted_job_ends_quietly(stage: Stage) -> None:
     """A record that somebody deleted ends its loop."""
     stage.aws.dynamodb.delete_item(TableName=TABLE, Key={"pk": {"S": "JOB#j"}})
     assert stage.poll()["outcome"] == "superseded"
-    assert stage.aws.records() == []
+    assert stage.jobs.get("j") is None
 
 
 # --- how long it waits ---------------------------------------------------------------------------
@@ -315,38 +325,30 @@ def test_deleted_job_ends_quietly(stage: Stage) -> None:
 
 def config_of(minimum: int, maximum: int, timeout: int) -> Config:
     """Return a configuration with these times."""
-    return Config(
-        jobs_table=TABLE,
-        event_bus=BUS,
-        vmake_base_url="https://v",
-        api_key_secret="s",
+    return replace(
+        CONFIG,
         poll_min_seconds=minimum,
         poll_max_seconds=maximum,
         task_timeout_seconds=timeout,
     )
 
 
-def waits_of(config: Config) -> list[int]:
-    """Run a whole execution of a task that never ends; return its waits."""
-    elapsed, polls, waits = 0.0, 0, [config.poll_min_seconds]
-    while True:
-        elapsed += waits[-1]
+def polls_at_most(config: Config) -> int:
+    """Return how many polls fit before the deadline if each wait is as short as is allowed."""
+    left, polls = float(config.task_timeout_seconds), 0
+    while left > 0:
+        left -= math.ceil(bounds_of(left, polls, config).shortest)
         polls += 1
-        left = config.task_timeout_seconds - elapsed
-        if left <= 0:
-            return waits
-        waits.append(next_wait(elapsed, left=left, polls=polls, config=config))
-        assert polls < 10_000
+    return polls
 
 
 @pytest.mark.parametrize("timeout", [60, 600, 21_600, 86_400, 604_800, 2_592_000])
 @pytest.mark.parametrize(("minimum", "maximum"), [(1, 1), (3, 60), (1, 86_400), (60, 3), (900, 1)])
 def test_execution_ends_below_the_event_limit(timeout: int, minimum: int, maximum: int) -> None:
-    """Whatever its parameters, an execution ends at its deadline with room for its events."""
-    waits = waits_of(config_of(minimum, maximum, timeout))
-    assert len(waits) < 2_200
-    assert all(wait >= 1 for wait in waits)
-    assert 0 <= sum(waits) - timeout <= max(2, minimum)
+    """Whatever its parameters and whatever the planner wants, there is room for its events."""
+    config = config_of(minimum, maximum, timeout)
+    assert polls_at_most(config) < 2_200
+    assert bounds_of(timeout, 0, config).shortest == minimum
 
 
 @given(
@@ -356,40 +358,79 @@ def test_execution_ends_below_the_event_limit(timeout: int, minimum: int, maximu
 )
 def test_no_parameters_run_into_the_event_limit(minimum: int, maximum: int, timeout: int) -> None:
     """The same for any parameters that the template takes."""
-    assert len(waits_of(config_of(minimum, maximum, timeout))) < 2_200
+    assert polls_at_most(config_of(minimum, maximum, timeout)) < 2_200
 
 
-def test_waits_grow_from_the_minimum_to_the_maximum() -> None:
-    """The default loop begins with PollMinSeconds and slows down to PollMaxSeconds."""
-    waits = waits_of(CONFIG)
-    assert waits[0] == 3
-    assert waits[:-1] == sorted(waits[:-1])
-    assert waits[-2] == 60
-    assert max(waits) == 60
-
-
-@given(
-    elapsed=st.floats(0, 3e6),
-    left=st.floats(-100, 3e6),
-    polls=st.integers(0, 3 * MAX_POLLS),
-)
-def test_wait_is_a_whole_number_within_the_deadline(
-    elapsed: float, left: float, polls: int
+@pytest.mark.parametrize("progress", [None, 0, 99])
+def test_real_loop_of_a_task_that_never_ends_ends(
+    aws: Aws, clock: Clock, progress: int | None
 ) -> None:
-    """Each wait is at least a second, and never goes far past the deadline."""
-    wait = next_wait(elapsed, left=left, polls=polls, config=CONFIG)
-    assert isinstance(wait, int)
-    assert wait >= 1
-    if left > 0:
-        assert wait <= max(1, round(left))
-
-
-def test_real_loop_of_a_task_that_never_ends_ends(aws: Aws, clock: Clock) -> None:
     """The real poller, driven through a whole loop, fails the job at its deadline."""
     stage = Stage(aws, clock, config_of(3, 60, 600))
     rounds = 0
-    while stage.poll(TaskOngoing("running"))["outcome"] == "wait":
+    while stage.poll(TaskOngoing("running", progress))["outcome"] == "wait":
+        assert 3 <= stage.state["wait_seconds"] <= 60 or iso(clock.now) < stage.state["deadline"]
         rounds += 1
         assert rounds < 100
     assert stage.job.status is JobStatus.FAILED
-    assert (stage.clock.now - START).total_seconds() == pytest.approx(600, abs=2)
+    assert (stage.clock.now - START).total_seconds() == pytest.approx(600, abs=3)
+
+
+def test_a_poll_that_learns_nothing_is_made_up_for_soon(stage: Stage) -> None:
+    """Trouble of the vendor at the end of a task delays its results by seconds."""
+    waits = [stage.poll(ReadTrouble("HTTP 502"))["wait_seconds"] for _ in range(4)]
+    assert waits[0] <= 2
+    assert waits[1] <= 4
+    assert waits == sorted(waits)
+
+
+def test_looks_are_carried_and_bounded(stage: Stage) -> None:
+    """The state holds what earlier polls saw, and never more than fits into its payload."""
+    for progress in range(60):
+        stage.poll(TaskOngoing("running", progress))
+    looks = PollState.model_validate(stage.state).looks
+    assert len(looks) == MOST_LOOKS
+    assert (looks[0].progress, looks[-1].progress) == (0, 59)
+    assert [look.seconds for look in looks] == sorted(look.seconds for look in looks)
+
+
+def test_later_tasks_profit_from_earlier_ones(aws: Aws, clock: Clock) -> None:
+    """Tasks that all take 100 s, without progress, are soon found in two looks or three."""
+    polls = []
+    for _ in range(12):
+        aws.dynamodb.delete_item(TableName=TABLE, Key={"pk": {"S": "JOB#j"}})
+        stage, start = Stage(aws, clock), clock.now
+        while stage.state["outcome"] == "wait":
+            age = (clock.now - start).total_seconds() + stage.state["wait_seconds"]
+            stage.poll(TaskDone((RESULT,)) if age >= 100 else TaskOngoing("running"))
+        polls.append(stage.state["polls"])
+    assert max(polls[-4:]) <= 3 < polls[0]
+
+
+def test_what_cannot_be_learnt_does_not_hold_up_the_results(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table that takes no summary costs no job its images."""
+
+    def refuse(*_: object) -> None:
+        raise ClientError({"Error": {"Code": "ThrottlingException"}}, "UpdateItem")
+
+    monkeypatch.setattr(ExperienceStore, "add", refuse)
+    assert stage.poll(TaskDone((RESULT,)))["outcome"] == "finalize"
+
+
+def test_a_task_that_was_taken_up_again_teaches_nothing(stage: Stage) -> None:
+    """It ended while nobody looked; its first look comes at once."""
+    taken_up = stage.jobs.take_up(stage.job, execution_arn="arn-2")
+    assert taken_up is not None
+    stage.state = first_state(taken_up, CONFIG, stage.pace())
+    assert stage.state["wait_seconds"] == CONFIG.poll_min_seconds
+    stage.poll(TaskDone((RESULT,)))
+    assert stage.pace()._experiences.of("original#1").tasks == 0
+
+
+def test_throttled_reads_make_the_whole_stack_look_less(stage: Stage) -> None:
+    """One 429 on a read halves the budget of all jobs."""
+    stage.poll(ReadTrouble("HTTP 429", throttled=True))
+    item = stage.aws.dynamodb.get_item(TableName=TABLE, Key={"pk": {"S": "CONTROL#polls"}})["Item"]
+    assert float(item["cut_to"]["N"]) == CONFIG.polls_per_second / 2

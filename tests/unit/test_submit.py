@@ -22,6 +22,7 @@ from shared.jobs import JobRepository
 from shared.ledger import Ledger
 from shared.models import ErrorCode, Job, JobError, JobStatus
 from shared.photos import PhotoStore
+from shared.poll import Pace
 from shared.purse import Purse
 from shared.start import Starter
 from shared.submit import (
@@ -123,6 +124,7 @@ class Stage:
                 config=self.config,
                 ledger=self.ledger,
                 announcer=announcer,
+                pace=Pace(self.aws.dynamodb, self.config, now=self.clock),
                 executions=self.aws.executions,
             ),
             now=self.clock,

@@ -1,0 +1,133 @@
+"""What earlier tasks took, kept in JobsTable: one item a kind of task, `TASKS#<scene>#<batch>`.
+
+An item holds plain sums, so that any number of PollFunctions may add to it at the same time.
+When it has come to so many tasks, one of them halves it; an addition that comes between makes
+that fail, and the next one tries. A lost addition or one made twice (an invocation that is
+retried) is of no consequence.
+"""
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from shared.models import Settings
+from shared.planner import KEEP_TASKS, Experience, Sums
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+FRESH_SECONDS: Final = 30.0
+"""How long a process goes by what it has read."""
+_PREFIX: Final = "TASKS#"
+_TASKS: Final = "tasks"
+_BIN: Final = "d"
+_DIGITS: Final = 5
+_FEWEST: Final = -400
+"""Bins are numbered from 0 in the item: attribute names hold no minus."""
+
+
+def kind_of(settings: Settings | None) -> str:
+    """Return what tasks are learnt from each other: scene type and batch size make the time."""
+    if settings is None:
+        return "any"
+    return f"{settings.scene_type.value}#{settings.batch_size}"
+
+
+class ExperienceStore:
+    """Reads and adds to experiences."""
+
+    def __init__(
+        self,
+        dynamodb: "DynamoDBClient",
+        table: str,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Keep them in this table; nothing is called yet."""
+        self._dynamodb = dynamodb
+        self._table = table
+        self._monotonic = monotonic
+        self._known: dict[str, tuple[float, Experience]] = {}
+
+    def of(self, kind: str) -> Experience:
+        """Return the experience of a kind of task, at most `FRESH_SECONDS` old."""
+        known = self._known.get(kind)
+        if known is not None and self._monotonic() < known[0]:
+            return known[1]
+        experience = self._read(kind, consistent=False)
+        self._known[kind] = (self._monotonic() + FRESH_SECONDS, experience)
+        return experience
+
+    def add(self, kind: str, taught: Experience) -> None:
+        """Add what a task has taught, and halve what has become too much."""
+        attributes = _attributes(taught)
+        answer = self._dynamodb.update_item(
+            TableName=self._table,
+            Key=_key(kind),
+            UpdateExpression="ADD " + ", ".join(f"{name} :{name}" for name in attributes),
+            ExpressionAttributeValues={f":{name}": value for name, value in attributes.items()},
+            ReturnValues="UPDATED_NEW",
+        )
+        if float(answer["Attributes"][_TASKS]["N"]) >= KEEP_TASKS:
+            self._halve(kind)
+
+    def _halve(self, kind: str) -> None:
+        experience = self._read(kind, consistent=True)
+        if experience.tasks < KEEP_TASKS:
+            return
+        try:
+            self._dynamodb.put_item(
+                TableName=self._table,
+                Item=_key(kind) | _attributes(experience.halved()),
+                ConditionExpression=f"{_TASKS} = :seen",
+                ExpressionAttributeValues={":seen": _number(experience.tasks)},
+            )
+        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            return  # somebody has added to it or halved it; the next addition looks again
+
+    def _read(self, kind: str, *, consistent: bool) -> Experience:
+        answer = self._dynamodb.get_item(
+            TableName=self._table, Key=_key(kind), ConsistentRead=consistent
+        )
+        return _experience(answer.get("Item", {}))
+
+
+def _key(kind: str) -> dict[str, Any]:
+    return {"pk": {"S": f"{_PREFIX}{kind}"}}
+
+
+def _number(value: float) -> dict[str, str]:
+    return {"N": f"{value:.{_DIGITS}f}"}
+
+
+def _attributes(experience: Experience) -> dict[str, dict[str, str]]:
+    """Return an experience as flat numbers: `tasks`, `d<bin>`, `share7_0` to `share7_2`."""
+    flat = {_TASKS: experience.tasks}
+    for bin_, weight in experience.durations.items():
+        flat[f"{_BIN}{bin_ - _FEWEST}"] = weight
+    for name, sums in experience.measures.items():
+        for place, value in enumerate(sums):
+            flat[f"{name}_{place}"] = value
+    return {name: _number(value) for name, value in flat.items()}
+
+
+def _experience(item: dict[str, Any]) -> Experience:
+    durations: dict[int, float] = {}
+    measures: dict[str, dict[int, float]] = {}
+    tasks = 0.0
+    for name, attribute in item.items():
+        if name == "pk":
+            continue
+        value = float(attribute["N"])
+        measure, underscore, place = name.rpartition("_")
+        if name == _TASKS:
+            tasks = value
+        elif underscore:
+            measures.setdefault(measure, {})[int(place)] = value
+        else:
+            durations[int(name.removeprefix(_BIN)) + _FEWEST] = value
+    sums = {
+        name: Sums(*(values.get(place, 0.0) for place in range(3)))
+        for name, values in measures.items()
+    }
+    return Experience(tasks, durations, sums)
