@@ -206,24 +206,25 @@ class _CheckedBody:
         self._waiting = memoryview(b"")
         """What came and has no place in a part yet."""
         self._hash = hashlib.sha256()
-        self._tail = b""
+        self._tail = bytearray()
         self.ended = False
-        """Whether the last part was handed out; the end is in order then."""
+        """Whether all was read."""
         self.count = 0
         """Bytes read so far."""
-        self._first = bytearray()
-        self._fill(self._first, 0, _HEAD_BYTES)
-        if self.count == 0:
+        head = bytearray(_HEAD_BYTES)
+        del head[self._fill(head, 0) :]
+        if not head:
             raise ResultUnavailable(f"{self._name} came without a byte")
-        content_type = content_type_of(bytes(self._first[:16]))
+        content_type = content_type_of(bytes(head[:16]))
         if content_type is None:
             kind = response.headers.get("Content-Type", "no type")
             raise self._invalid(f"is neither PNG nor JPEG (it was sent as {kind})")
         self.content_type = content_type
-        size = pixel_size(bytes(self._first[:_HEAD_BYTES]))
+        size = pixel_size(bytes(head))
         if size is None:
             raise self._invalid("has a broken image header")
         self.width, self.height = size
+        self._head = head
 
     @property
     def sha256(self) -> str:
@@ -235,31 +236,34 @@ class _CheckedBody:
 
         There are two buffers: a part is written over once the next but one is asked for.
         """
-        part, other = self._first, bytearray()
-        filled = len(part)
+        part, filled = self._head, len(self._head)
+        if not self.ended:
+            part = bytearray(PART_BYTES)
+            part[:filled] = self._head
+        spare: bytearray | None = None
         while True:
-            filled = self._fill(part, filled, PART_BYTES)
+            filled = self._fill(part, filled)
             del part[filled:]
             self._hash.update(part)
             self._tail = (self._tail + part[-_TAIL_BYTES:])[-_TAIL_BYTES:]
             if self.ended:
                 self._check_end()
-            yield part
-            if self.ended:
+                yield part
                 return
-            part, other = other, part
-            filled = 0
+            yield part
+            part, spare, filled = spare or bytearray(PART_BYTES), part, 0
 
-    def _fill(self, part: bytearray, filled: int, size: int) -> int:
-        """Read into a buffer until it holds `size` bytes or all have come; return how many it has.
+    def _fill(self, part: bytearray, filled: int) -> int:
+        """Read behind what a buffer holds until it is full or all has come; return what it holds.
 
         One piece more than fits is read, which tells whether there is any.
         """
-        while self._more() and filled < size:
-            piece = self._waiting[: size - filled]
-            part[filled : filled + len(piece)] = piece
-            filled += len(piece)
-            self._waiting = self._waiting[len(piece) :]
+        with memoryview(part) as view:
+            while self._more() and filled < len(view):
+                piece = self._waiting[: len(view) - filled]
+                view[filled : filled + len(piece)] = piece
+                filled += len(piece)
+                self._waiting = self._waiting[len(piece) :]
         return filled
 
     def _more(self) -> bool:
