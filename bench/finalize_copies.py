@@ -67,6 +67,7 @@ def ours(vendor_url: str, size: int, count: int) -> Callable[[], int]:
             self.closed = job
 
     told = Silent()
+    _ = clients.s3().meta  # it may be made only when something is asked of it
     finalizer = Finalizer(
         jobs=cast("JobRepository", Record()),
         results=ResultStore(

@@ -146,12 +146,11 @@ class Store(Server):
         self._rate = rate
         self._free_at = 0.0
         self._uploads: dict[str, dict[str, int]] = defaultdict(dict)
-        self._objects: dict[str, int] = {}
+        self._last = 0
 
     def done(self) -> dict[str, float]:
-        """Return what was done so far; `bytes` are those of whole objects."""
-        whole = {"objects": len(self._objects), "bytes": sum(self._objects.values())}
-        return {**super().done(), **whole}
+        """Return what was done so far; `last_bytes` is the size of the last whole object."""
+        return {**super().done(), "last_bytes": self._last}
 
     def answer(
         self,
@@ -183,12 +182,12 @@ class Store(Server):
                 self._uploads[name] = {}
                 return f"<R><UploadId>{name}</UploadId></R>".encode()
             case "POST":
-                self._objects[key] = sum(self._uploads.pop(upload).values())
+                self._last = sum(self._uploads.pop(upload).values())
                 return b'<R><ETag>"0"</ETag></R>'
             case "PUT" if upload:
                 self._uploads[upload][query["partNumber"]] = size
             case "PUT":
-                self._objects[key] = size
+                self._last = size
             case _:
                 self._uploads.pop(upload, None)
         return b""
