@@ -106,7 +106,7 @@ def copy(kind: str, size: int, vendor: Server, store: Server, certificate: Path)
         "AWS_ENDPOINT_URL_S3": store.url,
         "AWS_CA_BUNDLE": trusted,
         "SSL_CERT_FILE": trusted,
-        "LOG_LEVEL": "ERROR",
+        "POWERTOOLS_LOG_LEVEL": "ERROR",
     }
     before = vendor.done(), store.done()
     command = [sys.executable, "-m", "bench.finalize_copies"]
@@ -251,13 +251,14 @@ def show(found: Mapping[str, Any]) -> None:
 
 def draw(found: Mapping[str, Any]) -> None:
     """Draw throughput by size for each store."""
-    from bench.plots import OTHERS, OURS, plot  # noqa: PLC0415 - a fat process is no fair parent
+    from bench.plots import LIMIT, OTHERS, OURS, plot  # noqa: PLC0415 - a fat process is no fair parent
 
     speeds = {
         (row["case"], row["copy"], row["bytes_each"]): row["megabytes_per_second"]
         for row in found["copies"]
     }
     colors = {"ours": OURS, "plain": OTHERS[0], "bare": OTHERS[1]}
+    highest = 1.15 * max(speeds.values())
     with plot("finalize", size=(9.0, 3.6), columns=len(CASES)) as columns:
         for axes, case in zip(columns, CASES, strict=True):
             kinds = [kind for kind in COPIES if (case, kind, SIZES[0]) in speeds]
@@ -272,8 +273,10 @@ def draw(found: Mapping[str, Any]) -> None:
                 )
                 axes.bar_label(bars, fmt="%.0f", fontsize=7)
             axes.set_xticks(range(len(SIZES)), [f"4 x {size // MEGA} MB" for size in SIZES])
+            axes.set_ylim(0, highest)
             axes.grid(visible=False, axis="x")
             axes.set_title(TITLES[case], fontsize=9)
+        columns[-1].axhline(RATE / MEGA, color=LIMIT, linewidth=0.8, linestyle="--")
         columns[0].set_ylabel("MB/s copied, all four together")
         columns[0].legend(loc="upper left")
 

@@ -14,7 +14,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Final, cast
+from typing import Final, cast
 
 BUCKET: Final = "results"
 
@@ -31,7 +31,14 @@ def ours(vendor_url: str, size: int, count: int) -> Callable[[], int]:
     from shared.fetch import download_client  # noqa: PLC0415 - as above
     from shared.finalize import Finalizer  # noqa: PLC0415 - as above
     from shared.jobs import JobRepository  # noqa: PLC0415 - as above
-    from shared.models import Job, JobStatus, SceneType, Settings  # noqa: PLC0415 - as above
+    from shared.models import (  # noqa: PLC0415 - as above
+        Job,
+        JobError,
+        JobStatus,
+        Result,
+        SceneType,
+        Settings,
+    )
     from shared.results import ResultStore  # noqa: PLC0415 - as above
     from shared.vmake.client import VmakeClient  # noqa: PLC0415 - as above
 
@@ -51,12 +58,10 @@ def ours(vendor_url: str, size: int, count: int) -> Callable[[], int]:
         def get(self, _job_id: str) -> Job:
             return job
 
-        def finish(self, job: Job, **values: Any) -> Job:
-            if values["error"] is not None:
-                raise SystemExit(values["error"].message)
-            return job.model_copy(
-                update={"status": JobStatus.SUCCEEDED, "results": values["results"]}
-            )
+        def finish(self, job: Job, *, results: list[Result], error: JobError | None) -> Job:
+            if error is not None:
+                raise SystemExit(error.message)
+            return job.model_copy(update={"status": JobStatus.SUCCEEDED, "results": results})
 
     class Silent:
         """Tells nobody."""

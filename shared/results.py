@@ -109,7 +109,7 @@ class ResultStore:
             self._s3.put_object(
                 Bucket=self._bucket,
                 Key=key,
-                Body=first,
+                Body=first,  # type: ignore[arg-type]  # botocore takes a bytearray too
                 ContentType=body.content_type,
                 Metadata=metadata,
                 ChecksumCRC32=_crc32(first),
@@ -168,7 +168,7 @@ class ResultStore:
             Key=key,
             UploadId=upload_id,
             PartNumber=number,
-            Body=part,
+            Body=part,  # type: ignore[arg-type]  # as above
             ChecksumCRC32=checksum,
         )
         return {"PartNumber": number, "ETag": answer["ETag"], "ChecksumCRC32": checksum}
