@@ -182,9 +182,9 @@ class ResultStore:
 
 
 def _crc32(part: bytearray) -> str:
-    """Return the checksum that S3 compares what it got with.
+    """Return the checksum that S3 compares with what it got.
 
-    botocore would make the same one, but only by sending a part in small pieces.
+    botocore would make the same one, but would send the part in small pieces to do so.
     """
     return base64.b64encode(zlib.crc32(part).to_bytes(4, "big")).decode()
 
