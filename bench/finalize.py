@@ -36,7 +36,7 @@ SIZES: Final = (MEGA, 10 * MEGA, 100 * MEGA)
 SMALLEST: Final = 100 * KILO
 """What the memory of the largest is compared with."""
 DELAY_SECONDS: Final = 0.03
-RATE: Final = 40 * MEGA
+RATE: Final = 50 * MEGA
 """Bytes a second in all: less than any of the copies manages here."""
 CASES: Final[Mapping[str, Sequence[str]]] = {
     "unlimited": (),
