@@ -271,7 +271,8 @@ def draw(found: Mapping[str, Any]) -> None:
                     color=colors[kind],
                     label=COPIES[kind],
                 )
-                axes.bar_label(bars, fmt="%.0f", fontsize=7)
+                blank = {"facecolor": "white", "edgecolor": "none", "pad": 0.3}
+                axes.bar_label(bars, fmt="%.0f", fontsize=7, padding=2, bbox=blank)
             axes.set_xticks(range(len(SIZES)), [f"4 x {size // MEGA} MB" for size in SIZES])
             axes.set_ylim(0, highest)
             axes.grid(visible=False, axis="x")
