@@ -94,6 +94,10 @@ storm: tools ## 300 photos (N), workers killed for 30 s (SECONDS), a failing ven
 bench-polling: $(TOOLS)/.bench ## polls against lag beside fixed loops; TRACES=file.json prints JSON
 	@$(PY) -m bench.polling $(if $(TRACES),--traces "$(TRACES)")
 
+.PHONY: bench-finalize
+bench-finalize: $(TOOLS)/.bench $(TOOLS)/.ministack ## results copied: MB/s and memory; 3 minutes
+	@$(PY) -m bench.finalize
+
 .PHONY: format
 format: $(TOOLS)/.dev ## format the code and mend what ruff can mend
 	@$(VENV)/bin/ruff check --fix --quiet . || true

@@ -26,8 +26,14 @@ _CLIENT: Final = ClientConfig(
 @cache
 def s3() -> "S3Client":
     """Return the S3 client."""
-    # Presigned URLs need the current signature; us-east-1 would still use the old one.
-    return boto3.client("s3", config=_CLIENT.merge(ClientConfig(signature_version="s3v4")))
+    config = ClientConfig(
+        # Presigned URLs need the current signature; us-east-1 would still use the old one.
+        signature_version="s3v4",
+        # Results carry a checksum and go over TLS: hashing them for the signature too would only
+        # take time. botocore itself leaves it out where it makes the checksum.
+        s3={"payload_signing_enabled": False},
+    )
+    return boto3.client("s3", config=_CLIENT.merge(config))
 
 
 @cache

@@ -7,8 +7,9 @@ name that resolves differently the second time gains nothing.
 
 import ipaddress
 import socket
+import ssl
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 import httpcore
 import httpx
@@ -19,7 +20,14 @@ from shared.models import ErrorCode
 DOWNLOAD_TIMEOUT: Final = httpx.Timeout(connect=5, read=30, write=5, pool=60)
 """Seconds. `read` is for each piece of the body, not for the whole of it."""
 MAX_REDIRECTS: Final = 5
+MAX_CONNECTIONS: Final = 8
+"""Four results at once, and as many again for what a redirect leaves open."""
+KEEP_SECONDS: Final = 30.0
+"""A connection is used again within this time only. A Lambda stands still between invocations and
+does not see that the other end hung up; one taken for alive costs its result a round."""
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+_WORTH_ANOTHER_LOOK: Final = 8 * 1024
+"""Bytes; see `_WideStream`."""
 _UNICAST: Final = ipaddress.ip_network("2000::/3")
 """What of IPv6 is routed on the internet; `is_global` also takes `::127.0.0.1` and `fec0::1`."""
 
@@ -69,7 +77,8 @@ class _GuardedTransport(httpx.HTTPTransport):
         # httpx has no argument for the network backend; httpcore, which it rests on, does.
         self._pool = httpcore.ConnectionPool(
             ssl_context=verify,
-            max_connections=8,
+            max_connections=MAX_CONNECTIONS,
+            keepalive_expiry=KEEP_SECONDS,
             network_backend=_GuardedBackend(self._vendor[1:]),
         )
 
@@ -97,16 +106,74 @@ class _GuardedBackend(httpcore.SyncBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
         if (host, port) == self._vendor:
-            return super().connect_tcp(host, port, timeout, local_address, socket_options)
+            return _WideStream(
+                super().connect_tcp(host, port, timeout, local_address, socket_options)
+            )
         error: Exception = httpcore.ConnectError(f"{host} has no address")
         for address in _addresses(host, port):
             if not is_public(address):
                 raise blocked(f"The result's host {host} is at {address}, which is not public.")
             try:
-                return super().connect_tcp(address, port, timeout, local_address, socket_options)
+                return _WideStream(
+                    super().connect_tcp(address, port, timeout, local_address, socket_options)
+                )
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as failed:
                 error = failed
         raise error
+
+
+class _WideStream(httpcore.NetworkStream):
+    """A stream that takes at once what has come already, as far as it was asked for.
+
+    TLS hands out a record at a time, 16 KiB; what httpcore, h11 and httpx do with each piece takes
+    longer than its decryption. Wide reads halve the processor time of a download.
+    """
+
+    def __init__(self, stream: httpcore.NetworkStream) -> None:
+        self._stream = stream
+        self._socket: socket.socket = stream.get_extra_info("socket")
+        self._end: OSError | bytes | None = None
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if isinstance(self._end, OSError):
+            raise httpcore.ReadError(str(self._end)) from self._end
+        if self._end is not None:
+            return self._end
+        pieces = [self._stream.read(max_bytes, timeout)]
+        left = max_bytes - len(pieces[0])
+        # A short first piece has mostly nothing behind it: a head, or a small image's end.
+        if len(pieces[0]) < _WORTH_ANOTHER_LOOK:
+            return pieces[0]
+        self._socket.settimeout(0)
+        try:
+            while left > 0:
+                pieces.append(self._socket.recv(left))
+                left -= len(pieces[-1])
+                if not pieces[-1]:
+                    self._end = b""
+                    break
+        except (BlockingIOError, ssl.SSLWantReadError):
+            pass  # nothing more has come yet
+        except OSError as error:
+            self._end = error  # for the next read: what has come is whole
+        return b"".join(pieces)
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, timeout)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.NetworkStream:
+        return _WideStream(self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - as httpcore has it
+        return self._stream.get_extra_info(info)
 
 
 def _addresses(host: str, port: int) -> list[str]:

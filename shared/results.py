@@ -1,30 +1,37 @@
 """Results out: from the vendor's URL into ResultsBucket, in one pass, checked on the way.
 
-Memory does not grow with a result's size: one part of a multipart upload at a time, a few MiB.
-The upload completes only when the last byte has passed every check, so an object that lies in
-ResultsBucket is whole.
+Memory does not grow with a result's size: while one part of it is sent, the next one is read,
+5 MiB each. The upload completes only when the last byte has passed every check, so an object that
+lies in ResultsBucket is whole.
 """
 
 import base64
 import hashlib
 import time
+import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import httpx
-from boto3.s3.transfer import TransferConfig
+from botocore.exceptions import BotoCoreError, ClientError
 
 from shared.errors import ResultRefused, ResultUnavailable
 from shared.models import ErrorCode, Job, Result, TaskResult
+from shared.observability import logger
 from shared.photos import JPEG, PNG, content_type_of, pixel_size
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 MAX_COPY_SECONDS: Final = 240.0
 """One result that drips must not use up FinalizeFunction's 600 s, in which each result may be
 tried twice: the others' copies would be lost with it."""
-_PART_BYTES: Final = 8 * 1024 * 1024
+PART_BYTES: Final = 5 * 1024 * 1024
+"""The least that S3 takes as a part: two parts of four results at once are 40 MiB. Larger parts
+were not faster (docs/decisions.md)."""
 _HEAD_BYTES: Final = 256 * 1024
 """As much as is looked at for the pixel size; JPEGs may carry long metadata in front of it."""
 _TAIL_BYTES: Final = 4096
@@ -71,10 +78,6 @@ class ResultStore:
         self._bucket = bucket
         self._http = http
         self._max_bytes = max_bytes
-        # Results are copied side by side by the caller; threads inside each would only add memory.
-        self._transfer = TransferConfig(
-            multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES, use_threads=False
-        )
 
     def copy(self, job: Job, task_result: TaskResult) -> Result:
         """Stream one result into the bucket and return what was found on the way.
@@ -99,13 +102,27 @@ class ResultStore:
 
     def _store(self, job: Job, index: int, body: "_CheckedBody") -> Result:
         key = result_key(job, index, body.content_type)
-        self._s3.upload_fileobj(
-            body,  # type: ignore[arg-type]  # s3transfer needs read() alone
-            self._bucket,
-            key,
-            ExtraArgs={"ContentType": body.content_type, "Metadata": _metadata(job)},
-            Config=self._transfer,
-        )
+        metadata = _metadata(job)
+        parts = body.parts()
+        first = next(parts)
+        if body.ended:
+            self._s3.put_object(
+                Bucket=self._bucket,
+                Key=key,
+                Body=first,  # type: ignore[arg-type]  # botocore takes a bytearray too
+                ContentType=body.content_type,
+                Metadata=metadata,
+                ChecksumCRC32=_crc32(first),
+            )
+        else:
+            upload = self._s3.create_multipart_upload(
+                Bucket=self._bucket,
+                Key=key,
+                ContentType=body.content_type,
+                Metadata=metadata,
+                ChecksumAlgorithm="CRC32",
+            )
+            self._store_parts(key, upload["UploadId"], first, parts)
         return Result(
             index=index,
             bucket=self._bucket,
@@ -117,9 +134,63 @@ class ResultStore:
             content_type=body.content_type,
         )
 
+    def _store_parts(
+        self, key: str, upload_id: str, first: bytearray, parts: Iterator[bytearray]
+    ) -> None:
+        """Send each part while the next one is read; complete the upload, or take it back."""
+        sent: list[CompletedPartTypeDef] = []
+        try:
+            with ThreadPoolExecutor(1) as sender:
+                sending: Future[CompletedPartTypeDef] | None = None
+                for number, part in enumerate(chain((first,), parts), 1):
+                    # The buffer of the part before is read into next: it must have been sent.
+                    if sending is not None:
+                        sent.append(sending.result())
+                    sending = sender.submit(self._send_part, key, upload_id, number, part)
+                if sending is not None:
+                    sent.append(sending.result())
+            self._s3.complete_multipart_upload(
+                Bucket=self._bucket,
+                Key=key,
+                UploadId=upload_id,
+                MultipartUpload={"Parts": sent},
+            )
+        except BaseException:
+            self._take_back(key, upload_id)
+            raise
+
+    def _send_part(
+        self, key: str, upload_id: str, number: int, part: bytearray
+    ) -> "CompletedPartTypeDef":
+        checksum = _crc32(part)
+        answer = self._s3.upload_part(
+            Bucket=self._bucket,
+            Key=key,
+            UploadId=upload_id,
+            PartNumber=number,
+            Body=part,  # type: ignore[arg-type]  # as above
+            ChecksumCRC32=checksum,
+        )
+        return {"PartNumber": number, "ETag": answer["ETag"], "ChecksumCRC32": checksum}
+
+    def _take_back(self, key: str, upload_id: str) -> None:
+        try:
+            self._s3.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload_id)
+        except (BotoCoreError, ClientError) as error:
+            # What went wrong before is what counts; the bucket forgets the parts after a day.
+            logger().warning("an unfinished upload stays for a day: %s", error)
+
+
+def _crc32(part: bytearray) -> str:
+    """Return the checksum that S3 compares with what it got.
+
+    botocore would make the same one, but would send the part in small pieces to do so.
+    """
+    return base64.b64encode(zlib.crc32(part).to_bytes(4, "big")).decode()
+
 
 class _CheckedBody:
-    """A response's body as a file that hashes what passes and refuses what is no whole image."""
+    """A response's body in parts, which hashes what passes and refuses what is no whole image."""
 
     def __init__(
         self, response: httpx.Response, name: str, max_bytes: int, monotonic: Callable[[], float]
@@ -131,60 +202,90 @@ class _CheckedBody:
         declared = response.headers.get("Content-Length", "")
         if declared.isdigit() and int(declared) > max_bytes:
             raise self._too_large(f"declares {int(declared):,} bytes")
-        self._chunks: Iterator[bytes] = response.iter_bytes(64 * 1024)
-        self._buffer = bytearray()
+        self._chunks: Iterator[bytes] = response.iter_bytes()
+        self._waiting = memoryview(b"")
+        """What came and has no place in a part yet."""
         self._hash = hashlib.sha256()
-        self._tail = b""
-        self._ended = False
+        self._tail = bytearray()
+        self.ended = False
+        """Whether all was read."""
         self.count = 0
-        self.content_type = ""
-        self._fill(_HEAD_BYTES)
-        content_type = content_type_of(bytes(self._buffer[:16]))
+        """Bytes read so far."""
+        head = bytearray(_HEAD_BYTES)
+        del head[self._fill(head, 0) :]
+        if not head:
+            raise ResultUnavailable(f"{self._name} came without a byte")
+        content_type = content_type_of(bytes(head[:16]))
         if content_type is None:
             kind = response.headers.get("Content-Type", "no type")
             raise self._invalid(f"is neither PNG nor JPEG (it was sent as {kind})")
-        size = pixel_size(bytes(self._buffer[:_HEAD_BYTES]))
+        self.content_type = content_type
+        size = pixel_size(bytes(head))
         if size is None:
             raise self._invalid("has a broken image header")
-        self.content_type = content_type
         self.width, self.height = size
+        self._head = head
 
     @property
     def sha256(self) -> str:
-        """The hash of all that was read, in hex."""
+        """The hash of all that was handed out, in hex."""
         return self._hash.hexdigest()
 
-    def read(self, size: int = -1) -> bytes:
-        """Return exactly `size` bytes, or fewer at the end; s3transfer takes less for the end."""
-        self._fill(size if size >= 0 else self._max_bytes + 1)
-        piece = bytes(self._buffer[:size] if size >= 0 else self._buffer)
-        del self._buffer[: len(piece)]
-        return piece
+    def parts(self) -> Iterator[bytearray]:
+        """Yield the image in parts of `PART_BYTES`; the last may be shorter.
 
-    def _fill(self, size: int) -> None:
-        while not self._ended and len(self._buffer) < size:
-            chunk = next(self._chunks, b"")
-            if not chunk:
-                self._ended = True
+        There are two buffers: a part is written over once the next but one is asked for.
+        """
+        part, filled = self._head, len(self._head)
+        if not self.ended:
+            part = bytearray(PART_BYTES)
+            part[:filled] = self._head
+        spare: bytearray | None = None
+        while True:
+            filled = self._fill(part, filled)
+            del part[filled:]
+            self._hash.update(part)
+            self._tail = (self._tail + part[-_TAIL_BYTES:])[-_TAIL_BYTES:]
+            if self.ended:
                 self._check_end()
+                yield part
                 return
-            if self._monotonic() > self._deadline:
-                raise ResultUnavailable(
-                    f"{self._name} was not read within {MAX_COPY_SECONDS:.0f} seconds"
-                )
-            self.count += len(chunk)
-            if self.count > self._max_bytes:
-                raise self._too_large("goes on after that many bytes")
-            self._hash.update(chunk)
-            self._tail = (self._tail + chunk)[-_TAIL_BYTES:]
-            self._buffer += chunk
+            yield part
+            part, spare, filled = spare or bytearray(PART_BYTES), part, 0
+
+    def _fill(self, part: bytearray, filled: int) -> int:
+        """Read behind what a buffer holds until it is full or all has come; return what it holds.
+
+        One piece more than fits is read, which tells whether there is any.
+        """
+        with memoryview(part) as view:
+            while self._more() and filled < len(view):
+                piece = self._waiting[: len(view) - filled]
+                view[filled : filled + len(piece)] = piece
+                filled += len(piece)
+                self._waiting = self._waiting[len(piece) :]
+        return filled
+
+    def _more(self) -> bool:
+        """Have a piece of the body wait, if there is one more."""
+        if self.ended or self._waiting:
+            return not self.ended
+        chunk = next(self._chunks, b"")
+        if not chunk:
+            self.ended = True
+            return False
+        if self._monotonic() > self._deadline:
+            raise ResultUnavailable(
+                f"{self._name} was not read within {MAX_COPY_SECONDS:.0f} seconds"
+            )
+        self.count += len(chunk)
+        if self.count > self._max_bytes:
+            raise self._too_large("goes on after that many bytes")
+        self._waiting = memoryview(chunk)
+        return True
 
     def _check_end(self) -> None:
-        if self.count == 0:
-            raise ResultUnavailable(f"{self._name} came without a byte")
-        # While the head is being read, the type is what the first bytes say.
-        kind = self.content_type or content_type_of(bytes(self._buffer[:16]))
-        if kind is not None and _END[kind] not in self._tail:
+        if _END[self.content_type] not in self._tail:
             raise self._invalid(f"is cut off after {self.count:,} bytes")
 
     def _invalid(self, what: str) -> ResultRefused:

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -47,6 +48,24 @@ def test_photo_goes_all_the_way(world: World) -> None:
     assert job.submitted_at is not None
     assert job.finished_at is not None
     assert job.created_at <= job.submitted_at <= job.finished_at
+
+
+def test_results_are_copied_at_once(world: World) -> None:
+    """All four results are under way to the bucket before the first of them is there."""
+    world.drop()
+    all_four = Barrier(4, timeout=30)
+
+    def wait(**_: Any) -> None:
+        all_four.wait()  # for ever less than four at once, it breaks
+
+    events = world.aws.s3.meta.events
+    events.register("before-call.s3.PutObject", wait)
+    try:
+        job = world.finish()
+    finally:
+        events.unregister("before-call.s3.PutObject", wait)
+    assert job.status == "SUCCEEDED"
+    assert len(stored(world, job)) == 4
 
 
 def test_png_goes_all_the_way(world: World) -> None:

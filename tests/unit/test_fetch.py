@@ -1,6 +1,7 @@
 """Downloading from URLs that somebody else names: the vendor's origin and public hosts only."""
 
 import socket
+import ssl
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ import httpx
 import pytest
 
 from shared.errors import ResultRefused
-from shared.fetch import MAX_REDIRECTS, download_client, is_public
+from shared.fetch import MAX_REDIRECTS, _WideStream, download_client, is_public
 from shared.models import ErrorCode
 from tests.kit import VENDOR, http, server
 
@@ -274,3 +275,58 @@ def test_download_asks_for_no_compression_and_shows_no_key() -> None:
     assert "accept-encoding: identity" in head
     assert "x-api-key" not in head
     assert "authorization" not in head
+
+
+# --- wide reads ----------------------------------------------------------------------------------
+
+
+class Pieces(httpcore.NetworkStream):
+    """A stream, and the socket below it, that hand out what they are given, piece by piece."""
+
+    def __init__(self, *pieces: bytes | OSError) -> None:
+        self.pieces = list(pieces)
+
+    def recv(self, size: int) -> bytes:
+        piece = self.pieces.pop(0)
+        if isinstance(piece, OSError):
+            raise piece
+        assert len(piece) <= size
+        return piece
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        assert timeout == 30
+        return self.recv(max_bytes)
+
+    def settimeout(self, seconds: float) -> None:
+        assert seconds == 0
+
+    def get_extra_info(self, info: str) -> Any:
+        return self
+
+
+RECORD = b"r" * 16_384
+
+
+@pytest.mark.parametrize("nothing", [BlockingIOError(), ssl.SSLWantReadError()])
+def test_read_takes_what_has_come(nothing: OSError) -> None:
+    """A read takes all records that are there, as far as it was asked for, and waits for none."""
+    stream = _WideStream(Pieces(RECORD, RECORD, nothing, RECORD, RECORD, RECORD, RECORD, b"x"))
+    assert stream.read(65_536, 30) == 2 * RECORD
+    assert stream.read(65_536, 30) == 4 * RECORD
+    assert stream.read(65_536, 30) == b"x"
+
+
+def test_end_behind_what_has_come_is_kept() -> None:
+    """A connection that ends right behind some bytes loses none of them, and is at its end."""
+    stream = _WideStream(Pieces(RECORD, b""))
+    assert stream.read(65_536, 30) == RECORD
+    assert stream.read(65_536, 30) == b""
+
+
+def test_error_behind_what_has_come_is_told() -> None:
+    """A connection that breaks right behind some bytes hands them out first; then it is broken."""
+    stream = _WideStream(Pieces(RECORD, ConnectionResetError("reset by peer")))
+    assert stream.read(65_536, 30) == RECORD
+    for _ in range(2):
+        with pytest.raises(httpcore.ReadError, match="reset by peer"):
+            stream.read(65_536, 30)

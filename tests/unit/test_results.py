@@ -1,9 +1,11 @@
 """Results out: streamed, checked on the way, under their names; nothing broken is kept."""
 
 import hashlib
+import threading
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from email.header import decode_header, make_header
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import boto3
@@ -11,10 +13,12 @@ import httpx
 import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
+from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 from moto import mock_aws
 
+from shared import clients
 from shared.errors import ResultRefused, ResultUnavailable
 from shared.fetch import download_client
 from shared.models import ErrorCode, Job, JobStatus, Result, SceneType, Settings, TaskResult
@@ -22,6 +26,7 @@ from shared.results import (
     MAX_COPY_SECONDS,
     MAX_KEY_BYTES,
     MAX_METADATA_BYTES,
+    PART_BYTES,
     ResultStore,
     _metadata,
     result_key,
@@ -295,44 +300,198 @@ def test_trouble_of_our_own_bucket_is_not_the_vendors(s3: Any) -> None:
         copy(s3, httpx.Response(200, content=png()))
 
 
-# --- memory --------------------------------------------------------------------------------------
+# --- parts ---------------------------------------------------------------------------------------
 
 
 def generated(size: int) -> Iterator[bytes]:
     """Make a PNG of so many bytes on the way."""
-    yield png(4, 4)[:-12]
-    for _ in range(size // 65_536):
-        yield bytes(65_536)
-    yield png(4, 4)[-12:]
+    head, end = png(4, 4)[:-12], png(4, 4)[-12:]
+    yield head
+    left = size - len(head) - len(end)
+    while left > 0:
+        yield bytes(min(left, 65_536))
+        left -= 65_536
+    yield end
 
 
-class Swallowing:
+class FakeS3:
     """Answers S3's calls without keeping a byte."""
 
     def __init__(self) -> None:
-        self.parts = 0
+        self.client = boto3.client("s3", region_name=REGION)
+        self.client.meta.events.register("before-call.s3", self)  # type: ignore[arg-type]  # its answer counts
+        self.calls: list[str] = []
+        self.sent = 0
+        """Bytes."""
+        self.fails: Mapping[str, str] = {}
+        """Error code by call."""
 
-    def __call__(self, *, model: Any, **_: Any) -> tuple[AWSResponse, dict[str, Any]]:
-        self.parts += model.name == "UploadPart"
+    def __call__(self, *, model: Any, params: Any, **_: Any) -> tuple[AWSResponse, dict[str, Any]]:
+        self.calls.append(model.name)
+        code = self.fails.get(model.name)
+        if code is not None:
+            error = {"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {}}
+            return AWSResponse("https://s3", 400, HTTPHeaders(), None), error
+        if model.name in {"UploadPart", "PutObject"}:
+            self.take(params["body"])
         return AWSResponse("https://s3", 200, HTTPHeaders(), None), {"UploadId": "u", "ETag": '"e"'}
+
+    def take(self, body: bytearray) -> None:
+        """Take a part."""
+        self.sent += len(body)
+
+
+@pytest.mark.parametrize(
+    ("size", "parts"),
+    [
+        (PART_BYTES - 1, 0),
+        (PART_BYTES, 0),
+        (PART_BYTES + 1, 2),
+        (2 * PART_BYTES, 2),
+        (2 * PART_BYTES + 1, 3),
+    ],
+)
+def test_every_byte_is_in_one_part(aws_environment: None, size: int, parts: int) -> None:
+    """Results that fill their parts exactly, or just not, are sent wholly and once."""
+    s3 = FakeS3()
+    result = copy(s3.client, httpx.Response(200, content=generated(size)), limit=size)
+    assert result.bytes == s3.sent == size
+    assert s3.calls.count("UploadPart") == parts
+    assert s3.calls.count("PutObject") == (0 if parts else 1)
+    assert result.sha256 == hashlib.sha256(b"".join(generated(size))).hexdigest()
+
+
+def test_next_part_is_read_while_one_is_sent(aws_environment: None) -> None:
+    """While S3 takes a part, the download goes on."""
+    further = threading.Event()
+
+    class Waits(FakeS3):
+        def take(self, body: bytearray) -> None:
+            assert further.wait(30), "nothing was read while a part was sent"
+            super().take(body)
+
+    def pieces() -> Iterator[bytes]:
+        read = 0
+        for piece in generated(3 * PART_BYTES):
+            yield piece
+            read += len(piece)
+            if read > PART_BYTES + 1024 * 1024:
+                further.set()
+
+    copy(Waits().client, httpx.Response(200, content=pieces()), limit=3 * PART_BYTES)
 
 
 def test_memory_does_not_grow_with_the_result(aws_environment: None) -> None:
-    """A result of 96 MiB passes through in a fraction of that."""
-    swallow = Swallowing()
-    client = boto3.client("s3", region_name=REGION)
-    client.meta.events.register("before-call.s3", swallow)  # type: ignore[arg-type]  # its answer counts
-    size = 96 * 1024 * 1024
-    copy(client, httpx.Response(200, content=generated(100_000)))  # what is loaded once is loaded
+    """A result of 30 MB passes through two parts' memory; no more is read ahead of the upload."""
+    size, read, ahead = 30_000_000, 0, 0
+
+    class Watches(FakeS3):
+        def take(self, body: bytearray) -> None:
+            nonlocal ahead
+            ahead = max(ahead, read - self.sent)
+            super().take(body)
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal read
+        for piece in generated(size):
+            read += len(piece)
+            yield piece
+
+    s3 = Watches()
+    copy(s3.client, httpx.Response(200, content=generated(PART_BYTES + 1)), limit=size)
+    # What is loaded once is loaded.
+    s3.sent = ahead = 0
     tracemalloc.start()
     try:
-        result = copy(client, httpx.Response(200, content=generated(size)), limit=2 * size)
+        result = copy(s3.client, httpx.Response(200, content=pieces()), limit=size)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert result.bytes > size
-    assert swallow.parts > 10
-    assert peak < 40 * 1024 * 1024
+    assert result.bytes == s3.sent == size
+    assert PART_BYTES <= ahead <= 2 * PART_BYTES + 65_536
+    assert peak < 2 * PART_BYTES + 2 * 1024 * 1024
+
+
+def test_part_that_s3_refuses_ends_the_upload(aws_environment: None) -> None:
+    """A part that cannot be stored is our trouble: it is raised, and the upload taken back."""
+    s3 = FakeS3()
+    s3.fails = {"UploadPart": "NoSuchUpload"}
+    with pytest.raises(ClientError, match="NoSuchUpload"):
+        copy(s3.client, httpx.Response(200, content=generated(2 * PART_BYTES)), limit=10**8)
+    assert s3.calls[-1] == "AbortMultipartUpload"
+    assert "CompleteMultipartUpload" not in s3.calls
+
+
+def test_upload_that_cannot_be_taken_back_hides_nothing(
+    aws_environment: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was wrong with a result is told although its unfinished upload stays behind."""
+    s3 = FakeS3()
+    s3.fails = {"AbortMultipartUpload": "SlowDown"}
+    cut = b"".join(generated(2 * PART_BYTES))[:-12]
+    with pytest.raises(ResultRefused, match="cut off"):
+        copy(s3.client, httpx.Response(200, content=cut), limit=10**8)
+    assert "SlowDown" in caplog.text
+
+
+class Counted(ThreadingHTTPServer):
+    """Answers GET with a PNG and PUT with an ETag; counts the connections that are made."""
+
+    connections = 0
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.connections += 1
+        super().process_request(request, client_address)
+
+
+class Answers(BaseHTTPRequestHandler):
+    """One connection of `Counted`."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def do_GET(self) -> None:
+        """Send an image."""
+        body = png(30, 20, padding=100_000)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_PUT(self) -> None:
+        """Take an object."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("ETag", '"e"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def counted() -> Iterator[Counted]:
+    """Run a server that counts its connections."""
+    with Counted(("127.0.0.1", 0), Answers) as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def test_connections_are_used_again(counted: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results one after another, of several jobs, need one connection to each side."""
+    url = f"http://127.0.0.1:{counted.server_address[1]}"
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", url)
+    s3 = clients.s3.__wrapped__()
+    with download_client(url) as client:
+        store = ResultStore(s3, RESULTS, client, max_bytes=LIMIT)
+        for index in range(1, 5):
+            store.copy(job_of(), TaskResult(index=index, url=f"{url}/{index}.png"))
+    s3.close()
+    assert counted.connections == 2
 
 
 # --- names ---------------------------------------------------------------------------------------
