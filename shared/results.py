@@ -9,10 +9,11 @@ import base64
 import hashlib
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
-from boto3.s3.transfer import TransferConfig
+from s3transfer.futures import NonThreadedExecutor
+from s3transfer.manager import TransferConfig, TransferManager
 
 from shared.errors import ResultRefused, ResultUnavailable
 from shared.models import ErrorCode, Job, Result, TaskResult
@@ -71,9 +72,8 @@ class ResultStore:
         self._bucket = bucket
         self._http = http
         self._max_bytes = max_bytes
-        # Results are copied side by side by the caller; threads inside each would only add memory.
         self._transfer = TransferConfig(
-            multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES, use_threads=False
+            multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES
         )
 
     def copy(self, job: Job, task_result: TaskResult) -> Result:
@@ -99,13 +99,11 @@ class ResultStore:
 
     def _store(self, job: Job, index: int, body: "_CheckedBody") -> Result:
         key = result_key(job, index, body.content_type)
-        self._s3.upload_fileobj(
-            body,  # type: ignore[arg-type]  # s3transfer needs read() alone
-            self._bucket,
-            key,
-            ExtraArgs={"ContentType": body.content_type, "Metadata": _metadata(job)},
-            Config=self._transfer,
-        )
+        body_as_file: Any = body  # s3transfer needs read() alone
+        extra = {"ContentType": body.content_type, "Metadata": _metadata(job)}
+        # Results are copied side by side by the caller; threads inside each would only add memory.
+        with TransferManager(self._s3, self._transfer, None, NonThreadedExecutor) as transfers:
+            transfers.upload(body_as_file, self._bucket, key, extra).result()
         return Result(
             index=index,
             bucket=self._bucket,
