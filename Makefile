@@ -90,6 +90,10 @@ storm: tools ## 300 photos (N), workers killed for 30 s (SECONDS), a failing ven
 
 # ---- benches ---------------------------------------------------------------------------------
 
+.PHONY: bench-imports
+bench-imports: tools $(TOOLS)/.bench ## cold starts: import and first client beside a naive handler's
+	@$(PY) -m bench.imports
+
 .PHONY: format
 format: $(TOOLS)/.dev ## format the code and mend what ruff can mend
 	@$(VENV)/bin/ruff check --fix --quiet . || true
