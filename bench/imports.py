@@ -30,6 +30,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -228,9 +229,10 @@ def _ratios(medians: Mapping[str, Run], span: str, naive: str) -> dict[str, floa
 
 
 def _show(medians: Mapping[str, Run], sizes: Mapping[str, int]) -> None:
-    table = Table(title=f"Cold starts: medians of {RUNS} runs, milliseconds")
+    title = f"Cold starts: medians of {RUNS} runs, milliseconds, and ratios of first clients"
+    table = Table(title=title, box=SIMPLE_HEAD)
     table.add_column("handler", no_wrap=True)
-    for column in ("client", "of SAM's", "compiled's", "request", "answer", "MB"):
+    for column in ("client", "to SAM's", "to compiled", "request", "answer", "MB"):
         table.add_column(column, justify="right")
     for name, spans in medians.items():
         ours = name in OUR_FUNCTIONS
