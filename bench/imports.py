@@ -230,9 +230,9 @@ def _ratios(medians: Mapping[str, Run], span: str, naive: str) -> dict[str, floa
 
 def _show(medians: Mapping[str, Run], sizes: Mapping[str, int]) -> None:
     title = f"Cold starts: medians of {RUNS} runs, milliseconds, and ratios of first clients"
-    table = Table(title=title, box=SIMPLE_HEAD)
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 0, 0, 1))
     table.add_column("handler", no_wrap=True)
-    for column in ("client", "to SAM's", "to compiled", "request", "answer", "MB"):
+    for column in ("client", "/ SAM's", "/ compiled", "request", "answer", "MB"):
         table.add_column(column, justify="right")
     for name, spans in medians.items():
         ours = name in OUR_FUNCTIONS
