@@ -72,7 +72,9 @@ def target(logical_id: str, artifacts: Path) -> tuple[str, str]:
 
 def dependencies(runtime: str, architecture: str) -> Path:
     """Return a folder with the installed packages; it is made once for each set of them."""
-    identity = f"{runtime} {architecture} {REQUIREMENTS.read_text()} {Path(__file__).read_text()}"
+    compiled = _interpreter(runtime) is not None  # a Python that came since makes them anew
+    recipe = REQUIREMENTS.read_text() + Path(__file__).read_text()
+    identity = f"{runtime} {architecture} {compiled} {recipe}"
     folder = ROOT / ".aws-sam" / "dependencies" / hashlib.sha256(identity.encode()).hexdigest()[:16]
     if folder.is_dir():
         return folder
