@@ -98,6 +98,10 @@ bench-polling: $(TOOLS)/.bench ## polls against lag beside fixed loops; TRACES=f
 bench-finalize: $(TOOLS)/.bench $(TOOLS)/.ministack ## results copied: MB/s and memory; 3 minutes
 	@$(PY) -m bench.finalize
 
+.PHONY: bench-imports
+bench-imports: tools $(TOOLS)/.bench ## cold starts: import and first client beside a naive handler's
+	@$(PY) -m bench.imports
+
 .PHONY: format
 format: $(TOOLS)/.dev ## format the code and mend what ruff can mend
 	@$(VENV)/bin/ruff check --fix --quiet . || true

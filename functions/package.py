@@ -22,6 +22,16 @@ DEFAULT_RUNTIME = "python3.13"
 DEFAULT_ARCHITECTURE = "arm64"
 _WHEEL_PLATFORM = {"arm64": "aarch64", "x86_64": "x86_64"}
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")
+_NOT_PACKAGED = (
+    *("bin", ".lock", "**/__pycache__", "**/*.pyi", "**/py.typed", "*.dist-info"),
+    "anyio",  # for asynchronous clients; httpcore does without it where it is not there
+    "pydantic/v1",  # pydantic's former self; it is looked at where a class of that is met
+    "pydantic/mypy.py",
+    # Of Powertools the functions use the Logger.
+    "aws_lambda_powertools/event_handler",
+    "aws_lambda_powertools/utilities/[!_j]*",  # all but jmespath_utils, which the Logger imports
+)
+"""What of the installed packages no function can come to run: more than half of all bytes."""
 
 
 def main(logical_id: str, artifacts: Path) -> None:
@@ -62,7 +72,9 @@ def target(logical_id: str, artifacts: Path) -> tuple[str, str]:
 
 def dependencies(runtime: str, architecture: str) -> Path:
     """Return a folder with the installed packages; it is made once for each set of them."""
-    identity = f"{runtime} {architecture} {REQUIREMENTS.read_text()} {Path(__file__).read_text()}"
+    compiled = _interpreter(runtime) is not None  # a Python that came since makes them anew
+    recipe = REQUIREMENTS.read_text() + Path(__file__).read_text()
+    identity = f"{runtime} {architecture} {compiled} {recipe}"
     folder = ROOT / ".aws-sam" / "dependencies" / hashlib.sha256(identity.encode()).hexdigest()[:16]
     if folder.is_dir():
         return folder
@@ -70,8 +82,8 @@ def dependencies(runtime: str, architecture: str) -> Path:
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         made = Path(temporary) / "packages"
         subprocess.run(_install_command(runtime, architecture, made), check=True)
-        for pattern in ("bin", "**/__pycache__", "**/*.pyi", "*.dist-info"):
-            for path in made.glob(pattern):
+        for pattern in _NOT_PACKAGED:
+            for path in list(made.glob(pattern)):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         precompile([made], made, runtime)
         try:

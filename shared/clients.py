@@ -1,10 +1,16 @@
-"""AWS clients, made on first use and kept for the process's next invocations."""
+"""AWS clients, made on first use and kept for the process's next invocations.
+
+botocore alone makes them: of boto3, which rests on it, the functions would use nothing more, and
+importing it takes longer than making a client.
+"""
 
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final, cast
 
-import boto3
 from botocore.config import Config as ClientConfig
+from botocore.loaders import Loader
+from botocore.session import Session
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -21,6 +27,9 @@ _CLIENT: Final = ClientConfig(
     connect_timeout=5,
     read_timeout=30,
 )
+_SERVICES: Final = ["dynamodb", "events", "s3", "secretsmanager", "sqs", "stepfunctions"]
+_MAKING: Final = Lock()
+"""A session makes one client at a time; FinalizeFunction copies results side by side."""
 
 
 @cache
@@ -33,34 +42,64 @@ def s3() -> "S3Client":
         # take time. botocore itself leaves it out where it makes the checksum.
         s3={"payload_signing_enabled": False},
     )
-    return boto3.client("s3", config=_CLIENT.merge(config))
+    return cast("S3Client", _Client("s3", config))
 
 
 @cache
 def dynamodb() -> "DynamoDBClient":
     """Return the DynamoDB client."""
-    return boto3.client("dynamodb", config=_CLIENT)
+    return cast("DynamoDBClient", _Client("dynamodb"))
 
 
 @cache
 def events() -> "EventBridgeClient":
     """Return the EventBridge client."""
-    return boto3.client("events", config=_CLIENT)
+    return cast("EventBridgeClient", _Client("events"))
 
 
 @cache
 def secrets() -> "SecretsManagerClient":
     """Return the Secrets Manager client."""
-    return boto3.client("secretsmanager", config=_CLIENT)
+    return cast("SecretsManagerClient", _Client("secretsmanager"))
 
 
 @cache
 def sqs() -> "SQSClient":
     """Return the SQS client."""
-    return boto3.client("sqs", config=_CLIENT)
+    return cast("SQSClient", _Client("sqs"))
 
 
 @cache
 def executions() -> "SFNClient":
     """Return the Step Functions client."""
-    return boto3.client("stepfunctions", config=_CLIENT)
+    return cast("SFNClient", _Client("stepfunctions"))
+
+
+class _Client:
+    """A client that is made when something is first asked of it: not every invocation does."""
+
+    def __init__(self, service: str, config: ClientConfig | None = None) -> None:
+        self._service = service
+        self._config = _CLIENT.merge(config) if config is not None else _CLIENT
+        self._client: Any = None
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  whatever the client has
+        if self._client is None:
+            with _MAKING:
+                if self._client is None:
+                    self._client = _session().create_client(self._service, config=self._config)
+        return getattr(self._client, name)
+
+
+class _Loader(Loader):
+    """botocore's data files, without reading the folders of 400 services to find one's."""
+
+    def list_available_services(self, type_name: str) -> list[str]:  # noqa: ARG002  botocore's
+        return _SERVICES
+
+
+@cache
+def _session() -> Session:
+    session = Session()
+    session.register_component("data_loader", _Loader())
+    return session

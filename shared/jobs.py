@@ -8,11 +8,9 @@ stands. Nothing here retries or sleeps; botocore's own retries cover throttles.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
-
+from shared.attributes import from_attribute, to_attribute
 from shared.clock import iso, later, utc_now
 from shared.models import (
     Job,
@@ -571,8 +569,7 @@ def merged(earlier: Iterable[Result], later_ones: Iterable[Result]) -> list[Resu
 
 def job_of(item: Mapping[str, Any]) -> Job:
     """Return the record that a DynamoDB item holds."""
-    deserializer = TypeDeserializer()
-    plain = {name: _undecimal(deserializer.deserialize(value)) for name, value in item.items()}
+    plain = {name: from_attribute(value) for name, value in item.items()}
     return Job.model_validate(plain)
 
 
@@ -591,27 +588,4 @@ def _plain(
 
 
 def _wire(values: Mapping[str, Any]) -> dict[str, Any]:
-    serializer = TypeSerializer()
-    return {name: serializer.serialize(_decimal(value)) for name, value in values.items()}
-
-
-def _decimal(value: Any) -> Any:  # noqa: ANN401  any JSON value, or a set of strings
-    if isinstance(value, float):
-        return Decimal(repr(value))
-    if isinstance(value, Mapping):
-        return {name: _decimal(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_decimal(entry) for entry in value]
-    if isinstance(value, str):
-        return str(value)
-    return value
-
-
-def _undecimal(value: Any) -> Any:  # noqa: ANN401  as above
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    if isinstance(value, dict):
-        return {name: _undecimal(entry) for name, entry in value.items()}
-    if isinstance(value, list):
-        return [_undecimal(entry) for entry in value]
-    return value
+    return {name: to_attribute(value) for name, value in values.items()}

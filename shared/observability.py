@@ -16,7 +16,7 @@ def logger() -> Logger:
 
 def quiet_libraries() -> None:
     """Let libraries log warnings only: httpx's lines would show URLs with signatures in them."""
-    for name in ("boto3", "botocore", "httpcore", "httpx"):
+    for name in ("botocore", "httpcore", "httpx"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

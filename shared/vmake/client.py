@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import Final, Self
 from urllib.parse import quote
 
@@ -180,22 +181,25 @@ class VmakeClient:
             raise ConfigurationError(f"VmakeBaseUrl {base_url!r} is no http(s) URL; mend it.")
         self._api_key = api_key
         self._now = now
+        self._base_url = base_url
+        self._transport = transport
+
+    @cached_property
+    def _create_http(self) -> httpx.Client:
         # A create never travels over a connection that was used before: one that the vendor
         # closes just then would leave an unknown submit behind. Reads may reuse theirs.
-        verify = httpx.create_ssl_context()  # one for both: reading the CA bundle takes a while
-        self._create_http = httpx.Client(
-            base_url=base_url,
-            timeout=CREATE_TIMEOUT,
-            verify=verify,
-            limits=httpx.Limits(max_keepalive_connections=0),
-            transport=transport,
-            headers={"User-Agent": "catwalk", "Accept": "application/json"},
-        )
-        self._read_http = httpx.Client(
-            base_url=base_url,
-            timeout=READ_TIMEOUT,
-            verify=verify,
-            transport=transport,
+        return self._http(CREATE_TIMEOUT, httpx.Limits(max_keepalive_connections=0))
+
+    @cached_property
+    def _read_http(self) -> httpx.Client:
+        return self._http(READ_TIMEOUT, httpx.Limits())
+
+    def _http(self, timeout: httpx.Timeout, limits: httpx.Limits) -> httpx.Client:
+        return httpx.Client(
+            base_url=self._base_url,
+            timeout=timeout,
+            limits=limits,
+            transport=self._transport,
             headers={"User-Agent": "catwalk", "Accept": "application/json"},
         )
 
@@ -209,8 +213,9 @@ class VmakeClient:
 
     def close(self) -> None:
         """Close the connections."""
-        self._create_http.close()
-        self._read_http.close()
+        for made in ("_create_http", "_read_http"):
+            if made in self.__dict__:
+                self.__dict__[made].close()
 
     def prepare_create(self, *, image: str, mask: str | None, settings: Settings) -> PreparedCreate:
         """Make the request for a task; whatever can fail without a cost fails here.

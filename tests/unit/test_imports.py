@@ -17,8 +17,8 @@ MODULES = sorted(
 POISON = """
 import importlib, os, sys
 # What the libraries themselves read at import is their own affair: import them first.
-import aws_lambda_powertools, boto3, boto3.dynamodb.types, boto3.s3.transfer, httpx, httpcore
-import imagesize, pydantic, pydantic.alias_generators
+import aws_lambda_powertools, boto3, botocore.session, httpx, httpcore, imagesize, pydantic
+import pydantic.alias_generators
 
 class Poisoned(dict):
     def _no(self, *names):
@@ -32,7 +32,7 @@ class Poisoned(dict):
 real = dict(os.environ)
 def refuse(*arguments, **_):
     raise SystemExit(f"a client was made: {arguments}")
-boto3.client = boto3.resource = boto3.Session = refuse
+botocore.session.Session.create_client = botocore.session.Session.get_credentials = refuse
 httpx.Client.__init__ = refuse
 os.environ = Poisoned()
 os.getenv = os.environ.get

@@ -1,0 +1,81 @@
+"""A record's values as DynamoDB spells them: `{"N": "1"}`, `{"L": [{"S": "a"}]}`.
+
+boto3 can do this too, behind an import that takes as long as making a client.
+"""
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from decimal import Clamped, Context, Decimal, Inexact, Overflow, Rounded, Underflow
+from typing import Any, Final
+
+_NUMBERS: Final = Context(
+    # What DynamoDB can hold exactly; anything else raises instead of being rounded.
+    prec=38,
+    Emin=-128,
+    Emax=126,
+    traps=[Clamped, Inexact, Overflow, Rounded, Underflow],
+)
+
+
+def to_attribute(value: Any) -> dict[str, Any]:  # noqa: ANN401  any JSON value, a set of strings
+    """Write a value for DynamoDB.
+
+    Raises:
+        TypeError: DynamoDB has no type for it.
+        ArithmeticError: a number that DynamoDB cannot hold exactly.
+
+    """
+    match value:
+        case None:
+            return {"NULL": True}
+        case bool():
+            return {"BOOL": value}
+        case str():
+            return {"S": str(value)}  # an enum's member too, as the text that it is
+        case int() | float() | Decimal():
+            return {"N": _number(value)}
+        case Mapping():
+            return {"M": {name: to_attribute(entry) for name, entry in value.items()}}
+        case list() | tuple():
+            return {"L": [to_attribute(entry) for entry in value]}
+        case AbstractSet() if all(isinstance(entry, str) for entry in value):
+            return {"SS": [str(entry) for entry in value]}
+    raise TypeError(f"DynamoDB has no type for a {type(value).__name__}")
+
+
+def from_attribute(attribute: Mapping[str, Any]) -> Any:  # noqa: ANN401  as above
+    """Read what DynamoDB holds; whole numbers are int, others float.
+
+    Raises:
+        TypeError: no type of DynamoDB's.
+
+    """
+    ((kind, content),) = attribute.items()
+    match kind:
+        case "S" | "BOOL" | "B":
+            return content
+        case "N":
+            return _plain_number(content)
+        case "M":
+            return {name: from_attribute(entry) for name, entry in content.items()}
+        case "L":
+            return [from_attribute(entry) for entry in content]
+        case "SS" | "BS":
+            return set(content)
+        case "NS":
+            return {_plain_number(entry) for entry in content}
+        case "NULL":
+            return None
+    raise TypeError(f"DynamoDB has no type {kind}")
+
+
+def _number(value: float | Decimal) -> str:
+    number = _NUMBERS.create_decimal(repr(value) if isinstance(value, float) else value)
+    if not number.is_finite():
+        raise TypeError(f"DynamoDB has no number {value}")
+    return str(number)
+
+
+def _plain_number(text: str) -> int | float:
+    number = Decimal(text)
+    return int(number) if number == number.to_integral_value() else float(number)
