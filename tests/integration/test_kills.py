@@ -31,14 +31,17 @@ from moto.stepfunctions.models import stepfunctions_backends
 from shared.breaker import Breaker
 from shared.clock import utc_now
 from shared.deadletters import DeadLetters
+from shared.experience import ExperienceStore
 from shared.jobs import JobRepository, job_of
 from shared.ledger import Ledger
 from shared.models import Job
+from shared.planner import KEEP_TASKS, Experience
+from shared.pollbudget import PollBudget
 from shared.purse import Purse
 from shared.start import Starter
 from tests.integration.conftest import World
 from tests.integration.lambdas import How, Invocation, Lambdas, Step
-from tests.kit import KEY, PHOTOS, REGION, VARIANT, jpeg, png, requested
+from tests.kit import KEY, PHOTOS, REGION, TABLE, VARIANT, jpeg, png, requested
 
 pytestmark = pytest.mark.timeout(900)  # many runs in one test, on whatever machine
 ROOT = Path(__file__).parents[2]
@@ -257,6 +260,13 @@ def polled(stack: Stack, fault: str | None = None, **params: Any) -> list[Any]:
     return [stack.input_of(stack.job())]
 
 
+def much_learnt(stack: Stack) -> Any:
+    """The task is done, and with it there is more to remember than shall be kept."""
+    taught = Experience(KEEP_TASKS - 0.5, {100: KEEP_TASKS - 0.5})
+    ExperienceStore(stack.aws.dynamodb, TABLE).add("original#1", taught)
+    return polled(stack)
+
+
 def late(stack: Stack) -> list[Any]:
     (state,) = polled(stack, "stuck", times=None)
     stack.sleep(7200)
@@ -386,7 +396,9 @@ SCENARIOS: Final = (
     Scenario("photo gone", photo_gone, "REJECTED"),
     Scenario("dropped twice", dropped_twice, "RUNNING"),
     Scenario("poll: running", partial(polled, fault="unknown_status"), function="poll"),
+    Scenario("poll: throttled", partial(polled, fault="status", status=429), function="poll"),
     POLL,
+    Scenario("poll: much learnt", much_learnt, function="poll"),
     Scenario("poll: error", partial(polled, fault="task_error"), "FAILED", "poll"),
     Scenario("poll: late", late, "FAILED", "poll", {"TASK_TIMEOUT_SECONDS": "3600"}),
     Scenario("poll: ended", ended_untold, "FAILED", "poll"),
@@ -613,7 +625,16 @@ AS_IAM_SAYS = {
     "s3:UploadPart": "s3:PutObject",
     "s3:ListObjectVersions": "s3:ListBucketVersions",
 }
-CLASSES: Final = (Breaker, DeadLetters, JobRepository, Ledger, Purse, Starter)
+CLASSES: Final = (
+    Breaker,
+    DeadLetters,
+    ExperienceStore,
+    JobRepository,
+    Ledger,
+    PollBudget,
+    Purse,
+    Starter,
+)
 """What writes to JobsTable or starts executions."""
 BY_PEOPLE = {"jobs.forget_dead_letter"}
 """What is called for the command line alone."""

@@ -341,7 +341,7 @@ READS: list[tuple[str, httpx.Response | Answer, TaskRead | type]] = [
     ("running", task("running", progress=42), TaskOngoing("running", 42)),
     ("no_progress", task("running"), TaskOngoing("running", None)),
     ("progress_text", task("running", progress="42"), TaskOngoing("running", None)),
-    ("progress_float", task("running", progress=42.9), TaskOngoing("running", 42)),
+    ("progress_float", task("running", progress=42.9), TaskOngoing("running", 42.9)),
     ("progress_too_high", task("running", progress=10**400), TaskOngoing("running", 100)),
     ("progress_negative", task("running", progress=-5), TaskOngoing("running", 0)),
     ("unknown_status", task("reviewing", progress=5), TaskOngoing("reviewing", 5)),
