@@ -30,7 +30,7 @@ _SPREAD: Final = 0.7
 """The vendor documents no durations: half a minute, give or take a factor of two, until learnt."""
 _BLANK_WEIGHT: Final = 1.0
 """What is thought before anything is known counts as much as so many tasks."""
-_ODD_SHARE: Final = 0.04
+_ODD_SHARE: Final = 0.02
 _ODD_SPREAD: Final = 1.5
 """So much of any distribution stays with durations that no earlier task had."""
 _BLUR: Final = 0.5
@@ -43,6 +43,10 @@ _EVENLY: Final = 0.15
 _LEVELS: Final = (1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 99)
 """Per cent at which a level of progress begins."""
 _WHOLE: Final = 100.0
+_LEAST_PROGRESS: Final = 0.01
+"""Per cent; less is 0."""
+_INSTANT: Final = 1e-3
+"""Seconds; there is no logarithm of 0."""
 _FIRST_ERROR: Final = 0.12
 _FIRST_ERROR_AT_ZERO: Final = 1.0
 _FIRST_ERROR_NEAR_THE_END: Final = 0.3
@@ -184,7 +188,7 @@ def lesson(experience: Experience, looks: Sequence[Look], *, after: float, by: f
     for number, look in enumerate(looks, start=1):
         readings = [
             *((reading.name, reading.seconds) for reading in _readings(looks[:number])),
-            ("clock", look.seconds),
+            ("clock", max(look.seconds, _INSTANT)),
         ]
         for name, predicted in readings:
             mean = sum(likely * math.log(seconds / predicted) for seconds, likely, _ in cells)
@@ -202,14 +206,14 @@ def lesson(experience: Experience, looks: Sequence[Look], *, after: float, by: f
 
 def _ends_between(outlook: "_Outlook", after: float, by: float) -> list[tuple[float, float, float]]:
     """Return (seconds, share by the outlook, share of the time) for the cells of an interval."""
-    length = max(by - after, 1e-3)
+    length = max(by - after, _INSTANT)
     cells = []
     for nearer, farther, mass in outlook.cells():
         if nearer >= length:
             break
         top = min(farther, length)
         share = (top - nearer) / (farther - nearer)
-        seconds = max(after + (nearer + top) / 2, 1e-3)
+        seconds = max(after + (nearer + top) / 2, _INSTANT)
         cells.append((seconds, mass * share, (top - nearer) / length))
     whole = sum(mass for _, mass, _ in cells)
     if whole <= 0:
@@ -311,16 +315,22 @@ def _readings(looks: Sequence[Look]) -> list[_Reading]:
     """Return what the latest look's progress can be read as."""
     if not looks:
         return []
-    seconds, progress = looks[-1]
+    seconds, progress = max(looks[-1].seconds, _INSTANT), looks[-1].progress
     level = bisect_right(_LEVELS, progress)
-    if progress <= 0 or progress >= _WHOLE:
+    if progress < _LEAST_PROGRESS or progress >= _WHOLE:
         return [_Reading("share", level, seconds, 0.0)]
     digit = _DIGIT if progress == int(progress) else 0.0
     readings = [_Reading("share", level, seconds * _WHOLE / progress, digit / progress)]
-    way, start = "speed", next((look for look in looks[:-1] if 0 < look.progress < progress), None)
+    way, start = (
+        "speed",
+        next((look for look in looks[:-1] if _LEAST_PROGRESS <= look.progress < progress), None),
+    )
     if start is None or progress - start.progress < _LEAST_MOVE:
         # It has hardly been seen to move; then since it was last seen to stand at the start.
-        way, start = "start", next((look for look in looks[-2::-1] if look.progress <= 0), None)
+        way, start = (
+            "start",
+            next((look for look in looks[-2::-1] if look.progress < _LEAST_PROGRESS), None),
+        )
     if start is not None and progress - start.progress >= _LEAST_MOVE:
         moved = progress - start.progress
         left = (seconds - start.seconds) * (_WHOLE - progress) / moved
@@ -351,7 +361,7 @@ def _corrected(experience: Experience, reading: _Reading) -> _Belief:
     mean = sums.total / weight
     variance = max(0.0, (sums.squares + first) / weight - mean * mean)
     spread = math.sqrt(variance + reading.open**2 + _LEAST_ERROR**2)
-    return _Belief(math.log(max(reading.seconds, 1e-3)) + mean, spread)
+    return _Belief(math.log(max(reading.seconds, _INSTANT)) + mean, spread)
 
 
 def _clock(experience: Experience, elapsed: float) -> _Belief:
@@ -360,7 +370,7 @@ def _clock(experience: Experience, elapsed: float) -> _Belief:
     weight = sums.number + 1.0
     mean = (sums.total + 0.7) / weight
     variance = (sums.squares + 0.7**2 + 0.7**2) / weight - mean * mean
-    return _Belief(math.log(max(elapsed, 1e-3)) + mean, math.sqrt(max(0.09, variance)))
+    return _Belief(math.log(max(elapsed, _INSTANT)) + mean, math.sqrt(max(0.09, variance)))
 
 
 def _worth_believing(experience: Experience) -> bool:
@@ -537,7 +547,7 @@ class _Outlook:
                 return None
             return _usual_variance(self._experience, "share"), 0.0
         progress = self._looks[-1].progress
-        if progress <= 0 or progress >= _LEVELS[_NEAR_THE_END]:
+        if progress < _LEAST_PROGRESS or progress >= _LEVELS[_NEAR_THE_END]:
             return None
         ways = (_usual_variance(self._experience, way) for way in ("share", "speed"))
         return min(ways), 10 / (_WHOLE - progress)

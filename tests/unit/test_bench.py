@@ -1,0 +1,92 @@
+"""The benches' own arithmetic: what they compare with must be right."""
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import polling, traces
+from bench.traces import RecordedTask, Trace
+
+
+def trace_of(*seconds: float) -> Trace:
+    """Return a trace of tasks without progress."""
+    return Trace("t", tuple(RecordedTask(s, ()) for s in seconds))
+
+
+def test_a_fixed_loop_waits_first() -> None:
+    """A task of 7 s is found by the third poll of a 3 s loop, 2 s late; one of 9 s in time."""
+    assert polling.fixed(trace_of(7.0), 3) == (3, 2)
+    assert polling.fixed(trace_of(7.0, 9.0), 3) == (3, 1)
+    assert polling.fixed(trace_of(0.5), 10) == (1, 9.5)
+
+
+def test_the_best_schedule_is_the_best() -> None:
+    """No schedule of whole seconds costs less than the one that the programme finds."""
+    seconds, trade = (2.5, 2.7, 6.2, 6.9, 8.0), 0.7
+
+    def cost(schedule: tuple[int, ...]) -> float:
+        total = 0.0
+        for end in seconds:
+            looks = next(n for n, at in enumerate(schedule, start=1) if at >= end)
+            total += trade * looks + schedule[looks - 1] - end
+        return total / len(seconds)
+
+    schedules = (
+        (*chosen, 8)
+        for length in range(8)
+        for chosen in itertools.combinations(range(1, 8), length)
+    )
+    best = polling.best_without_progress(trace_of(*seconds), trade)
+    assert trade * best.polls + best.lag == pytest.approx(min(map(cost, schedules)))
+
+
+def test_progress_holds_until_the_next_point() -> None:
+    """Between two points the vendor says what it said at the earlier one."""
+    task = RecordedTask(10, ((2.0, 20.0), (5.0, 50.0)))
+    assert [task.progress_at(at) for at in (1.9, 2.0, 4.9, 5.0, 9.0)] == [None, 20, 20, 50, 50]
+
+
+def test_own_traces(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file of traces comes back as a JSON list, an object a trace."""
+    jobs = [{"seconds": 30.0, "progress": [[0, 0], [15, 50]]}, {"seconds": 31}]
+    path = tmp_path / "traces.json"
+    path.write_text(json.dumps([{"name": "mine", "jobs": jobs}]))
+    assert polling.own_traces(path) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["name"] == "mine"
+    assert row["fixed_3s"] == {"polls": 10.5, "lag_seconds": 1.0}
+    assert row["polls"] >= 1
+    assert row["lag_seconds"] >= 0
+    assert set(row) == {"name", "polls", "lag_seconds", "fixed_3s", "fixed_10s"}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "no JSON",
+        [{"name": "a"}],
+        [{"name": "a", "jobs": []}],
+        [{"name": "a", "jobs": [{"seconds": 0}]}],
+        [{"name": "a", "jobs": [{"seconds": 3, "progress": [1, 2]}]}],
+        [7],
+    ],
+)
+def test_traces_that_cannot_be_used(
+    document: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that holds no traces is named, with what was wrong; no JSON is printed."""
+    path = tmp_path / "traces.json"
+    path.write_text(document if isinstance(document, str) else json.dumps(document))
+    assert polling.own_traces(path) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "traces.json cannot be used" in said.err
+
+
+def test_the_built_in_traces_are_the_same_each_time() -> None:
+    """A figure that changes has changed for another reason."""
+    assert traces.built_in(jobs=3) == traces.built_in(jobs=3)
+    assert len({trace.name for trace in traces.built_in(jobs=1)}) == 30

@@ -1,0 +1,104 @@
+"""What is learnt of tasks, as it lies in JobsTable."""
+
+import pytest
+
+from shared.experience import FRESH_SECONDS, ExperienceStore, kind_of
+from shared.models import SceneType, Settings
+from shared.planner import KEEP_TASKS, Experience, Look, Sums, lesson
+from tests.kit import TABLE, Aws
+
+KIND = "preset#4"
+TAUGHT = lesson(Experience(), [Look(8, 0), Look(12, 30), Look(20, 60)], after=20, by=33)
+
+
+def store(aws: Aws) -> ExperienceStore:
+    """Return a store as a process has it that has just started."""
+    return ExperienceStore(aws.dynamodb, TABLE)
+
+
+def same(one: Experience, other: Experience) -> bool:
+    """Tell whether two experiences are the same but for rounding."""
+    return (
+        one.tasks == pytest.approx(other.tasks, abs=1e-3)
+        and dict(one.durations) == pytest.approx(dict(other.durations), abs=1e-3)
+        and one.measures.keys() == other.measures.keys()
+        and all(
+            tuple(sums) == pytest.approx(tuple(other.measures[name]), abs=1e-3)
+            for name, sums in one.measures.items()
+        )
+    )
+
+
+def test_a_kind_is_scene_type_and_batch_size() -> None:
+    """Models and colours do not make a task longer, as far as is known."""
+    settings = Settings(model_id="004", scene_type=SceneType.PRESET, scene_id="035", batch_size=4)
+    assert kind_of(settings) == KIND
+    assert kind_of(None) == "any"
+
+
+def test_nothing_is_known_at_first(aws: Aws) -> None:
+    """A new stack has no experience, and that is fine."""
+    assert store(aws).of(KIND) == Experience()
+
+
+def test_what_was_added_is_read_again(aws: Aws) -> None:
+    """Negative bins, readings and all."""
+    taught = TAUGHT.plus(Experience(0.0, {-40: 0.5}, {"gain": Sums(1.0, -0.25, 0.1)}))
+    store(aws).add(KIND, taught)
+    assert same(store(aws).of(KIND), taught)
+    assert store(aws).of("original#4") == Experience()
+
+
+def test_additions_of_many_add_up(aws: Aws) -> None:
+    """Nobody overwrites what others have learnt."""
+    stores = [store(aws) for _ in range(3)]
+    for one in stores * 2:
+        one.add(KIND, TAUGHT)
+    assert same(
+        store(aws).of(KIND), TAUGHT.plus(TAUGHT).plus(TAUGHT).plus(TAUGHT).plus(TAUGHT).plus(TAUGHT)
+    )
+
+
+def test_too_much_is_halved(aws: Aws) -> None:
+    """Old tasks count ever less; the item does not grow for ever."""
+    much = Experience(KEEP_TASKS - 1, {100: KEEP_TASKS - 1})
+    store(aws).add(KIND, much)
+    store(aws).add(KIND, TAUGHT)
+    assert same(store(aws).of(KIND), much.plus(TAUGHT).halved())
+
+
+def test_an_addition_while_somebody_halves_is_kept(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Halving gives way: the next addition tries again."""
+    store(aws).add(KIND, Experience(KEEP_TASKS - 1, {100: KEEP_TASKS - 1}))
+    slow, read = store(aws), ExperienceStore._read
+
+    def overtaken(self: ExperienceStore, kind: str, *, consistent: bool) -> Experience:
+        found = read(self, kind, consistent=consistent)
+        if self is slow:
+            monkeypatch.setattr(ExperienceStore, "_read", read)
+            aws.dynamodb.update_item(
+                TableName=TABLE,
+                Key={"pk": {"S": f"TASKS#{KIND}"}},
+                UpdateExpression="ADD tasks :one",
+                ExpressionAttributeValues={":one": {"N": "1"}},
+            )
+        return found
+
+    monkeypatch.setattr(ExperienceStore, "_read", overtaken)
+    slow.add(KIND, TAUGHT)
+    assert store(aws).of(KIND).tasks == KEEP_TASKS + 1
+    store(aws).add(KIND, TAUGHT)
+    assert store(aws).of(KIND).tasks == (KEEP_TASKS + 2) / 2
+
+
+def test_a_process_reads_seldom(aws: Aws) -> None:
+    """What is known is read again after half a minute."""
+    now = 0.0
+    reader = ExperienceStore(aws.dynamodb, TABLE, monotonic=lambda: now)
+    assert reader.of(KIND).tasks == 0
+    store(aws).add(KIND, TAUGHT)
+    assert reader.of(KIND).tasks == 0
+    now = FRESH_SECONDS + 1
+    assert reader.of(KIND).tasks == 1

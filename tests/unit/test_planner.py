@@ -1,0 +1,187 @@
+"""The poll planner: bounds, what it learns, and that bad progress does not lead it astray."""
+
+import random
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench import polling, traces
+from bench.traces import RecordedTask, Trace
+from shared.planner import KEEP_TASKS, Bounds, Experience, Look, Sums, lesson, next_wait
+
+BOUNDS = Bounds(shortest=1, longest=600, trade=0.7)
+SAMPLE = [
+    trace
+    for trace in traces.built_in(jobs=40)
+    if trace.name.startswith(("log-normal", "heavy-tailed"))
+]
+
+looks = st.lists(
+    st.tuples(st.floats(0, 20_000), st.floats(0, 100)).map(lambda pair: Look(*pair)), max_size=6
+).map(sorted)
+experiences = st.builds(
+    Experience,
+    st.floats(0, 100),
+    st.dictionaries(st.integers(-300, 420), st.floats(0.002, 60), max_size=6),
+    st.dictionaries(
+        st.sampled_from(["share0", "share7", "share12", "speed7", "start4", "clock", "gain"]),
+        st.builds(Sums, st.floats(0.01, 60), st.floats(-60, 60), st.floats(0, 200)),
+    ),
+)
+
+
+# --- bounds --------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60)
+@given(
+    experience=experiences,
+    seen=looks,
+    more=st.floats(0, 10_000),
+    shortest=st.floats(0.5, 900),
+    longest=st.floats(1, 90_000),
+    trade=st.floats(0.05, 600),
+)
+def test_any_wait_keeps_its_bounds(
+    experience: Experience,
+    seen: list[Look],
+    more: float,
+    shortest: float,
+    longest: float,
+    trade: float,
+) -> None:
+    """Whatever was learnt and seen, a wait is a whole number of seconds within its bounds."""
+    elapsed = more + (seen[-1].seconds if seen else 0)
+    wait = next_wait(experience, elapsed, seen, Bounds(shortest, longest, trade))
+    assert isinstance(wait, int)
+    assert wait >= max(1, shortest)
+    assert wait <= max(longest, shortest + 1)
+
+
+@settings(max_examples=40)
+@given(experience=experiences, seen=looks, length=st.floats(0.01, 5_000))
+def test_any_lesson_is_one_task(experience: Experience, seen: list[Look], length: float) -> None:
+    """However a task went, it counts for one, and its numbers can be added."""
+    after = seen[-1].seconds if seen else 0.0
+    taught = lesson(experience, seen, after=after, by=after + length)
+    assert taught.tasks == 1
+    assert sum(taught.durations.values()) == pytest.approx(1)
+    assert all(sums.squares >= 0 for sums in taught.measures.values())
+
+
+def test_the_unknown_is_waited_for_ever_less_often() -> None:
+    """A task that goes on beyond all experience is read ever less often."""
+    experience, elapsed, waits = Experience(), 0.0, []
+    while elapsed < 20_000:
+        waits.append(next_wait(experience, elapsed, (), BOUNDS))
+        elapsed += waits[-1]
+    assert len(waits) < 400
+    assert waits[-1] > 60
+
+
+def test_the_trade_is_the_parameter() -> None:
+    """Whoever gives more seconds for a poll gets fewer polls and later results."""
+    (trace,) = (trace for trace in SAMPLE if trace.name == "log-normal, none")
+    costs = [polling.replay(trace, trade) for trade in (0.2, 0.7, 3.0)]
+    assert all(sooner.polls > later.polls for sooner, later in pairwise(costs))
+    assert all(sooner.lag < later.lag for sooner, later in pairwise(costs))
+
+
+# --- what it is worth ----------------------------------------------------------------------------
+
+
+def test_it_is_better_than_a_fixed_loop() -> None:
+    """Polls x lag stay below 0.45 of the 3 s loop's, with ever so few tasks to learn from."""
+    ratios = [polling.replay(trace).product / polling.fixed(trace, 3).product for trace in SAMPLE]
+    assert len(ratios) == 12
+    assert polling.geometric_mean(ratios) < 0.45
+    assert max(ratios) < 1
+
+
+def test_honest_progress_is_believed() -> None:
+    """Linear progress needs three polls at most, and costs a second of lag."""
+    (trace,) = (trace for trace in SAMPLE if trace.name == "log-normal, linear")
+    cost = polling.replay(trace)
+    assert cost.polls < 3
+    assert cost.lag < 1.3
+
+
+def made(progress: Callable[[random.Random, float], list[tuple[float, float]]]) -> Trace:
+    """Return a trace of tasks of half a minute with some progress."""
+    chance = random.Random(7)  # noqa: S311  reproducible, not secret
+    jobs = []
+    for _ in range(60):
+        seconds = chance.lognormvariate(3.4, 0.4)
+        jobs.append(RecordedTask(seconds, tuple(progress(chance, seconds))))
+    return Trace("made", tuple(jobs))
+
+
+@pytest.mark.parametrize(
+    "progress",
+    [
+        lambda chance, seconds: [(seconds * n / 30, chance.randrange(100)) for n in range(30)],
+        lambda _, seconds: [(0, 99)],
+        lambda _, seconds: [(0, 0)],
+        lambda _, seconds: [(seconds * n / 50, 100 - 2 * n) for n in range(50)],
+    ],
+    ids=["random", "always 99", "always 0", "backwards"],
+)
+def test_progress_that_says_nothing_does_no_harm(
+    progress: Callable[[random.Random, float], list[tuple[float, float]]],
+) -> None:
+    """Progress that does not tell the end costs hardly more than none."""
+    assert (
+        polling.replay(made(progress)).product < 1.3 * polling.replay(made(lambda *_: [])).product
+    )
+
+
+def test_it_follows_a_change() -> None:
+    """When tasks come to take three times as long, the old ones are soon forgotten."""
+    chance = random.Random(3)  # noqa: S311  as above
+    before = [RecordedTask(chance.gauss(30, 2), ()) for _ in range(60)]
+    after = [RecordedTask(chance.gauss(90, 3), ()) for _ in range(60)]
+    whole = polling.replay(Trace("change", tuple(before + after)))
+    fresh = polling.replay(Trace("fresh", tuple(after)))
+    share = len(after) / (len(before) + len(after))
+    assert whole.polls < 3 * fresh.polls * share + 3
+    assert whole.lag < 8
+
+
+# --- experience ----------------------------------------------------------------------------------
+
+
+def test_experiences_add_up_in_any_order() -> None:
+    """Concurrent writers just add: the order of tasks does not matter."""
+    one = lesson(Experience(), [Look(10, 20)], after=10, by=40)
+    two = lesson(Experience(), [], after=0, by=12)
+    both, again = one.plus(two), two.plus(one)
+    assert both.tasks == again.tasks == 2
+    assert both.durations == pytest.approx(again.durations)
+    assert {name: pytest.approx(sums) for name, sums in both.measures.items()} == again.measures
+
+
+def test_half_an_experience_expects_the_same() -> None:
+    """Halving takes weight away, not knowledge."""
+    experience = Experience()
+    for _ in range(int(KEEP_TASKS)):
+        experience = experience.plus(lesson(experience, [], after=98, by=100))
+    assert experience.halved().tasks == KEEP_TASKS / 2
+    waits = [next_wait(known, 0, (), BOUNDS) for known in (experience, experience.halved())]
+    assert abs(waits[0] - waits[1]) <= 10
+    assert all(40 <= wait <= 105 for wait in waits)
+
+
+def test_an_end_that_was_seen_late_is_narrowed_down() -> None:
+    """Finding each end with one late poll does not make the planner poll late for ever."""
+    experience = Experience()
+    found = []
+    for _ in range(40):
+        now, after = 0.0, 0.0
+        while now < 30:
+            after, now = now, now + next_wait(experience, now, (), BOUNDS)
+        found.append(now)
+        experience = experience.plus(lesson(experience, (), after=after, by=now))
+    assert max(found[-10:]) - 30 <= 3

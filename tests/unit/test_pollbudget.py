@@ -1,0 +1,85 @@
+"""The poll budget: many jobs, few calls."""
+
+from collections import Counter
+
+import pytest
+
+from shared.pollbudget import ONE_CUT_SECONDS, RECOVERY_SECONDS, SLOT_SECONDS, PollBudget
+from tests.kit import TABLE, Aws, Clock
+
+
+@pytest.fixture
+def budget(aws: Aws, clock: Clock) -> PollBudget:
+    """Return a budget of two reads a second."""
+    return another(aws, clock)
+
+
+def another(aws: Aws, clock: Clock, per_second: float = 2.0) -> PollBudget:
+    """Return the same budget, in another process."""
+    return PollBudget(aws.dynamodb, TABLE, per_second=per_second, now=clock)
+
+
+def item(aws: Aws) -> dict[str, dict[str, str]]:
+    """Return the item that all share."""
+    found: dict[str, dict[str, str]] = aws.dynamodb.get_item(
+        TableName=TABLE, Key={"pk": {"S": "CONTROL#polls"}}
+    )["Item"]
+    return found
+
+
+def test_a_lone_job_waits_as_it_likes(budget: PollBudget) -> None:
+    """A stack with few jobs never notices the budget."""
+    assert [budget.reserve(wait) for wait in (1, 7, 60, 600)] == [1, 7, 60, 600]
+
+
+def test_a_crowd_is_spread_out(aws: Aws, clock: Clock) -> None:
+    """A hundred jobs that all want to look in ten seconds look at two a second, none sooner."""
+    processes = [another(aws, clock) for _ in range(4)]
+    waits = [processes[n % 4].reserve(10) for n in range(100)]
+    assert min(waits) >= 10
+    slots = Counter(
+        (clock.now.timestamp() + wait) // SLOT_SECONDS for wait in waits if wait > 10 + SLOT_SECONDS
+    )
+    # Rounding to whole seconds moves a few into the slot after.
+    assert max(slots.values()) <= 2 * SLOT_SECONDS + 2
+    assert 100 / 2 - 15 <= max(waits) - 10 <= 100 / 2 + 15
+
+
+def test_slots_that_are_over_are_forgotten(aws: Aws, clock: Clock, budget: PollBudget) -> None:
+    """The item stays small however long the stack runs."""
+    for _ in range(50):
+        budget.reserve(3)
+        clock.advance(7)
+    assert len(item(aws)) < 8
+
+
+def test_throttling_cuts_the_budget_of_all(aws: Aws, clock: Clock, budget: PollBudget) -> None:
+    """After a 429 on a read, every job waits longer, and after a while no longer."""
+    other = another(aws, clock, per_second=8)
+    budget = another(aws, clock, per_second=8)
+    budget.cut()
+    spans = []
+    for age in (0.0, 10 * RECOVERY_SECONDS):
+        clock.advance(age)
+        spans.append(max(other.reserve(5) for _ in range(80)) - 5)
+    assert spans[0] > 1.5 * spans[1]
+
+
+def test_one_storm_is_one_cut(aws: Aws, clock: Clock, budget: PollBudget) -> None:
+    """Reads that are refused together halve the budget once."""
+    for process in (budget, another(aws, clock), another(aws, clock)):
+        process.cut()
+    assert float(item(aws)["cut_to"]["N"]) == 1.0
+    clock.advance(ONE_CUT_SECONDS + 1)
+    budget.cut()
+    assert float(item(aws)["cut_to"]["N"]) == pytest.approx(0.57, abs=0.05)
+
+
+def test_even_a_vendor_that_always_throttles_is_asked(
+    aws: Aws, clock: Clock, budget: PollBudget
+) -> None:
+    """A paid task is read some time: the budget never comes to nothing."""
+    for _ in range(40):
+        budget.cut()
+        clock.advance(ONE_CUT_SECONDS + 1)
+    assert budget.reserve(5) < 60
