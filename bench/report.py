@@ -1,0 +1,274 @@
+"""docs/performance.md, written from the figures of the last benches: `make bench`.
+
+Every figure comes from `bench/out/*.json`; the plots are copied to docs/images/. Nothing is
+measured here.
+"""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from typing import Any, Final
+
+from bench.figures import OUT
+from bench.polling import replay_ratio
+from local.paths import ROOT
+
+PAGE: Final = ROOT / "docs" / "performance.md"
+IMAGES: Final = ROOT / "docs" / "images"
+PARTS: Final = ("polling", "imports", "finalize", "burst", "cost")
+PLOTS: Final = ("polling", "imports", "finalize", "burst")
+_LIBRARIES: Final = ("botocore", "httpx", "pydantic", "aws-lambda-powertools")
+_MEGA: Final = 1_000_000
+_MEBI: Final = 2**20
+
+Figures = dict[str, Any]
+
+
+def main() -> int:
+    """Write the page."""
+    missing = [name for name in PARTS if not (OUT / f"{name}.json").is_file()]
+    if missing:
+        print(f"No figures of: {', '.join(missing)}. `make bench` measures all.", file=sys.stderr)
+        return 1
+    figures = {name: json.loads((OUT / f"{name}.json").read_text()) for name in PARTS}
+    for name in PLOTS:
+        shutil.copy2(OUT / f"{name}.png", IMAGES / f"bench-{name}.png")
+    PAGE.write_text(page(figures), encoding="utf-8")
+    print(f"{PAGE.relative_to(ROOT)} is written.")
+    return 0
+
+
+def page(figures: dict[str, Figures]) -> str:
+    """Return the page for the benches' figures."""
+    sections = (
+        _head(figures),
+        _polling(figures["polling"]),
+        _cost(figures["cost"]),
+        _imports(figures["imports"]),
+        _finalize(figures["finalize"]),
+        _burst(figures["burst"]),
+    )
+    return "\n\n".join(section.strip() for section in sections) + "\n"
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a table; the first column is text, the others are numbers."""
+    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def _head(figures: dict[str, Figures]) -> str:
+    machine = figures["polling"]["machine"]
+    libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
+    measured = sorted(figure["measured_at"] for figure in figures.values())
+    return f"""
+# Performance
+
+Written by `make bench` (bench/report.py); not by hand. Measured from {measured[0]} to
+{measured[-1]} on: {machine["processor"]}, {machine["cores"]} cores, {machine["memory"]},
+{machine["system"]}, Python {machine["python"]}, {libraries}.
+
+Times are this machine's, with a local AWS beside it; ratios are taken in one run, contestants by
+turns, and carry further. `make` lists the benches; each runs alone as well.
+"""
+
+
+def _polling(figures: Figures) -> str:
+    summary = figures["summary"]
+    rows = [
+        (
+            row["name"],
+            _polls_and_lag(row),
+            _polls_and_lag(row["fixed_3s"]),
+            _polls_and_lag(row["fixed_10s"]),
+            _polls_and_lag(row["limit_without_progress"]),
+            f"{replay_ratio(row):.2f}",
+        )
+        for row in figures["traces"]
+    ]
+    trades = [
+        (
+            f"{line['trade_seconds']:g}",
+            f"{line['polls']:.1f}",
+            f"{line['lag_seconds']:.1f}",
+            f"{line['ratio']:.2f}",
+            f"{line['linear_polls']:.1f}",
+            f"{line['linear_lag_seconds']:.1f}",
+        )
+        for line in figures["trades"]
+    ]
+    return f"""
+## Polls against lag
+
+Thirty traces of 120 tasks: five distributions of durations times six shapes of progress, replayed
+through the planner, which learns as it goes. Polls a task and seconds from its end to the poll
+that sees it (`polls / lag`); beside it loops that always wait 3 s (the vendor's quick start) and
+10 s, and the best schedule that knows how the durations are distributed but sees no progress, by
+dynamic programming. The ratio is polls x lag of the 3 s loop's: **{
+        summary["ratio_geometric_mean"]:.2f} in the geometric mean, {summary["ratio_worst"]:.2f} on
+the worst trace.**
+
+![Polls against lag](images/bench-polling.png)
+
+{table(("trace", "Catwalk", "fixed 3 s", "fixed 10 s", "best, blind", "ratio"), rows)}
+
+What `PollTradeSeconds` chooses; the default is {summary["trade_seconds"]:g}. Means over all
+traces, and the worst of those with linear progress:
+
+{table(("PollTradeSeconds", "polls", "lag, s", "ratio", "linear: polls", "linear: lag, s"), trades)}
+"""
+
+
+def _polls_and_lag(cost: Figures) -> str:
+    return f"{cost['polls']:.1f} / {cost['lag_seconds']:.1f}"
+
+
+def _imports(figures: Figures) -> str:
+    shipped = figures["ratios"]["first_client_ratio_to_shipped"]
+    compiled = figures["ratios"]["first_client_ratio_to_compiled"]
+    answers = figures["ratios"]["first_answer_ratio_to_shipped"]
+    rows = [
+        (
+            name,
+            f"{handler['first_client_milliseconds']:.0f}",
+            f"{shipped[name]:.2f}" if name in shipped else "",
+            f"{compiled[name]:.2f}" if name in compiled else "",
+            f"{handler['first_answer_milliseconds']:.0f}",
+            f"{answers[name]:.2f}" if name in answers else "",
+            f"{handler['package_bytes'] / _MEGA:.1f}",
+        )
+        for name, handler in figures["handlers"].items()
+    ]
+    columns = (
+        "handler",
+        "first client, ms",
+        "of SAM's",
+        "of compiled",
+        "first answer, ms",
+        "of SAM's",
+        "package, MB",
+    )
+    return f"""
+## Cold starts
+
+From the built artefact, each in a fresh interpreter, {figures["runs"]} runs by turns, medians:
+the handler's import and its first AWS client with all that is made for it, and the whole first
+invocation against a stub. The naive handler imports boto3, httpx, pydantic and Powertools at the
+top; as SAM's own builder ships it, and precompiled by hand. Packages are unzipped, with bytecode.
+
+![Cold starts](images/bench-imports.png)
+
+{table(columns, rows)}
+"""
+
+
+def _finalize(figures: Figures) -> str:
+    ratios = {
+        (ratio["case"], ratio["bytes_each"]): ratio["throughput_ratio_to_plain"]
+        for ratio in figures["ratios"]
+    }
+    copies: dict[tuple[str, int], dict[str, Figures]] = {}
+    for copy in figures["copies"]:
+        copies.setdefault((copy["case"], copy["bytes_each"]), {})[copy["copy"]] = copy
+    slow = figures["slow_store_bytes_per_second"] / _MEGA
+    cases = {
+        "unlimited": "as fast as it can",
+        "delay": f"{figures['delay_seconds'] * 1000:.0f} ms before each answer",
+        "slow": f"{slow:.0f} MB/s in all",
+    }
+    rows = [
+        (
+            f"{cases[case]}, 4 x {size / _MEGA:g} MB",
+            f"{by['ours']['megabytes_per_second']:.0f}",
+            f"{by['plain']['megabytes_per_second']:.0f}",
+            f"{by['bare']['megabytes_per_second']:.0f}" if "bare" in by else "",
+            f"{ratios[case, size]:.2f}",
+            f"{by['ours']['cpu_seconds']:.2f} / {by['plain']['cpu_seconds']:.2f}",
+            f"{by['ours']['peak_bytes'] / _MEBI:.0f} / {by['plain']['peak_bytes'] / _MEBI:.0f}",
+        )
+        for (case, size), by in sorted(copies.items(), key=lambda item: (item[0][1], item[0][0]))
+        if "plain" in by
+    ]
+    growth = figures["memory_growth_bytes"]["ours"] / _MEBI
+    columns = (
+        "the store answers",
+        "Catwalk, MB/s",
+        "plain copy",
+        "bare read",
+        "ratio",
+        "processor s, ours / plain",
+        "peak MiB, ours / plain",
+    )
+    return f"""
+## Results copied
+
+Four results from a vendor into a bucket, over TLS on this machine. The plain copy is
+`httpx.stream` into a hash into `upload_fileobj`, one result after the other; the bare read only
+reads. Ratios are medians of {figures["rounds"]} rounds by turns. **4 x 100 MB take {growth:.0f}
+MiB more memory than 4 x 100 kB.**
+
+![Results copied](images/bench-finalize.png)
+
+{table(columns, rows)}
+"""
+
+
+def _burst(figures: Figures) -> str:
+    rows = [
+        (
+            burst["photos"],
+            f"{burst['floor_seconds']:.0f}",
+            f"{burst['seconds']:.0f}",
+            f"{burst['ratio']:.2f}",
+            f"{burst['idle_slots_ratio']:.1%}",
+            f"{burst['refused_ratio']:.1%}",
+            f"{burst['vendor_end_to_record_seconds']['median']:.1f}",
+            f"{burst['polls_a_photo']:.1f}",
+            f"{sum(burst['cpu_seconds_a_photo'].values()):.2f}",
+            burst["duplicates"],
+        )
+        for burst in figures["bursts"]
+    ]
+    first = figures["bursts"][0]
+    columns = (
+        "photos",
+        "floor, s",
+        "seconds",
+        "ratio",
+        "slots unused",
+        "creates refused",
+        "vendor's end to record, s",
+        "polls a photo",
+        "processor s a photo",
+        "charged twice",
+    )
+    return f"""
+## A burst
+
+Photos dropped at once on the laptop stack, whose vendor takes {first["submits_per_second"]:g}
+creates a second and answers 429 beyond. Catwalk is not told the rate; the floor is what the vendor
+allows. "Seconds" last until the last record. A photo dropped alone is at the vendor {
+        first["lone_put_to_submit_seconds"]["median"] * 1000:.0f} ms after its PUT (median). Most of
+the processor's time is the emulated AWS's.
+
+![A burst](images/bench-burst.png)
+
+{table(columns, rows)}
+"""
+
+
+def _cost(figures: Figures) -> str:
+    return f"""
+## State transitions
+
+A task of 30 s takes **{figures["transitions_a_job"]:.1f} state transitions, {figures["ratio"]:.2f}
+of the {figures["fixed_3s_transitions_a_job"]:.1f}** of the usual Wait-Poll-Choice loop with 3 s,
+counted in executions on the laptop stack. What that and everything else costs:
+[cost.md](cost.md).
+"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
