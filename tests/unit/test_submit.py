@@ -126,6 +126,7 @@ class Stage:
                 executions=self.aws.executions,
             ),
             now=self.clock,
+            sleep=self.clock.advance,
         )
 
     def take(self, event: dict[str, Any] | str) -> Outcome:
