@@ -90,6 +90,11 @@ storm: tools ## 300 photos (N), workers killed for 30 s (SECONDS), a failing ven
 
 # ---- benches ---------------------------------------------------------------------------------
 
+.PHONY: bench-burst
+bench-burst: N = 1000
+bench-burst: laptop $(TOOLS)/.bench ## photos dropped at once (N=1000) before a vendor that throttles
+	@$(PY) -m bench.burst --photos $(N)
+
 .PHONY: format
 format: $(TOOLS)/.dev ## format the code and mend what ruff can mend
 	@$(VENV)/bin/ruff check --fix --quiet . || true

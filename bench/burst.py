@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.figures import write
+from bench.plots import LIMIT, OTHERS, OURS, plot
 from local import environment
 from local.paths import ROOT
 from local.simulator import SimulatorControl
@@ -46,6 +47,11 @@ DROPPERS: Final = 8
 STILL_SECONDS: Final = 120.0
 """A stack on which nothing has ended for so long has come to a stand."""
 _LOOK_SECONDS: Final = 2.0
+_PARTS: Final = {
+    "aws": "the emulated AWS",
+    "functions": "Catwalk's functions",
+    "vendor": "the simulated vendor",
+}
 _PHOTO: Final = ROOT / "local" / "samples" / "tshirt.jpg"
 
 PLAN: Final = Plan(
@@ -320,10 +326,40 @@ def _lines(burst: Burst) -> list[tuple[str, str]]:
         ("  p95", f"{after.p95:.2f}"),
         ("polls a photo", f"{burst.polls_a_photo:.2f}"),
         *(
-            (f"CPU a photo, {name}, ms", f"{1000 * seconds:.0f}")
+            (f"CPU a photo, {_PARTS[name]}, ms", f"{1000 * seconds:.0f}")
             for name, seconds in burst.cpu_seconds_a_photo.items()
         ),
     ]
+
+
+def _draw(bursts: Sequence[Burst]) -> None:
+    photos = [burst.photos for burst in bursts]
+    after = [burst.vendor_end_to_record_seconds for burst in bursts]
+    with plot("burst", size=(10.0, 3.4), columns=3) as (time_, wait, cpu):
+        for axes in (time_, wait, cpu):
+            axes.set_xscale("log")
+            axes.set_xticks(photos, [f"{number:,}" for number in photos])
+            axes.minorticks_off()
+            axes.set_xlabel("photos dropped at once")
+        time_.plot(photos, [burst.ratio for burst in bursts], "o-", color=OURS, label="Catwalk")
+        time_.axhline(1, color=LIMIT, lw=1, label="the vendor's floor")
+        time_.axhline(1.15, color=LIMIT, lw=1, ls=":", label="target: 1.15")
+        time_.set_ylim(bottom=0.9)
+        time_.set_title(
+            f"time to the last record / floor ({bursts[0].submits_per_second:g} a second)"
+        )
+        wait.plot(photos, [spread.p95 for spread in after], "o--", color=OTHERS[1], label="p95")
+        wait.plot(photos, [spread.median for spread in after], "o-", color=OURS, label="median")
+        wait.set_title("vendor's end to record, seconds")
+        parts = bursts[0].cpu_seconds_a_photo
+        for name, color in zip(parts, (OTHERS[0], OURS, OTHERS[1]), strict=False):
+            spent = [1000 * burst.cpu_seconds_a_photo[name] for burst in bursts]
+            cpu.plot(photos, spent, "o-", color=color, label=_PARTS[name])
+        cpu.set_title("CPU a photo, milliseconds")
+        for axes in (wait, cpu):
+            axes.set_ylim(bottom=0)
+        for axes in (time_, wait, cpu):
+            axes.legend()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -344,6 +380,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print(_table(bursts[-1:]))
     if len(bursts) > 1:
         console.print(_table(bursts))
+        _draw(bursts)
     return int(any(burst.duplicates or burst.not_succeeded for burst in bursts))
 
 

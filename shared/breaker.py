@@ -265,18 +265,18 @@ class Breaker:
             values[":kind"] = {"S": kind}
             sets += ", untold = :kind"
         if kind == Trouble.BUSY:
-            # From now on submits take turns: at the pace that was right the last time, if there
-            # was one and it is not that which has led to this pause.
-            known = way.pace is None
-            sets += ", paced_until = :paced_until, pace_slot = :slot"
-            sets += ", pace_gap = if_not_exists(pace_gap, :gap)" if known else ", pace_gap = :gap"
-            sets += ", pace_run = if_not_exists(pace_run, :run)" if known else ", pace_run = :run"
-            gap = START_GAP if way.pace is None else max(START_GAP, way.pace.slower)
+            # From now on submits take turns: at the pace that was right the last time, if it is not
+            # that which has led to this pause.
+            gap, keep = START_GAP, "if_not_exists({0}, :{0})"
+            if way.pace is not None:
+                gap, keep = max(START_GAP, way.pace.slower), ":{0}"
+            sets += f", pace_gap = {keep.format('pace_gap')}, pace_run = {keep.format('pace_run')}"
+            sets += ", pace_slot = :pace_slot, paced_until = :paced_until"
             values |= {
+                ":pace_gap": _decimal(gap),
+                ":pace_run": {"N": str(SEARCHING)},
+                ":pace_slot": _decimal(now.timestamp()),
                 ":paced_until": {"S": later(now, seconds + paced_for(gap))},
-                ":gap": _decimal(gap),
-                ":run": {"N": str(SEARCHING)},
-                ":slot": _decimal(now.timestamp() + seconds),
             }
             if not way.pauses and way.pace is None:
                 # Who was sent before anybody took turns says nothing about the pace.

@@ -208,7 +208,7 @@ def test_a_limit_that_was_raised_is_noticed(fast: Breaker, clock: Clock) -> None
 
 
 def _throttled(breaker: Breaker, clock: Clock) -> Way:
-    """Have the vendor throttle once and then take a photo; return the way of the next."""
+    """Have the vendor throttle once and then take two photos; return the way of the next."""
     way = breaker.look()
     assert isinstance(way, Way)
     assert isinstance(breaker.heed(way, Refused(Trouble.BUSY, "HTTP 429")), Tripped)
@@ -216,6 +216,7 @@ def _throttled(breaker: Breaker, clock: Clock) -> Way:
     probe = breaker.look()
     assert isinstance(probe, Way)
     breaker.heed(probe, Accepted("t"))
+    assert isinstance(breaker.turn(_next(breaker), PATIENCE_SECONDS), Turn)
     return _next(breaker)
 
 
