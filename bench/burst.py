@@ -28,7 +28,7 @@ from bench.plots import LIMIT, OTHERS, OURS, plot
 from local import environment
 from local.paths import ROOT
 from local.simulator import SimulatorControl
-from local.stack import Plan, Quiet, Stack, folder_of, running
+from local.stack import STACK, Plan, Quiet, Stack, folder_of, running
 from shared.clock import parse_iso, utc_now
 
 SERIES: Final = (100, 300, 1000, 3000)
@@ -42,6 +42,12 @@ LONE_SECONDS: Final = 1.5
 """Between two of them."""
 TASK_SECONDS: Final = 2.0
 """How long each task runs at the vendor."""
+WARM: Final = 30
+"""Photos of a burst before the burst, so that it finds the functions' workers running: on a laptop
+each that starts takes most of a second of the processors that all share."""
+WORKERS: Final = {"PollFunction": 6, "FinalizeFunction": 6}
+"""Reserved concurrency, for the same reason: the emulated AWS would start one for each call that
+finds the others busy, and starve them by that. Calls beyond it are throttled, as on AWS."""
 DROPPERS: Final = 8
 """Threads that drop photos."""
 STILL_SECONDS: Final = 120.0
@@ -125,6 +131,9 @@ def measure(photos: int, rate: float, *, retry_after: bool) -> Burst:
     """
     with running(folder_of("burst"), PLAN, Quiet()) as stack, stack.vendor() as vendor:
         vendor.settings(plain_results=True, jitter=0, retry_after=retry_after)
+        _limit_workers(stack)
+        _drop(stack, "warm", WARM)
+        _wait(stack, vendor, WARM)
         lone = _drop_lone(stack, vendor)
         vendor.reset()
         vendor.settings(
@@ -145,6 +154,18 @@ def measure(photos: int, rate: float, *, retry_after: bool) -> Burst:
             state=vendor.state(),
             records=_records(stack, "burst/"),
             cpu={name: (after[name] - before[name]) / photos for name in before},
+        )
+
+
+def _limit_workers(stack: Stack) -> None:
+    resources = stack.clients.cloudformation.describe_stack_resources(StackName=STACK)
+    names = {
+        entry["LogicalResourceId"]: entry.get("PhysicalResourceId", "")
+        for entry in resources["StackResources"]
+    }
+    for function, workers in WORKERS.items():
+        stack.clients.functions.put_function_concurrency(
+            FunctionName=names[function], ReservedConcurrentExecutions=workers
         )
 
 
@@ -170,7 +191,7 @@ def _drop_lone(stack: Stack, vendor: SimulatorControl) -> Spread:
     for number in range(LONE):
         begun |= _drop(stack, f"lone-{number}", 1)
         time.sleep(LONE_SECONDS)
-    _wait(stack, vendor, LONE)
+    _wait(stack, vendor, WARM + LONE)
     submitted = _submitted(vendor.state())
     return Spread.of(
         (submitted[record["task_id"]] - begun[record["source_key"]]).total_seconds()
