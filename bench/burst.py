@@ -364,7 +364,7 @@ def _draw(bursts: Sequence[Burst]) -> None:
             axes.set_xlabel("photos dropped at once")
         time_.plot(photos, [burst.ratio for burst in bursts], "o-", color=OURS, label="Catwalk")
         time_.axhline(1, color=LIMIT, lw=1, label="the vendor's floor")
-        time_.axhline(1.15, color=LIMIT, lw=1, ls=":", label="target: 1.15")
+        time_.axhline(1.15, color=LIMIT, lw=1, ls=":", label="target for 1,000: 1.15")
         time_.set_ylim(bottom=0.9)
         time_.set_title(
             f"time to the last record / floor ({bursts[0].submits_per_second:g} a second)"
@@ -378,7 +378,7 @@ def _draw(bursts: Sequence[Burst]) -> None:
             cpu.plot(photos, spent, "o-", color=color, label=_PARTS[name])
         cpu.set_title("CPU a photo, milliseconds")
         for axes in (wait, cpu):
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.1 * axes.dataLim.ymax)
         for axes in (time_, wait, cpu):
             axes.legend()
 
