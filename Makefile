@@ -102,6 +102,11 @@ bench-finalize: $(TOOLS)/.bench $(TOOLS)/.ministack ## results copied: MB/s and 
 bench-imports: tools $(TOOLS)/.bench ## cold starts: import and first client beside a naive handler's
 	@$(PY) -m bench.imports
 
+.PHONY: bench-burst
+bench-burst: N = 1000
+bench-burst: laptop $(TOOLS)/.bench ## photos dropped at once (N=1000) before a vendor that throttles
+	@$(PY) -m bench.burst --photos $(N)
+
 .PHONY: format
 format: $(TOOLS)/.dev ## format the code and mend what ruff can mend
 	@$(VENV)/bin/ruff check --fix --quiet . || true

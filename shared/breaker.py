@@ -1,17 +1,22 @@
 """The breaker: when the account or the vendor is in trouble, submission pauses for all photos.
 
-One item in JobsTable, `CONTROL#submit`, says until when and why; SubmitFunction reads it once a
-batch. When the pause is over, one photo alone is tried (the probe). If it goes through, the
+One item in JobsTable, `CONTROL#submit`, says until when and why; SubmitFunction reads it before
+each submit. When the pause is over, one photo alone is tried (the probe). If it goes through, the
 breaker closes; if not, the next pause is longer. No photo fails by it: they wait in the queue.
+
+A vendor that throttles is not in trouble, it is asked too fast: after the first refusal the item
+holds a pace too (shared/pace.py), and each submit takes its turn by one conditional write. Only
+refusals that come in a row, or a long `Retry-After`, pause submission again.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from shared.clock import iso, later, parse_iso, utc_now
 from shared.models import MAX_MESSAGE
+from shared.pace import SEARCHING, START_GAP, Pace, paced_for
 from shared.vmake.client import Accepted, CreateOutcome, NeverSent, Refused, Trouble, Unknown
 
 if TYPE_CHECKING:
@@ -23,6 +28,14 @@ OUTAGE_PAUSE_SECONDS: Final = 5.0
 """The first pause after the vendor could not be reached or did not answer; doubled each time."""
 BUSY_PAUSE_SECONDS: Final = 1.0
 """The first pause after the vendor throttled; doubled each time. `Retry-After` may ask for more."""
+REFUSALS_IN_A_ROW: Final = 5
+"""So many times slower, one time after the other, and still throttled: that is a pause."""
+PATIENCE_SECONDS: Final = 10.0
+"""No turn that is further off is waited for inside the function; and a `Retry-After` that asks for
+no more moves the turns instead of pausing all."""
+AHEAD_SECONDS: Final = 1.0
+"""Turns are given out no longer beforehand, or one at least: what is learnt of the vendor counts
+for all later ones, however many wait."""
 MAX_PAUSE_SECONDS: Final = 900.0
 """No pause that we choose is longer: after trouble, photos come back within a quarter hour."""
 MAX_RETRY_AFTER_SECONDS: Final = 6 * 3600.0
@@ -31,9 +44,10 @@ UNKNOWNS_IN_A_ROW: Final = 3
 """So many unknown submits one after the other are the vendor's trouble, not the photos'."""
 PROBE_SECONDS: Final = 120.0
 """How long the probe has the way to itself: longer than a POST with all its timeouts takes."""
+MIN_LOOK_SECONDS: Final = 0.25
 MAX_LOOK_SECONDS: Final = 30.0
-"""While the probe is under way the others look again after as long as it has taken so far, from
-one second up to this: most are answered at once, and one that was killed is not raced for."""
+"""While the probe is under way the others look again after as long as it has taken so far, within
+these: most are answered at once, and one that was killed is not raced for."""
 TELL_SECONDS: Final = 30.0
 """Who has paused submission tells of it within this; then whoever meets the pause does."""
 TOLD_SECONDS: Final = 900.0
@@ -62,11 +76,25 @@ class Way:
     """How many pauses there were in a row; not 0 for a probe."""
     unknowns: int = 0
     """How many unknown submits there were in a row."""
+    refusals: int = 0
+    """How many times the pace was cut since a submit went through."""
+    pace: Pace | None = None
+    """Set if submits take turns; a probe goes alone, and needs none."""
+    waited: bool = False
+    """Whether it had to wait for its turn; else its success tells nothing about the pace."""
 
     @property
     def clear(self) -> bool:
         """Whether there is nothing to take back after a success."""
-        return self.pauses == self.unknowns == 0
+        return self.pauses == self.unknowns == self.refusals == 0
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A submit of this way may go out in so many seconds."""
+
+    seconds: float
+    way: Way
 
 
 @dataclass(frozen=True)
@@ -96,10 +124,14 @@ class Breaker:
         item = answer.get("Item")
         if item is None:
             return Way()
-        way = Way(pauses=_number(item, "pauses"), unknowns=_number(item, "unknowns"))
-        if "until" not in item:
-            return way
         now = self._now()
+        way = Way(
+            pauses=_number(item, "pauses"),
+            unknowns=_number(item, "unknowns"),
+            refusals=_number(item, "refusals"),
+        )
+        if "until" not in item:
+            return replace(way, pace=_pace(item, now))
         reason = item["reason"]["S"]
         left = _left(item, "until", now)
         if left > 0:
@@ -107,8 +139,51 @@ class Breaker:
         if self._becomes_probe(now):
             return way
         probing = PROBE_SECONDS - _left(item, "probe_until", now) if "probe_until" in item else 0
-        seconds = min(MAX_LOOK_SECONDS, max(1.0, probing))
+        seconds = min(MAX_LOOK_SECONDS, max(MIN_LOOK_SECONDS, probing))
         return Open(seconds, f"one photo is being tried, since {reason}")
+
+    def turn(self, way: Way, patience: float) -> Turn | Open | None:
+        """Take the next turn for a submit.
+
+        Args:
+            way: what `look` has just returned.
+            patience: how many seconds off the turn may be.
+
+        Returns:
+            The turn; or, without having taken one, after how long to look again; or None if the
+            pace has changed meanwhile: look again now.
+
+        """
+        pace = way.pace
+        if pace is None:
+            return Turn(0.0, way)
+        now = self._now().timestamp()
+        wait = max(0.0, pace.slot + pace.gap - now)
+        ahead = min(patience, max(AHEAD_SECONDS, pace.gap))
+        if wait > ahead:
+            seconds = max(MIN_LOOK_SECONDS, wait - ahead)
+            return Open(seconds, "the vendor throttles, and other photos are before this one")
+        over = _decimal(now - pace.gap)
+        if wait:
+            # The turn behind the last one that was taken.
+            far = _decimal(now + ahead - pace.gap)
+            taken = self._paced(
+                "SET pace_slot = pace_slot + pace_gap",
+                "pace_slot BETWEEN :over AND :far",
+                {":over": over, ":far": far},
+            )
+        else:
+            # Nobody has taken a turn for longer than a gap: this very moment is one.
+            taken = self._paced(
+                "SET pace_slot = :now",
+                "pace_slot <= :over",
+                {":now": _decimal(now), ":over": over},
+            )
+        if taken is None:
+            return None
+        paced = _pace_of(taken)
+        seconds = max(0.0, paced.slot - now)
+        return Turn(seconds, replace(way, pace=paced, waited=seconds > 0))
 
     def seconds_left(self) -> float:
         """Return how long submission is still paused; nobody becomes the probe by asking."""
@@ -122,6 +197,8 @@ class Breaker:
             case Accepted() | Refused(Trouble.REQUEST):
                 if not way.clear:
                     self._clear(way)
+                if way.pace is not None and way.waited:
+                    self._speed_up(way.pace)
                 return None
             case Unknown(message):
                 if way.pauses == 0 and self._one_more_unknown() < UNKNOWNS_IN_A_ROW:
@@ -131,6 +208,8 @@ class Breaker:
             case NeverSent(message):
                 return self._pause(way, "no connection", message, OUTAGE_PAUSE_SECONDS)
             case Refused(Trouble.BUSY as kind, message, retry_after):
+                if way.pace is not None and self._slow_down(way.pace, retry_after or 0.0):
+                    return None
                 return self._pause(way, kind, message, BUSY_PAUSE_SECONDS, asked=retry_after)
             case Refused(kind, message, retry_after):
                 return self._pause(way, kind, message, ACCOUNT_PAUSE_SECONDS, asked=retry_after)
@@ -154,7 +233,7 @@ class Breaker:
     def _clear(self, way: Way) -> None:
         """Take back what this way was given for; a pause that came meanwhile is not its own."""
         pause = ("until", "reason", "pauses", "probe_until", "untold") if way.pauses else ()
-        names = {f"#{name}": name for name in (*pause, "unknowns")}
+        names = {f"#{name}": name for name in (*pause, "unknowns", "refusals")}
         self._dynamodb.update_item(
             TableName=self._table,
             Key=_KEY,
@@ -179,12 +258,29 @@ class Breaker:
             ":zero": {"N": "0"},
             ":now": {"S": iso(now)},
         }
-        sets = "#until = :until, #reason = :reason, pauses = :pauses, unknowns = :zero"
-        condition: dict[str, Any] = {}
+        sets = "#until = :until, #reason = :reason, pauses = :pauses"
+        sets += ", unknowns = :zero, refusals = :zero"
+        condition = "attribute_exists(pk)" if way.pauses else "attribute_not_exists(#until)"
         if not way.pauses:
-            condition = {"ConditionExpression": "attribute_not_exists(#until)"}
             values[":kind"] = {"S": kind}
             sets += ", untold = :kind"
+        if kind == Trouble.BUSY:
+            # From now on submits take turns: at the pace that was right the last time, if it is not
+            # that which has led to this pause.
+            gap, keep = START_GAP, "if_not_exists({0}, :{0})"
+            if way.pace is not None:
+                gap, keep = max(START_GAP, way.pace.slower), ":{0}"
+            sets += f", pace_gap = {keep.format('pace_gap')}, pace_run = {keep.format('pace_run')}"
+            sets += ", pace_slot = :pace_slot, paced_until = :paced_until"
+            values |= {
+                ":pace_gap": _decimal(gap),
+                ":pace_run": {"N": str(SEARCHING)},
+                ":pace_slot": _decimal(now.timestamp()),
+                ":paced_until": {"S": later(now, seconds + paced_for(gap))},
+            }
+            if not way.pauses and way.pace is None:
+                # Who was sent before anybody took turns says nothing about the pace.
+                condition += " AND (attribute_not_exists(paced_until) OR paced_until < :now)"
         try:
             before = self._dynamodb.update_item(
                 TableName=self._table,
@@ -193,7 +289,7 @@ class Breaker:
                 ExpressionAttributeNames={"#until": "until", "#reason": "reason"},
                 ExpressionAttributeValues=values,
                 ReturnValues="ALL_OLD",
-                **condition,
+                ConditionExpression=condition,
             ).get("Attributes", {})
         except self._dynamodb.exceptions.ConditionalCheckFailedException:
             return None  # another photo was first; its pause stands
@@ -206,6 +302,65 @@ class Breaker:
             )
             return None
         return Tripped(until, reason, kind)
+
+    def _paced(
+        self, update: str, condition: str, values: Mapping[str, Any]
+    ) -> Mapping[str, Any] | None:
+        """Change the pace and return the item; None if the condition fails, or all is paused."""
+        try:
+            return self._dynamodb.update_item(
+                TableName=self._table,
+                Key=_KEY,
+                UpdateExpression=update,
+                ConditionExpression=f"{condition} AND attribute_not_exists(#until)",
+                ExpressionAttributeNames={"#until": "until"},
+                ExpressionAttributeValues=values,
+                ReturnValues="ALL_NEW",
+            )["Attributes"]
+        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            return None
+
+    def _speed_up(self, pace: Pace) -> None:
+        """Speed up after a submit at a pace went through, unless others have seen to that."""
+        self._paced(
+            "SET pace_gap = :faster, pace_run = pace_run + :one",
+            "pace_gap > :faster AND pace_gap <= :gap",
+            {
+                ":faster": _decimal(pace.faster),
+                ":gap": _decimal(pace.gap),
+                ":one": {"N": "1"},
+            },
+        )
+
+    def _slow_down(self, pace: Pace, asked: float) -> bool:
+        """Slow down after a refusal at a pace; False if that takes a pause.
+
+        Args:
+            pace: that of the submit that was refused.
+            asked: the vendor's `Retry-After`, in seconds.
+
+        """
+        now = self._now()
+        slower = pace.slower
+        cut = self._paced(
+            "SET pace_gap = :slower, pace_run = :zero, paced_until = :paced_until"
+            " ADD refusals :one",
+            # What was sent at the same pace and refused as well is no news.
+            "pace_gap < :slower",
+            {
+                ":slower": _decimal(slower),
+                ":zero": {"N": "0"},
+                ":one": {"N": "1"},
+                ":paced_until": {"S": later(now, paced_for(slower))},
+            },
+        )
+        in_a_row = 0 if cut is None else _number(cut, "refusals")
+        if asked > PATIENCE_SECONDS or in_a_row >= REFUSALS_IN_A_ROW:
+            return False
+        if asked:
+            slot = {":slot": _decimal(now.timestamp() + asked - slower)}
+            self._paced("SET pace_slot = :slot", "pace_slot < :slot", slot)
+        return True
 
     def _one_more_unknown(self) -> int:
         answer = self._dynamodb.update_item(
@@ -244,6 +399,24 @@ def _untold(item: Mapping[str, Any], now: datetime) -> Tripped | None:
 def _left(item: Mapping[str, Any], name: str, now: datetime) -> float:
     """Return how many seconds there are from now to a moment of the item."""
     return (parse_iso(item[name]["S"]) - now).total_seconds()
+
+
+def _pace(item: Mapping[str, Any], now: datetime) -> Pace | None:
+    """Return the pace, if there was a refusal lately."""
+    paced = "paced_until" in item and _left(item, "paced_until", now) > 0
+    return _pace_of(item) if paced else None
+
+
+def _pace_of(item: Mapping[str, Any]) -> Pace:
+    return Pace(
+        gap=float(item["pace_gap"]["N"]),
+        run=_number(item, "pace_run"),
+        slot=float(item["pace_slot"]["N"]),
+    )
+
+
+def _decimal(seconds: float) -> Any:  # noqa: ANN401  the client's wire form of a number
+    return {"N": f"{seconds:.6f}"}
 
 
 def _number(item: Mapping[str, Any], name: str) -> int:

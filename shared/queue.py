@@ -6,6 +6,7 @@ message that names its job is sent with a delay; only then is the original done 
 in between leaves two messages, which the record makes into one job.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -59,6 +60,6 @@ class SubmitQueue:
         return {"batchItemFailures": failures}
 
     def _send_again(self, body: str, later: Later) -> None:
-        seconds = min(MAX_DELAY_SECONDS, max(0, round(later.seconds)))
+        seconds = min(MAX_DELAY_SECONDS, max(0, math.ceil(later.seconds)))
         self._sqs.send_message(QueueUrl=self._url, MessageBody=body, DelaySeconds=seconds)
         logger().info("waits", extra={"seconds": seconds, "reason": later.reason})

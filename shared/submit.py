@@ -5,6 +5,7 @@ POST leaves, the task id right after its answer. A message that comes again, at 
 the last delivery died, goes on from what the record says.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -13,7 +14,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from shared.announce import Announcer
-from shared.breaker import Breaker, Open, Tripped, Way
+from shared.breaker import PATIENCE_SECONDS, Breaker, Open, Tripped, Turn, Way
 from shared.clock import parse_iso, utc_now
 from shared.config import INLINE, Config
 from shared.errors import InputRejected
@@ -53,6 +54,11 @@ ENOUGH_SECONDS: Final = 85.0
 its timeouts, and the writes around it."""
 LEASE_MARGIN_SECONDS: Final = 30.0
 """Added to an invocation's remaining time: clocks differ, and a kill is not instant."""
+NAP_SECONDS: Final = 4.0
+"""A pause that is no longer is waited for inside the function, in place of one more round of all
+photos through the queue."""
+DOZE_SECONDS: Final = 1.0
+"""Who has waited for its turn for longer looks at the breaker again before it goes."""
 RESUBMIT_SECONDS: Final = 30.0
 """How long `OnUnknownSubmit=resubmit` waits before it starts the next attempt."""
 MAX_RESUBMITS: Final = 3
@@ -116,6 +122,7 @@ class Submitter:
         ledger: Ledger,
         starter: Starter,
         now: Callable[[], datetime] = utc_now,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Work with these; nothing is called yet."""
         self._config = config
@@ -129,6 +136,7 @@ class Submitter:
         self._ledger = ledger
         self._starter = starter
         self._now = now
+        self._sleep = sleep
         base = urlsplit(config.vmake_base_url)
         self._vendor_origin = f"{base.scheme}://{base.netloc}"
 
@@ -387,7 +395,7 @@ class Submitter:
         """Send a job to the vendor if the way is free, and let it wait if not."""
         if job.settings is None:
             raise LookupError(f"job {job.job_id} is {job.status} without settings")
-        way = batch.paused or self._breaker.look()
+        way = batch.paused or self._look(batch)
         if isinstance(way, Open):
             if way.untold is not None:
                 self._tell_of_pause(job, way.untold)
@@ -403,7 +411,42 @@ class Submitter:
             prepared = self._vendor.prepare_create(image=image, mask=mask, settings=job.settings)
         except ApiKeyMissing as missing:
             return self._not_now(job, way, Refused(Trouble.KEY, str(missing)))
+        if way.pace is not None:
+            way = self._in_turn(way, batch)
+            if isinstance(way, Open):
+                return self._wait(job, way.seconds, way.reason)
         return self._spend(job, prepared, way, batch)
+
+    def _look(self, batch: Batch) -> Way | Open:
+        """Ask the breaker; a pause that is hardly longer than a look is waited for here."""
+        while True:
+            way = self._breaker.look()
+            longest = min(NAP_SECONDS, self._patience(batch))
+            if isinstance(way, Way) or way.untold is not None or way.seconds > longest:
+                return way
+            self._sleep(way.seconds)
+
+    def _in_turn(self, way: Way, batch: Batch) -> Way | Open:
+        """Wait here until it is this photo's turn, unless that is far off."""
+        while True:
+            turn = self._breaker.turn(way, self._patience(batch))
+            if isinstance(turn, Open) and turn.seconds > self._patience(batch):
+                return turn
+            if turn is not None:
+                self._sleep(turn.seconds)
+            if isinstance(turn, Turn) and turn.seconds <= DOZE_SECONDS:
+                return turn.way
+            seen = self._look(batch)
+            if isinstance(seen, Open) or seen.pauses:
+                return seen
+            if isinstance(turn, Turn):
+                return turn.way
+            way = seen
+
+    @staticmethod
+    def _patience(batch: Batch) -> float:
+        """Return for how many seconds a photo may wait here: its POST still needs its time."""
+        return min(PATIENCE_SECONDS, batch.remaining_seconds() - ENOUGH_SECONDS)
 
     def _spend(self, job: Job, prepared: PreparedCreate, way: Way, batch: Batch) -> Outcome:
         """Spend a credit on a job, and make sure that the record knows of it at every moment."""

@@ -232,6 +232,21 @@ def probe(stack: Stack, *, refusals: int) -> list[Any]:
     return [stack.photo()]
 
 
+def paced(stack: Stack, **refusal: Any) -> list[Any]:
+    """The vendor has throttled, submits take turns, and others are before this photo."""
+    (photo,) = probe(stack, refusals=1)
+    stack.deliver()
+    stack.aws.dynamodb.update_item(
+        TableName=TABLE,
+        Key={"pk": {"S": "CONTROL#submit"}},
+        UpdateExpression="SET pace_slot = :slot",
+        ExpressionAttributeValues={":slot": {"N": str(utc_now().timestamp() + 5)}},
+    )
+    if refusal:
+        stack.vendor.fault("create", "status", status=429, **refusal)
+    return [photo]
+
+
 def lease_over(stack: Stack) -> list[Any]:
     """The invocation before this one was killed when the vendor had just answered."""
     body = stack.photo()
@@ -392,6 +407,8 @@ SCENARIOS: Final = (
     Scenario("spent up", spent_up, "RUNNING", parameters=LAST),
     Scenario("probe passes", partial(probe, refusals=1), "RUNNING"),
     Scenario("probe fails", partial(probe, refusals=2), "RUNNING"),
+    Scenario("paced", paced, "RUNNING"),
+    Scenario("paced and refused", partial(paced, headers={"Retry-After": "1"}), "RUNNING"),
     Scenario("dropped again", dropped_again, "RUNNING"),
     Scenario("photo gone", photo_gone, "REJECTED"),
     Scenario("dropped twice", dropped_twice, "RUNNING"),

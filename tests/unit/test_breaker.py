@@ -7,6 +7,7 @@ from shared.breaker import (
     MAX_LOOK_SECONDS,
     MAX_PAUSE_SECONDS,
     MAX_RETRY_AFTER_SECONDS,
+    MIN_LOOK_SECONDS,
     PROBE_SECONDS,
     TELL_SECONDS,
     TOLD_SECONDS,
@@ -173,15 +174,16 @@ def _trips(breaker: Breaker, outcome: CreateOutcome) -> bool:
 
 
 def test_throttling_that_comes_again_and_again_is_told_once(breaker: Breaker, clock: Clock) -> None:
-    """A vendor that lets a few photos through between refusals is one piece of news."""
+    """A vendor that lets a few photos through between long refusals is one piece of news."""
+    busy = Refused(Trouble.BUSY, "HTTP 429", 20)
     told = []
     for _ in range(20):
-        told.append(_trips(breaker, BUSY))
+        told.append(_trips(breaker, busy))
         clock.advance(_pause(breaker))
         breaker.heed(_way(breaker), Accepted("t"))
     assert told == [True] + [False] * 19
     clock.advance(TOLD_SECONDS)
-    assert _trips(breaker, BUSY)
+    assert _trips(breaker, busy)
 
 
 def test_other_trouble_is_news_at_once(breaker: Breaker, clock: Clock) -> None:
@@ -194,10 +196,10 @@ def test_other_trouble_is_news_at_once(breaker: Breaker, clock: Clock) -> None:
 
 def test_trouble_that_nobody_was_told_of_is_still_news(breaker: Breaker, clock: Clock) -> None:
     """If the invocation died before it could tell, the next pause tells."""
-    assert breaker.heed(_way(breaker), BUSY) is not None
+    assert breaker.heed(_way(breaker), KEY) is not None
     clock.advance(_pause(breaker))
     breaker.heed(_way(breaker), Accepted("t"))
-    assert breaker.heed(_way(breaker), BUSY) is not None
+    assert breaker.heed(_way(breaker), KEY) is not None
 
 
 def test_the_others_look_again_ever_later_while_a_probe_takes_long(
@@ -211,7 +213,7 @@ def test_the_others_look_again_ever_later_while_a_probe_takes_long(
     for seconds in (0, 4, 10, 40):
         clock.advance(seconds)
         pauses.append(_pause(breaker))
-    assert pauses == [1, 4, 14, MAX_LOOK_SECONDS]
+    assert pauses == [MIN_LOOK_SECONDS, 4, 14, MAX_LOOK_SECONDS]
 
 
 def test_a_pause_whose_teller_died_is_told_by_another(breaker: Breaker, clock: Clock) -> None:

@@ -219,6 +219,7 @@ class World:
                 executions=self.aws.executions,
             ),
             now=self.clock,
+            sleep=self.clock.advance,
         )
         self.poller = Poller(
             config=self.config,

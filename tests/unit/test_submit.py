@@ -1,6 +1,7 @@
 """From a message to a task: what is written, what is sent, and what is sent again."""
 
 import base64
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,12 +16,14 @@ from shared.breaker import (
     BUSY_PAUSE_SECONDS,
     OUTAGE_PAUSE_SECONDS,
     Breaker,
+    Way,
 )
 from shared.config import Config
 from shared.events import EventPublisher
 from shared.jobs import JobRepository
 from shared.ledger import Ledger
 from shared.models import ErrorCode, Job, JobError, JobStatus
+from shared.pace import START_GAP
 from shared.photos import PhotoStore
 from shared.poll import Pace
 from shared.purse import Purse
@@ -35,7 +38,7 @@ from shared.submit import (
     Outcome,
     Submitter,
 )
-from shared.vmake.client import VmakeClient
+from shared.vmake.client import Refused, Trouble, VmakeClient
 from shared.vmake.secret import ApiKey
 from tests.kit import (
     BUS,
@@ -128,6 +131,7 @@ class Stage:
                 executions=self.aws.executions,
             ),
             now=self.clock,
+            sleep=self.clock.advance,
         )
 
     def take(self, event: dict[str, Any] | str) -> Outcome:
@@ -554,6 +558,113 @@ def test_trouble_that_costs_nothing_waits(
     assert stage.take(event) == Handled()
     job = stage.job()
     assert (job.status, job.attempt, job.credits) == (JobStatus.RUNNING, 1, 1)
+
+
+THROTTLED = httpx.Response(429, json={"code": 429, "message": "slow down"})
+
+
+def throttle(stage: Stage) -> None:
+    """Have the vendor throttle once; then a photo is tried, and goes through."""
+    stage.vendor.answers = [THROTTLED]
+    stage.drop("throttled.jpg")
+    (message,) = stage.sent
+    stage.clock.advance(BUSY_PAUSE_SECONDS)
+    assert stage.take(message) == Handled()
+
+
+def test_a_short_pause_is_waited_for_in_the_function(stage: Stage) -> None:
+    """Photos behind one that was throttled go out in the same invocation, a moment later."""
+    stage.vendor.answers = [THROTTLED]
+    began = stage.clock.now
+    assert isinstance(stage.drop("a.jpg"), Later)
+    assert stage.drop("b.jpg") == Handled()
+    assert (stage.clock.now - began).total_seconds() == BUSY_PAUSE_SECONDS
+
+
+def test_without_time_a_short_pause_is_waited_for_in_the_queue(stage: Stage) -> None:
+    """Waiting leaves enough of the invocation for a whole POST."""
+    stage.vendor.answers = [THROTTLED]
+    stage.drop("a.jpg")
+    stage.remaining = ENOUGH_SECONDS + BUSY_PAUSE_SECONDS / 2
+    outcome = stage.drop("b.jpg")
+    assert isinstance(outcome, Later)
+    assert outcome.seconds == BUSY_PAUSE_SECONDS
+    assert len(stage.vendor.bodies) == 1
+
+
+def test_after_throttling_photos_take_turns(stage: Stage) -> None:
+    """Each waits for its turn in the function, and the turns come faster as they go through."""
+    throttle(stage)
+    went: list[float] = []
+
+    def note(request: httpx.Request) -> httpx.Response:
+        went.append(stage.clock.now.timestamp())
+        return stage.vendor.accept(request)
+
+    stage.vendor.answers = [note] * 6
+    for number in range(6):
+        assert stage.drop(f"{number}.jpg") == Handled()
+    gaps = [later - earlier for earlier, later in itertools.pairwise(went)]
+    assert gaps[0] == pytest.approx(START_GAP, abs=1e-3)
+    assert gaps == sorted(gaps, reverse=True)
+    assert gaps[-1] < START_GAP / 4
+
+
+def test_a_photo_that_is_throttled_in_its_turn_comes_again_at_once(stage: Stage) -> None:
+    """Nothing pauses: its next turn is a little further off, and its credit is not lost."""
+    stage.set(daily_credit_limit=3)
+    throttle(stage)
+    stage.drop("a.jpg")
+    stage.vendor.answers = [THROTTLED]
+    outcome = stage.drop("b.jpg")
+    assert isinstance(outcome, Later)
+    assert outcome.seconds == 0
+    assert stage.take(stage.sent[0]) == Handled()
+    assert stage.vendor.tasks == 3
+    assert stage.aws.told_types().count("Job Needs Attention") == 1
+
+
+def test_a_turn_that_is_far_off_is_waited_for_in_the_queue(stage: Stage) -> None:
+    """A function does not sleep for minutes: the record says what the photo waits for."""
+    throttle(stage)
+    stage.aws.dynamodb.update_item(
+        TableName=TABLE,
+        Key={"pk": {"S": "CONTROL#submit"}},
+        UpdateExpression="SET pace_slot = :slot",
+        ExpressionAttributeValues={":slot": {"N": str(stage.clock.now.timestamp() + 50)}},
+    )
+    outcome = stage.drop("a.jpg")
+    assert isinstance(outcome, Later)
+    assert outcome.seconds == pytest.approx(50, abs=1)
+    waiting = stage.all_jobs()[-1].waiting
+    assert waiting is not None
+    assert "throttles" in waiting.reason
+
+
+def test_who_waited_long_for_its_turn_looks_again(stage: Stage) -> None:
+    """A pause that began meanwhile is kept to, by a photo whose turn had long been given too."""
+    throttle(stage)
+    stage.aws.dynamodb.update_item(
+        TableName=TABLE,
+        Key={"pk": {"S": "CONTROL#submit"}},
+        UpdateExpression="SET pace_slot = :slot, pace_gap = :gap",
+        ExpressionAttributeValues={
+            ":slot": {"N": str(stage.clock.now.timestamp())},
+            ":gap": {"N": "8"},
+        },
+    )
+
+    def sleep(seconds: float) -> None:
+        stage.clock.advance(seconds)
+        Breaker(stage.aws.dynamodb, TABLE, now=stage.clock).heed(
+            Way(), Refused(Trouble.KEY, "HTTP 401")
+        )
+
+    stage.submitter._sleep = sleep
+    outcome = stage.drop("a.jpg")
+    assert isinstance(outcome, Later)
+    assert outcome.seconds == pytest.approx(ACCOUNT_PAUSE_SECONDS)
+    assert stage.vendor.tasks == 1
 
 
 UNCERTAIN = [

@@ -1,0 +1,419 @@
+"""The pace: what an unknown vendor takes is found, kept to, and found again when it changes."""
+
+import heapq
+import itertools
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from shared.breaker import (
+    AHEAD_SECONDS,
+    PATIENCE_SECONDS,
+    REFUSALS_IN_A_ROW,
+    Breaker,
+    Open,
+    Tripped,
+    Turn,
+    Way,
+)
+from shared.pace import (
+    CUT,
+    MAX_GAP,
+    MAX_GROWTH,
+    MIN_GAP,
+    MIN_GROWTH,
+    PACED_SECONDS,
+    PLATEAU,
+    SEARCHING,
+    START_GAP,
+    Pace,
+    paced_for,
+)
+from shared.vmake.client import Accepted, Refused, Trouble
+from tests.kit import START, TABLE, Clock
+from tests.oneitem import OneItem
+
+LATENCY_SECONDS = 0.1
+"""How long the simulated vendor takes for an answer."""
+
+
+@pytest.fixture
+def fast(clock: Clock) -> Breaker:
+    """Give a breaker for thousands of calls."""
+    return Breaker(OneItem(), TABLE, now=clock)  # type: ignore[arg-type]  # a double
+
+
+@pytest.fixture(params=["moto", "double"])
+def dynamodb(request: pytest.FixtureRequest) -> Any:
+    """Give a client of DynamoDB, and show that the double above behaves like it."""
+    return request.getfixturevalue("table").dynamodb if request.param == "moto" else OneItem()
+
+
+@pytest.fixture
+def breaker(dynamodb: Any, clock: Clock) -> Breaker:
+    """Give a breaker."""
+    return Breaker(dynamodb, TABLE, now=clock)
+
+
+@dataclass
+class Vendor:
+    """Takes so many creates a second, and a second's worth of them at once."""
+
+    rate: float
+    retry_after: float | None = None
+    level: float = 0.0
+    at: float = 0.0
+
+    def admits(self, now: float) -> bool:
+        """Whether a create at this moment is taken."""
+        self.level = max(0.0, self.level - (now - self.at) * self.rate)
+        self.at = now
+        if self.level + 1 > max(1.0, self.rate):
+            return False
+        self.level += 1
+        return True
+
+
+@dataclass
+class Ran:
+    """Submitters that send photos as fast as the breaker lets them, and what became of these."""
+
+    breaker: Breaker
+    clock: Clock
+    vendor: Vendor
+    accepted: list[float] = field(default_factory=list)
+    """When each photo was taken, in seconds from the start."""
+    refused: list[float] = field(default_factory=list)
+    told: int = 0
+
+    @property
+    def refused_share(self) -> float:
+        """The share of all creates that was refused."""
+        return len(self.refused) / (len(self.refused) + len(self.accepted))
+
+    @property
+    def now(self) -> float:
+        """Seconds from the start."""
+        return (self.clock.now - START).total_seconds()
+
+    def submitter(self, photos: Iterator[int]) -> Generator[float]:
+        """Send photo after photo; yield how long to sleep."""
+        for _ in photos:
+            taken = False
+            while not taken:
+                way = yield from self._way()
+                taken = self.vendor.admits(self.now)
+                (self.accepted if taken else self.refused).append(self.now)
+                yield LATENCY_SECONDS
+                busy = Refused(Trouble.BUSY, "HTTP 429", self.vendor.retry_after)
+                tripped = self.breaker.heed(way, Accepted("t") if taken else busy)
+                if tripped is not None:
+                    self.told += 1
+                    self.breaker.note_told(tripped)
+
+    def _way(self) -> Generator[float, None, Way]:
+        while True:
+            way = self.breaker.look()
+            if isinstance(way, Open):
+                yield way.seconds
+                continue
+            turn = self.breaker.turn(way, PATIENCE_SECONDS)
+            if turn is not None:
+                yield turn.seconds
+            if isinstance(turn, Turn):
+                return turn.way
+
+
+def burst(
+    breaker: Breaker,
+    clock: Clock,
+    vendor: Vendor,
+    photos: int,
+    *,
+    submitters: int = 5,
+    until: float = float("inf"),
+) -> Ran:
+    """Let submitters send so many photos, in simulated time; nothing happens after `until`."""
+    ran = Ran(breaker, clock, vendor)
+    waiting, order = iter(range(photos)), itertools.count()
+    began = ran.now
+    events = [(began, next(order), ran.submitter(waiting)) for _ in range(submitters)]
+    while events and events[0][0] <= until:
+        now, _, running = heapq.heappop(events)
+        clock.now = START + timedelta(seconds=now)
+        pause = next(running, None)
+        if pause is not None:
+            heapq.heappush(events, (now + pause, next(order), running))
+    return ran
+
+
+# --- many submitters, one vendor -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("retry_after", [None, 1.0], ids=["silent", "retry-after"])
+@pytest.mark.parametrize("submitters", [2, 5, 25])
+@pytest.mark.parametrize("rate", [0.5, 5.0, 10.0])
+def test_the_vendors_rate_is_found(
+    fast: Breaker, clock: Clock, rate: float, submitters: int, retry_after: float | None
+) -> None:
+    """However many submit, nine tenths of what the vendor takes are used; few are refused."""
+    vendor = Vendor(rate, retry_after)
+    ran = burst(fast, clock, vendor, 300, submitters=submitters)
+    assert len(ran.accepted) == 300
+    assert 300 / ran.accepted[-1] >= 0.9 * rate
+    assert ran.refused_share <= 0.25
+    assert ran.told == 1
+    # The search is over by now.
+    ran = burst(fast, clock, vendor, 300, submitters=submitters)
+    assert ran.refused_share <= 0.08
+    assert ran.told == 0
+
+
+def test_a_vendor_that_refuses_all_sees_single_probes(fast: Breaker, clock: Clock) -> None:
+    """Lasting throttling is the first few creates, and then one a pause, ever more seldom."""
+    ran = burst(fast, clock, Vendor(rate=0.0, level=1.0), 100, until=3_600)
+    assert ran.accepted == []
+    first, probes = ran.refused[:5], ran.refused[5:]
+    assert first == [0.0] * 5
+    assert len(probes) < 16
+    pauses = [later - earlier for earlier, later in itertools.pairwise(probes)]
+    assert pauses == sorted(pauses)
+    assert ran.told == 1
+
+
+def test_a_vendor_that_begins_to_refuse_all_is_paused(fast: Breaker, clock: Clock) -> None:
+    """A pace that was found does not go on against a vendor that takes nothing any more."""
+    vendor = Vendor(5.0)
+    burst(fast, clock, vendor, 30)
+    began = (clock.now - START).total_seconds()
+    vendor.rate = 0.0
+    ran = burst(fast, clock, vendor, 100, until=began + 600)
+    assert len(ran.refused) <= 5 * REFUSALS_IN_A_ROW + 10
+    assert isinstance(fast.look(), Open)
+
+
+def test_a_limit_that_was_raised_is_noticed(fast: Breaker, clock: Clock) -> None:
+    """Ten times the rate is used within two hundred photos."""
+    vendor = Vendor(1.0)
+    burst(fast, clock, vendor, 20)
+    vendor.rate = 10.0
+    ran = burst(fast, clock, vendor, 200)
+    assert 20 / (ran.accepted[-1] - ran.accepted[-21]) > 8
+
+
+# --- turn by turn --------------------------------------------------------------------------------
+
+
+def _throttled(breaker: Breaker, clock: Clock) -> Way:
+    """Have the vendor throttle once and then take two photos; return the way of the next."""
+    way = breaker.look()
+    assert isinstance(way, Way)
+    assert isinstance(breaker.heed(way, Refused(Trouble.BUSY, "HTTP 429")), Tripped)
+    clock.advance(1)
+    probe = breaker.look()
+    assert isinstance(probe, Way)
+    breaker.heed(probe, Accepted("t"))
+    assert isinstance(breaker.turn(_next(breaker), PATIENCE_SECONDS), Turn)
+    return _next(breaker)
+
+
+def _next(breaker: Breaker) -> Way:
+    way = breaker.look()
+    assert isinstance(way, Way)
+    return way
+
+
+def _pace(breaker: Breaker) -> Pace:
+    pace = _next(breaker).pace
+    assert pace is not None
+    return pace
+
+
+def test_without_throttling_nobody_takes_turns(
+    fast: Breaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stack that was never throttled writes nothing for turns."""
+    way = _next(fast)
+    monkeypatch.delattr(OneItem, "update_item")
+    turn = fast.turn(way, PATIENCE_SECONDS)
+    assert isinstance(turn, Turn)
+    assert turn.seconds == 0
+    assert fast.heed(turn.way, Accepted("t")) is None
+
+
+def test_turns_are_a_gap_apart(breaker: Breaker, clock: Clock) -> None:
+    """Who comes while others wait goes behind them; nobody takes the same turn."""
+    way = _throttled(breaker, clock)
+    clock.advance(START_GAP)
+    seconds = []
+    for _ in range(3):
+        turn = breaker.turn(way, PATIENCE_SECONDS)
+        assert isinstance(turn, Turn)
+        seconds.append(turn.seconds)
+        way = _next(breaker)
+    assert seconds == pytest.approx([0, START_GAP, 2 * START_GAP], abs=1e-3)
+
+
+def test_turns_are_not_given_out_long_before(breaker: Breaker, clock: Clock) -> None:
+    """However many wait, what is learnt of the vendor counts for all but the next few."""
+    _throttled(breaker, clock)
+    turns = [breaker.turn(_next(breaker), PATIENCE_SECONDS) for _ in range(50)]
+    assert sum(isinstance(turn, Turn) for turn in turns) == AHEAD_SECONDS / START_GAP
+    last = turns[-1]
+    assert isinstance(last, Open)
+    assert last.seconds <= START_GAP
+
+
+def test_a_success_speeds_all_up_once(breaker: Breaker, clock: Clock) -> None:
+    """Many that went through at one pace say the same; one that had no wait says nothing."""
+    way = _throttled(breaker, clock)
+    turns = [breaker.turn(way, PATIENCE_SECONDS), breaker.turn(_next(breaker), PATIENCE_SECONDS)]
+    for turn in turns:
+        assert isinstance(turn, Turn)
+        breaker.heed(turn.way, Accepted("t"))
+    assert _pace(breaker).gap == START_GAP * (1 - MAX_GROWTH)
+    clock.advance(60)
+    lone = breaker.turn(_next(breaker), PATIENCE_SECONDS)
+    assert isinstance(lone, Turn)
+    breaker.heed(lone.way, Accepted("t"))
+    assert _pace(breaker).gap == START_GAP * (1 - MAX_GROWTH)
+
+
+def test_a_success_of_before_a_cut_speeds_nobody_up(breaker: Breaker, clock: Clock) -> None:
+    """A late answer about a faster pace does not take the refusal back."""
+    first = breaker.turn(_throttled(breaker, clock), PATIENCE_SECONDS)
+    second = breaker.turn(_next(breaker), PATIENCE_SECONDS)
+    assert isinstance(first, Turn)
+    assert isinstance(second, Turn)
+    breaker.heed(first.way, Refused(Trouble.BUSY, "HTTP 429"))
+    breaker.heed(second.way, Accepted("t"))
+    assert _pace(breaker).gap == START_GAP / CUT
+
+
+def test_two_who_have_seen_the_same_take_different_turns(breaker: Breaker, clock: Clock) -> None:
+    """Of two that find all turns over, one begins and the other looks again."""
+    _throttled(breaker, clock)
+    clock.advance(60)
+    ways = [_next(breaker), _next(breaker)]
+    turns = [breaker.turn(way, PATIENCE_SECONDS) for way in ways]
+    assert turns[0] is not None
+    assert turns[1] is None
+
+
+def test_a_turn_that_is_far_off_is_not_taken(breaker: Breaker, clock: Clock) -> None:
+    """The photo goes back to the queue, and the turn stays free for who comes then."""
+    way = _throttled(breaker, clock)
+    before = _pace(breaker)
+    turn = breaker.turn(way, 0.1)
+    assert isinstance(turn, Open)
+    assert turn.seconds == pytest.approx(START_GAP - 0.1)
+    assert _pace(breaker) == before
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds"), [(None, 0.0), (1.0, 1.0), (PATIENCE_SECONDS, PATIENCE_SECONDS)]
+)
+def test_a_refusal_slows_all_down(
+    breaker: Breaker, clock: Clock, asked: float | None, seconds: float
+) -> None:
+    """It pauses nobody, but nobody goes before the vendor's `Retry-After` is over."""
+    way = _throttled(breaker, clock)
+    clock.advance(60)
+    turn = breaker.turn(way, PATIENCE_SECONDS)
+    assert isinstance(turn, Turn)
+    clock.advance(10)
+    refusal = Refused(Trouble.BUSY, "HTTP 429", asked)
+    assert [breaker.heed(turn.way, refusal) for _ in range(REFUSALS_IN_A_ROW)] == [
+        None
+    ] * REFUSALS_IN_A_ROW
+    after = _pace(breaker)
+    assert after.gap == pytest.approx(START_GAP / CUT)
+    left = after.slot + after.gap - clock.now.timestamp()
+    assert max(0.0, left) == pytest.approx(seconds, abs=1e-3)
+
+
+def test_a_long_retry_after_pauses_all(breaker: Breaker, clock: Clock) -> None:
+    """Nobody waits for minutes inside a function."""
+    way = _throttled(breaker, clock)
+    breaker.heed(way, Refused(Trouble.BUSY, "HTTP 429", 90))
+    paused = breaker.look()
+    assert isinstance(paused, Open)
+    assert paused.seconds == 90
+
+
+def test_long_after_the_last_refusal_nobody_takes_turns(breaker: Breaker, clock: Clock) -> None:
+    """A lone photo goes out at once again; the next refusal begins with the pace that was found."""
+    way = _throttled(breaker, clock)
+    breaker.heed(way, Refused(Trouble.BUSY, "HTTP 429"))
+    slow = _pace(breaker)
+    assert slow.gap > START_GAP
+    clock.advance(PACED_SECONDS + 1)
+    assert _next(breaker).pace is None
+    began = clock.now.timestamp() + 1
+    assert _throttled(breaker, clock).pace == Pace(slow.gap, slow.run, began)
+
+
+def test_a_late_refusal_of_before_the_pace_changes_nothing(breaker: Breaker, clock: Clock) -> None:
+    """Who was sent when nobody took turns yet says nothing about the pace."""
+    early = _next(breaker)
+    _throttled(breaker, clock)
+    before = _pace(breaker)
+    assert breaker.heed(early, Refused(Trouble.BUSY, "HTTP 429")) is None
+    assert _pace(breaker) == before
+
+
+def test_what_an_operator_has_deleted_paces_nobody(
+    breaker: Breaker, dynamodb: Any, clock: Clock
+) -> None:
+    """Deleting the item by hand in the middle of it all lets everybody go."""
+    way = _throttled(breaker, clock)
+    dynamodb.delete_item(TableName=TABLE, Key={"pk": {"S": "CONTROL#submit"}})
+    assert breaker.turn(way, PATIENCE_SECONDS) is None
+    assert breaker.heed(way, Refused(Trouble.BUSY, "HTTP 429", 5)) is None
+    assert breaker.look() == Way()
+
+
+# --- the arithmetic ------------------------------------------------------------------------------
+
+
+def _after(pace: Pace, changes: int) -> Pace:
+    for _ in range(changes):
+        pace = Pace(pace.faster, pace.run + 1, pace.slot)
+    return pace
+
+
+def test_the_pace_comes_back_to_what_was_refused_and_lingers() -> None:
+    """It is near what was refused for most of the time, and then tries for more."""
+    cut = Pace(Pace(1.0, 0, 0.0).slower, 0, 0.0)
+    assert cut.gap == 1 / CUT
+    assert _after(cut, PLATEAU // 2).gap == pytest.approx(1.0, rel=0.05)
+    assert _after(cut, PLATEAU).gap == pytest.approx(1.0, rel=0.05)
+    assert _after(cut, 3 * PLATEAU).gap < 0.5
+
+
+@pytest.mark.parametrize(
+    ("pace", "faster"),
+    [
+        (Pace(MIN_GAP, SEARCHING, 0.0), MIN_GAP),
+        (Pace(1.0, SEARCHING, 0.0), 1 - MAX_GROWTH),
+        (Pace(1.0, PLATEAU, 0.0), 1 - MIN_GROWTH),
+    ],
+    ids=["fastest", "searching", "plateau"],
+)
+def test_the_pace_grows_within_bounds(pace: Pace, faster: float) -> None:
+    """It neither runs away nor comes to a stand."""
+    assert pace.faster == faster
+
+
+def test_the_pace_has_a_slowest() -> None:
+    """What is slower than that is a pause."""
+    assert Pace(MAX_GAP, 0, 0.0).slower == MAX_GAP
+
+
+def test_a_slow_pace_is_kept_for_longer() -> None:
+    """A vendor that takes one a minute is not asked by all again after ten."""
+    assert paced_for(1.0) == PACED_SECONDS
+    assert paced_for(MAX_GAP) == 3_600
