@@ -90,6 +90,13 @@ storm: tools ## 300 photos (N), workers killed for 30 s (SECONDS), a failing ven
 
 # ---- benches ---------------------------------------------------------------------------------
 
+# One after the other: each wants the machine to itself.
+.PHONY: bench
+bench: ## all benches; writes docs/performance.md and docs/cost.md; half an hour
+	@for name in polling imports finalize cost; do $(MAKE) --no-print-directory bench-$$name || exit 1; done
+	@$(PY) -m bench.burst --series
+	@$(PY) -m bench.report
+
 .PHONY: bench-polling
 bench-polling: $(TOOLS)/.bench ## polls against lag beside fixed loops; TRACES=file.json prints JSON
 	@$(PY) -m bench.polling $(if $(TRACES),--traces "$(TRACES)")
