@@ -336,7 +336,7 @@ def _lines(burst: Burst) -> list[tuple[str, str]]:
         ("seconds to the last record", f"{burst.seconds:.1f}"),
         ("  the vendor's floor", f"{burst.floor_seconds:.1f}"),
         ("  ratio", f"{burst.ratio:.3f}"),
-        ("unused share of what the vendor takes", f"{burst.idle_slots_ratio:.1%}"),
+        ("unused share of the vendor's rate", f"{burst.idle_slots_ratio:.1%}"),
         ("creates", f"{burst.creates}"),
         ("  refused (429)", f"{burst.refused} ({burst.refused_ratio:.1%})"),
         ("photos charged twice", f"{burst.duplicates}"),
@@ -347,7 +347,7 @@ def _lines(burst: Burst) -> list[tuple[str, str]]:
         ("  p95", f"{after.p95:.2f}"),
         ("polls a photo", f"{burst.polls_a_photo:.2f}"),
         *(
-            (f"CPU a photo, {_PARTS[name]}, ms", f"{1000 * seconds:.0f}")
+            (f"CPU ms a photo, {_PARTS[name]}", f"{1000 * seconds:.0f}")
             for name, seconds in burst.cpu_seconds_a_photo.items()
         ),
     ]
