@@ -10,12 +10,16 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import httpx
+import httpx._transports.default
 import moto.backends
 import pytest
+from moto import backend_index
 from moto.core.serialize import ResponseSerializer
 from moto.dynamodb.parsing import validators
 from moto.dynamodb.parsing.ast_nodes import DepthFirstTraverser, Node
 
+USED: Final = ("dynamodb", "events", "s3", "secretsmanager", "sqs", "stepfunctions")
+"""The services that nearly all calls go to."""
 _GET_VALUE: Final = ResponseSerializer.get_value
 _is_kind: Final = functools.cache(issubclass)
 
@@ -29,8 +33,13 @@ def quicken(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(validator, "traverse", DepthFirstTraverser.process)
     modules = tuple(moto.backends.list_of_moto_modules())
     patch.setattr(moto.backends, "list_of_moto_modules", lambda: modules)
+    # A call is compared with the addresses of all services, in turn, until one fits.
+    services = sorted(backend_index.backend_url_patterns, key=lambda entry: entry[0] not in USED)
+    patch.setattr(backend_index, "backend_url_patterns", services)
     # Each client would read all certificates of the machine anew.
-    patch.setattr(httpx, "create_ssl_context", functools.cache(httpx.create_ssl_context))
+    context = functools.cache(httpx.create_ssl_context)
+    for module in (httpx, httpx._transports.default):
+        patch.setattr(module, "create_ssl_context", context)
 
 
 def _value(serializer: Any, value: Any, key: str, shape: Any) -> Any:
