@@ -28,6 +28,9 @@ _CLIENT: Final = ClientConfig(
     read_timeout=30,
 )
 _SERVICES: Final = ["dynamodb", "events", "s3", "secretsmanager", "sqs", "stepfunctions"]
+_OF_CREDENTIALS: Final = ["signin", "sso", "sso-oidc", "sts"]
+"""What botocore itself asks for credentials, where a profile says so: the command's users have
+profiles with roles and single sign-on."""
 _MAKING: Final = Lock()
 """A session makes one client at a time; FinalizeFunction copies results side by side."""
 
@@ -95,7 +98,7 @@ class _Loader(Loader):
     """botocore's data files, without reading the folders of 400 services to find one's."""
 
     def list_available_services(self, type_name: str) -> list[str]:  # noqa: ARG002  botocore's
-        return _SERVICES
+        return [*_SERVICES, *_OF_CREDENTIALS]
 
 
 @cache

@@ -45,6 +45,13 @@ def test_each_client_is_of_its_service(service: str, made: list[str]) -> None:
     assert made == [service]
 
 
+@pytest.mark.parametrize("service", ["signin", "sso", "sso-oidc", "sts"])
+def test_profiles_with_roles_or_single_sign_on(service: str, made: list[str]) -> None:
+    """The command works with whatever credentials the AWS CLI works with."""
+    assert clients._session().create_client(service).meta.service_model.service_name == service
+    assert made == [service]
+
+
 def test_threads_make_one_client(made: list[str]) -> None:
     """Results are copied side by side with the same client."""
     client = clients.s3.__wrapped__()
