@@ -120,6 +120,10 @@ bench-burst: N = 1000
 bench-burst: laptop $(TOOLS)/.bench ## photos dropped at once (N=1000) before a vendor that throttles
 	@$(PY) -m bench.burst --photos $(N)
 
+.PHONY: bench-cost
+bench-cost: tools $(TOOLS)/.bench ## what 1,000 photos cost: counts, docs/cost.md; 6 minutes
+	@$(PY) -m bench.cost
+
 .PHONY: format
 format: $(TOOLS)/.dev ## format the code and mend what ruff can mend
 	@$(VENV)/bin/ruff check --fix --quiet . || true

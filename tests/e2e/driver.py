@@ -347,6 +347,21 @@ class Catwalk:
 
         return wait_for(look, f"job {job_id} to be told of as {status}")
 
+    def states_entered(self, record: Mapping[str, Any]) -> list[str]:
+        """Wait until a job's execution has ended, and return the states that it has entered."""
+        executions, arn = self.stack.clients.executions, record["execution_arn"]
+        wait_for(
+            lambda: executions.describe_execution(executionArn=arn)["status"] != "RUNNING",
+            f"the execution of job {record['job_id']} to end",
+        )
+        pages = executions.get_paginator("get_execution_history").paginate(executionArn=arn)
+        return [
+            event["stateEnteredEventDetails"]["name"]
+            for page in pages
+            for event in page["events"]
+            if "stateEnteredEventDetails" in event
+        ]
+
     def charges(self, body: bytes) -> int:
         """Return how often the vendor charged for a photo's bytes."""
         return self.vendor.charges().by_sha256.get(sha256(body), 0)

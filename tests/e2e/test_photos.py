@@ -50,6 +50,8 @@ def test_a_dropped_photo_comes_back(catwalk: Catwalk) -> None:
         assert result["key"] == f"plain/dress/002-original/{job_id}-{number}.jpg"
         assert catwalk.object(result["bucket"], result["key"])[1]["Metadata"]["sku"] == "DR-1001"
     assert catwalk.charges(body) == 1
+    # What Step Functions bills: Wait, Poll, Decide for each poll; Finalize, Decide, JobDone.
+    assert len(catwalk.states_entered(record)) == 3 * record["polls"] + 3
 
 
 def test_events_tell_of_a_job(catwalk: Catwalk) -> None:

@@ -82,3 +82,20 @@ def test_every_substitution_is_given_and_every_given_one_is_used() -> None:
 def test_it_is_written_without_yaml_anchors() -> None:
     """Step Functions reads the file as it is, and knows no anchors."""
     assert not re.search(r"[:-] [&*]\w+", TEXT)
+
+
+@pytest.mark.parametrize("polls", [1, 2, 10])
+def test_a_job_of_so_many_polls_takes_so_many_state_transitions(polls: int) -> None:
+    """Step Functions bills each state that is entered: three a poll, and three at the end."""
+    said = iter(["wait"] * (polls - 1) + ["finalize", "done"])
+    outcome, name, entered = "", MACHINE["StartAt"], 1
+    while STATES[name]["Type"] != "Succeed":
+        state = STATES[name]
+        if state["Type"] == "Task":
+            outcome = next(said)
+        ways = {way["Condition"]: way["Next"] for way in state.get("Choices", [])}
+        chosen = (way for condition, way in ways.items() if f"'{outcome}'" in condition)
+        name = state["Next"] if not ways else next(chosen, state.get("Default"))
+        entered += 1
+    assert entered == 3 * polls + 3
+    assert next(said, None) is None

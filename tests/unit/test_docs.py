@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from bench import cost_page
 from shared.models import ErrorCode, JobStatus
 
 ROOT = Path(__file__).parents[2]
@@ -32,3 +33,8 @@ def test_every_document_that_is_linked_to_is_there() -> None:
     for document in [*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), *ROOT.glob("local/*/*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_the_page_of_costs_is_what_its_counts_and_prices_make() -> None:
+    """docs/cost.md is written by `python -m bench.cost_page`, not by hand."""
+    assert cost_page.PAGE.read_text() == cost_page.page(*cost_page.read())
