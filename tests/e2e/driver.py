@@ -328,6 +328,13 @@ class Catwalk:
 
         return wait_for(look, f"{source_key!r} to be {status}")
 
+    def executing(self, source_key: str) -> dict[str, Any]:
+        """Wait until a photo's one task has its execution, and return the record.
+
+        A record is RUNNING and names its execution a moment before that is started.
+        """
+        return self.told_of(self.reached(source_key, "RUNNING")["job_id"], "RUNNING")
+
     def told_of(self, job_id: str, status: str) -> dict[str, Any]:
         """Wait until a record says that its event is out, and return it: nothing more is written.
 

@@ -104,7 +104,7 @@ def test_a_refused_key(catwalk: Catwalk) -> None:
     """Photos and paid tasks wait until the right key is in the secret."""
     running, dozen, key = photo(), Dozen(catwalk, "key"), f"sk-{secrets.token_hex(16)}"
     stuck = {"path_contains": "key-running/"}
-    catwalk.vendor.fault("read", "stuck", match=stuck, seconds=1)
+    catwalk.vendor.fault("read", "stuck", match=stuck, seconds=5)
     catwalk.drop("key-running/dress.jpg", running, {"batch-size": "1"})
     catwalk.reached("key-running/dress.jpg", "RUNNING")
     catwalk.vendor.settings(api_key=key)

@@ -58,10 +58,9 @@ def test_a_dead_letter_has_a_record_and_comes_back(catwalk: Catwalk) -> None:
 def lost(catwalk: Catwalk, folder: str) -> tuple[bytes, dict[str, Any]]:
     """Have a task whose execution was stopped, and the news of that lost."""
     body = photo()
-    catwalk.vendor.fault("read", "stuck", match={"path_contains": folder}, seconds=3)
+    catwalk.vendor.fault("read", "stuck", match={"path_contains": folder}, seconds=5)
     catwalk.drop(f"{folder}dress.jpg", body, {"batch-size": "1"})
-    running = catwalk.reached(f"{folder}dress.jpg", "RUNNING")
-    wait_for(lambda: "announced" in catwalk.record(running["job_id"]), "the execution's start")
+    running = catwalk.executing(f"{folder}dress.jpg")
     with catwalk.deaf("ExecutionStoppedRule"):
         catwalk.stack.clients.executions.stop_execution(executionArn=running["execution_arn"])
         catwalk.idle()

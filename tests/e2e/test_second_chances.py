@@ -19,9 +19,9 @@ def stopped(catwalk: Catwalk, folder: str) -> tuple[bytes, dict[str, Any]]:
     """Have a paid task whose execution was stopped by hand; return photo and record."""
     body, key = photo(), f"{folder}/dress.jpg"
     match = {"path_contains": f"{folder}/"}
-    catwalk.vendor.fault("read", "stuck", match=match, percent=9, seconds=1)
+    catwalk.vendor.fault("read", "stuck", match=match, percent=9, seconds=5)
     catwalk.drop(key, body, {"batch-size": "1", "sku": folder})
-    running = catwalk.reached(key, "RUNNING")
+    running = catwalk.executing(key)
     catwalk.stack.clients.executions.stop_execution(executionArn=running["execution_arn"])
     return body, catwalk.told_of(catwalk.end_of(key, "FAILED")["job_id"], "FAILED")
 

@@ -90,7 +90,7 @@ def test_a_late_task_keeps_its_id(catwalk: Catwalk) -> None:
     body = photo()
     catwalk.vendor.fault("read", "stuck", times=None, match={"path_contains": "late/"}, percent=40)
     catwalk.drop("late/dress.jpg", body, {"batch-size": "1"})
-    running = catwalk.reached("late/dress.jpg", "RUNNING")
+    running = catwalk.executing("late/dress.jpg")
     # Six hours are a long time for a test: one call says that they are over.
     execution = catwalk.stack.clients.executions.describe_execution(
         executionArn=running["execution_arn"]
@@ -109,7 +109,7 @@ def test_an_execution_stopped_by_hand_ends_in_the_record(catwalk: Catwalk) -> No
     body = photo()
     catwalk.vendor.fault("read", "stuck", times=None, match={"path_contains": "halted/"}, percent=9)
     catwalk.drop("halted/dress.jpg", body, {"batch-size": "1"})
-    running = catwalk.reached("halted/dress.jpg", "RUNNING")
+    running = catwalk.executing("halted/dress.jpg")
     catwalk.stack.clients.executions.stop_execution(executionArn=running["execution_arn"])
     record = catwalk.end_of("halted/dress.jpg", "FAILED")
     assert record["error"]["code"] == "aborted"
