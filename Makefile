@@ -11,6 +11,8 @@ VENV := $(TOOLS)/python
 PY := $(VENV)/bin/python
 PORT ?= 9000
 HOST ?= 127.0.0.1
+# Whatever the shell says: without bytecode every process of the tests would compile everything.
+export PYTHONDONTWRITEBYTECODE :=
 INSTALL = $(UV) pip install --quiet --require-hashes
 
 # ---- what people use ------------------------------------------------------------------------
@@ -81,6 +83,10 @@ infrastructure: tools ## template, state machine and permissions
 e2e: tools ## the deployed template on the local AWS, driven from outside
 	@echo "== end-to-end tests"
 	@$(PY) -m pytest tests/e2e -v
+
+.PHONY: kills
+kills: $(TOOLS)/.dev ## a kill at every read too, and every pair of invocations at the same time
+	@CATWALK_ALL_KILLS=1 $(PY) -m pytest tests/integration/test_kills.py -q -n auto
 
 N := 300
 SECONDS := 30

@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, settings
 from moto import mock_aws
 
 from tests.kit import REGION, Aws, Clock
+from tests.quick import quicken
 
 settings.register_profile(
     "catwalk",
@@ -33,10 +34,13 @@ def aws_environment() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def aws_clients(aws_environment: None) -> Aws:
+def aws_clients(aws_environment: None) -> Iterator[Aws]:
     """Make the clients once: that takes longer than most tests."""
-    with mock_aws():
-        return Aws.connect()
+    with pytest.MonkeyPatch.context() as patch:
+        quicken(patch)
+        with mock_aws():
+            made = Aws.connect()
+        yield made
 
 
 @pytest.fixture

@@ -10,11 +10,12 @@ instead, and there it must be.
 import inspect
 import json
 import logging
+import os
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from functools import partial
 from pathlib import Path
@@ -439,6 +440,18 @@ TWICE = [
     in {"drop", "resubmitted", "lease over", "last credit", "probe passes", "finalize"}
 ]
 """Where two at the same time could spend twice, or tell of two ends."""
+ALL_KILLS: Final = "CATWALK_ALL_KILLS" in os.environ
+"""`make kills`: all that the tests below can do, where `make test` does what is most dangerous."""
+LONGER: Final = {"resubmitted", "last credit", "poll: done"}
+"""Scenarios whose reads, or whose invocations at the same time, are for `make kills`: `drop`,
+`lease over`, `probe passes` and `finalize` go through the same code."""
+
+
+def now(scenarios: Sequence[Scenario]) -> list[Scenario]:
+    """Return which of these scenarios are for this test run."""
+    return [scenario for scenario in scenarios if ALL_KILLS or scenario.name not in LONGER]
+
+
 each_scenario = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 
 
@@ -512,10 +525,11 @@ def whole_run(stack: Stack, scenario: Scenario) -> tuple[Sequence[Step], End]:
 
 
 @each_scenario
-def test_killed_at_any_step(deployed: Deploy, scenario: Scenario) -> None:
+def test_killed_at_any_step(deployed: Deploy, recorded: "Recorded", scenario: Scenario) -> None:
     """A kill anywhere changes nothing at the end, or parks the one job whose POST was open."""
     stack = deployed(scenario)
     steps, whole = whole_run(stack, scenario)
+    recorded.keep(scenario, steps)
     assert {job.status for job in whole.jobs.values()} == {scenario.ends}
     # Nothing leaves the process between two steps, and a read changes nothing: a kill before a
     # change, or at a read, is one after the change before it.
@@ -526,7 +540,7 @@ def test_killed_at_any_step(deployed: Deploy, scenario: Scenario) -> None:
             kill(stack, scenario, whole, number, how)
 
 
-@pytest.mark.parametrize("scenario", [DROP, POLL, FINALIZE], ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize("scenario", now([DROP, POLL, FINALIZE]), ids=lambda given: given.name)
 def test_killed_at_any_read(deployed: Deploy, scenario: Scenario) -> None:
     """A kill at a step that only reads is no different."""
     stack = deployed(scenario)
@@ -572,7 +586,7 @@ def check(scenario: Scenario, whole: End, end: End, *, parked: str | None) -> No
         assert end.charges in {whole.charges - 1, whole.charges}
 
 
-@pytest.mark.parametrize("scenario", TWICE, ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize("scenario", now(TWICE), ids=lambda scenario: scenario.name)
 def test_two_at_the_same_time(deployed: Deploy, scenario: Scenario) -> None:
     """While an invocation stands still at any step, another does the same: nothing changes."""
     stack = deployed(scenario)
@@ -640,6 +654,39 @@ BY_PEOPLE = {"jobs.forget_dead_letter"}
 """What is called for the command line alone."""
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """The steps of the scenarios that some process of this test run has gone through."""
+
+    folder: Path
+
+    def keep(self, scenario: Scenario, steps: Sequence[Step]) -> None:
+        """Note the steps of a scenario, for whichever process asks for them."""
+        part = self.folder / f"{scenario.name}.part"
+        part.write_text(json.dumps([asdict(step) for step in steps]))
+        part.replace(self._file(scenario))
+
+    def steps_of(self, scenario: Scenario) -> Sequence[Step] | None:
+        """Return the steps of a scenario, if it has been gone through."""
+        if not self._file(scenario).exists():
+            return None
+        steps = json.loads(self._file(scenario).read_text())
+        return [Step(**{**step, "callers": tuple(step["callers"])}) for step in steps]
+
+    def _file(self, scenario: Scenario) -> Path:
+        return self.folder / f"{scenario.name}.json"
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    """Share the recorded steps with the other processes of this test run."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # each worker has a folder of its own in that of the run
+    (folder / "steps").mkdir(exist_ok=True)
+    return Recorded(folder / "steps")
+
+
 def steps_of(stack: Stack, scenario: Scenario) -> Sequence[Step]:
     """Return the steps of a scenario's invocation."""
     stack.renew()
@@ -688,12 +735,12 @@ def called_methods() -> set[str]:
     }
 
 
-def test_no_scenario_is_missing(deployed: Deploy) -> None:
+def test_no_scenario_is_missing(deployed: Deploy, recorded: Recorded) -> None:
     """What a role allows, and what is written to the table, is a step that is cut off above."""
     used: dict[str, set[str]] = {}
     callers: set[str] = set()
     for scenario in SCENARIOS:
-        for step in steps_of(deployed(scenario), scenario):
+        for step in recorded.steps_of(scenario) or steps_of(deployed(scenario), scenario):
             action = f"{step.service}:{step.operation}"
             actions = used.setdefault(scenario.function, set())
             actions.add(AS_IAM_SAYS.get(action, action))

@@ -33,7 +33,6 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from moto import mock_aws
-from moto.core.serialize import ResponseSerializer
 
 from shared import finalize as finalize_module
 from shared.announce import Announcer
@@ -734,14 +733,6 @@ def _follows(old: Job, new: Job) -> None:
 
 
 _API_CALL: Final = botocore.client.BaseClient._make_api_call
-_GET_VALUE: Final = ResponseSerializer.get_value
-
-
-def _value(serializer: Any, value: Any, key: str, shape: Any) -> Any:
-    """Take an attribute of moto's answer; it spends a quarter of all time on looking for others."""
-    if type(value) is dict and serializer.operation_model.service_model.service_name == "dynamodb":
-        return value.get(key)
-    return _GET_VALUE(serializer, value, key, shape)
 
 
 @pytest.fixture(scope="module")
@@ -764,7 +755,6 @@ def world(aws_clients: Aws) -> Iterator[World]:
         with (
             mock.patch.object(botocore.client.BaseClient, "_make_api_call", call),
             mock.patch.object(finalize_module, "ThreadPoolExecutor", AtOnce),
-            mock.patch.object(ResponseSerializer, "get_value", _value),
         ):
             yield made
             made.kill_all()

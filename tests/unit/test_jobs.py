@@ -606,7 +606,7 @@ def test_late_writer_of_an_old_attempt_changes_nothing(
     assert jobs.get("j") == current
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     steps=st.lists(
         st.tuples(
@@ -666,6 +666,7 @@ JSON = st.recursive(
 )
 
 
+@settings(max_examples=75)
 @given(extra=st.dictionaries(st.text("abcdefgh", min_size=1), JSON, max_size=4))
 def test_extra_comes_back_as_it_went_in(extra: dict[str, Any]) -> None:
     """Fields for the vendor survive the record: numbers, nulls, lists, objects."""
