@@ -1,8 +1,8 @@
-"""The AWS doubles, quicker: the same answers for half of the time.
+"""The AWS doubles, quicker, with the same answers.
 
 moto asks abstract base classes what each node of an update's expression is, looks at all of a tree
 from each of its nodes, and searches every answer for attributes by other names. With a few
-thousand calls that is most of what the tests take.
+thousand calls that is much of what the tests take.
 """
 
 import functools
