@@ -160,6 +160,8 @@ def next_wait(experience: Experience, elapsed: float, looks: Sequence[Look], bou
         bounds: of the wait.
 
     """
+    looks = _in_order(looks)
+    elapsed = max(elapsed, looks[-1].seconds if looks else 0.0)
     outlook = _Outlook(experience, elapsed, looks)
     wait = outlook.first_of_schedule(bounds)
     return max(1, math.ceil(bounds.shortest), min(wait, math.floor(bounds.longest)))
@@ -175,7 +177,8 @@ def lesson(experience: Experience, looks: Sequence[Look], *, after: float, by: f
         by: the same at the look that found it ended.
 
     """
-    looks = [look for look in looks if look.seconds <= after]
+    after = max(0.0, after)
+    looks = _in_order([look for look in looks if look.seconds <= after])
     cells = _ends_between(_Outlook(experience, after, looks), after, by)
     durations: dict[int, float] = {}
     for seconds, likely, evenly in cells:
@@ -202,6 +205,12 @@ def lesson(experience: Experience, looks: Sequence[Look], *, after: float, by: f
         gain = sum(gains) / len(gains)
         taught = taught.plus(Experience(measures={"gain": Sums(1.0, gain, gain * gain)}))
     return taught
+
+
+def _in_order(looks: Sequence[Look]) -> list[Look]:
+    """Return the looks as if clocks never went backwards, which they do from Lambda to Lambda."""
+    times = accumulate((look.seconds for look in looks), max, initial=0.0)
+    return [look._replace(seconds=time) for look, time in zip(looks, list(times)[1:], strict=True)]
 
 
 def _ends_between(outlook: "_Outlook", after: float, by: float) -> list[tuple[float, float, float]]:

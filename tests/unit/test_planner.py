@@ -72,6 +72,28 @@ def test_any_lesson_is_one_task(experience: Experience, seen: list[Look], length
     assert all(sums.squares >= 0 for sums in taught.measures.values())
 
 
+@settings(max_examples=40)
+@given(
+    experience=experiences,
+    seen=st.lists(st.builds(Look, st.floats(-50, 50), st.floats(0, 100)), max_size=6),
+    elapsed=st.floats(-50, 50),
+    length=st.floats(-50, 50),
+)
+def test_clocks_that_go_backwards(
+    experience: Experience, seen: list[Look], elapsed: float, length: float
+) -> None:
+    """Each look is another Lambda's, with another clock: none of them stops a paid task."""
+    assert 1 <= next_wait(experience, elapsed, seen, Bounds(1, 600, 0.7)) <= 600
+    assert lesson(experience, seen, after=elapsed, by=elapsed + length).tasks == 1
+
+
+def test_a_clock_that_was_set_back_between_looks() -> None:
+    """A speed below nothing foretells no end before the start."""
+    seen = [Look(20, 5), Look(12, 10)]
+    assert next_wait(Experience(), 12, seen, Bounds(1, 600, 0.7)) >= 1
+    assert lesson(Experience(), seen, after=20, by=21).tasks == 1
+
+
 def test_the_unknown_is_waited_for_ever_less_often() -> None:
     """A task that goes on beyond all experience is read ever less often."""
     experience, elapsed, waits = Experience(), 0.0, []
