@@ -40,7 +40,7 @@ PLAN: Final = Plan(
     # Step Functions waits as long as on AWS: its retries have to outlast the killing.
     wait_scale=1.0,
     parameters={
-        "PollMinSeconds": "1",
+        "PollMaxSeconds": "3",
         "TaskTimeoutSeconds": "1800",
         "DefaultBatchSize": "1",
         # Copies are worked on side by side.
