@@ -250,7 +250,7 @@ def _burst(figures: Figures) -> str:
 Photos dropped at once on the laptop stack, whose vendor takes {first["submits_per_second"]:g}
 creates a second and answers 429 beyond. Catwalk is not told the rate; the floor is what the vendor
 allows. "Seconds" last until the last record. A photo dropped alone is at the vendor {
-        first["lone_put_to_submit_seconds"]["median"] * 1000:.0f} ms after its PUT (median). Most of
+        first["lone_put_to_submit_seconds"]["median"] * 1000:.0f} ms after its PUT (median). Half of
 the processor's time is the emulated AWS's.
 
 ![A burst](images/bench-burst.png)
