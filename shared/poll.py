@@ -15,7 +15,6 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
 from shared import planner
@@ -49,6 +48,8 @@ MAX_POLLS: Final = 2_000
 """Keeps an execution (about 11 events a poll) below Step Functions' limit of 25,000 events."""
 FREE_POLLS: Final = 500
 """So many come when the planner wants them; the others are spread over the time that is left."""
+UNPLANNED: Final = 0.25
+"""The share of a task's age that is waited where no look can be planned."""
 _MOST_DOUBLINGS: Final = 12
 MOST_LOOKS: Final = 24
 """Looks that a job's state carries; a payload of Step Functions holds 256 KiB at most."""
@@ -100,7 +101,8 @@ def first_state(job: Job, config: Config, pace: "Pace") -> dict[str, Any]:
     """Return the input of a job's execution.
 
     A task that was taken up again has all its time before it once more, and may well have ended:
-    it is looked at soon.
+    it is looked at soon. So is one whose execution is started late, for want of which it was
+    found standing still.
     """
     since = job.resumed_at or job.submitted_at
     if job.task_id is None or since is None:
@@ -112,7 +114,9 @@ def first_state(job: Job, config: Config, pace: "Pace") -> dict[str, Any]:
         submitted_at=since,
         deadline=later(parse_iso(since), config.task_timeout_seconds),
     )
-    wait = pace.next_wait(job, state, elapsed=0.0, left=float(config.task_timeout_seconds))
+    elapsed = pace.age(since)
+    left = config.task_timeout_seconds - elapsed
+    wait = pace.next_wait(job, state, elapsed=elapsed, left=left)
     return state.moved(wait_seconds=wait)
 
 
@@ -130,6 +134,7 @@ class Pace:
         """Keep what is learnt and planned in JobsTable; nothing is called yet."""
         table = config.jobs_table
         self._config = config
+        self._now = now
         self._experiences = ExperienceStore(dynamodb, table, monotonic=monotonic)
         self._budget = PollBudget(dynamodb, table, per_second=config.polls_per_second, now=now)
 
@@ -154,27 +159,52 @@ class Pace:
 
         """
         if job.resumed_at is not None and not state.polls:
-            return self._budget.reserve(max(1, self._config.poll_min_seconds))
-        experience = self._experiences.of(kind_of(job.settings))
+            return self._in_budget(max(1, self._config.poll_min_seconds))
         bounds = bounds_of(left, state.polls, self._config)
-        wait = planner.next_wait(experience, elapsed, state.looks, bounds)
+        wait = self._planned(job, state, elapsed, bounds)
         least, most = between
         wait = max(math.ceil(bounds.shortest), round(max(least, min(wait, most))))
-        return self._budget.reserve(max(1, min(wait, round(left))) if left > 0 else wait)
+        return self._in_budget(max(1, min(wait, round(left))))
+
+    def age(self, since: str) -> float:
+        """Return the seconds since a moment (ISO 8601), or 0 if it is yet to come."""
+        return max(0.0, (self._now() - parse_iso(since)).total_seconds())
+
+    def _planned(self, job: Job, state: PollState, elapsed: float, bounds: planner.Bounds) -> float:
+        try:
+            experience = self._experiences.of(kind_of(job.settings))
+            return planner.next_wait(experience, elapsed, state.looks, bounds)
+        # The task is paid for: what was learnt of others is of help, and must never be in its way.
+        except Exception:  # noqa: BLE001  see above; it is logged, and there is a plain wait
+            logger().exception("the next look is not planned, it goes by the task's age")
+            return min(bounds.longest, max(bounds.shortest, elapsed * UNPLANNED))
+
+    def _in_budget(self, wait: int) -> int:
+        try:
+            return self._budget.reserve(wait)
+        except Exception:  # noqa: BLE001  as above: a read more than counted does little harm
+            logger().exception("a read is not counted")
+            return wait
 
     def throttled(self) -> None:
         """Have all jobs of the stack look less often: the vendor refuses reads."""
-        self._budget.cut()
+        try:
+            self._budget.cut()
+        except Exception:  # noqa: BLE001  as above: the next refusal tries again
+            logger().exception("the poll budget is not cut")
 
     def learn(self, job: Job, state: PollState, *, elapsed: float) -> None:
-        """Have later tasks profit from one that was just found to have succeeded."""
+        """Have later tasks profit from one that was just found to have succeeded, if possible."""
         if job.resumed_at is not None or state.finalize_rounds:
             return  # it ended while nobody looked, or was learnt from already
         kind = kind_of(job.settings)
-        taught = planner.lesson(
-            self._experiences.of(kind), state.looks, after=state.not_ended_by, by=elapsed
-        )
-        self._experiences.add(kind, taught)
+        try:
+            taught = planner.lesson(
+                self._experiences.of(kind), state.looks, after=state.not_ended_by, by=elapsed
+            )
+            self._experiences.add(kind, taught)
+        except Exception:  # noqa: BLE001  as above: its results come first, others teach the same
+            logger().exception("what the task took was not learnt")
 
 
 def bounds_of(left: float, polls: int, config: Config) -> planner.Bounds:
@@ -240,7 +270,7 @@ class Poller:
     def _decide(self, state: PollState, job: Job, read: TaskRead, now: datetime) -> dict[str, Any]:
         match read:
             case TaskDone(results) if results:
-                self._learn(state, job, now)
+                self._pace.learn(job, state, elapsed=_since(state, now))
                 return state.moved(
                     outcome=Outcome.FINALIZE,
                     results=results,
@@ -334,13 +364,6 @@ class Poller:
             between=(min(at_least, left), at_most),
         )
         return state.moved(outcome=Outcome.WAIT, wait_seconds=wait)
-
-    def _learn(self, state: PollState, job: Job, now: datetime) -> None:
-        try:
-            self._pace.learn(job, state, elapsed=_since(state, now))
-        except ClientError as error:
-            # The task has ended and its results come first; others will teach the same.
-            logger().warning("what the task took was not learnt: %s", error)
 
     def _fail(self, state: PollState, job: Job, code: ErrorCode, message: str) -> dict[str, Any]:
         ended = self._jobs.give_up(job, JobError(code=code, message=message), copied=state.copied)

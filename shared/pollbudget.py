@@ -24,6 +24,9 @@ RECOVERY_SECONDS: Final = 60.0
 ONE_CUT_SECONDS: Final = 10.0
 """Reads that were under way when the vendor throttled are refused together: that is one cut."""
 _TRIES: Final = 4
+_MOST_REMOVED: Final = 100
+"""Slots that one write forgets: an expression of DynamoDB's has 4 KB at most. A crowd leaves more
+behind; the next writes forget those."""
 _KEY: Final[Any] = {"pk": {"S": "CONTROL#polls"}}
 _SLOT: Final = "s"
 _RATE: Final = "cut_to"
@@ -93,7 +96,8 @@ class PollBudget:
 
     def _take(self, slot: int, now: float) -> bool:
         name = f"{_SLOT}{slot}"
-        stale = [old for old in self._slots() if old < now / SLOT_SECONDS - 2]
+        stale = sorted(old for old in self._slots() if old < now / SLOT_SECONDS - 2)
+        stale = stale[:_MOST_REMOVED]
         remove = " REMOVE " + ", ".join(f"{_SLOT}{old}" for old in stale) if stale else ""
         try:
             answer = self._dynamodb.update_item(

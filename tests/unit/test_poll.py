@@ -418,6 +418,25 @@ def test_what_cannot_be_learnt_does_not_hold_up_the_results(
     assert stage.poll(TaskDone((RESULT,)))["outcome"] == "finalize"
 
 
+@pytest.mark.parametrize("key", ["TASKS#original#1", "CONTROL#polls"])
+def test_notes_that_cannot_be_read_stop_no_job(stage: Stage, key: str) -> None:
+    """Whatever is wrong with what was learnt or counted: a paid task is read, and its end taken."""
+    odd = {"tasks": {"N": "-1"}, "d700": {"N": "-3"}, "s": {"S": "?"}, "sx": {"N": "1"}}
+    stage.aws.dynamodb.put_item(TableName=TABLE, Item={"pk": {"S": key}, **odd})
+    assert 1 <= first_state(stage.job, CONFIG, stage.pace())["wait_seconds"] <= 600
+    for answer in (TaskOngoing("running", 10), ReadTrouble("HTTP 429", throttled=True)):
+        assert stage.poll(answer)["outcome"] == "wait"
+    assert stage.poll(TaskDone((RESULT,)))["outcome"] == "finalize"
+
+
+def test_an_execution_that_is_started_late_looks_soon(stage: Stage) -> None:
+    """What it was started for may have ended long ago; and no wait goes far past the deadline."""
+    stage.clock.advance(CONFIG.task_timeout_seconds - 30)
+    assert first_state(stage.job, CONFIG, stage.pace())["wait_seconds"] <= 31
+    stage.clock.advance(3600)
+    assert first_state(stage.job, CONFIG, stage.pace())["wait_seconds"] == 1
+
+
 def test_a_task_that_was_taken_up_again_teaches_nothing(stage: Stage) -> None:
     """It ended while nobody looked; its first look comes at once."""
     taken_up = stage.jobs.take_up(stage.job, execution_arn="arn-2")

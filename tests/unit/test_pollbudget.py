@@ -1,6 +1,7 @@
 """The poll budget: many jobs, few calls."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -83,3 +84,26 @@ def test_even_a_vendor_that_always_throttles_is_asked(
         budget.cut()
         clock.advance(ONE_CUT_SECONDS + 1)
     assert budget.reserve(5) < 60
+
+
+def test_what_a_crowd_leaves_behind_is_forgotten_bit_by_bit(
+    aws: Aws, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DynamoDB takes 4 KB of expression: a write with more would fail for ever, in all jobs."""
+    now = int(clock.now.timestamp()) // SLOT_SECONDS
+    slots = {f"s{slot}": {"N": "1"} for slot in range(now, now + 1_000)}
+    aws.dynamodb.put_item(TableName=TABLE, Item={"pk": {"S": "CONTROL#polls"}, **slots})
+    clock.advance(1_000 * SLOT_SECONDS + 60)
+    longest, update = 0, aws.dynamodb.update_item
+
+    def measured(**arguments: Any) -> Any:
+        nonlocal longest
+        longest = max(longest, len(arguments["UpdateExpression"]))
+        return update(**arguments)
+
+    monkeypatch.setattr(aws.dynamodb, "update_item", measured)
+    late = another(aws, clock)
+    for _ in range(12):
+        late.reserve(10)
+    assert longest <= 4096
+    assert len(item(aws)) < 10
