@@ -345,8 +345,9 @@ class Breaker:
         cut = self._paced(
             "SET pace_gap = :slower, pace_run = :zero, paced_until = :paced_until"
             " ADD refusals :one",
-            # What was sent at the same pace and refused as well is no news.
-            "pace_gap < :slower",
+            # What was sent at the same pace and refused as well is no news; at the slowest of all
+            # each refusal is.
+            "pace_gap < :slower" if pace.gap < slower else "pace_gap <= :slower",
             {
                 ":slower": _decimal(slower),
                 ":zero": {"N": "0"},

@@ -430,8 +430,12 @@ class Submitter:
         """Wait here until it is this photo's turn, unless that is far off."""
         while True:
             turn = self._breaker.turn(way, self._patience(batch))
-            if isinstance(turn, Open) and turn.seconds > self._patience(batch):
+            patience = self._patience(batch)
+            if isinstance(turn, Open) and turn.seconds > patience:
                 return turn
+            if isinstance(turn, Turn) and turn.seconds > patience + DOZE_SECONDS:
+                # The pace was cut since it was looked at; a POST that is begun late may be killed.
+                return Open(turn.seconds, "the vendor throttles, and the turn is far off")
             if turn is not None:
                 self._sleep(turn.seconds)
             if isinstance(turn, Turn) and turn.seconds <= DOZE_SECONDS:

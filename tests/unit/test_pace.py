@@ -413,6 +413,25 @@ def test_the_pace_has_a_slowest() -> None:
     assert Pace(MAX_GAP, 0, 0.0).slower == MAX_GAP
 
 
+def test_refusals_at_the_slowest_pace_pause_all(
+    breaker: Breaker, dynamodb: Any, clock: Clock
+) -> None:
+    """A vendor that takes nothing is not asked once a minute for an hour, with nobody told."""
+    _throttled(breaker, clock)
+    dynamodb.update_item(
+        TableName=TABLE,
+        Key={"pk": {"S": "CONTROL#submit"}},
+        UpdateExpression="SET pace_gap = :most",
+        ExpressionAttributeValues={":most": {"N": str(MAX_GAP)}},
+    )
+    for _ in range(REFUSALS_IN_A_ROW):
+        clock.advance(MAX_GAP + 1)
+        turn = breaker.turn(_next(breaker), PATIENCE_SECONDS)
+        assert isinstance(turn, Turn)
+        breaker.heed(turn.way, Refused(Trouble.BUSY, "HTTP 429"))
+    assert isinstance(breaker.look(), Open)
+
+
 def test_a_slow_pace_is_kept_for_longer() -> None:
     """A vendor that takes one a minute is not asked by all again after ten."""
     assert paced_for(1.0) == PACED_SECONDS

@@ -641,6 +641,34 @@ def test_a_turn_that_is_far_off_is_waited_for_in_the_queue(stage: Stage) -> None
     assert "throttles" in waiting.reason
 
 
+def test_a_turn_that_moved_away_while_it_was_taken(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody sleeps away the time that its POST needs: a POST that is cut off may cost a credit."""
+    throttle(stage)
+    turn = Breaker.turn
+
+    def change(what: str, value: float) -> None:
+        stage.aws.dynamodb.update_item(
+            TableName=TABLE,
+            Key={"pk": {"S": "CONTROL#submit"}},
+            UpdateExpression=f"SET {what} = :value",
+            ExpressionAttributeValues={":value": {"N": str(value)}},
+        )
+
+    def slower_meanwhile(self: Breaker, way: Way, patience: float) -> object:
+        change("pace_gap", 40)
+        return turn(self, way, patience)
+
+    change("pace_slot", stage.clock.now.timestamp() + 0.3)
+    monkeypatch.setattr(Breaker, "turn", slower_meanwhile)
+    before, outcome = stage.clock.now, stage.drop("a.jpg")
+    assert isinstance(outcome, Later)
+    assert outcome.seconds == pytest.approx(40, abs=1)
+    assert (stage.clock.now - before).total_seconds() < 5
+    assert stage.vendor.tasks == 1
+
+
 def test_who_waited_long_for_its_turn_looks_again(stage: Stage) -> None:
     """A pause that began meanwhile is kept to, by a photo whose turn had long been given too."""
     throttle(stage)
