@@ -116,16 +116,14 @@ def _experience(item: dict[str, Any]) -> Experience:
     measures: dict[str, dict[int, float]] = {}
     tasks = 0.0
     for name, attribute in item.items():
-        if name == "pk":
-            continue
-        value = float(attribute["N"])
         measure, underscore, place = name.rpartition("_")
         if name == _TASKS:
-            tasks = value
-        elif underscore:
-            measures.setdefault(measure, {})[int(place)] = value
-        else:
-            durations[int(name.removeprefix(_BIN)) + _FEWEST] = value
+            tasks = float(attribute["N"])
+        elif underscore and place.isdigit():
+            measures.setdefault(measure, {})[int(place)] = float(attribute["N"])
+        elif name.startswith(_BIN) and name.removeprefix(_BIN).isdigit():
+            durations[int(name.removeprefix(_BIN)) + _FEWEST] = float(attribute["N"])
+        # Whatever else there is, another version of Catwalk knows.
     sums = {
         name: Sums(*(values.get(place, 0.0) for place in range(3)))
         for name, values in measures.items()

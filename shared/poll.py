@@ -50,6 +50,9 @@ FREE_POLLS: Final = 500
 """So many come when the planner wants them; the others are spread over the time that is left."""
 UNPLANNED: Final = 0.25
 """The share of a task's age that is waited where no look can be planned."""
+_LATE: Final = 2
+_LATE_SECONDS: Final = 60.0
+"""A look that comes so much later than it was planned teaches nothing."""
 _MOST_DOUBLINGS: Final = 12
 MOST_LOOKS: Final = 24
 """Looks that a job's state carries; a payload of Step Functions holds 256 KiB at most."""
@@ -197,6 +200,9 @@ class Pace:
         """Have later tasks profit from one that was just found to have succeeded, if possible."""
         if job.resumed_at is not None or state.finalize_rounds:
             return  # it ended while nobody looked, or was learnt from already
+        unseen = elapsed - state.not_ended_by
+        if unseen > _LATE * state.wait_seconds + _LATE_SECONDS:
+            return  # nobody looked when a look was planned: its end may be anywhere in between
         kind = kind_of(job.settings)
         try:
             taught = planner.lesson(

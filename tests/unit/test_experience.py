@@ -102,3 +102,15 @@ def test_a_process_reads_seldom(aws: Aws) -> None:
     assert reader.of(KIND).tasks == 0
     now = FRESH_SECONDS + 1
     assert reader.of(KIND).tasks == 1
+
+
+def test_what_another_version_has_learnt_is_left_alone(aws: Aws) -> None:
+    """After a step back to an older version, the item still says what that one knows."""
+    store(aws).add(KIND, TAUGHT)
+    aws.dynamodb.update_item(
+        TableName=TABLE,
+        Key={"pk": {"S": f"TASKS#{KIND}"}},
+        UpdateExpression="SET note = :note, models = :note",
+        ExpressionAttributeValues={":note": {"S": "x"}},
+    )
+    assert same(store(aws).of(KIND), TAUGHT)

@@ -452,3 +452,10 @@ def test_throttled_reads_make_the_whole_stack_look_less(stage: Stage) -> None:
     stage.poll(ReadTrouble("HTTP 429", throttled=True))
     item = stage.aws.dynamodb.get_item(TableName=TABLE, Key={"pk": {"S": "CONTROL#polls"}})["Item"]
     assert float(item["cut_to"]["N"]) == CONFIG.polls_per_second / 2
+
+
+def test_a_look_that_came_late_teaches_nothing(stage: Stage) -> None:
+    """An execution that was held up says nothing of how long its task took."""
+    stage.clock.advance(3_600)
+    assert stage.poll(TaskDone((RESULT,)))["outcome"] == "finalize"
+    assert stage.pace()._experiences.of("original#1").tasks == 0
