@@ -85,7 +85,7 @@ e2e: tools ## the deployed template on the local AWS, driven from outside
 	@$(PY) -m pytest tests/e2e -v
 
 .PHONY: kills
-kills: $(TOOLS)/.dev ## a kill at every read too, and every pair of invocations at the same time
+kills: $(TOOLS)/.dev ## a kill at every step of every scenario (`make test`: at most of them)
 	@CATWALK_ALL_KILLS=1 $(PY) -m pytest tests/integration/test_kills.py -q -n auto
 
 N := 300

@@ -469,6 +469,18 @@ def now(scenarios: Sequence[Scenario]) -> list[Scenario]:
     return [scenario for scenario in scenarios if ALL_KILLS or scenario.name not in LONGER]
 
 
+WHOLE: Final = {"drop", "request", "unanswered", "lease over", "paced", "poll: done", "finalize"}
+"""Scenarios that `make test`, too, kills after every change; the others after every other one and
+the last, `make kills` after each: most of their changes are made by the same code as these'."""
+
+
+def killed_here(scenario: Scenario, changes: Sequence[int]) -> list[int]:
+    """Return which changes of a scenario this test run kills it after."""
+    if ALL_KILLS or scenario.name in WHOLE:
+        return list(changes)
+    return sorted({*changes[SCENARIOS.index(scenario) % 2 :: 2], changes[-1]})
+
+
 each_scenario = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 
 
@@ -550,8 +562,12 @@ def test_killed_at_any_step(deployed: Deploy, recorded: "Recorded", scenario: Sc
     assert {job.status for job in whole.jobs.values()} == {scenario.ends}
     # Nothing leaves the process between two steps, and a read changes nothing: a kill before a
     # change, or at a read, is one after the change before it.
-    first, *_ = changes = [number for number, step in enumerate(steps) if not step.reads]
-    kills: list[tuple[int, How]] = [(first, "before"), *((number, "after") for number in changes)]
+    changes = [number for number, step in enumerate(steps) if not step.reads]
+    after = killed_here(scenario, changes)
+    kills: list[tuple[int, How]] = [
+        (changes[0], "before"),
+        *((number, "after") for number in after),
+    ]
     for number, how in kills:
         with where(f"killed {how} step {number}, {steps[number]}"):
             kill(stack, scenario, whole, number, how)
