@@ -29,7 +29,7 @@ from bench.traces import RecordedTask, Trace
 from shared.config import Config
 from shared.planner import KEEP_TASKS, Bounds, Experience, Look, lesson, next_wait
 
-TRADES: Final = (0.25, 0.5, 0.7, 1.0, 1.5, 2.5)
+TRADES: Final = (0.25, 0.5, 0.75, 1.0, 1.5, 2.5)
 """Values of PollTradeSeconds among which the default was chosen."""
 _DEFAULTS: Final = Config(jobs_table="", event_bus="", vmake_base_url="", api_key_secret="")
 

@@ -39,7 +39,7 @@ class Config:
     max_result_bytes: int = 256 * 1024 * 1024
     poll_min_seconds: int = 1
     poll_max_seconds: int = 600
-    poll_trade_seconds: float = 0.7
+    poll_trade_seconds: float = 0.75
     polls_per_second: float = 20.0
     task_timeout_seconds: int = 21_600
 

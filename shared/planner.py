@@ -56,7 +56,7 @@ _NEAR_THE_END: Final = 11
 _LEAST_MOVE: Final = 4.0
 """Per cent that progress must have moved for its speed to mean anything."""
 _LEAST_ERROR: Final = 0.004
-_SELF_DOUBT: Final = 0.3
+_SELF_DOUBT: Final = 0.12
 """How much of what is not known of an earlier task's end counts as the reading's own error."""
 _JUNK: Final = 0.1
 _JUNK_DENSITY: Final = 0.2
