@@ -135,7 +135,7 @@ def made(progress: Callable[[random.Random, float], list[tuple[float, float]]]) 
     """Return a trace of tasks of half a minute with some progress."""
     chance = random.Random(7)  # noqa: S311  reproducible, not secret
     jobs = []
-    for _ in range(40):
+    for _ in range(60):
         seconds = chance.lognormvariate(3.4, 0.4)
         jobs.append(RecordedTask(seconds, tuple(progress(chance, seconds))))
     return Trace("made", tuple(jobs))
