@@ -1,356 +1,90 @@
-"""The `catwalk` command: second chances, the dead letters, and what was spent."""
+"""The `catwalk` command: what goes wrong is a sentence and a next step, never a traceback."""
 
 import os
 import sys
-from collections import Counter
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from io import TextIOWrapper
 from typing import Annotated, Final, NoReturn
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from cli import output
+from cli.commands.looking import looking
+from cli.commands.mending import mending
 from cli.errors import CommandError, sentence
-from cli.stack import Catwalk
-from shared.chances import IF_NOT_SAID, Chance, Finding, Offer, Selection, select
-from shared.ledger import Grouping, add_up
-from shared.models import Job, JobStatus
+from local.errors import LocalError
+
+_INTERRUPTED: Final = 130
+"""The shell's code for a command that Ctrl-C ended."""
+_VERBOSE: Final = "--verbose"
 
 app = typer.Typer(
-    help="Catwalk's second chances: paid results again, late tasks, new attempts, dead letters.",
+    help="Catwalk: apparel photos in, AI fashion-model images out.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
-_MOST_SHOWN: Final = 20
-"""Longer lists are cut on a terminal; the summary below them counts all."""
-_PIPE_WIDTH: Final = 10_000
-"""Columns of what is no terminal: there a line is never broken."""
-_MOST_DAYS: Final = 3_660
+for commands in (looking, mending):
+    app.add_typer(commands)
 
-_Jobs = Annotated[list[str] | None, typer.Argument(help="Job ids.", show_default=False)]
-_Statuses = Annotated[
-    list[JobStatus] | None,
-    typer.Option(
-        "--status", help="All jobs in this status; may be repeated.", case_sensitive=False
-    ),
-]
-_Folder = Annotated[
-    str | None,
-    typer.Option(help="All jobs of photos in this folder and below it; / is the whole bucket."),
-]
-_Sku = Annotated[str | None, typer.Option(help="All jobs of this article.")]
-_DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it would do and cost; do none.")]
-_Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")]
-_Stack = Annotated[str, typer.Option(help="The stack's name.", envvar="CATWALK_STACK")]
-_CATWALK: Final = "catwalk"
+
+@app.callback()
+def catwalk(
+    *,
+    verbose: Annotated[
+        bool, typer.Option(_VERBOSE, help="Show the traceback of whatever goes wrong.")
+    ] = False,
+) -> None:
+    """Catwalk: apparel photos in, AI fashion-model images out."""
 
 
 def main() -> NoReturn:
-    """Run the command; whatever goes wrong is a sentence and a next step, never a traceback."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a photo's name may be in any script
+    """Run the command.
+
+    Raises:
+        SystemExit: always, with the exit status: 0, 1 for what could not be done, 2 for a command
+            line that makes no sense, 130 after Ctrl-C.
+
+    """
+    output.take_any_letter()
     if "AWS_REGION" in os.environ:
         # The AWS CLI goes by this one first; boto3 does not know it.
         os.environ["AWS_DEFAULT_REGION"] = os.environ["AWS_REGION"]
+    arguments, verbose = _verbose_first(sys.argv[1:])
     try:
-        app(prog_name="catwalk")
-    except CommandError as error:
-        _complain(str(error), error.next_step)
-    except (ClientError, BotoCoreError) as error:
-        _complain(
-            sentence(f"AWS refused: {error}"), "Check the credentials, their rights and the region."
-        )
+        app(arguments, prog_name="catwalk")
+    except KeyboardInterrupt:
+        output.tell("Stopped.")
+        raise SystemExit(_INTERRUPTED) from None
+    except Exception as error:
+        if verbose:
+            raise
+        output.complain(*_said(error))
     raise SystemExit(1)
 
 
-@app.command()
-def recopy(
-    jobs: _Jobs = None,
-    *,
-    status: _Statuses = None,
-    folder: _Folder = None,
-    sku: _Sku = None,
-    dry_run: _DryRun = False,
-    yes: _Yes = False,
-    stack: _Stack = _CATWALK,
-) -> None:
-    """Copy results again from the task that was paid for. Free."""
-    _take(Chance.RECOPY, _selection(jobs, status, folder, sku), stack, dry_run=dry_run, yes=yes)
-
-
-@app.command()
-def resume(
-    jobs: _Jobs = None,
-    *,
-    status: _Statuses = None,
-    folder: _Folder = None,
-    sku: _Sku = None,
-    dry_run: _DryRun = False,
-    yes: _Yes = False,
-    stack: _Stack = _CATWALK,
-) -> None:
-    """Go on with a paid task that was given up: timed out, aborted, lost. Free."""
-    _take(Chance.RESUME, _selection(jobs, status, folder, sku), stack, dry_run=dry_run, yes=yes)
-
-
-@app.command()
-def regenerate(
-    jobs: _Jobs = None,
-    *,
-    status: _Statuses = None,
-    folder: _Folder = None,
-    sku: _Sku = None,
-    dry_run: _DryRun = False,
-    yes: _Yes = False,
-    stack: _Stack = _CATWALK,
-) -> None:
-    """Start the next attempt of a job that has ended. One credit each."""
-    selection = _selection(jobs, status, folder, sku)
-    _take(Chance.REGENERATE, selection, stack, dry_run=dry_run, yes=yes)
-
-
-@app.command()
-def resolve(
-    jobs: _Jobs = None,
-    *,
-    task_id: Annotated[
-        str | None, typer.Option(help="It was charged as this task; take its results. Free.")
-    ] = None,
-    charged: Annotated[
-        bool, typer.Option("--charged", help="It was charged; the task is lost. Free.")
-    ] = False,
-    not_charged: Annotated[
-        bool, typer.Option("--not-charged", help="It was not charged: submit again, one credit.")
-    ] = False,
-    folder: _Folder = None,
-    sku: _Sku = None,
-    every: Annotated[
-        bool, typer.Option("--all", help="Every SUBMIT_UNKNOWN job of the stack.")
-    ] = False,
-    dry_run: _DryRun = False,
-    yes: _Yes = False,
-    stack: _Stack = _CATWALK,
-) -> None:
-    """Settle SUBMIT_UNKNOWN jobs, after a look at what the vendor says of them."""
-    if (task_id is not None) + charged + not_charged != 1:
-        raise CommandError(
-            "It is not said what was found at the vendor.",
-            "Give one of --task-id ID, --charged and --not-charged.",
-        )
-    finding = Finding.CHARGED if charged else Finding.NOT_CHARGED
-    if task_id is not None:
-        task_id = task_id.strip()
-        if not task_id:
-            raise CommandError(
-                "The task's id is empty.", "Give it as the vendor shows it: --task-id ID."
+def _said(error: Exception) -> tuple[str, str]:
+    """Return what went wrong, and what to do about it."""
+    match error:
+        case CommandError():
+            return str(error), error.next_step
+        case LocalError():
+            message, _, more = str(error).partition("\n")
+            return message, more or "See the logs below .catwalk/."
+        case ClientError() | BotoCoreError():
+            return (
+                sentence(f"AWS refused: {error}"),
+                "Check the credentials, their rights and the region: `catwalk doctor`.",
             )
-        finding = Finding.TASK
-        if len(jobs or ()) != 1:
-            raise CommandError(
-                "A task belongs to one job.", "Give one job id together with --task-id."
+        case OSError():
+            return sentence(str(error)), "Mend that, and try again."
+        case _:
+            return (
+                sentence(f"This is a bug in Catwalk: {type(error).__name__}: {error}"),
+                "Run it again with --verbose, and open an issue with what it shows.",
             )
-    unknown = [JobStatus.SUBMIT_UNKNOWN] if every or not jobs else None
-    selection = _selection(jobs, unknown, folder, sku)
-    if not (jobs or folder is not None or sku is not None or every):
-        raise CommandError(
-            "It is not said which jobs are meant.", "Name jobs, --folder, --sku or --all."
-        )
-    catwalk = Catwalk.find(stack)
-    chances = catwalk.chances
-    offers = [chances.offer_resolve(finding, job) for job in _selected(catwalk, selection)]
-    for job in _agreed(f"resolve as {finding}", offers, dry_run=dry_run, yes=yes):
-        _done(job, chances.resolve(finding, job, task_id=task_id))
 
 
-@app.command()
-def redrive(*, dry_run: _DryRun = False, yes: _Yes = False, stack: _Stack = _CATWALK) -> None:
-    """Send the dead letters again, once what they died of is mended."""
-    catwalk = Catwalk.find(stack)
-    dead_letters = catwalk.dead_letters
-    count = dead_letters.count()
-    print(f"{count} dead letter{'' if count == 1 else 's'} in {catwalk.name}.")
-    if not count:
-        return
-    print("Photos among them that have no task yet cost a credit each, one a variant.")
-    if dry_run:
-        return
-    _ask("Send them again?", yes=yes)
-    sent = 0
-    for letter in dead_letters.letters(count):
-        dead_letters.redrive(letter)
-        sent += 1
-    print(f"{sent} sent again.")
-    if sent < count:
-        print("The others are being looked at just now; run this again in a minute.")
-
-
-@app.command()
-def reconcile(*, stack: _Stack = _CATWALK) -> None:
-    """Have what stands still moved on now; it is done every 15 minutes anyway."""
-    moved = Catwalk.find(stack).reconcile()
-    for name, count in moved.items():
-        print(f"{count} {name}")
-    print("Nothing else stands still." if moved else "Nothing stands still.")
-
-
-@app.command("credits")
-def show_credits(
-    *,
-    by: Annotated[Grouping, typer.Option(help="How to add up.")] = Grouping.DAY,
-    days: Annotated[
-        int, typer.Option(help="So many UTC days back, today included.", min=1, max=_MOST_DAYS)
-    ] = 30,
-    stack: _Stack = _CATWALK,
-) -> None:
-    """Show what was spent, by day, article or folder."""
-    today = datetime.now(UTC).date()
-    first = today - timedelta(days=days - 1)
-    nameless = "(top)" if by is Grouping.FOLDER else "(none)"
-    sums = add_up(Catwalk.find(stack).ledger.entries(first, today), by)
-    table = Table(box=None)
-    table.add_column(by.value, no_wrap=True)
-    table.add_column("credits", justify="right")
-    table.add_column("unknown", justify="right")
-    for name, total in sums.items():
-        table.add_row(_shown(name or nameless), str(total.credits), str(total.unknown or ""))
-    spent, unknown = (
-        sum(total.credits for total in sums.values()),
-        sum(total.unknown for total in sums.values()),
-    )
-    table.add_row("all", str(spent), str(unknown or ""), style="bold")
-    _show(table)
-
-
-def _take(chance: Chance, selection: Selection, stack: str, *, dry_run: bool, yes: bool) -> None:
-    if not selection.job_ids and not selection.statuses:
-        if selection.folder is None and selection.sku is None:
-            raise CommandError(
-                "It is not said which jobs are meant.", "Name jobs, --status, --folder or --sku."
-            )
-        selection = Selection(
-            statuses=IF_NOT_SAID[chance], folder=selection.folder, sku=selection.sku
-        )
-    catwalk = Catwalk.find(stack)
-    chances = catwalk.chances
-    offers = [chances.offer(chance, job) for job in _selected(catwalk, selection)]
-    for job in _agreed(chance.value, offers, dry_run=dry_run, yes=yes):
-        _done(job, chances.take(chance, job))
-
-
-def _selection(
-    jobs: Sequence[str] | None,
-    statuses: Sequence[JobStatus] | None,
-    folder: str | None,
-    sku: str | None,
-) -> Selection:
-    for name, value, instead in (
-        ("--folder", folder, "Name a folder; / is the whole bucket."),
-        ("--sku", sku, "Name an article."),
-    ):
-        if value is not None and not value.strip():
-            # Rather a variable of the shell that is not set than the wish for every photo.
-            raise CommandError(f"{name} is empty.", instead)
-    return Selection(
-        job_ids=tuple(jobs or ()), statuses=frozenset(statuses or ()), folder=folder, sku=sku
-    )
-
-
-def _selected(catwalk: Catwalk, selection: Selection) -> list[Job]:
-    try:
-        return list(select(catwalk.jobs, selection))
-    except LookupError as error:
-        raise CommandError(
-            str(error.args[0]), "A record's job_id is what is meant; see JobsTable."
-        ) from error
-
-
-def _agreed(what: str, offers: Sequence[Offer], *, dry_run: bool, yes: bool) -> list[Job]:
-    """Show what would be done and what it costs, ask, and return the jobs that are to be done."""
-    if not offers:
-        raise CommandError(
-            "No job matches.", "Look at its status, folder and article again; see JobsTable."
-        )
-    good = [offer for offer in offers if offer.refusal is None]
-    table = Table(box=None)
-    for column in ("job", "photo", "status", "error", what):
-        table.add_column(column, overflow="fold")
-    most = _MOST_SHOWN if Console().is_terminal else len(offers)
-    for offer in offers[:most]:
-        job = offer.job
-        verdict = offer.refusal or (_credits(offer.credits) if offer.credits else "free")
-        error = job.error.code.value if job.error else ""
-        cells = (job.job_id, job.source_key or "", job.status.value, error, verdict)
-        table.add_row(*map(_shown, cells))
-    _show(table)
-    if len(offers) > most:
-        print(f"… and {len(offers) - most} more.")
-    refused = Counter(offer.refusal for offer in offers if offer.refusal is not None)
-    cost = sum(offer.credits for offer in good)
-    print(
-        f"{len(good)} of {len(offers)} job{'' if len(offers) == 1 else 's'} can be done, for"
-        f" {f'up to {_credits(cost)}' if cost else 'no credits'}."
-    )
-    if len(offers) > most:
-        for reason, count in refused.most_common():
-            print(f"{count} cannot: {reason}")
-    if dry_run or not good:
-        if not good and not dry_run:
-            raise SystemExit(1)
-        return []
-    _ask(f"Go on, and spend up to {_credits(cost)}?" if cost else "Go on?", yes=yes)
-    return [offer.job for offer in good]
-
-
-def _ask(question: str, *, yes: bool) -> None:
-    if yes:
-        return
-    try:
-        agreed = typer.confirm(question)
-    except typer.Abort:  # Ctrl-C, or nobody there to answer
-        print()
-        agreed = False
-    if not agreed:
-        raise CommandError("Nothing was done.", "Say --yes to be asked no more.")
-
-
-def _done(before: Job, after: Job | None) -> None:
-    photo = _shown(before.source_key or "").plain
-    if after is None:
-        done = "it has moved on meanwhile; nothing was done."
-    elif after.terminal and after.status is not before.status:
-        done = f"{photo} is {after.status} now."
-    elif after.terminal:
-        done = f"{photo} is looked at anew, as if it were dropped again."
-    else:
-        done = f"{photo} goes on as attempt {after.attempt}."
-    print(f"{before.job_id}: {done}")
-
-
-def _credits(count: int) -> str:
-    return f"{count} credit{'' if count == 1 else 's'}"
-
-
-def _shown(text: str) -> Text:
-    """Return a text that is shown as it is: a photo's name is neither markup nor a command."""
-    return Text(
-        "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    )
-
-
-def _show(table: Table) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_PIPE_WIDTH)
-    console.print(table)
-
-
-def _complain(message: str, next_step: str) -> None:
-    console = Console(stderr=True)
-    for text, style in ((message, "red"), (next_step, "")):
-        console.print(_shown(text), style=style, highlight=False, soft_wrap=True)
+def _verbose_first(arguments: list[str]) -> tuple[list[str], bool]:
+    """Take --verbose from wherever it stands: it belongs to no command."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    verbose = _VERBOSE in arguments[:end]
+    return [a for n, a in enumerate(arguments) if n >= end or a != _VERBOSE], verbose

@@ -9,10 +9,11 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from cli.chances import SecondChances
 from cli.errors import CommandError, sentence
+from cli.where import Choice, choose
 from shared import clients
 from shared.announce import Announcer
-from shared.chances import SecondChances
 from shared.deadletters import DeadLetters
 from shared.events import EventPublisher
 from shared.jobs import JobRepository
@@ -36,17 +37,28 @@ class Catwalk:
     name: str
     outputs: dict[str, str]
     parameters: dict[str, str]
+    choice: Choice
 
     @classmethod
-    def find(cls, name: str) -> Self:
-        """Find a stack by its name, where this shell's AWS settings lead.
+    def chosen(cls, name: str | None) -> Self:
+        """Find the stack that is meant; see `cli.where`.
 
         Raises:
             CommandError: there is none, or AWS cannot be asked.
 
         """
-        if not name.strip():
-            raise CommandError("The stack's name is empty.", "Name it with --stack.")
+        choice = choose(name)
+        return cls.find(choice)
+
+    @classmethod
+    def find(cls, choice: Choice) -> Self:
+        """Find a stack where this process's AWS settings lead.
+
+        Raises:
+            CommandError: there is none, or AWS cannot be asked.
+
+        """
+        name = choice.name
         try:
             answer = boto3.client("cloudformation").describe_stacks(StackName=name)
         except ClientError as error:
@@ -54,7 +66,7 @@ class Catwalk:
             if error.response["Error"].get("Code") == "ValidationError":
                 raise CommandError(
                     f"CloudFormation shows no stack {name!r}: {said}",
-                    "Name another with --stack, or deploy it: `sam build && sam deploy --guided`.",
+                    "Name another with --stack, or deploy it: `catwalk deploy`.",
                 ) from error
             raise CommandError(
                 f"AWS does not show the stack {name!r}: {said}",
@@ -76,7 +88,7 @@ class Catwalk:
                 "Is it a Catwalk stack, and has its deployment ended well?",
             )
         parameters = {p["ParameterKey"]: p["ParameterValue"] for p in stack.get("Parameters", [])}
-        return cls(name, outputs, parameters)
+        return cls(name, outputs, parameters, choice)
 
     def reconcile(self) -> dict[str, int]:
         """Have ReconcileFunction look at everything; return what it moved on.

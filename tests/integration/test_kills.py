@@ -755,9 +755,7 @@ def allowed_actions() -> dict[str, set[str]]:
 
 def called_methods() -> set[str]:
     """Return what of `CLASSES` the functions' code calls: `jobs.claim`."""
-    # shared/chances.py is for the command line.
     texts = {path.stem: path.read_text() for path in (ROOT / "shared").glob("*.py")}
-    texts.pop("chances")
     return {
         f"{module}.{name}"
         for cls in CLASSES

@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import pytest
 
+from cli.chances import Chance, Finding, SecondChances
 from shared import clock
 from shared.announce import Announcer
-from shared.chances import Chance, Finding, SecondChances
 from shared.events import EventPublisher
 from shared.jobs import JobRepository
 from shared.ledger import Ledger

@@ -5,8 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from shared.announce import Announcer
-from shared.chances import (
+from cli.chances import (
     IF_NOT_SAID,
     Chance,
     Finding,
@@ -15,6 +14,7 @@ from shared.chances import (
     Selection,
     select,
 )
+from shared.announce import Announcer
 from shared.clock import iso
 from shared.events import EventPublisher
 from shared.jobs import JobRepository, _plain, _wire

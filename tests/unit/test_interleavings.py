@@ -34,10 +34,10 @@ from hypothesis.stateful import (
 )
 from moto import mock_aws
 
+from cli.chances import Chance, Finding, SecondChances
 from shared import finalize as finalize_module
 from shared.announce import Announcer
 from shared.breaker import Breaker
-from shared.chances import Chance, Finding, SecondChances
 from shared.clock import parse_iso
 from shared.config import Config
 from shared.deadletters import DeadLetters
