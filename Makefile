@@ -79,8 +79,17 @@ infrastructure: tools ## template, state machine and permissions
 	@echo "== infrastructure tests"
 	@$(PY) -m pytest tests/infrastructure -q
 
+# The gallery's tests need a browser: found, installed where nobody need be asked, or skipped.
+.PHONY: chromium
+chromium: $(TOOLS)/.dev
+	@$(PY) -m tests.e2e.chromium
+
+.PHONY: screenshots
+screenshots: tools chromium ## take docs/images/gallery-* on the stack of `make up`, or one of its own
+	@$(PY) -m tests.e2e.screenshots
+
 .PHONY: e2e
-e2e: tools ## the deployed template on the local AWS, driven from outside
+e2e: tools chromium ## the deployed template on the local AWS, driven from outside
 	@echo "== end-to-end tests"
 	@$(PY) -m pytest tests/e2e -v
 

@@ -354,7 +354,8 @@ class _Pages:
             buttons.append(
                 _Button(chance.value, label, title, f"{says}{more}", price, offer.credits)
             )
-        return buttons
+        # Who has images rather wants others than the same once more.
+        return buttons[::-1] if job.status is JobStatus.SUCCEEDED else buttons
 
     # --- pictures --------------------------------------------------------------------------
 

@@ -144,7 +144,7 @@ function show() {
 }
 
 filters.addEventListener("submit", (event) => { event.preventDefault(); show(); });
-filters.addEventListener("change", (event) => { if (event.target.matches("select, .fields input")) show(); });
+filters.addEventListener("change", (event) => { if (event.target.closest(".fields")) show(); });
 
 const MOVES = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
 
