@@ -7,6 +7,7 @@ text file inside: a zip that says what it lacks is worth more than a download th
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -118,7 +119,7 @@ class _Reading:
             try:
                 if sent:
                     self._answer = self._s3.get_object(Range=f"bytes={sent}-", **self._which)
-                with self._answer["Body"] as body:
+                with closing(self._answer["Body"]) as body:
                     for piece in body.iter_chunks(_CHUNK):
                         sent += len(piece)
                         yield piece

@@ -13,6 +13,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -241,7 +242,7 @@ class Pictures:
 
     def _read(self, picture: Picture) -> bytes:
         answer = self._get(picture.arguments())
-        with answer["Body"] as body:
+        with closing(answer["Body"]) as body:
             if answer["ContentLength"] > _MAX_BYTES:
                 raise PictureGoneError("It is too large to be shown small.")
             try:
@@ -336,7 +337,7 @@ def _copied(opened: Image.Image, width: int) -> bytes:
 
 
 def _pieces(body: Any) -> Iterator[bytes]:  # noqa: ANN401  botocore's StreamingBody
-    with body:
+    with closing(body):
         yield from body.iter_chunks(_CHUNK)
 
 

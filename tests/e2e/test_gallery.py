@@ -138,7 +138,7 @@ def test_job_ends_before_ones_eyes(page: Page, catwalk: Catwalk) -> None:
     page.goto("/?folder=gallery-live")
     expect(page.get_by_role("heading", name="Nothing matches")).to_be_visible()
     stuck = {"path_contains": "gallery-live/"}
-    catwalk.vendor.fault("read", "stuck", match=stuck, percent=37, seconds=3)
+    catwalk.vendor.fault("read", "stuck", match=stuck, percent=37, seconds=6)
     catwalk.drop("gallery-live/dress.jpg", photo())
     page.get_by_role("link", name="1 new").click()
     card = cards(page)

@@ -131,7 +131,7 @@ async function look() {
 }
 
 pill.addEventListener("click", () => scrollTo(0, 0));
-repeat(look, () => (running().length ? 1200 : 4000));
+repeat(look, () => (running().length ? 1200 : 2500));
 
 // --- filters and keys ---------------------------------------------------------------------------
 
