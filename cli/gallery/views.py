@@ -1,6 +1,6 @@
 """What the pages show of a job, in a person's words; the templates only lay it out."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Final
@@ -197,16 +197,17 @@ class Shower:
         """Return attempts before the present one and what is left of their results, newest first.
 
         A later attempt's results lie under the same keys: its versions are looked for. An attempt
-        whose results are the present ones has nothing of its own.
+        that later ones went on with, for the same task, has no results of its own.
         """
-        now = {result.sha256 for result in job.results}
-        found = []
+        found, tasks = [], {job.task_id}
         for past in reversed(job.history):
-            own = tuple(result for result in past.results if result.sha256 not in now)
-            versions = self.pictures.older(past) if own else {}
-            there = tuple(result for result in own if result.index in versions)
+            if past.task_id in tasks:
+                continue
+            tasks.add(past.task_id)
+            versions = self.pictures.older(past)
+            there = tuple(result for result in past.results if result.index in versions)
             if there:
-                then = replace_results(job, there)
+                then = job.model_copy(update={"results": there})
                 found.append((past.attempt, self.results(then, versions)))
         return found
 
@@ -230,11 +231,6 @@ class Shower:
             height=size[1],
             label=label,
         )
-
-
-def replace_results(job: Job, results: Iterable[object]) -> Job:
-    """Return a job as if these were its results."""
-    return job.model_copy(update={"results": tuple(results)})
 
 
 def job_url(job: Job) -> str:
