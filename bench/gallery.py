@@ -54,7 +54,6 @@ _SHARES: Final = {
     JobStatus.ACCEPTED: 0.004,
 }
 _FOLDERS: Final = ("spring", "summer/dresses", "summer/shirts", "autumn", "winter/coats", "denim")
-_WIDE: Final = "/"
 _CASES: Final = {
     "all": "/",
     "failed": "/?status=failed",
@@ -74,7 +73,7 @@ def main() -> int:
     jobs = parser.parse_args().jobs
     with (
         tempfile.TemporaryDirectory(prefix="catwalk-bench-") as folder,
-        _Table(jobs) as table,
+        Table(jobs) as table,
         _gallery(table.url, Path(folder)) as (client, process),
     ):
         figures = _measure(client, process, table)
@@ -87,7 +86,7 @@ def main() -> int:
     return 0
 
 
-def _measure(client: httpx.Client, process: int, table: "_Table") -> dict[str, Any]:
+def _measure(client: httpx.Client, process: int, table: "Table") -> dict[str, Any]:
     client.get("/").raise_for_status()  # imports, connections, templates
     oldest = f"{table.count // 200:02}"
     cases = []
@@ -101,7 +100,7 @@ def _measure(client: httpx.Client, process: int, table: "_Table") -> dict[str, A
     }
 
 
-def _first_page(client: httpx.Client, table: "_Table", path: str) -> dict[str, Any]:
+def _first_page(client: httpx.Client, table: "Table", path: str) -> dict[str, Any]:
     """Measure a first page, and how much further one has to look for the first job."""
     seconds, queries, further, text = [], 0, 0, ""
     for _ in range(ROUNDS):
@@ -127,7 +126,7 @@ def _first_page(client: httpx.Client, table: "_Table", path: str) -> dict[str, A
 
 def _page_through(client: httpx.Client, process: int) -> dict[str, Any]:
     """Page through all jobs as a browser does, and look at the server's memory on the way."""
-    path: str | None = _WIDE
+    path: str | None = "/"
     pages, seen, seconds = 0, set[str](), []
     resident: list[int] = []
     while path:
@@ -165,10 +164,9 @@ def _resident(process: int) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE") // 2**20
 
 
-@contextlib.contextmanager
-def _gallery(endpoint: str, folder: Path) -> Iterator[tuple[httpx.Client, int]]:
-    """Run the real command, with nothing of the user's AWS, and be let in."""
-    environment = {
+def environment(endpoint: str, folder: Path) -> dict[str, str]:
+    """Return an environment whose AWS is a table of this bench, and nothing else."""
+    return {
         "PATH": os.environ["PATH"],
         "HOME": str(folder),
         "AWS_ENDPOINT_URL": endpoint,
@@ -176,10 +174,15 @@ def _gallery(endpoint: str, folder: Path) -> Iterator[tuple[httpx.Client, int]]:
         "AWS_SECRET_ACCESS_KEY": "bench",
         "AWS_DEFAULT_REGION": "us-east-1",
     }
+
+
+@contextlib.contextmanager
+def _gallery(endpoint: str, folder: Path) -> Iterator[tuple[httpx.Client, int]]:
+    """Run the real command, with nothing of the user's AWS, and be let in."""
     process = subprocess.Popen(
         [sys.executable, "-m", "cli", "gallery", "--no-open", "--port", "0"],
         cwd=ROOT,
-        env=environment,
+        env=environment(endpoint, folder),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -201,13 +204,15 @@ def _gallery(endpoint: str, folder: Path) -> Iterator[tuple[httpx.Client, int]]:
 
 
 @dataclass
-class _Table:
+class Table:
     """A table of jobs behind DynamoDB's API, and a stack behind CloudFormation's."""
 
     count: int
     queries: int = 0
     items: dict[str, bytes] = field(default_factory=dict, repr=False)
     """Each record by its key, as JSON."""
+    names: dict[str, bytes] = field(default_factory=dict, repr=False)
+    """What a projection has of it, as JSON."""
     facts: dict[str, tuple[str, str, str]] = field(default_factory=dict, repr=False)
     """What filters look at: source key, model, scene's type."""
     orders: dict[tuple[str, str], list[tuple[str, str]]] = field(default_factory=dict, repr=False)
@@ -244,6 +249,8 @@ class _Table:
             self.items[pk] = json.dumps(
                 {name: to_attribute(value) for name, value in item.items()}
             ).encode()
+            names = ("pk", "updated_at", "created_at", "source_key", "sku", "task_id", "job_id")
+            self.names[pk] = json.dumps({name: {"S": item[name]} for name in names}).encode()
             settings = item["settings"]
             self.facts[pk] = (item["source_key"], settings["model_id"], settings["scene_type"])
             for name, sort in (("status", "updated_at"), ("sku", "created_at")):
@@ -276,7 +283,8 @@ class _Table:
         size = len(evaluated) * _ITEM_BYTES
         time.sleep(_LATENCY_SECONDS + size / _BYTES_A_SECOND)
         head = {"Count": len(passed), "ScannedCount": len(evaluated), **last}
-        items = b",".join(self.items[pk] for pk in passed)
+        kept = self.names if "ProjectionExpression" in request else self.items
+        items = b",".join(kept[pk] for pk in passed)
         return json.dumps(head).encode()[:-1] + b',"Items":[' + items + b"]}"
 
     def _passes(self, pk: str, values: Mapping[str, str]) -> bool:
@@ -297,7 +305,9 @@ class _Handler(BaseHTTPRequestHandler):
     """DynamoDB's and CloudFormation's wire."""
 
     protocol_version = "HTTP/1.1"
-    table: _Table
+    # Head and body in one piece: in two, the second would wait 40 ms for the first one's receipt.
+    wbufsize = 2**20
+    table: Table
 
     def do_POST(self) -> None:
         """Answer a call."""

@@ -6,7 +6,8 @@ records and goes on with the next page. A job that changes while somebody pages 
 the front, where the next look at the first page finds it.
 
 DynamoDB leaves out what a filter certainly does not let through, which saves sending and reading
-it; `Filter.matches` has the last word.
+it; `Filter.matches` has the last word. Where a text is looked for, only names are read, and whole
+records of those alone that have it: reading a record takes longer than DynamoDB does to send it.
 """
 
 import base64
@@ -154,7 +155,7 @@ class Browser:
             if job is not None:
                 found_it = (job,) if which.matches(job) else ()
                 return Page(found_it, None, 1)
-        streams = self._streams(which, after, _CHUNK if which.narrow else size)
+        streams = self._streams(which, after, _CHUNK if which.narrow else size, names_only=True)
         until = time.monotonic() + seconds
         with ThreadPoolExecutor(len(streams)) as pool:
             list(pool.map(_Stream.fill, streams))
@@ -163,20 +164,29 @@ class Browser:
             return sum(s.looked_at for s in streams) < most and time.monotonic() < until
 
         found: list[Job] = []
+        named_so: list[str] = []
         # What is newest is known only once every stream has shown its newest.
         known = all(stream.advance(may_go_on) for stream in streams)
         heap = [(stream.newest, number) for number, stream in enumerate(streams) if stream.ready]
         heapq.heapify(heap)
-        while known and heap and len(found) < size:
+        while known and heap and len(found) + len(named_so) < size:
             _, number = heapq.heappop(heap)
             stream = streams[number]
-            job = stream.take(which)
-            if job is not None and which.matches(job):
-                found.append(job)
-            if len(found) < size:
+            item = stream.take()
+            if which.text:
+                if which.may_match(item):
+                    named_so.append(item["job_id"]["S"])
+            else:
+                job = job_of(item)
+                found += [job] if which.matches(job) else []
+            if len(found) + len(named_so) < size:
                 known = stream.advance(may_go_on)
             if stream.ready:
                 heapq.heappush(heap, (stream.newest, number))
+        if named_so:
+            whole = self.some(named_so)
+            there = (whole[job_id] for job_id in named_so if job_id in whole)
+            found = [each for each in there if which.matches(each)]
         more = any(stream.ready or not stream.ended for stream in streams)
         return Page(
             tuple(found),
@@ -185,17 +195,18 @@ class Browser:
         )
 
     def some(self, job_ids: Collection[str]) -> dict[str, Job]:
-        """Return these jobs as they are now, by their ids; those that there are, 100 at most."""
-        keys: Any = [{"pk": {"S": f"JOB#{job_id}"}} for job_id in dict.fromkeys(job_ids)]
+        """Return these jobs as they are now, by their ids; those that there are."""
+        keys: list[Any] = [{"pk": {"S": f"JOB#{job_id}"}} for job_id in dict.fromkeys(job_ids)]
         found: dict[str, Job] = {}
-        wanted: Any = {self._table: {"Keys": keys[:_MOST_KEYS]}} if keys else {}
-        while wanted:
+        while keys:
+            wanted: Any = {self._table: {"Keys": keys[:_MOST_KEYS]}}
             answer = self._dynamodb.batch_get_item(RequestItems=wanted)
             for item in answer["Responses"].get(self._table, []):
                 job = job_of(item)
                 found[job.job_id] = job
-            # What a throttled table left out is asked for again: botocore waits between refusals.
-            wanted = answer.get("UnprocessedKeys")
+            # What did not fit into the answer is asked for again.
+            left: Any = answer.get("UnprocessedKeys", {}).get(self._table, {})
+            keys = [*left.get("Keys", []), *keys[_MOST_KEYS:]]
         return found
 
     def came_since(self, which: Filter, moment: str, *, most: int = _MOST_KEYS) -> list[Job]:
@@ -213,8 +224,8 @@ class Browser:
         found = []
         for stream in streams:
             while stream.ready:
-                job = stream.take(which)
-                if job is not None and job.created_at > moment and which.matches(job):
+                job = job_of(stream.take())
+                if job.created_at > moment and which.matches(job):
                     found.append(job)
         return found
 
@@ -229,7 +240,13 @@ class Browser:
             after = page.after
 
     def _streams(
-        self, which: Filter, after: str | None, chunk: int, *, since: str = ""
+        self,
+        which: Filter,
+        after: str | None,
+        chunk: int,
+        *,
+        since: str = "",
+        names_only: bool = False,
     ) -> Sequence["_Stream"]:
         if which.sku:
             kinds = [("by-sku", "sku", which.sku, "created_at")]
@@ -248,6 +265,7 @@ class Browser:
                 positions.get(kind[2], ()),
                 which.expression(),
                 since,
+                names_only=names_only and bool(which.text),
             )
             for kind in kinds
         ]
@@ -270,6 +288,8 @@ class _Stream:
     """See `Filter.expression`."""
     since: str = ""
     """Only jobs whose sort key is later; empty is all."""
+    names_only: bool = False
+    """Whether of each record only that is read where a text is looked for."""
     buffer: list[dict[str, Any]] = field(default_factory=list)
     ended: bool = False
     looked_at: int = 0
@@ -312,6 +332,8 @@ class _Stream:
             }
         if self.filtered["expression"]:
             arguments["FilterExpression"] = self.filtered["expression"]
+        if self.names_only:
+            arguments["ProjectionExpression"] = ", ".join(["pk", self.sort, *_NAMES])
         names = {"#name": self.name, **self.filtered["names"]}
         values = {":value": {"S": self.value}, **self.filtered["values"]}
         condition = "#name = :value"
@@ -336,11 +358,11 @@ class _Stream:
         if last is not None:
             self._read_to = (last[self.sort]["S"], last["pk"]["S"])
 
-    def take(self, which: Filter) -> Job | None:
-        """Return the newest job at hand, None if it cannot match; it is not met again."""
+    def take(self) -> dict[str, Any]:
+        """Return the newest record at hand, as DynamoDB has it; it is not met again."""
         item = self.buffer.pop()
         self.position = (item[self.sort]["S"], item["pk"]["S"])
-        return job_of(item) if which.may_match(item) else None
+        return item
 
     @property
     def rest(self) -> tuple[str, str] | tuple[()] | None:

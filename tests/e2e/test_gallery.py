@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from bench.gallery import Table
+from bench.gallery import environment as bench_environment
 from local import environment
 from tests.e2e import chromium
 from tests.e2e.driver import PATIENCE_SECONDS, Catwalk, photo, wait_for
@@ -229,6 +231,25 @@ def test_accessible(
                 found = page.evaluate("async () => (await axe.run()).violations")
                 bad = [v for v in found if v["impact"] in {"serious", "critical"}]
                 assert bad == [], json.dumps(bad, indent=1)
+
+
+def test_endless(browser: Browser, tmp_path: Path) -> None:
+    """Whoever scrolls gets more, each job once."""
+    with (
+        Table(200) as table,
+        chromium.gallery(bench_environment(table.url, tmp_path)) as url,
+        browser.new_context(viewport={"width": 500, "height": 600}) as context,
+    ):
+        page = context.new_page()
+        page.goto(url)
+        expect(cards(page)).to_have_count(24)
+        for count in (48, 72, 96):
+            cards(page).last.scroll_into_view_if_needed()
+            expect(cards(page)).to_have_count(count)
+        ids = page.evaluate(
+            "[...document.querySelectorAll('[data-card]')].map(c => c.dataset.card)"
+        )
+        assert len(set(ids)) == 96
 
 
 def test_stranger(browser: Browser, visitor: Visitor) -> None:

@@ -39,6 +39,7 @@ export function say(text) {
 export async function ask(url) {
   const answer = await fetch(url, { headers: { Accept: "text/html, application/json" } }).catch(() => null);
   if (answer === null) throw new Error("The gallery does not answer: was it ended?");
+  if (answer.status === 403) throw new Error("The gallery was started anew: open the address in its terminal.");
   if (!answer.ok) throw new Error("AWS does not answer as it should; trying again.");
   return answer;
 }
