@@ -110,7 +110,8 @@ class _Server(uvicorn.Server):
 
 
 def _listening(port: int) -> socket.socket:
-    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # Only of a socket that says TCP does asyncio turn Nagle's delay off: 40 ms an answer.
+    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((LOOPBACK, port))
