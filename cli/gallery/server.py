@@ -99,6 +99,7 @@ class _Server(uvicorn.Server):
                 log_level="warning",
                 access_log=False,  # addresses hold keys
                 server_header=False,
+                proxy_headers=False,  # nothing stands between
                 timeout_graceful_shutdown=_LAST_REQUESTS_SECONDS,
             )
         )

@@ -43,6 +43,8 @@ def install() -> str | None:
         Why that is not possible, as a sentence; None if it was done.
 
     """
+    if os.environ.get("CHROMIUM"):
+        return f"CHROMIUM={os.environ['CHROMIUM']} is no program."
     if not shutil.which("apt-get"):
         return "There is no Chromium, and no apt-get to install it with."
     if os.geteuid() != 0:

@@ -850,6 +850,7 @@ def test_key_is_on_no_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_gallery_of_a_stack(aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A laptop's stack has no pages in the AWS console."""
     monkeypatch.setattr("shared.clients.s3", lambda: aws.s3)
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     outputs = {"JobsTableName": TABLE}
     for laptop in (True, False):
         stack = Catwalk("catwalk", outputs, {}, Choice("catwalk", laptop=laptop))
