@@ -16,7 +16,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import (
     FileResponse,
@@ -28,6 +27,7 @@ from starlette.responses import (
 )
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 from cli import story
 from cli.browse import Browser
@@ -103,10 +103,10 @@ class Gallery:
         )
 
 
-def create_app(gallery: Gallery, access: Access) -> Starlette:
+def create_app(gallery: Gallery, access: Access) -> ASGIApp:
     """Return the app; only whom `access` knows is answered."""
     pages = _Pages(gallery, access)
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", pages.grid),
             Route("/live", pages.live),
@@ -119,7 +119,6 @@ def create_app(gallery: Gallery, access: Access) -> Starlette:
             Route("/original/{name}", pages.original),
             Mount("/static", StaticFiles(directory=_HERE / "static")),
         ],
-        middleware=[Middleware(Guard, access=access)],
         exception_handlers={
             HTTPException: pages.refused,
             CommandError: pages.refused,
@@ -129,6 +128,8 @@ def create_app(gallery: Gallery, access: Access) -> Starlette:
             Exception: pages.bug,
         },
     )
+    # Around all of it: Starlette's own middleware would stand inside of what answers to bugs.
+    return Guard(app, access)
 
 
 @dataclass(frozen=True)

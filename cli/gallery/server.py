@@ -14,6 +14,7 @@ from typing import Final
 import platformdirs
 import uvicorn
 from PIL import Image
+from starlette.types import ASGIApp
 
 from cli.errors import CommandError
 from cli.gallery.access import Access
@@ -91,10 +92,10 @@ class _Telling(Access):
 class _Server(uvicorn.Server):
     """A uvicorn that Ctrl-C ends quietly."""
 
-    def __init__(self, app: object) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         super().__init__(
             uvicorn.Config(
-                app,  # type: ignore[arg-type]  # uvicorn's type names each kind of app
+                app,
                 ws="none",
                 log_level="warning",
                 access_log=False,  # addresses hold keys

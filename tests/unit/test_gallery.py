@@ -399,6 +399,22 @@ def test_aws_trouble(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "catwalk doctor" in answer.text
 
 
+def test_bug(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug is told as one, under the same headers as all else, without what it met."""
+
+    def stumble(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a secret")
+
+    monkeypatch.setattr(Browser, "page", stumble)
+    browser = TestClient(house.browser.app, base_url=HOME, raise_server_exceptions=False)
+    browser.cookies.update({house.access.cookie: house.access.session})
+    answer = browser.get("/")
+    assert answer.status_code == 500
+    assert "This is a bug in Catwalk: RuntimeError." in answer.text
+    assert "secret" not in answer.text
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
 # --- a job's page ------------------------------------------------------------------------------
 
 
