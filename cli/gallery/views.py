@@ -182,7 +182,8 @@ class Shower:
 
     def results(self, job: Job, versions: Mapping[int, str] | None = None) -> tuple[Image, ...]:
         """Return a job's results, in order; of those versions where that is said."""
-        count = len(job.results)
+        # Of a job that is partly done, some are missing: its results keep their numbers.
+        count = max(job.settings.batch_size if job.settings else 0, len(job.results))
         return tuple(
             self._image(
                 Picture.of_result(result, (versions or {}).get(result.index)),
