@@ -18,6 +18,8 @@ NOT_SEEN = {
     "sqs:GetQueueAttributes": LAMBDA_ITSELF,
     "logs:CreateLogStream": LAMBDA_ITSELF,
     "logs:PutLogEvents": LAMBDA_ITSELF,
+    "xray:PutTraceSegments": LAMBDA_ITSELF,
+    "xray:PutTelemetryRecords": LAMBDA_ITSELF,
     "s3:ListBucket": "never called: it makes S3 say that an object is missing",
     "s3:GetObjectVersion": "recorded as GetObject: it allows the same call with a version",
     "s3:ListBucketVersions": "recorded as ListObjectVersions",

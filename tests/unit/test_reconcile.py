@@ -9,13 +9,16 @@ import pytest
 from shared import deadletters
 from shared import reconcile as module
 from shared.announce import Announcer
+from shared.breaker import Breaker
 from shared.clock import iso
 from shared.config import Config
 from shared.deadletters import DeadLetters
 from shared.events import EventPublisher
 from shared.jobs import JobRepository, NewJob
+from shared.metrics import Metrics
 from shared.models import ErrorCode, Job, JobError, JobStatus, Photo, SceneType, Settings
 from shared.photos import PhotoStore
+from shared.purse import Purse
 from shared.reconcile import (
     ENOUGH_SECONDS,
     LOOK_BACK,
@@ -38,6 +41,8 @@ class Stage:
         self.aws = aws
         self.clock = clock
         self.remaining = 290.0
+        self.measured: list[str] = []
+        """Lines of metrics."""
         self.jobs = JobRepository(aws.dynamodb, TABLE, now=clock)
         self.announcer = Announcer(EventPublisher(aws.events, BUS), self.jobs)
         self.reconciler = Reconciler(
@@ -65,6 +70,9 @@ class Stage:
             announcer=self.announcer,
             executions=aws.executions,
             sqs=aws.sqs,
+            breaker=Breaker(aws.dynamodb, TABLE, now=clock),
+            purse=Purse(aws.dynamodb, TABLE, limit=0, now=clock),
+            metrics=Metrics("catwalk", write=self.measured.append),
             now=clock,
         )
 

@@ -22,6 +22,7 @@ from shared.config import Config
 from shared.events import EventPublisher
 from shared.jobs import JobRepository
 from shared.ledger import Ledger
+from shared.metrics import Metrics
 from shared.models import ErrorCode, Job, JobError, JobStatus
 from shared.pace import START_GAP
 from shared.photos import PhotoStore
@@ -87,6 +88,8 @@ class Stage:
         self.clock = clock
         self.vendor = Vendor()
         self.remaining = 140.0
+        self.measured: list[str] = []
+        """Lines of metrics."""
         self.sent: list[str] = []
         """What the last message had come again."""
         self.config = Config(
@@ -107,13 +110,14 @@ class Stage:
         self.config = replace(self.config, **config)
         self.jobs = JobRepository(self.aws.dynamodb, TABLE, now=self.clock)
         key = ApiKey(self.aws.secrets, self.config.api_key_secret)
-        announcer = Announcer(EventPublisher(self.aws.events, BUS), self.jobs)
+        metrics = Metrics("catwalk", write=self.measured.append)
+        announcer = Announcer(EventPublisher(self.aws.events, BUS), self.jobs, metrics)
         self.ledger = Ledger(self.aws.dynamodb, TABLE, now=self.clock)
         self.submitter = Submitter(
             config=self.config,
             photos=PhotoStore(self.aws.s3, PHOTOS, max_bytes=self.config.max_photo_bytes),
             jobs=self.jobs,
-            breaker=Breaker(self.aws.dynamodb, TABLE, now=self.clock),
+            breaker=Breaker(self.aws.dynamodb, TABLE, metrics=metrics, now=self.clock),
             purse=Purse(
                 self.aws.dynamodb, TABLE, limit=self.config.daily_credit_limit, now=self.clock
             ),
@@ -130,6 +134,7 @@ class Stage:
                 pace=Pace(self.aws.dynamodb, self.config, now=self.clock),
                 executions=self.aws.executions,
             ),
+            metrics=metrics,
             now=self.clock,
             sleep=self.clock.advance,
         )
@@ -394,7 +399,7 @@ def test_failing_variant_does_not_hold_up_the_others(
     claim = stage.jobs.claim
     calls: list[str] = []
 
-    def failing_first(new: Any) -> Job:
+    def failing_first(new: Any, **_: Any) -> Job:
         calls.append(new.job_id)
         if len(calls) == 1:
             raise RuntimeError("DynamoDB is away")
