@@ -374,7 +374,7 @@ class JobRepository:
         """
         return self._query("by-status", "status", status, "updated_at", (after, until))
 
-    def count(self, status: JobStatus) -> int:
+    def count_in(self, status: JobStatus) -> int:
         """Return how many jobs are in a status; the newest may be missing for a moment."""
         pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self._table,

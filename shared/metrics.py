@@ -41,7 +41,8 @@ class Metric(StrEnum):
     JOBS_SUCCEEDED = "JobsSucceeded"
     JOBS_PARTIAL = "JobsPartial"
     JOBS_FAILED = "JobsFailed"
-    """Also by `CAUSE_OF_END`."""
+    """Also by `CAUSE_OF_END`. 0 with each job that succeeded, wholly or partly: so the average is
+    the share of failures, and the number of samples that of the jobs which had a task and ended."""
     JOBS_REJECTED = "JobsRejected"
     """Also by `CAUSE_OF_END`."""
     SUBMITS_UNKNOWN = "SubmitsUnknown"
@@ -116,6 +117,8 @@ class Metrics:
         values = {_ENDS[job.status]: 1.0}
         if job.terminal and job.polls:
             values[Metric.POLLS] = job.polls
+        if job.status in _WITH_RESULTS:
+            values[Metric.JOBS_FAILED] = 0
         if job.status in _WITH_RESULTS and job.resumed_at is None:
             values |= _if_known(Metric.SECONDS_TO_RESULT, waited(job, until=job.finished_at))
         cause = None

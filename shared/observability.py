@@ -59,7 +59,7 @@ def log_keys(**keys: object) -> Iterator[None]:
     have them gone.
     """
     added = {name: value for name, value in keys.items() if value is not None}
-    before = logger().get_current_keys()
+    before = dict(logger().get_current_keys())  # it gives its own
     logger().append_keys(**added)
     try:
         yield

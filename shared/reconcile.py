@@ -212,7 +212,7 @@ class Reconciler:
         try:
             gauges = Gauges(
                 moves=moves,
-                parked=self._jobs.count(JobStatus.SUBMIT_UNKNOWN),
+                parked=self._jobs.count_in(JobStatus.SUBMIT_UNKNOWN),
                 paused_by=self._breaker.paused_by(),
                 credits_used=self._purse.used(),
             )
