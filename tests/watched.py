@@ -13,6 +13,12 @@ ROOT: Final = Path(__file__).parents[1]
 NAMESPACE: Final = "Catwalk"
 _SEARCH: Final = re.compile(r"SEARCH\('\{(?P<schema>[^}]+)\} (?P<terms>[^']+)', '\w+', \d+\)")
 
+_INSIGHTS: Final = {
+    *("fields", "filter", "sort", "limit", "stats", "by", "as", "asc", "desc", "or"),
+    *("coalesce", "count", "count_distinct", "ispresent", "latest"),
+}
+"""Words of the query language itself."""
+
 
 @dataclass(frozen=True)
 class Watched:
@@ -100,8 +106,8 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
-def emitted(lines: list[str]) -> set[tuple[str, tuple[str, ...]]]:
-    """Return the metrics that log lines make: name and names of dimensions."""
+def emitted(lines: list[str]) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
+    """Return the metrics that log lines make: each one's name and its dimensions with values."""
     found = set()
     for line in lines:
         if '"_aws"' not in line:
@@ -110,8 +116,24 @@ def emitted(lines: list[str]) -> set[tuple[str, tuple[str, ...]]]:
         for directive in document["_aws"]["CloudWatchMetrics"]:
             assert directive["Namespace"] == NAMESPACE, line
             for dimensions in directive["Dimensions"]:
-                assert all(document[name] for name in dimensions), line
                 for metric in directive["Metrics"]:
                     assert isinstance(document[metric["Name"]], int | float), line
-                    found.add((metric["Name"], tuple(dimensions)))
+                    found.add(
+                        (metric["Name"], tuple((name, document[name]) for name in dimensions))
+                    )
     return found
+
+
+def saved_queries() -> dict[str, set[str]]:
+    """Return the fields that each saved query asks for, by its logical id."""
+    asked = {}
+    for logical_id, resource in template()["Resources"].items():
+        if resource["Type"] != "AWS::Logs::QueryDefinition":
+            continue
+        lines = resource["Properties"]["QueryString"].splitlines()
+        text = " ".join(line for line in lines if not line.startswith("#"))
+        text = re.sub(r'"[^"]*"', "", text)
+        words = set(re.findall(r"@?[A-Za-z_]+", text))
+        given = set(re.findall(r"\bas (\w+)", text))
+        asked[logical_id] = words - given - _INSIGHTS
+    return asked

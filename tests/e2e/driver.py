@@ -194,6 +194,23 @@ class Catwalk:
         assert "FunctionError" not in answer, document
         return document
 
+    @contextmanager
+    def configured(self, function: str, **variables: str) -> Iterator[None]:
+        """Give a function, by its logical id, other environment variables for a while."""
+        functions, name = self.stack.clients.functions, self.physical_id(function)
+        before = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+
+        def put(variables: Mapping[str, str]) -> None:
+            functions.update_function_configuration(
+                FunctionName=name, Environment={"Variables": variables}
+            )
+
+        put({**before, **variables})
+        try:
+            yield
+        finally:
+            put(before)
+
     def physical_id(self, logical_id: str) -> str:
         """Return the name that CloudFormation gave a resource."""
         detail = self.stack.clients.cloudformation.describe_stack_resource(
