@@ -9,9 +9,18 @@ from typing import Any
 
 import pytest
 
+from bench import cost_page
 from local import differences
 from shared.breaker import Cause
-from shared.metrics import CAUSE_OF_END, CAUSE_OF_PAUSE, NAMESPACE, STACK, Metric
+from shared.metrics import (
+    CAUSE_OF_END,
+    CAUSE_OF_PAUSE,
+    NAMESPACE,
+    STACK,
+    Gauges,
+    Metric,
+    Metrics,
+)
 from tests.watched import alarms, dashboard, of_alarm, of_dashboard, template, watched
 
 ROOT = Path(__file__).parents[2]
@@ -233,6 +242,17 @@ def test_an_alarm_goes_off_when_it_should(
 ) -> None:
     """What is told of a stack in that state, or is not told, makes it so."""
     assert evaluate(alarms()[name], *periods) == state
+
+
+def test_what_alarms_and_gauges_cost_is_reckoned_with_as_many_as_there_are() -> None:
+    """docs/cost.md counts the metrics of alarms, and those that are told when nothing happens."""
+    conditional = ("credits-near-limit",)
+    unconditional = [alarm for name, alarm in alarms().items() if name not in conditional]
+    assert sum(len(list(of_alarm(alarm))) for alarm in unconditional) == cost_page.ALARM_METRICS
+    lines: list[dict[str, Any]] = []
+    metrics = Metrics("shop", write=lambda line: lines.append(json.loads(line)))
+    metrics.gauges(Gauges(moves=0, parked=0, paused_by=None, credits_used=None))
+    assert {name for line in lines for name in line} & set(Metric) == set(cost_page.GAUGES)
 
 
 def test_every_alarm_is_tried() -> None:

@@ -1179,3 +1179,54 @@ def test_an_address_that_is_not_the_vendors_fails_no_photo(stage: Stage) -> None
     stage.clock.advance(ACCOUNT_PAUSE_SECONDS + 1)
     assert stage.take(stage.sent[0]) == Handled()
     assert stage.job().status is JobStatus.RUNNING
+
+
+# --- what is measured ------------------------------------------------------------------------
+
+
+def measured(stage: Stage, name: str) -> list[float]:
+    """Return the values of a metric, oldest first."""
+    lines = [json.loads(line) for line in stage.measured]
+    return [line[name] for line in lines if name in line]
+
+
+def test_photo_of_two_variants_is_one_photo(stage: Stage) -> None:
+    """Photos are counted, and jobs; a second delivery is neither."""
+    variants = [{"modelId": "001"}, {"modelId": "003"}]
+    stage.aws.drop("catwalk.json", json.dumps({"variants": variants}).encode())
+    event = stage.aws.drop("a.jpg", jpeg())
+    stage.take(event)
+    stage.take(event)
+    assert measured(stage, "PhotosIn") == [1]
+    assert measured(stage, "JobsSubmitted") == [1, 1]
+
+
+def test_wait_is_counted_from_the_drop(stage: Stage, clock: Clock) -> None:
+    """However often its message is sent anew, and although its photo waited before that too."""
+    event = stage.aws.drop("a.jpg", jpeg())
+    clock.advance(30)  # in the queue, behind others
+    stage.vendor.answers = [httpx.Response(401, json={"code": 401, "message": "key"})] * 2
+    stage.take(event)
+    for _ in range(2):
+        clock.advance(900)
+        stage.take(stage.sent[0])
+    assert measured(stage, "WaitSeconds") == [30, 930, 1830]
+    assert stage.job().status is JobStatus.RUNNING
+
+
+@pytest.mark.parametrize("said", ["2025-01-31T09:30:00Z", "2027-01-31T09:30:00Z", "soon", None])
+def test_time_that_cannot_be_is_not_believed(stage: Stage, said: object) -> None:
+    """A backend may write any time into its event; a photo never waits for a year."""
+    stage.aws.drop("a.jpg", jpeg())
+    event = requested({"photo": {"key": "a.jpg"}, "variants": [dict(VARIANT)]})
+    stage.take({**event, "time": said})
+    assert measured(stage, "WaitSeconds") == [0]
+    assert stage.job().arrived_at == stage.job().created_at
+
+
+def test_limit_is_told_as_it_is_used_up(stage: Stage) -> None:
+    """Each credit tells what is used; a photo over the limit that all is."""
+    stage.set(daily_credit_limit=2)
+    for key in ("a.jpg", "b.jpg", "c.jpg"):
+        stage.drop(key, jpeg(fill=len(measured(stage, "PhotosIn"))))
+    assert measured(stage, "DailyCreditsUsed") == [50, 100, 100]
