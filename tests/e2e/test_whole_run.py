@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from local.stack import STACK
-from tests.e2e.driver import ENDED, Catwalk, photo, wait_for
+from tests.e2e.driver import ENDED, Catwalk, photo, queue, wait_for
 from tests.watched import NAMESPACE, emitted, saved_queries, watched
 
 LAMBDA_ITSELF = "Lambda itself calls it for the function; the local AWS does not need to"
@@ -198,25 +198,12 @@ def test_every_line_names_its_invocation(catwalk: Catwalk) -> None:
 
 
 def test_an_alarm_reaches_whoever_subscribes(catwalk: Catwalk) -> None:
-    """A parked submit makes an alarm, and the topic tells of it and of its end."""
+    """Submits that are parked make an alarm, and the topic tells of it."""
     client, sqs = catwalk.stack.clients.client, catwalk.stack.clients.sqs
-    url = sqs.create_queue(QueueName="e2e-alarms")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
+    url, arn = queue(catwalk.stack, "e2e-alarms", "sns")
     client("sns").subscribe(
-        TopicArn=catwalk.stack.output("AlarmTopicArn"), Protocol="sqs", Endpoint=arn["QueueArn"]
+        TopicArn=catwalk.stack.output("AlarmTopicArn"), Protocol="sqs", Endpoint=arn
     )
-
-    def tell(parked: int) -> None:
-        client("cloudwatch").put_metric_data(
-            Namespace=NAMESPACE,
-            MetricData=[
-                {
-                    "MetricName": "SubmitsParked",
-                    "Dimensions": [{"Name": "Stack", "Value": STACK}],
-                    "Value": parked,
-                }
-            ],
-        )
 
     def heard() -> dict[str, Any] | None:
         messages = sqs.receive_message(QueueUrl=url).get("Messages", [])
@@ -226,7 +213,16 @@ def test_an_alarm_reaches_whoever_subscribes(catwalk: Catwalk) -> None:
         told: dict[str, Any] = json.loads(json.loads(messages[0]["Body"])["Message"])
         return told
 
-    tell(1)
+    client("cloudwatch").put_metric_data(
+        Namespace=NAMESPACE,
+        MetricData=[
+            {
+                "MetricName": "SubmitsParked",
+                "Dimensions": [{"Name": "Stack", "Value": STACK}],
+                "Value": 1,
+            }
+        ],
+    )
     told = wait_for(heard, "the alarm")
     assert (told["AlarmName"], told["NewStateValue"]) == (f"{STACK}-submits-parked", "ALARM")
     assert "docs/runbook.md#submits-parked" in told["AlarmDescription"]
