@@ -52,8 +52,8 @@ class Metric(StrEnum):
     """From the drop to the record's end, of jobs with results."""
     WAIT_SECONDS = "WaitSeconds"
     """How long a photo has waited since its drop: told each time that it is looked at and has to
-    wait on, and when it is submitted. Not the queue's age: a photo that waits goes back to it as
-    a fresh message."""
+    wait on, and when the vendor has taken it. Not the queue's age: a photo that waits goes back
+    to it as a fresh message."""
     POLLS = "PollsPerJob"
     SUBMISSION_PAUSED = "SubmissionPaused"
     """1 with each pause and, by reconcile, while it lasts, then also by `CAUSE_OF_PAUSE`; 0 from
@@ -110,9 +110,7 @@ class Metrics:
         """Count what a job's present status says for the first time."""
         if job.status is JobStatus.RUNNING:
             if job.resumed_at is None:  # else the task was paid for, and counted, before
-                values: dict[Metric, float] = {Metric.JOBS_SUBMITTED: 1, Metric.CREDITS_SPENT: 1}
-                values |= _if_known(Metric.WAIT_SECONDS, waited(job, until=job.submitted_at))
-                self._emit(values, job)
+                self._emit({Metric.JOBS_SUBMITTED: 1, Metric.CREDITS_SPENT: 1}, job)
             return
         values = {_ENDS[job.status]: 1.0}
         if job.terminal and job.polls:
@@ -126,9 +124,9 @@ class Metrics:
             cause = (CAUSE_OF_END, job.error.code.value)
         self._emit(values, job, by={_ENDS[job.status]: cause} if cause else {})
 
-    def waits(self, job: Job, *, now: str) -> None:
-        """Tell how long a photo has waited by now (ISO 8601); it waits on."""
-        values = _if_known(Metric.WAIT_SECONDS, waited(job, until=now))
+    def has_waited(self, job: Job, *, until: str | None) -> None:
+        """Tell how long a photo has waited by a moment (ISO 8601), whether it waits on or not."""
+        values = _if_known(Metric.WAIT_SECONDS, waited(job, until=until))
         if values:
             self._emit(values, job)
 

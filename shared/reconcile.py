@@ -118,20 +118,33 @@ class _Round:
             for number, entry in enumerate(find()):
                 if number >= (limit or MAX_LOOKS) or not self.time_left:
                     return
-                with self._going_on(name):
+                with self._going_on(name, entry):
                     self.moved[name] += move(entry)
 
     @contextmanager
-    def _going_on(self, name: str) -> Iterator[None]:
+    def _going_on(self, name: str, entry: object = None) -> Iterator[None]:
         try:
             yield
         except Exception:  # noqa: BLE001  logged here, and raised for all at the end of the run
-            logger().exception("could not be moved on", extra={"step": name})
+            with log_keys(**_names(entry)):
+                logger().exception("could not be moved on", extra={"step": name})
             self.failures += 1
 
     @property
     def time_left(self) -> bool:
         return self.remaining_seconds() >= ENOUGH_SECONDS
+
+
+def _names(entry: object) -> dict[str, str | int]:
+    """Return what the lines about something that stands still are found by."""
+    match entry:
+        case Job():
+            return keys_of(entry)
+        case Dropped(key=key):
+            return {"source_key": key}
+        case DeadLetter(message_id=message_id):
+            return {"message_id": message_id}
+    return {}
 
 
 class Reconciler:

@@ -202,9 +202,14 @@ class Submitter:
             logger().warning("no such job", extra={"job_id": message.job_id})
             return Handled()
         with log_keys(**keys_of(job)):
-            if job.buried:
-                job = self._jobs.start_attempt(job) or job
-            return self._carry(job, partial(self._delivery_again, job), batch)
+            try:
+                if job.buried:
+                    job = self._jobs.start_attempt(job) or job
+                return self._carry(job, partial(self._delivery_again, job), batch)
+            except Exception:
+                # Whoever lets the message come again does not know which job it is about.
+                logger().exception("job could not go on")
+                raise
 
     # --- from a message to requests --------------------------------------------------------
 
@@ -527,7 +532,7 @@ class Submitter:
     def _wait(self, job: Job, seconds: float, reason: str) -> Outcome:
         """Let a photo wait, and say so in its record."""
         self._jobs.note_waiting(job, seconds=seconds, reason=reason)
-        self._metrics.waits(job, now=iso(self._now()))
+        self._metrics.has_waited(job, until=iso(self._now()))
         return _again(job, seconds, reason)
 
     def _reject(self, job: Job, error: JobError) -> Outcome:
@@ -610,6 +615,7 @@ class Submitter:
             )
         with log_keys(**keys_of(running)):
             logger().info("submitted")
+            self._metrics.has_waited(running, until=running.submitted_at)
             self._starter.ensure(running)
         return Handled()
 

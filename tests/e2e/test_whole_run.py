@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections import Counter
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -171,6 +172,19 @@ def test_the_dashboard_shows_what_is_emitted(
     for each in looked_at:
         if len(each.dimensions) > 1 and each.values[1] != "*":
             assert (each.name, each.dimensions[1], each.values[1]) in causes
+
+
+def test_the_dashboard_is_there(catwalk: Catwalk) -> None:
+    """It is JSON, with this stack's names in it, and only what CloudWatch fills in is open."""
+    answer = catwalk.stack.clients.client("cloudwatch").get_dashboard(
+        DashboardName=catwalk.stack.output("DashboardName")
+    )
+    assert json.loads(answer["DashboardBody"])["widgets"]
+    assert catwalk.physical_id("SubmitFunction") in answer["DashboardBody"]
+    assert set(re.findall(r"\$\{[^}]*\}", answer["DashboardBody"])) == {
+        "${PROP('Dim.ErrorCode')}",
+        "${PROP('Dim.Reason')}",
+    }
 
 
 def test_saved_queries_find_what_is_logged(

@@ -129,6 +129,44 @@ def test_line_of_a_crash_names_the_job(
     }
 
 
+def test_line_of_a_message_that_fails_names_the_job(
+    world: World, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A photo that has waited runs into trouble: the job's own line says so, then the message's."""
+    world.vendor.fault("create", "bad_key")
+    world.submit(json.dumps(world.aws.drop("a/dress.jpg", jpeg())))
+    ((message, _),) = world.queued()
+    world.sleep(120)
+
+    def away(**_: object) -> None:
+        raise ConnectionError("DynamoDB is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.aws.dynamodb, "update_item", away)
+        assert world.submit(message) == [message]
+    told = [line for line in lines() if line.get("level") == "ERROR" and "exception" in line]
+    assert [line["message"] for line in told] == ["job could not go on", "message failed"]
+    assert told[0]["job_id"] == world.job().job_id
+    assert told[1]["message_id"]
+
+
+def test_line_of_what_reconcile_cannot_move_names_the_job(
+    world: World, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which job stands still for ever is what somebody has to know."""
+    world.drop()
+    job = world.job()
+
+    def away(**_: object) -> None:
+        raise ConnectionError("Step Functions is away")
+
+    monkeypatch.setattr(world.aws.executions, "describe_execution", away)
+    with pytest.raises(RuntimeError, match="could not be moved on"):
+        world.invoke("reconcile", {"still_seconds": 0})
+    (line,) = (line for line in lines() if line.get("message") == "could not be moved on")
+    assert (line["job_id"], line["source_key"]) == (job.job_id, "a/dress.jpg")
+
+
 def test_reconcile_tells_how_things_stand(world: World, lines: Lines) -> None:
     """A parked submit and a refused key are there to be seen at the end of a run."""
     world.vendor.fault("create", "lost_response")

@@ -62,8 +62,9 @@ def log() -> Log:
 
 
 def test_submitted_job_costs_a_credit(log: Log) -> None:
-    """What the vendor took is counted, with how long the photo had waited for it."""
+    """What the vendor took is counted, and how long the photo had waited for it."""
     log.metrics.job_told(RUNNING)
+    log.metrics.has_waited(RUNNING, until=RUNNING.submitted_at)
     assert log.counted() == {("JobsSubmitted",): 1, ("CreditsSpent",): 1, ("WaitSeconds",): 4.5}
 
 
@@ -170,13 +171,13 @@ def test_gauges_of_a_paused_stack(log: Log) -> None:
 @pytest.mark.parametrize("until", ["2026-01-31T09:29:00.000Z", ARRIVED])
 def test_clocks_that_differ_make_no_negative_wait(log: Log, until: str) -> None:
     """The event's clock is not ours."""
-    log.metrics.waits(RUNNING, now=until)
+    log.metrics.has_waited(RUNNING, until=until)
     assert log.counted() == {("WaitSeconds",): 0}
 
 
 def test_record_of_before_is_not_timed(log: Log) -> None:
     """A record that does not say when its photo arrived counts all the same."""
-    log.metrics.waits(RUNNING.model_copy(update={"arrived_at": None}), now=ARRIVED)
+    log.metrics.has_waited(RUNNING.model_copy(update={"arrived_at": None}), until=ARRIVED)
     assert log.lines == []
     log.metrics.job_told(ended(JobStatus.SUCCEEDED, arrived_at=None))
     assert log.counted()["JobsSucceeded",] == 1
