@@ -117,7 +117,9 @@ def test_unknown_submit_is_counted(log: Log) -> None:
     assert log.counted() == {("SubmitsUnknown",): 1}
 
 
-@pytest.mark.parametrize("status", set(JobStatus) - {JobStatus.ACCEPTED, JobStatus.SUBMITTING})
+@pytest.mark.parametrize(
+    "status", sorted(set(JobStatus) - {JobStatus.ACCEPTED, JobStatus.SUBMITTING})
+)
 def test_every_status_that_is_told_is_counted(log: Log, status: JobStatus) -> None:
     """No event goes out on the bus that CloudWatch hears nothing of."""
     log.metrics.job_told(ended(status, ErrorCode.INTERNAL))
