@@ -9,11 +9,12 @@ count one twice, as an event may come twice. Nothing here is ever in the way of 
 that cannot be written is logged and forgotten.
 """
 
+import functools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, ParamSpec
 
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import (
@@ -23,6 +24,8 @@ from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import (
 from shared.clock import parse_iso
 from shared.models import Job, JobStatus
 from shared.observability import invocation_keys, keys_of, logger
+
+P = ParamSpec("P")
 
 NAMESPACE: Final = "Catwalk"
 STACK: Final = "Stack"
@@ -94,18 +97,33 @@ class Gauges:
     """Per cent of the daily limit; None without one."""
 
 
+def _harmless(tell: Callable[P, None]) -> Callable[P, None]:
+    """Have whatever goes wrong be logged, and nothing else come of it."""
+
+    @functools.wraps(tell)
+    def told(*arguments: P.args, **options: P.kwargs) -> None:
+        try:
+            tell(*arguments, **options)
+        except Exception:  # noqa: BLE001  a photo matters, and a paid task; a figure about it less
+            logger().exception("metrics are not written")
+
+    return told
+
+
 class Metrics:
-    """Writes metrics."""
+    """Writes metrics; none of these verbs ever raises."""
 
     def __init__(self, stack: str, *, write: Callable[[str], object] = print) -> None:
         """Count for this stack; `write` is given each line."""
         self._stack = stack
         self._write = write
 
+    @_harmless
     def photo_in(self, job: Job) -> None:
         """Count a photo or a request that has just come to its first job."""
         self._emit({Metric.PHOTOS_IN: 1}, job)
 
+    @_harmless
     def job_told(self, job: Job) -> None:
         """Count what a job's present status says for the first time."""
         if job.status is JobStatus.RUNNING:
@@ -124,12 +142,14 @@ class Metrics:
             cause = (CAUSE_OF_END, job.error.code.value)
         self._emit(values, job, by={_ENDS[job.status]: cause} if cause else {})
 
+    @_harmless
     def has_waited(self, job: Job, *, until: str | None) -> None:
         """Tell how long a photo has waited by a moment (ISO 8601), whether it waits on or not."""
         values = _if_known(Metric.WAIT_SECONDS, waited(job, until=until))
         if values:
             self._emit(values, job)
 
+    @_harmless
     def paused(self, cause: str) -> None:
         """Tell that submission pauses, once more or for the first time.
 
@@ -141,10 +161,12 @@ class Metrics:
             {Metric.SUBMISSION_PAUSED: 1}, by={Metric.SUBMISSION_PAUSED: (CAUSE_OF_PAUSE, cause)}
         )
 
+    @_harmless
     def credits_used(self, per_cent: float) -> None:
         """Tell how much of the daily limit is used."""
         self._emit({Metric.DAILY_CREDITS_USED: per_cent})
 
+    @_harmless
     def gauges(self, gauges: Gauges) -> None:
         """Tell how things stand."""
         values: dict[Metric, float] = {
@@ -169,15 +191,12 @@ class Metrics:
 
         Two lines, since all metrics of a line have all of its dimensions.
         """
-        try:
-            causes = by or {}
-            plain = {metric: value for metric, value in values.items() if metric not in causes}
-            if plain:
-                self._write(self._line(plain, job))
-            for metric, cause in causes.items():
-                self._write(self._line({metric: values[metric]}, job, cause))
-        except Exception:  # noqa: BLE001  a photo matters, and a paid task; a figure about it does not
-            logger().exception("metrics are not written")
+        causes = by or {}
+        plain = {metric: value for metric, value in values.items() if metric not in causes}
+        if plain:
+            self._write(self._line(plain, job))
+        for metric, cause in causes.items():
+            self._write(self._line({metric: values[metric]}, job, cause))
 
     def _line(
         self, values: Mapping[Metric, float], job: Job | None, cause: tuple[str, str] | None = None
