@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,8 +33,12 @@ class Watched:
     """What the template has for them; `*` where all are looked at."""
 
 
+@cache
 def template() -> dict[str, Any]:
-    """Return the template as it is written, with CloudFormation's functions in their long form."""
+    """Return the template as it is written, with CloudFormation's functions in their long form.
+
+    It is read once for all, and not to be changed.
+    """
     return json.loads(json.dumps(loads((ROOT / "template.yaml").read_text())))  # type: ignore[no-any-return]  # JSON
 
 
