@@ -33,6 +33,11 @@ up: laptop ## start the stack on this machine and leave it running
 down: ## stop the stack that `make up` started
 	@if [ -e $(TOOLS)/.laptop ]; then $(PY) -m local down; else echo "Nothing was running."; fi
 
+.PHONY: gallery
+gallery: up ## look at before and after in the browser; an empty stack gets the sample photos
+	@$(PY) -m local.samples.drop
+	@$(PY) -m cli gallery --stack laptop
+
 .PHONY: sam-local
 sam-local: laptop ## make `sam local invoke` reach the stack of `make up HOST=0.0.0.0` (Docker)
 	@$(PY) -m local sam-local
@@ -79,8 +84,17 @@ infrastructure: tools ## template, state machine and permissions
 	@echo "== infrastructure tests"
 	@$(PY) -m pytest tests/infrastructure -q
 
+# The gallery's tests need a browser: found, installed where nobody need be asked, or skipped.
+.PHONY: chromium
+chromium: $(TOOLS)/.dev
+	@$(PY) -m tests.e2e.chromium
+
+.PHONY: screenshots
+screenshots: tools chromium ## take docs/images/gallery-* on the stack of `make up`, or one of its own
+	@$(PY) -m tests.e2e.screenshots
+
 .PHONY: e2e
-e2e: tools ## the deployed template on the local AWS, driven from outside
+e2e: tools chromium ## the deployed template on the local AWS, driven from outside
 	@echo "== end-to-end tests"
 	@$(PY) -m pytest tests/e2e -v
 
@@ -99,7 +113,7 @@ storm: tools ## 300 photos (N), workers killed for 30 s (SECONDS), a failing ven
 # One after the other: each wants the machine to itself.
 .PHONY: bench
 bench: ## all benches; writes docs/performance.md and docs/cost.md; half an hour
-	@for name in polling imports finalize cost; do $(MAKE) --no-print-directory bench-$$name || exit 1; done
+	@for name in polling imports finalize cost gallery; do $(MAKE) --no-print-directory bench-$$name || exit 1; done
 	@$(PY) -m bench.burst --series
 	@$(PY) -m bench.report
 
@@ -123,6 +137,11 @@ bench-burst: laptop $(TOOLS)/.bench ## photos dropped at once (N=1000) before a 
 .PHONY: bench-cost
 bench-cost: tools $(TOOLS)/.bench ## what 1,000 photos cost: counts, docs/cost.md; 6 minutes
 	@$(PY) -m bench.cost
+
+.PHONY: bench-gallery
+bench-gallery: tools ## the gallery with 50,000 jobs: time a page, memory; 4 minutes
+	@$(PY) -m bench.gallery
+	@$(PY) -m bench.report gallery
 
 .PHONY: format
 format: $(TOOLS)/.dev ## format the code and mend what ruff can mend

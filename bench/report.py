@@ -1,10 +1,13 @@
 """docs/performance.md, written from the figures of the last benches: `make bench`.
 
 Every figure comes from `bench/out/*.json`; the plots are copied to docs/images/. Nothing is
-measured here.
+measured here. `python -m bench.report gallery` writes that section alone: it says itself when and
+where it was measured, and needs no other bench's figures.
 """
 
+import argparse
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -17,7 +20,7 @@ from local.paths import ROOT
 
 PAGE: Final = ROOT / "docs" / "performance.md"
 IMAGES: Final = ROOT / "docs" / "images"
-PARTS: Final = ("polling", "imports", "finalize", "burst", "cost")
+PARTS: Final = ("polling", "imports", "finalize", "burst", "cost", "gallery")
 PLOTS: Final = ("polling", "imports", "finalize", "burst")
 _LIBRARIES: Final = ("botocore", "httpx", "pydantic", "aws-lambda-powertools")
 _MEGA: Final = 1_000_000
@@ -27,7 +30,14 @@ Figures = dict[str, Any]
 
 
 def main() -> int:
-    """Write the page."""
+    """Write the page, or one section of it."""
+    parser = argparse.ArgumentParser(prog="python -m bench.report", description=__doc__)
+    parser.add_argument("section", nargs="?", choices=("gallery",))
+    if parser.parse_args().section:
+        figures = json.loads((OUT / "gallery.json").read_text())
+        PAGE.write_text(with_section(PAGE.read_text("utf-8"), _gallery(figures)), "utf-8")
+        print(f"{PAGE.relative_to(ROOT)} has the new figures.")
+        return 0
     missing = [name for name in PARTS if not (OUT / f"{name}.json").is_file()]
     if missing:
         print(f"No figures of: {', '.join(missing)}. `make bench` measures all.", file=sys.stderr)
@@ -49,8 +59,20 @@ def page(figures: dict[str, Figures]) -> str:
         _imports(figures["imports"]),
         _finalize(figures["finalize"]),
         _burst(figures["burst"]),
+        _gallery(figures["gallery"]),
     )
     return "\n\n".join(section.strip() for section in sections) + "\n"
+
+
+def with_section(text: str, section: str) -> str:
+    """Return a page with a section in the place of the one of its title, or at the end."""
+    section = section.strip()
+    title = re.escape(section.partition("\n")[0])
+    pattern = re.compile(rf"^{title}$.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+    if pattern.search(text) is None:
+        return f"{text.rstrip()}\n\n{section}\n"
+    # A function, so that no backslash of the section is taken for a reference.
+    return pattern.sub(lambda _: f"{section}\n\n", text).rstrip() + "\n"
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -256,6 +278,47 @@ the processor's time is the emulated AWS's.
 ![A burst](images/bench-burst.png)
 
 {table(columns, rows)}
+"""
+
+
+def _gallery(figures: Figures) -> str:
+    rows = [
+        (
+            case["name"],
+            f"{case['median_milliseconds']:.0f}",
+            f"{case['worst_milliseconds']:.0f}",
+            case["queries"],
+            case["shown"],
+            f"{case['further_pages']} / {case['further_seconds']:.1f}"
+            if case["further_pages"]
+            else "",
+        )
+        for case in figures["cases"]
+    ]
+    paged, machine = figures["paged"], figures["machine"]
+    memory = paged["resident_mebibytes"]
+    columns = ("shown", "median, ms", "worst, ms", "queries", "jobs", "further pages / s")
+    worst = max(case["median_milliseconds"] for case in figures["cases"])
+    return f"""
+## The gallery
+
+`catwalk gallery` before a table of {figures["jobs"]:,} jobs, in a process of its own, asked over
+HTTP: the first page of 24 jobs, {figures["rounds"]} times each. **No first page takes more than
+{worst:.0f} ms** (medians). Where a filter lets little through, a page shows what was found among
+3,000 records or in 0.6 s, and the browser goes on by itself; "further" is until the first job, or
+the end. DynamoDB is played by the bench, in memory, with {figures["latency_milliseconds"]:g} ms a
+query and 40 MB/s, since neither moto nor MiniStack answers queries of so many items in useful
+time. Pictures are not asked for.
+
+{table(columns, rows)}
+
+All {paged["jobs"]:,} jobs are paged through in {paged["pages"]:,} pages,
+{paged["first_tenth_milliseconds"]:.0f} ms each at the beginning and
+{paged["last_tenth_milliseconds"]:.0f} ms at the end (medians). **The server's memory stays at
+{min(memory)} to {max(memory)} MiB.**
+
+Measured {figures["measured_at"]} on {machine["processor"]}, {machine["cores"]} cores, Python
+{machine["python"]}.
 """
 
 

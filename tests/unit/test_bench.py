@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench import polling, traces
+from bench import polling, report, traces
 from bench.traces import RecordedTask, Trace
 
 
@@ -90,3 +90,13 @@ def test_the_built_in_traces_are_the_same_each_time() -> None:
     """A figure that changes has changed for another reason."""
     assert traces.built_in(jobs=3) == traces.built_in(jobs=3)
     assert len({trace.name for trace in traces.built_in(jobs=1)}) == 30
+
+
+def test_one_section_of_the_page() -> None:
+    """A section that is written alone takes its own place, and no other's."""
+    page = "# Page\n\nHead.\n\n## One\n\nold\n\n## One more\n\nstays\n"
+    section = "\n## One\n\nnew \\1 text\n"
+    expected = "# Page\n\nHead.\n\n## One\n\nnew \\1 text\n\n## One more\n\nstays\n"
+    assert report.with_section(page, section) == expected
+    assert report.with_section(expected, section) == expected
+    assert report.with_section(page, "## Two\n\nx") == f"{page}\n## Two\n\nx\n"

@@ -108,3 +108,73 @@ def test_page_of_other_filters(browser: Browser) -> None:
     after = browser.page(Filter(), size=5).after
     with pytest.raises(CommandError, match="other filters"):
         browser.page(Filter(sku="S-1"), size=5, after=after)
+
+
+@pytest.mark.parametrize(
+    "which",
+    [
+        Filter(text="photo 3"),
+        Filter(folder="winter"),
+        Filter(model="044", scene="original"),
+        Filter(text="nowhere"),
+    ],
+)
+def test_out_of_time(browser: Browser, which: Filter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page whose time is up before anything was found has come further all the same."""
+    monkeypatch.setattr("cli.browse._CHUNK", 2)
+    whole = [job.job_id for job in browser.all(which)]
+    found, after, pages_seen = [], None, 0
+    while pages_seen == 0 or after is not None:
+        page = browser.page(which, size=5, after=after, seconds=0)
+        found += [job.job_id for job in page.jobs]
+        after, pages_seen = page.after, pages_seen + 1
+        assert pages_seen <= COUNT
+    assert sorted(found) == sorted(whole)
+
+
+@pytest.mark.parametrize("folder", ["a", "/a", "a/", "a/b"])
+def test_odd_folders(browser: Browser, table: Aws, folder: str) -> None:
+    """What DynamoDB leaves out of a folder is nothing that belongs to it."""
+    keys = ("a/1", "a/b/2", "/a/3", "//a/b/4", "ab/5", "a//b/6", "/ab/7", "x/a/8", "a", "/a")
+    jobs = []
+    for number, key in enumerate(keys):
+        moment = f"2026-02-01T09:{number:02}:00.000Z"
+        job = Job(
+            job_id=f"f{number:031x}",
+            status=JobStatus.FAILED,
+            source_key=key,
+            created_at=moment,
+            updated_at=moment,
+        )
+        jobs.append(job)
+        item = {**_plain(job), "pk": f"JOB#{job.job_id}"}
+        table.dynamodb.put_item(TableName=TABLE, Item=_wire(item))
+    which = Filter(folder=folder)
+    expected = {job.source_key for job in jobs if which.matches(job)}
+    assert expected
+    assert {job.source_key for job in browser.all(which)} == expected
+
+
+def test_job_by_its_id(browser: Browser) -> None:
+    """A whole job id is looked up, not looked for; other filters count still."""
+    page = browser.page(Filter(text=f" {7:032X} "), size=5)
+    assert numbers([page]) == [7]
+    assert page.looked_at == 1
+    assert numbers([browser.page(Filter(text=f"{7:032x}", sku="S-1"), size=5)]) == []
+    assert numbers(pages(browser, Filter(text="f" * 32), size=5)) == []
+
+
+def test_some(browser: Browser) -> None:
+    """Jobs are had by their ids, those that there are."""
+    wanted = [f"{number:032x}" for number in (3, 3, 5, 99)]
+    assert sorted(browser.some(wanted)) == sorted({wanted[0], wanted[2]})
+    assert browser.some([]) == {}
+
+
+@pytest.mark.parametrize("which", [Filter(), Filter(sku="S-1"), Filter(text="photo", model="002")])
+def test_came_since(browser: Browser, which: Filter) -> None:
+    """Who came after a moment is told; who came just then, or only changed since, is not."""
+    moment = "2026-01-31T09:20:00.000Z"
+    expected = {job.job_id for job in browser.all(which) if job.created_at > moment}
+    assert {job.job_id for job in browser.came_since(which, moment)} == expected
+    assert expected

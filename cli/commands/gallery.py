@@ -1,0 +1,33 @@
+"""The gallery: before and after, in a browser."""
+
+from typing import Annotated, Final
+
+import typer
+
+from cli.options import StackName
+from cli.stack import Catwalk
+
+gallery = typer.Typer()
+_MOST_PORT: Final = 65_535
+
+
+@gallery.command("gallery")
+def show_gallery(
+    *,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            help="Of 127.0.0.1; 0 is any free one. If not said: 8017, or any if that is taken.",
+            min=0,
+            max=_MOST_PORT,
+            show_default=False,
+        ),
+    ] = None,
+    opens: Annotated[bool, typer.Option("--open/--no-open", help="Open it in the browser.")] = True,
+    stack: StackName = None,
+) -> None:
+    """Look at before and after in the browser, and give second chances there."""
+    # Its packages take half a second to import, which the other commands need not wait for.
+    from cli.gallery.server import serve  # noqa: PLC0415  as said
+
+    serve(Catwalk.chosen(stack), port=port, opens=opens)

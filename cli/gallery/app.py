@@ -1,0 +1,477 @@
+"""The gallery's pages: what is asked for, what is answered."""
+
+import os
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qs, quote
+
+import jinja2
+from botocore.exceptions import BotoCoreError, ClientError
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import (
+    FileResponse,
+    HTMLResponse,
+    JSONResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from cli import story
+from cli.browse import Browser
+from cli.chances import Chance, Finding, SecondChances
+from cli.errors import CommandError, sentence
+from cli.gallery.access import Access, Guard
+from cli.gallery.archive import zipped
+from cli.gallery.images import WIDTHS, Picture, PictureGoneError, Pictures, Seal
+from cli.gallery.views import (
+    CHOICES,
+    SCENES,
+    Asked,
+    Shower,
+    job_url,
+    model_of,
+    name_of,
+    scene_of,
+    status_of,
+    version_of,
+)
+from cli.output import credits_of
+from cli.stack import Catwalk
+from local.scenario import MODELS
+from shared import clients
+from shared.clock import iso, utc_now
+from shared.jobs import JobRepository
+from shared.models import Job, JobStatus
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+PAGE: Final = 24
+"""Jobs a page; a multiple of two, three and four columns."""
+_SECONDS: Final = 0.6
+"""How long a page looks for jobs that match before it shows what it has found."""
+_MOST_LIVE: Final = 100
+_MOST_SAID: Final = 64
+_MOST_FORM_BYTES: Final = 16_384
+_HERE: Final = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """A stack as the gallery uses it, with the caller's own AWS rights."""
+
+    name: str
+    place: str
+    """Where the stack is: a region, or this machine."""
+    on_aws: bool
+    """Whether the AWS console knows its executions."""
+    browser: Browser
+    jobs: JobRepository
+    chances: Callable[[], SecondChances]
+    """A new one for each decision: it reads once."""
+    s3: "S3Client" = field(repr=False)
+    pictures: Pictures = field(repr=False)
+
+    @classmethod
+    def of(cls, stack: Catwalk, cache: Path) -> "Gallery":
+        """Show this stack; small copies of its pictures are kept in `cache`."""
+        s3 = clients.s3()
+        elsewhere = stack.choice.laptop or bool(os.environ.get("AWS_ENDPOINT_URL"))
+        region = os.environ.get("AWS_DEFAULT_REGION") or str(s3.meta.region_name)
+        return cls(
+            name=stack.name,
+            place="this machine" if elsewhere else region,
+            on_aws=not elsewhere,
+            browser=Browser(clients.dynamodb(), stack.outputs["JobsTableName"]),
+            jobs=stack.jobs,
+            chances=lambda: stack.chances,
+            s3=s3,
+            pictures=Pictures(s3, cache),
+        )
+
+
+def create_app(gallery: Gallery, access: Access) -> Starlette:
+    """Return the app; only whom `access` knows is answered."""
+    pages = _Pages(gallery, access)
+    return Starlette(
+        routes=[
+            Route("/", pages.grid),
+            Route("/live", pages.live),
+            Route("/results.zip", pages.archive),
+            Route("/jobs/{job_id}", pages.job),
+            Route("/jobs/{job_id}/live", pages.job_live),
+            Route("/jobs/{job_id}/results.zip", pages.job_archive),
+            Route("/jobs/{job_id}/chance", pages.chance, methods=["POST"]),
+            Route("/small/{width:int}/{name}", pages.small),
+            Route("/original/{name}", pages.original),
+            Mount("/static", StaticFiles(directory=_HERE / "static")),
+        ],
+        middleware=[Middleware(Guard, access=access)],
+        exception_handlers={
+            HTTPException: pages.refused,
+            CommandError: pages.refused,
+            PictureGoneError: pages.no_picture,
+            ClientError: pages.aws_trouble,
+            BotoCoreError: pages.aws_trouble,
+            Exception: pages.bug,
+        },
+    )
+
+
+@dataclass(frozen=True)
+class _Button:
+    """Something that can be done for a job, and what it costs."""
+
+    id: str
+    label: str
+    title: str
+    """The question."""
+    says: str
+    price: str
+    credits: int
+
+
+_BUTTONS: Final = {
+    Chance.RECOPY: (
+        "Copy results again",
+        "Copy its results once more?",
+        "The results are fetched again from the task that was paid for.",
+    ),
+    Chance.RESUME: (
+        "Go on with the paid task",
+        "Go on with the paid task?",
+        "The task was paid for and given up; it is asked for its results again.",
+    ),
+    Chance.REGENERATE: (
+        "Make new images",
+        "Make new images?",
+        "The next attempt makes new images from the same photo and settings.",
+    ),
+}
+
+
+class _Said:
+    """What became of a form, told on the next page, once."""
+
+    def __init__(self) -> None:
+        self._said: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        self._lock = Lock()
+
+    def keep(self, tone: str, text: str) -> str:
+        """Keep a sentence; return what it is fetched with."""
+        name = secrets.token_urlsafe(9)
+        with self._lock:
+            self._said[name] = (tone, text)
+            while len(self._said) > _MOST_SAID:
+                self._said.popitem(last=False)
+        return name
+
+    def take(self, name: str) -> tuple[str, str] | None:
+        """Return a sentence, unless it was told before."""
+        with self._lock:
+            return self._said.pop(name, None)
+
+
+class _Pages:
+    """Answers requests; the plain functions run in threads, since boto3 waits."""
+
+    def __init__(self, gallery: Gallery, access: Access) -> None:
+        self._gallery = gallery
+        self._access = access
+        self._seal = Seal(access.secret)
+        self._show = Shower(self._seal, gallery.pictures)
+        self._said = _Said()
+        self._templates = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(_HERE / "templates"),
+            autoescape=True,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            undefined=jinja2.StrictUndefined,
+        )
+        self._templates.globals |= {"stack": gallery.name, "place": gallery.place}
+
+    # --- the grid --------------------------------------------------------------------------
+
+    def grid(self, request: Request) -> Response:
+        """Show jobs, newest first; with `part` only the cards, to be added below others."""
+        asked = Asked.of(request.query_params)
+        now = iso(utc_now())
+        after = request.query_params.get("after")
+        page = self._gallery.browser.page(asked.filter, size=PAGE, after=after, seconds=_SECONDS)
+        cards = [self._show.card(job) for job in page.jobs]
+        shown = {
+            "cards": cards,
+            "more": asked.url(after=page.after) if page.after else None,
+            "found_all": page.after is None,
+        }
+        if "part" in request.query_params:
+            return self._page("cards.html", shown)
+        around = {
+            "asked": asked,
+            "first": after is None,
+            "choices": CHOICES,
+            "models": _with(MODELS, asked.model, model_of),
+            "scenes": _scenes(asked.scene),
+            "live": asked.url("/live", since=now),
+            "archive": asked.url("/results.zip"),
+        }
+        return self._page("grid.html", {**shown, **around})
+
+    def live(self, request: Request) -> Response:
+        """Return what has changed of the cards in sight, and how many jobs have come.
+
+        The query has the grid's filters, `since`, and a `card` each: `<job id>.<version>`.
+        """
+        asked = Asked.of(request.query_params)
+        known = dict(
+            card.partition(".")[::2] for card in request.query_params.getlist("card")[:_MOST_LIVE]
+        )
+        jobs = self._gallery.browser.some(list(known)) if known else {}
+        changed = {
+            job_id: self._templates.get_template("card.html").render(card=self._show.card(job))
+            for job_id, job in jobs.items()
+            if version_of(job) != known[job_id]
+        }
+        since = request.query_params.get("since", "")
+        came = self._gallery.browser.came_since(asked.filter, since) if since else []
+        return JSONResponse({"cards": changed, "came": [job.job_id for job in came]})
+
+    def archive(self, request: Request) -> Response:
+        """Stream the results of all jobs that are asked for."""
+        asked = Asked.of(request.query_params)
+        parts = [part for part in (asked.folder.strip("/"), asked.sku, asked.model) if part]
+        return self._zip(self._gallery.browser.all(asked.filter), "-".join(parts) or "results")
+
+    # --- a job's page ----------------------------------------------------------------------
+
+    def job(self, request: Request) -> Response:
+        """Show a job."""
+        job = self._job(request)
+        said = self._said.take(request.query_params.get("said", ""))
+        return self._page("job.html", {**self._shown(job), "said": said})
+
+    def job_live(self, request: Request) -> Response:
+        """Return a job's page without its frame, once it is not what the browser shows any more."""
+        job = self._job(request)
+        if version_of(job) == request.query_params.get("version"):
+            return Response(status_code=HTTPStatus.NO_CONTENT)
+        return self._page("job_main.html", {**self._shown(job), "said": None})
+
+    def job_archive(self, request: Request) -> Response:
+        """Stream a job's results."""
+        job = self._job(request)
+        stem = name_of(job).rpartition(".")[0] or name_of(job)
+        return self._zip([job], stem)
+
+    async def chance(self, request: Request) -> Response:
+        """Do for a job what its page offered, if it is still as it was shown there."""
+        body = b""
+        async for piece in request.stream():
+            body += piece
+            if len(body) > _MOST_FORM_BYTES:
+                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        form = {name: values[0] for name, values in parse_qs(body.decode("latin-1")).items()}
+        if not self._access.made_form(form.get("token", "")):
+            raise HTTPException(HTTPStatus.FORBIDDEN, "This form is of an earlier gallery.")
+        tone, text = await run_in_threadpool(self._take, request, form)
+        job_id = request.path_params["job_id"]
+        said = self._said.keep(tone, text)
+        return RedirectResponse(f"/jobs/{quote(job_id, safe='')}?said={said}", HTTPStatus.SEE_OTHER)
+
+    def _take(self, request: Request, form: dict[str, str]) -> tuple[str, str]:
+        job = self._job(request)
+        if (str(job.attempt), job.status.value) != (form.get("attempt"), form.get("status")):
+            return "doubt", "It has moved on since this page was shown; nothing was done."
+        chances = self._gallery.chances()
+        wanted = form.get("chance", "")
+        try:
+            if wanted in set(Chance):
+                chance = Chance(wanted)
+                offer = chances.offer(chance, job)
+                if offer.refusal is None and str(offer.credits) != form.get("credits"):
+                    return (
+                        "doubt",
+                        f"It costs {credits_of(offer.credits)} by now; nothing was done.",
+                    )
+                after = chances.take(chance, job)
+            else:
+                finding = Finding(wanted)
+                task_id = form.get("task_id", "").strip() or None
+                after = chances.resolve(finding, job, task_id=task_id)
+        except ValueError as error:
+            return "doubt", sentence(str(error))
+        if after is None:
+            return "doubt", "It has moved on since this page was shown; nothing was done."
+        return "good", _done(job, after)
+
+    def _shown(self, job: Job) -> dict[str, Any]:
+        settings = job.settings
+        chances = self._gallery.chances()
+        return {
+            "job": job,
+            "title": name_of(job),
+            "card": self._show.card(job),
+            "status": status_of(job),
+            "version": version_of(job),
+            "url": job_url(job),
+            "model": model_of(settings.model_id) if settings else "",
+            "scene": scene_of(settings) if settings else "",
+            "moments": story.timeline(job),
+            "took": story.took(job),
+            "earlier": self._show.earlier(job),
+            "buttons": self._buttons(job, chances),
+            "unknown": job.status is JobStatus.SUBMIT_UNKNOWN,
+            "notes": [
+                step for step in story.next_steps(job, chances) if step.command == "catwalk redrive"
+            ],
+            "console": story.execution_url(job) if self._gallery.on_aws else None,
+            "token": self._access.form_token,
+        }
+
+    def _buttons(self, job: Job, chances: SecondChances) -> list[_Button]:
+        buttons = []
+        for chance, (label, title, says) in _BUTTONS.items():
+            offer = chances.offer(chance, job)
+            if offer.refusal is not None:
+                continue
+            price = f"up to {credits_of(offer.credits)}" if offer.credits > 1 else ""
+            price = price or (credits_of(offer.credits) if offer.credits else "free")
+            kept = chance is Chance.REGENERATE and job.results
+            more = " The present ones stay as older versions for 30 days." if kept else ""
+            buttons.append(
+                _Button(chance.value, label, title, f"{says}{more}", price, offer.credits)
+            )
+        # Who has images rather wants others than the same once more.
+        return buttons[::-1] if job.status is JobStatus.SUCCEEDED else buttons
+
+    # --- pictures --------------------------------------------------------------------------
+
+    def small(self, request: Request) -> Response:
+        """Return a small copy."""
+        width = request.path_params["width"]
+        if width not in WIDTHS:
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        file = self._gallery.pictures.small(self._picture(request), width)
+        return FileResponse(
+            file,
+            media_type="image/webp",
+            # Its address names the bytes, so they never change.
+            headers={"Cache-Control": "private, max-age=31536000, immutable"},
+        )
+
+    def original(self, request: Request) -> Response:
+        """Stream an original, or a range of it."""
+        picture = self._picture(request)
+        streamed = self._gallery.pictures.stream(picture, request.headers.get("range"))
+        headers = dict(streamed.headers)
+        shown_as_is = headers["Content-Type"] != "application/octet-stream"
+        if "download" in request.query_params or not shown_as_is:
+            headers["Content-Disposition"] = _attachment(picture.name)
+        return StreamingResponse(streamed.body, streamed.status, headers)
+
+    def _picture(self, request: Request) -> Picture:
+        return self._seal.picture(request.path_params["name"])
+
+    def _zip(self, jobs: Iterable[Job], name: str) -> Response:
+        headers = {"Content-Disposition": _attachment(f"catwalk-{name.replace('/', '-')}.zip")}
+        return StreamingResponse(
+            zipped(self._gallery.s3, jobs), media_type="application/zip", headers=headers
+        )
+
+    # --- what goes wrong -------------------------------------------------------------------
+
+    def refused(self, request: Request, error: Exception) -> Response:
+        """Say what was wrong with a request."""
+        if isinstance(error, CommandError):
+            return self._message(request, HTTPStatus.BAD_REQUEST, str(error), error.next_step)
+        assert isinstance(error, HTTPException)  # the two that this is registered for
+        if error.status_code == HTTPStatus.NOT_FOUND:
+            detail = error.detail if error.detail != HTTPStatus.NOT_FOUND.phrase else ""
+            return self._message(
+                request, error.status_code, detail or "There is no such page.", "Look at all jobs."
+            )
+        return self._message(
+            request, error.status_code, error.detail, "Go back, load the page anew and try again."
+        )
+
+    def no_picture(self, _request: Request, error: Exception) -> Response:
+        """Say why a picture cannot be shown; the page shows something in its place."""
+        return Response(
+            str(error), HTTPStatus.NOT_FOUND, {"Cache-Control": "no-store"}, "text/plain"
+        )
+
+    def aws_trouble(self, request: Request, error: Exception) -> Response:
+        """Say that AWS cannot be asked, or refused."""
+        return self._message(
+            request,
+            HTTPStatus.BAD_GATEWAY,
+            sentence(f"AWS did not answer as it should: {error}"),
+            "Check the network, the credentials and their rights: `catwalk doctor`.",
+        )
+
+    def bug(self, request: Request, error: Exception) -> Response:
+        """Say that this is a bug; the terminal shows the traceback."""
+        return self._message(
+            request,
+            HTTPStatus.INTERNAL_SERVER_ERROR,
+            f"This is a bug in Catwalk: {type(error).__name__}.",
+            "The terminal of `catwalk gallery` shows more; open an issue with it.",
+        )
+
+    def _message(self, _request: Request, status: int, text: str, advice: str) -> Response:
+        return self._page("message.html", {"text": text, "advice": advice}, status)
+
+    def _page(
+        self, template: str, values: Mapping[str, object], status: int = HTTPStatus.OK
+    ) -> Response:
+        return HTMLResponse(self._templates.get_template(template).render(values), status)
+
+    def _job(self, request: Request) -> Job:
+        job_id = request.path_params["job_id"]
+        job = self._gallery.jobs.get(job_id)
+        if job is None:
+            raise HTTPException(HTTPStatus.NOT_FOUND, f"There is no job {job_id[:64]!r}.")
+        return job
+
+
+def _with(known: dict[str, str], value: str, name: Callable[[str], str]) -> dict[str, str]:
+    """Return choices, and what was asked for among them."""
+    return known if not value or value in known else {**known, value: name(value)}
+
+
+def _scenes(asked: str) -> dict[str, str]:
+    known = {
+        "original": "Own background",
+        "none": "Cut out",
+        "color": "Any colour",
+        "preset": "Any scene",
+        **{f"preset-{scene}": f"Scene {scene}" for scene in SCENES},
+    }
+    return _with(known, asked, lambda scene: scene.replace("color-", "On #"))
+
+
+def _attachment(name: str) -> str:
+    """Return the header that has a browser save a file under any name."""
+    plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\' else "_" for c in name)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+
+
+def _done(before: Job, after: Job) -> str:
+    if after.terminal and after.status is not before.status:
+        return f"It is {after.status} now."
+    if after.terminal:
+        return "The photo is looked at anew, as if it were dropped again."
+    return f"It goes on as attempt {after.attempt}."

@@ -1,0 +1,175 @@
+// The grid: flipping through results, more of it, what changes, keys.
+
+import { ask, repeat, say, tellTimes } from "./shared.js";
+
+const grid = document.querySelector("[data-grid]");
+const pill = document.querySelector("[data-pill]");
+const empty = document.querySelector("[data-empty]");
+const search = document.querySelector("[data-search]");
+const filters = document.querySelector("[data-filters]");
+
+// --- results ----------------------------------------------------------------------------------
+
+function flip(pane, number) {
+  const images = [...pane.querySelectorAll("img")];
+  if (images.length < 2) return;
+  const place = ((number % images.length) + images.length) % images.length;
+  images.forEach((image, index) => {
+    const on = index === place;
+    if (on && image.dataset.src) {
+      image.src = image.dataset.src;
+      delete image.dataset.src;
+    }
+    image.hidden = !on;
+    image.classList.toggle("on", on);
+    pane.querySelector(".dots").children[index].classList.toggle("on", on);
+  });
+}
+
+function place(pane) {
+  return [...pane.querySelectorAll("img")].findIndex((image) => image.classList.contains("on"));
+}
+
+// The link of the whole card lies above its panes: where the pointer is, is asked of the panes.
+grid.addEventListener("pointermove", (event) => {
+  if (event.pointerType === "touch") return;
+  const card = event.target.closest?.("[data-card]");
+  const pane = card?.querySelector("[data-flip]");
+  if (!pane) return;
+  const box = pane.getBoundingClientRect();
+  const share = (event.clientX - box.left) / box.width;
+  if (share < 0 || share >= 1 || event.clientY > box.bottom) return;
+  flip(pane, Math.floor(share * pane.querySelectorAll("img").length));
+});
+
+grid.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-next]");
+  if (!button) return;
+  const pane = button.closest("[data-flip]");
+  flip(pane, place(pane) + 1);
+});
+
+// --- more -------------------------------------------------------------------------------------
+
+let loading = false;
+
+async function more(link) {
+  if (loading) return;
+  loading = true;
+  const row = link.parentElement;
+  link.textContent = grid.querySelector("[data-card]") ? "More…" : "Looking further…";
+  try {
+    const url = new URL(link.href);
+    url.searchParams.set("part", "1");
+    const answer = await ask(url);
+    const holder = document.createElement("template");
+    holder.innerHTML = await answer.text();
+    for (const card of holder.content.querySelectorAll("[data-card]")) {
+      // A job that changed meanwhile moved to the front: it is there already.
+      if (grid.querySelector(`[data-card="${CSS.escape(card.dataset.card)}"]`)) card.remove();
+    }
+    tellTimes(holder.content);
+    row.replaceWith(holder.content);
+    empty.hidden = Boolean(grid.querySelector("[data-card], [data-more]"));
+  } catch (error) {
+    link.textContent = "Try again";
+    say(error.message);
+  } finally {
+    loading = false;
+  }
+  watchMore();
+}
+
+const nearEnd = new IntersectionObserver((entries) => {
+  for (const entry of entries) if (entry.isIntersecting) more(entry.target);
+}, { rootMargin: "900px" });
+
+function watchMore() {
+  nearEnd.disconnect();
+  const link = grid.querySelector("[data-more]");
+  if (link && link.textContent !== "Try again") nearEnd.observe(link);
+}
+
+grid.addEventListener("click", (event) => {
+  const link = event.target.closest("[data-more]");
+  if (!link || event.metaKey || event.ctrlKey) return;
+  event.preventDefault();
+  more(link);
+});
+
+// --- what changes -----------------------------------------------------------------------------
+
+function inSight(card) {
+  const box = card.getBoundingClientRect();
+  return box.bottom > -400 && box.top < innerHeight + 400;
+}
+
+function running() {
+  return [...grid.querySelectorAll("[data-card][data-running]")].filter(inSight).slice(0, 60);
+}
+
+async function look() {
+  const url = new URL(grid.dataset.live, location.href);
+  for (const card of running()) {
+    url.searchParams.append("card", `${card.dataset.card}.${card.dataset.version}`);
+  }
+  const news = await (await ask(url)).json();
+  for (const [id, html] of Object.entries(news.cards)) {
+    const old = grid.querySelector(`[data-card="${CSS.escape(id)}"]`);
+    if (!old) continue;
+    const holder = document.createElement("template");
+    holder.innerHTML = html;
+    const fresh = holder.content.firstElementChild;
+    const focused = old.contains(document.activeElement);
+    tellTimes(fresh);
+    old.replaceWith(fresh);
+    if (focused) fresh.querySelector(".open").focus({ preventScroll: true });
+  }
+  const came = news.came.filter((id) => !grid.querySelector(`[data-card="${CSS.escape(id)}"]`));
+  pill.hidden = came.length === 0;
+  pill.textContent = `${came.length} new`;
+}
+
+pill.addEventListener("click", () => scrollTo(0, 0));
+repeat(look, () => (running().length ? 1200 : 2500));
+
+// --- filters and keys ---------------------------------------------------------------------------
+
+function show() {
+  const url = new URL(filters.action);
+  for (const [name, value] of new FormData(filters)) {
+    if (value.trim()) url.searchParams.set(name, value.trim());
+  }
+  location.assign(url);
+}
+
+filters.addEventListener("submit", (event) => { event.preventDefault(); show(); });
+filters.addEventListener("change", (event) => { if (event.target.closest(".fields")) show(); });
+
+const MOVES = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
+
+document.addEventListener("keydown", (event) => {
+  if (event.metaKey || event.ctrlKey || event.altKey) return;
+  const typing = event.target.matches("input, select, textarea");
+  if (event.key === "/" && !typing) {
+    event.preventDefault();
+    search.focus();
+    search.select();
+    return;
+  }
+  const card = event.target.closest?.("[data-card]");
+  const move = MOVES[event.key];
+  if (typing || !card || !move) return;
+  const cards = [...grid.querySelectorAll("[data-card]")];
+  const columns = getComputedStyle(grid).gridTemplateColumns.split(" ").length;
+  const next = cards[cards.indexOf(card) + move[0] + move[1] * columns];
+  if (!next) return;
+  event.preventDefault();
+  const link = next.querySelector(".open");
+  link.focus({ preventScroll: true });
+  next.scrollIntoView({ block: "nearest" });
+});
+
+// A job's page leads back to just here.
+sessionStorage.setItem("grid", location.href);
+watchMore();

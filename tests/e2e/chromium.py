@@ -1,0 +1,132 @@
+"""Chromium for the browser tests: this machine's own, never a download of Playwright's.
+
+`python -m tests.e2e.chromium` (`make chromium`) finds it, or installs it where that needs nobody's
+leave; where neither is possible it says so, and the browser tests are skipped.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from playwright.sync_api import Browser, sync_playwright
+
+from local.paths import ROOT
+
+_NAMES: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+_INSTALL: Final = (
+    ["apt-get", "update", "-qq"],
+    ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"],
+)
+_INSTALL_SECONDS: Final = 300
+ADVICE: Final = "Install Chromium, or name one: CHROMIUM=path."
+AXE: Final = Path(__file__).parent / "vendor" / "axe.min.js"
+
+
+def find() -> str | None:
+    """Return Chromium's path: CHROMIUM's, else the first on PATH; None if there is none."""
+    given = os.environ.get("CHROMIUM")
+    if given:
+        return shutil.which(given)
+    return next((path for path in map(shutil.which, _NAMES) if path), None)
+
+
+def install() -> str | None:
+    """Install Chromium where that needs nobody's leave: as root on Debian or Ubuntu.
+
+    Returns:
+        Why that is not possible, as a sentence; None if it was done.
+
+    """
+    if not shutil.which("apt-get"):
+        return "There is no Chromium, and no apt-get to install it with."
+    if os.geteuid() != 0:
+        return "There is no Chromium, and only root may install it (apt-get install chromium)."
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in _INSTALL:
+        try:
+            done = subprocess.run(
+                command,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=_INSTALL_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return f"`{' '.join(command)}` took more than {_INSTALL_SECONDS} s."
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or ["it said nothing"]
+            return f"`{' '.join(command)}` failed: {lines[-1]}"
+    return None
+
+
+@contextmanager
+def launched(path: str) -> Iterator[Browser]:
+    """Have a browser for a while."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path,
+            args=[
+                "--disable-gpu",
+                "--disable-background-networking",
+                # Containers have no room for it in /dev/shm, and root no sandbox.
+                "--disable-dev-shm-usage",
+                *(["--no-sandbox"] if os.geteuid() == 0 else []),
+            ],
+        )
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextmanager
+def gallery(environment: Mapping[str, str], *arguments: str) -> Iterator[str]:
+    """Run `catwalk gallery` for a while; yield the address that opens it, once.
+
+    Ctrl-C ends it, and must do so well.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cli", "gallery", "--no-open", "--port", "0", *arguments],
+        cwd=ROOT,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        # What it says while it runs; nobody reads it, and a pipe would fill up.
+        stderr=subprocess.DEVNULL,
+        text=True,
+        # A Ctrl-C reaches the tests alone, which end it.
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.search(r"http://127\.0\.0\.1:\d+/\?key=\S+", line)
+        assert found, f"the gallery did not start: {line!r}"
+        yield found[0]
+        process.send_signal(2)
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def main() -> int:
+    """Have Chromium, or say loudly why there is none."""
+    if find() is None:
+        reason = install()
+        if reason is not None:
+            print(f"== NO BROWSER TESTS: {reason}\n== {ADVICE}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

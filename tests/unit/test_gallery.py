@@ -1,0 +1,874 @@
+"""The gallery's pages: what they show, to whom, and what they do when asked."""
+
+import hashlib
+import io
+import json
+import os
+import re
+import threading
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+from PIL import Image
+from starlette.testclient import TestClient
+
+from cli.browse import Browser
+from cli.chances import SecondChances
+from cli.errors import CommandError
+from cli.gallery import app as pages
+from cli.gallery import archive, images, server
+from cli.gallery.access import Access
+from cli.gallery.app import Gallery, create_app
+from cli.gallery.archive import safe_name, zipped
+from cli.gallery.images import Picture, PictureGoneError, Pictures, Seal
+from cli.stack import Catwalk
+from cli.where import Choice
+from shared.announce import Announcer
+from shared.clock import iso, utc_now
+from shared.events import EventPublisher
+from shared.jobs import JobRepository, _plain, _wire
+from shared.ledger import Ledger
+from shared.models import (
+    ErrorCode,
+    Job,
+    JobError,
+    JobStatus,
+    PastAttempt,
+    Photo,
+    Result,
+    SceneType,
+    Settings,
+    Waiting,
+)
+from shared.photos import PhotoStore
+from tests.kit import BUS, PHOTOS, RESULTS, TABLE, Aws
+
+PORT = 8017
+HOME = f"http://127.0.0.1:{PORT}"
+NASTY = '"><script>alert(1)</script>'
+JPEG, PNG = "image/jpeg", "image/png"
+EXECUTION = "arn:aws:states:eu-west-1:123456789012:execution:jobs:one-1"
+
+
+def picture(kind: str = "JPEG", size: tuple[int, int] = (60, 80), **how: Any) -> bytes:
+    """Draw something."""
+    buffer = io.BytesIO()
+    mode = "RGBA" if kind == "PNG" else "RGB"
+    Image.new(mode, size, (200, 30, 30, 0)[: len(mode)]).save(buffer, kind, **how)
+    return buffer.getvalue()
+
+
+@dataclass
+class House:
+    """The gallery of a stack of doubles, and a browser that was let in."""
+
+    aws: Aws
+    access: Access
+    gallery: Gallery
+    browser: TestClient
+    count: int = field(default=0)
+
+    def job(self, **changes: Any) -> Job:
+        """Write a record; its photo and results are really there."""
+        self.count += 1
+        job_id = changes.pop("job_id", f"{self.count:032x}")
+        key = changes.pop("source_key", f"summer/Photo {self.count}.jpg")
+        count = changes.pop("results", 0)
+        put = self.aws.s3.put_object(Bucket=PHOTOS, Key=key, Body=picture())
+        photo = Photo(
+            bucket=PHOTOS,
+            key=key,
+            etag=put["ETag"].strip('"'),
+            version_id=put["VersionId"],
+            content_type=JPEG,
+            width=60,
+            height=80,
+        )
+        moment = iso(utc_now())
+        values: dict[str, Any] = {
+            "job_id": job_id,
+            "status": JobStatus.SUCCEEDED,
+            "source_key": key,
+            "photo": photo,
+            "sku": "S-1",
+            "settings": Settings(model_id="002", scene_type=SceneType.ORIGINAL, batch_size=4),
+            "task_id": "task-1",
+            "credits": 1,
+            "created_at": moment,
+            "updated_at": moment,
+            "finished_at": moment,
+            "results": [self.result(key, job_id, n) for n in range(1, count + 1)],
+        }
+        job = Job(**{**values, **changes})
+        item = {**_plain(job), "pk": f"JOB#{job.job_id}"}
+        if job.waiting:
+            item["waiting"] = _plain(job.waiting)
+        self.aws.dynamodb.put_item(TableName=TABLE, Item=_wire(item))
+        return job
+
+    def result(self, key: str, job_id: str, index: int, body: bytes = b"") -> Result:
+        """Put a result into its bucket."""
+        body = body or picture("PNG", (60 + index, 80))
+        name = f"{key.rpartition('.')[0]}/002-original/{job_id}-{index}.png"
+        self.aws.s3.put_object(Bucket=RESULTS, Key=name, Body=body, ContentType=PNG)
+        return Result(
+            index=index,
+            bucket=RESULTS,
+            key=name,
+            width=60 + index,
+            height=80,
+            bytes=len(body),
+            sha256=hashlib.sha256(body).hexdigest(),
+            content_type=PNG,
+        )
+
+    def form(self, job: Job, chance: str, **changes: Any) -> dict[str, str]:
+        """Return what a dialog of a job's page sends."""
+        return {
+            "token": self.access.form_token,
+            "chance": chance,
+            "attempt": str(job.attempt),
+            "status": job.status.value,
+            "credits": "0",
+            **changes,
+        }
+
+    def send(self, job: Job, form: dict[str, str], origin: str = HOME) -> Any:
+        """Send it as a browser does."""
+        return self.browser.post(
+            f"/jobs/{job.job_id}/chance",
+            data=form,
+            headers={"Origin": origin, "Sec-Fetch-Site": "same-origin"},
+        )
+
+    def addresses(self, path: str, kind: str) -> list[str]:
+        """Return the pictures that a page names, by kind: small or original."""
+        return re.findall(rf"/{kind}/[^\"? ]+", self.browser.get(path).text)
+
+
+@pytest.fixture
+def house(aws: Aws, tmp_path: Path) -> Iterator[House]:
+    """Open the gallery."""
+    jobs = JobRepository(aws.dynamodb, TABLE)
+
+    def chances() -> SecondChances:
+        return SecondChances(
+            jobs=jobs,
+            ledger=Ledger(aws.dynamodb, TABLE),
+            announcer=Announcer(EventPublisher(aws.events, BUS), jobs),
+            photos=PhotoStore(aws.s3, PHOTOS, max_bytes=0),
+            sqs=aws.sqs,
+            queue_url=aws.queue_url,
+            state_machine_arn=aws.state_machine_arn,
+            photos_bucket=PHOTOS,
+        )
+
+    gallery = Gallery(
+        name="catwalk",
+        place="eu-west-1",
+        on_aws=True,
+        browser=Browser(aws.dynamodb, TABLE),
+        jobs=jobs,
+        chances=chances,
+        s3=aws.s3,
+        pictures=Pictures(aws.s3, tmp_path / "pictures"),
+    )
+    access = Access(PORT)
+    with TestClient(create_app(gallery, access), base_url=HOME, follow_redirects=False) as browser:
+        assert browser.get(access.url).status_code == 200
+        yield House(aws, access, gallery, browser)
+
+
+# --- who may look ------------------------------------------------------------------------------
+
+
+def test_key_opens_once(house: House) -> None:
+    """The address works once, the next one is another; without the cookie nothing is shown."""
+    first = house.access.key
+    stranger = TestClient(house.browser.app, base_url=HOME)
+    assert stranger.get("/").status_code == 403
+    assert stranger.get(f"/?key={first}x").status_code == 403
+    answer = stranger.get(f"/?key={first}")
+    assert answer.status_code == 200
+    cookie = answer.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+    assert house.access.session.lower() not in answer.text.lower()
+    assert TestClient(house.browser.app, base_url=HOME).get(f"/?key={first}").status_code == 403
+    assert house.access.key != first
+
+
+@pytest.mark.parametrize("path", ["/", "/live", "/results.zip", "/jobs/x", "/small/160/x"])
+def test_nothing_for_strangers(house: House, path: str) -> None:
+    """Every address but code and fonts needs the session."""
+    stranger = TestClient(house.browser.app, base_url=HOME)
+    assert stranger.get(path).status_code == 403
+    assert stranger.get(path, headers={"Cookie": f"{house.access.cookie}=guess"}).status_code == 403
+    assert stranger.get("/static/gallery.css").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", f"evil.example:{PORT}", "127.0.0.1:1", "127.0.0.1", f"[::1]:{PORT}"]
+)
+def test_other_host(house: House, host: str) -> None:
+    """A name that was bound to loopback gets nothing, cookie or not; localhost does."""
+    assert house.browser.get("/", headers={"Host": host}).status_code == 403
+    assert house.browser.get("/static/gallery.css", headers={"Host": host}).status_code == 403
+    assert house.browser.get("/", headers={"Host": f"localhost:{PORT}"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("site", "mode", "dest", "status"),
+    [
+        ("same-origin", "cors", "empty", 200),
+        ("none", "navigate", "document", 200),
+        ("cross-site", "navigate", "document", 200),
+        ("cross-site", "navigate", "iframe", 403),
+        ("cross-site", "no-cors", "image", 403),
+        ("same-site", "cors", "empty", 403),
+        ("same-site", "no-cors", "script", 403),
+    ],
+)
+def test_fetch_metadata(house: House, site: str, mode: str, dest: str, status: int) -> None:
+    """A page of another site, or of another port, can link here and do nothing else."""
+    headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": dest}
+    assert house.browser.get("/", headers=headers).status_code == status
+
+
+def test_forms_come_from_the_gallery(house: House) -> None:
+    """Another origin's form, one without the token and one without an origin do nothing."""
+    job = house.job(results=1)
+    form = house.form(job, "regenerate", credits="1")
+    for origin in ("http://evil.example", "null", f"http://127.0.0.1:{PORT + 1}"):
+        assert house.send(job, form, origin).status_code == 403
+    no_origin = house.browser.post(f"/jobs/{job.job_id}/chance", data=form)
+    assert no_origin.status_code == 403
+    assert house.send(job, {**form, "token": "x"}).status_code == 403
+    assert house.send(job, {k: v for k, v in form.items() if k != "token"}).status_code == 403
+    assert house.browser.get(f"/jobs/{job.job_id}/chance").status_code == 405
+    assert house.gallery.jobs.get(job.job_id) == job
+    assert house.aws.take(house.aws.queue_url) == []
+
+
+def test_headers(house: House) -> None:
+    """Every answer tells the browser what pages may do: nothing inline, nothing foreign."""
+    for path in ("/", "/jobs/none", "/static/grid.js", "/live"):
+        headers = house.browser.get(path).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "same-origin"
+        assert headers["cross-origin-resource-policy"] == "same-origin"
+
+
+# --- the grid ----------------------------------------------------------------------------------
+
+
+def test_grid_shows_before_and_after(house: House) -> None:
+    """Photo, results, model, scene, article and status of a job are in the grid."""
+    job = house.job(results=2, source_key="summer/dress.jpg")
+    text = house.browser.get("/").text
+    for part in ("dress.jpg", "Clara · Own background", "S-1", "Done", f"/jobs/{job.job_id}"):
+        assert part in text
+    assert text.count("/small/480/") == 3
+    assert "<script>" not in text
+    assert " style=" not in text
+
+
+def test_everything_is_escaped(house: House) -> None:
+    """Names that are markup are shown as they are, on every page and in every address."""
+    job = house.job(
+        results=1,
+        source_key=f"summer/{NASTY}.jpg",
+        sku=NASTY,
+        request_id=NASTY,
+        status=JobStatus.PARTIAL,
+        error=JobError(code=ErrorCode.RESULT_INVALID, message=NASTY),
+        settings=Settings(
+            model_id=NASTY,
+            scene_type=SceneType.PRESET,
+            scene_id=NASTY,
+            batch_size=1,
+            mask=NASTY,
+            extra={NASTY: NASTY},
+        ),
+    )
+    query = dict.fromkeys(("q", "folder", "sku", "model", "scene", "after", "status"), NASTY)
+    for text in (
+        house.browser.get("/").text,
+        house.browser.get("/", params={**query, "after": ""}).text,
+        house.browser.get("/", params=query).text,
+        house.browser.get(f"/jobs/{job.job_id}").text,
+        house.browser.get(f"/jobs/{NASTY}").text,
+    ):
+        assert "alert(1)</script>" not in text
+        assert '"><script' not in text
+
+
+def test_nothing_yet_and_nothing_found(house: House) -> None:
+    """An empty table says how to begin; an empty choice says how to see all."""
+    assert "catwalk drop dress.jpg" in house.browser.get("/").text
+    house.job()
+    text = house.browser.get("/?sku=none").text
+    assert "Nothing matches" in text
+    assert "data-empty hidden" not in text
+
+
+def test_pages_by_their_link(house: House) -> None:
+    """Without a script, the link below leads on until every job was shown once."""
+    made = {house.job(photo=Photo(url="https://shop.example/a.jpg")).job_id for _ in range(50)}
+    seen: list[str] = []
+    path = "/?folder=summer"
+    while path:
+        text = house.browser.get(path).text
+        seen += re.findall(r'data-card="([0-9a-f]+)"', text)
+        more = re.search(r'href="([^"]+)" data-more', text)
+        path = more[1].replace("&amp;", "&") if more else ""
+    assert len(seen) == len(set(seen)) == 50
+    assert set(seen) == made
+    part = house.browser.get("/?folder=summer&part=1").text
+    assert "<html" not in part
+    assert part.count("data-card") == pages.PAGE
+
+
+@pytest.mark.parametrize(
+    ("query", "number"),
+    [
+        ("status=failed", 2),
+        ("status=FAILED", 2),
+        ("status=running", 3),
+        ("status=RUNNING", 3),
+        ("model=044", 1),
+        ("scene=none", 1),
+        ("sku=S-2", 2),
+        ("q=photo 3", 3),
+    ],
+)
+def test_filters(house: House, query: str, number: int) -> None:
+    """Status, model, scene, article and search each show what fits, and nothing else."""
+    house.job(settings=Settings(model_id="044", scene_type=SceneType.NONE, batch_size=1))
+    house.job(status=JobStatus.FAILED, sku="S-2")
+    house.job(status=JobStatus.RUNNING, progress=40)
+    text = house.browser.get(f"/?{query}").text
+    assert re.findall(r'data-card="([0-9a-f]+)"', text) == [f"{number:032x}"]
+
+
+def test_live(house: House) -> None:
+    """Only what changed of the cards in sight is sent, and who came since."""
+    still = house.job(results=1)
+    moved = house.job(status=JobStatus.RUNNING, progress=10)
+    grid = house.browser.get("/").text
+    versions = dict(re.findall(r'data-card="(\w+)" data-version="([^"]+)"', grid))
+    (live,) = re.findall(r'data-live="([^"]+)"', grid)
+    house.gallery.jobs.note_poll(moved.job_id, 1, progress=70)
+    came = house.job(created_at="2999-01-01T00:00:00.000Z", updated_at="2999-01-01T00:00:00.000Z")
+    seen = "".join(f"&card={job}.{version}" for job, version in versions.items())
+    answer = house.browser.get(live.replace("&amp;", "&") + seen).json()
+    assert set(answer["cards"]) == {moved.job_id}
+    assert ">70<" in answer["cards"][moved.job_id]
+    assert answer["came"] == [came.job_id]
+    assert still.job_id in versions
+
+
+def test_photo_by_url(house: House) -> None:
+    """A photo at an address shows its host; nothing fetches it, no object stands for it."""
+    job = house.job(photo=Photo(url="https://shop.example/dress.jpg"), source_key="url/a")
+    for path in ("/", f"/jobs/{job.job_id}"):
+        text = house.browser.get(path).text
+        assert "shop.example" in text
+        assert "https://shop.example" not in text
+        assert "/small/" not in text
+
+
+def test_aws_trouble(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What AWS refuses is a sentence and a next step, never a traceback."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise EndpointConnectionError(endpoint_url="https://dynamodb")
+
+    monkeypatch.setattr(Browser, "page", refuse)
+    answer = house.browser.get("/")
+    assert answer.status_code == 502
+    assert "catwalk doctor" in answer.text
+
+
+# --- a job's page ------------------------------------------------------------------------------
+
+
+def test_job_page(house: House) -> None:
+    """A job's page has its slider, strip, story, settings, ids and its execution's page on AWS."""
+    job = house.job(results=2, execution_arn=EXECUTION, request_id="order-7")
+    text = house.browser.get(f"/jobs/{job.job_id}").text
+    for part in (
+        *('role="slider"', "Result 2", "What happened", "Clara", "order-7", "task-1"),
+        *("eu-west-1.console.aws.amazon.com", "Make new images", "1 credit", "<dialog"),
+    ):
+        assert part in text
+    assert " style=" not in text
+
+
+def test_no_such_job(house: House) -> None:
+    """A job that there is not is told from a page that there is not."""
+    assert "There is no job" in house.browser.get("/jobs/nope").text
+    assert house.browser.get("/nope").status_code == 404
+
+
+def test_why_a_photo_waits(house: House) -> None:
+    """A photo that waits says for what."""
+    waiting = Waiting(until="2026-01-31T10:00:00.000Z", reason="The vendor has no credits left.")
+    house.job(status=JobStatus.ACCEPTED, waiting=waiting)
+    assert "no credits left" in house.browser.get("/").text
+
+
+def test_job_live(house: House) -> None:
+    """A page that shows a job as it is gets nothing; one that does not gets it anew."""
+    job = house.job(status=JobStatus.RUNNING, progress=10)
+    text = house.browser.get(f"/jobs/{job.job_id}").text
+    (version,) = re.findall(r'data-job="[^"]+" data-version="([^"]+)"', text)
+    path = f"/jobs/{job.job_id}/live"
+    assert house.browser.get(path, params={"version": version}).status_code == 204
+    house.gallery.jobs.note_poll(job.job_id, 1, progress=70)
+    answer = house.browser.get(path, params={"version": version})
+    assert "70 %" in answer.text
+    assert "<html" not in answer.text
+
+
+def test_regenerate_once(house: House) -> None:
+    """A form that was confirmed starts one attempt; sent again, it is told and does nothing."""
+    job = house.job(results=1)
+    form = house.form(job, "regenerate", credits="1")
+    first = house.send(job, form)
+    assert first.status_code == 303
+    said = house.browser.get(first.headers["location"])
+    assert "It goes on as attempt 2." in said.text
+    assert "It goes on" not in house.browser.get(first.headers["location"]).text
+    second = house.browser.get(house.send(job, form).headers["location"])
+    assert "It has moved on since this page was shown; nothing was done." in second.text
+    now = house.gallery.jobs.get(job.job_id)
+    assert now is not None
+    assert (now.attempt, now.status) == (2, JobStatus.ACCEPTED)
+    assert len(house.aws.take(house.aws.queue_url)) == 1
+
+
+@pytest.mark.parametrize(
+    ("chance", "changes", "says"),
+    [
+        ("regenerate", {"credits": "0"}, "It costs 1 credit by now"),
+        ("resume", {}, "to copy its results once more, recopy it"),
+        ("charged", {}, "only a SUBMIT_UNKNOWN job can be resolved"),
+        ("anything", {}, "not a valid Finding"),
+        ("recopy", {"status": "FAILED"}, "It has moved on"),
+        ("recopy", {"attempt": "7"}, "It has moved on"),
+    ],
+)
+def test_not_done(house: House, chance: str, changes: dict[str, str], says: str) -> None:
+    """What cannot be done, or costs something else by now, is told; nothing is done."""
+    job = house.job(results=1)
+    answer = house.send(job, house.form(job, chance, **changes))
+    assert says in house.browser.get(answer.headers["location"]).text
+    assert house.gallery.jobs.get(job.job_id) == job
+    assert house.aws.take(house.aws.queue_url) == []
+
+
+@pytest.mark.parametrize(
+    ("chance", "task_id", "status", "attempt"),
+    [
+        ("task", "t-9", JobStatus.RUNNING, 1),
+        ("task", "", JobStatus.SUBMIT_UNKNOWN, 1),
+        ("charged", "", JobStatus.FAILED, 1),
+        ("not charged", "", JobStatus.ACCEPTED, 2),
+    ],
+)
+def test_resolve(house: House, chance: str, task_id: str, status: JobStatus, attempt: int) -> None:
+    """Whatever was found at the vendor can be said on the job's page."""
+    job = house.job(status=JobStatus.SUBMIT_UNKNOWN, task_id=None, finished_at=None, credits=0)
+    text = house.browser.get(f"/jobs/{job.job_id}").text
+    assert "Say what became of it" in text
+    assert "Make new images" not in text
+    house.send(job, house.form(job, chance, task_id=task_id))
+    now = house.gallery.jobs.get(job.job_id)
+    assert now is not None
+    assert (now.status, now.attempt) == (status, attempt)
+
+
+def test_form_of_any_length(house: House) -> None:
+    """A form that is far too long is not read to its end."""
+    job = house.job()
+    assert house.send(job, house.form(job, "recopy", more="x" * 20_000)).status_code == 413
+
+
+def test_earlier_attempt(house: House) -> None:
+    """Results that a later attempt replaced are shown from their older versions."""
+    house.aws.s3.put_bucket_versioning(
+        Bucket=RESULTS, VersioningConfiguration={"Status": "Enabled"}
+    )
+    job = house.job(results=1)
+    past = PastAttempt(
+        attempt=1,
+        status=JobStatus.SUCCEEDED,
+        finished_at=iso(utc_now()),
+        results=job.results,
+        task_id="task-0",
+    )
+    new = house.result(job.source_key or "", job.job_id, 1, picture("PNG", (90, 90)))
+    house.job(job_id=job.job_id, source_key=job.source_key, attempt=2, history=(past,)).model_copy()
+    item = {"results": [_plain(new)], "history": [_plain(past)]}
+    house.aws.dynamodb.update_item(
+        TableName=TABLE,
+        Key={"pk": {"S": f"JOB#{job.job_id}"}},
+        UpdateExpression="SET results = :results, history = :history",
+        ExpressionAttributeValues=_wire({f":{name}": value for name, value in item.items()}),
+    )
+    text = house.browser.get(f"/jobs/{job.job_id}").text
+    (older,) = re.findall(r'class="earlier".*?(/original/[^"]+)"', text, re.DOTALL)
+    body = house.browser.get(older).content
+    assert hashlib.sha256(body).hexdigest() == job.results[0].sha256
+
+
+# --- pictures ----------------------------------------------------------------------------------
+
+
+def test_small_and_original(house: House) -> None:
+    """A small copy is a WebP that is kept for good; the original comes as it is, or in part."""
+    job = house.job(results=1, source_key="a/dress.jpg")
+    path = f"/jobs/{job.job_id}"
+    for address in house.addresses(path, "small"):
+        answer = house.browser.get(address)
+        assert answer.status_code == 200
+        assert answer.headers["content-type"] == "image/webp"
+        assert "immutable" in answer.headers["cache-control"]
+        with Image.open(io.BytesIO(answer.content)) as small:
+            assert small.format == "WEBP"
+    original = house.addresses(path, "original")[0]
+    whole = house.browser.get(original)
+    assert whole.headers["content-type"] == PNG
+    assert hashlib.sha256(whole.content).hexdigest() == job.results[0].sha256
+    assert "sandbox" in whole.headers["content-security-policy"]
+    part = house.browser.get(original, headers={"Range": "bytes=2-5"})
+    assert part.status_code == 206
+    assert part.content == whole.content[2:6]
+    assert part.headers["content-range"] == f"bytes 2-5/{len(whole.content)}"
+    saved = house.browser.get(f"{original}?download=1")
+    assert saved.headers["content-disposition"].startswith("attachment")
+
+
+def test_exact_version_of_the_photo(house: House) -> None:
+    """A photo that was replaced is still shown as the job has seen it."""
+    job = house.job(source_key="a/dress.jpg")
+    house.aws.s3.put_object(Bucket=PHOTOS, Key="a/dress.jpg", Body=picture(size=(10, 10)))
+    (original,) = set(house.addresses(f"/jobs/{job.job_id}", "original"))
+    with Image.open(io.BytesIO(house.browser.get(original).content)) as shown:
+        assert shown.size == (60, 80)
+
+
+def test_only_what_belongs_to_a_job(house: House) -> None:
+    """A name that this gallery did not make reads nothing, whatever it says."""
+    house.aws.s3.put_object(Bucket=PHOTOS, Key="secret.txt", Body=b"secret")
+    job = house.job()
+    (original,) = set(house.addresses(f"/jobs/{job.job_id}", "original"))
+    forged = Seal(b"another").name(Picture(PHOTOS, "secret.txt", JPEG))
+    body, _, signature = original.rpartition("/")[2].partition(".")
+    mixed = f"{forged.partition('.')[0]}.{signature}"
+    for name in (forged, mixed, f"{body}.", "é", "....", "x" * 5_000):
+        assert house.browser.get(f"/original/{name}").status_code == 404
+        assert house.browser.get(f"/small/480/{name}").status_code == 404
+    assert house.browser.get(f"/small/481/{original.rpartition('/')[2]}").status_code == 404
+
+
+@pytest.mark.parametrize("kind", ["text/html", "image/svg+xml", "", "image/gif"])
+def test_documents_are_never_served(house: House, kind: str) -> None:
+    """Whatever a bucket holds, it comes as an image that it is, or as bytes to save."""
+    house.aws.s3.put_object(Bucket=PHOTOS, Key="a/x.jpg", Body=b"<svg onload=alert(1)>")
+    name = Seal(house.access.secret).name(Picture(PHOTOS, "a/x.jpg", kind))
+    answer = house.browser.get(f"/original/{name}")
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["content-disposition"].startswith("attachment")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert house.browser.get(f"/small/480/{name}").status_code == 404
+
+
+def pictures(house: House) -> Pictures:
+    """Return the house's."""
+    return house.gallery.pictures
+
+
+def put(house: House, body: bytes, key: str = "p.jpg") -> Picture:
+    """Put something into PhotosBucket."""
+    etag = house.aws.s3.put_object(Bucket=PHOTOS, Key=key, Body=body)["ETag"].strip('"')
+    return Picture(PHOTOS, key, JPEG, etag=etag)
+
+
+def test_turned_by_exif(house: House) -> None:
+    """A photo that lies on its side is shown upright."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    small = pictures(house).small(put(house, picture(size=(400, 200), exif=exif)), 160)
+    with Image.open(small) as shown:
+        assert shown.size == (160, 320)
+
+
+def test_transparency_stays(house: House) -> None:
+    """What is cut out stays so in its small copy."""
+    with Image.open(pictures(house).small(put(house, picture("PNG")), 160)) as shown:
+        assert shown.mode == "RGBA"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<svg>", b"GIF89a", picture()[:300], b"\xff\xd8\xff" + b"\0" * 100],
+    ids=["empty", "svg", "gif", "half", "noise"],
+)
+def test_no_picture(house: House, body: bytes) -> None:
+    """What cannot be decoded is no picture, and leaves nothing behind."""
+    with pytest.raises(PictureGoneError):
+        pictures(house).small(put(house, body), 160)
+    assert not list(house.gallery.pictures._folder.glob("*/*"))
+
+
+def test_bomb(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small file that declares too many pixels is not decoded."""
+    monkeypatch.setattr(images, "_MAX_PIXELS", 60 * 80 - 1)
+    with pytest.raises(PictureGoneError, match="too many pixels"):
+        pictures(house).small(put(house, picture("PNG")), 160)
+
+
+def test_too_large(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large object is not read."""
+    monkeypatch.setattr(images, "_MAX_BYTES", 10)
+    with pytest.raises(PictureGoneError, match="too large"):
+        pictures(house).small(put(house, picture()), 160)
+
+
+def test_gone_and_replaced(house: House) -> None:
+    """An object that is gone, or holds other bytes by now, is told."""
+    known = put(house, picture())
+    house.aws.s3.put_object(Bucket=PHOTOS, Key="p.jpg", Body=picture(size=(9, 9)))
+    with pytest.raises(PictureGoneError, match="Another photo"):
+        pictures(house).small(known, 160)
+    with pytest.raises(PictureGoneError, match="not there"):
+        pictures(house).small(Picture(PHOTOS, "gone.jpg", JPEG), 160)
+
+
+def test_made_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests for the same picture at the same time make one small copy; later ones none."""
+    reads: list[str] = []
+    read, inside = Pictures._read, threading.Barrier(2)
+
+    def slowly(self: Pictures, which: Picture) -> bytes:
+        reads.append(which.key)
+        inside.wait(10)
+        return read(self, which)
+
+    monkeypatch.setattr(Pictures, "_read", slowly)
+    wanted = put(house, picture())
+    threads = [threading.Thread(target=pictures(house).small, args=(wanted, 160)) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    inside.wait(10)
+    for thread in threads:
+        thread.join(10)
+    assert reads == ["p.jpg"]
+    assert len(list(house.gallery.pictures._folder.glob("*/*"))) == 1
+    assert house.gallery.pictures._locks == {}
+
+
+def test_bounded(house: House, tmp_path: Path) -> None:
+    """What was not looked at for longest makes room."""
+    small = Pictures(house.aws.s3, tmp_path / "few", most_bytes=1_000)
+    files = []
+    for number in range(40):
+        file = small.small(put(house, picture(size=(60, 80 + number)), f"{number}.jpg"), 160)
+        if file.exists():
+            os.utime(file, (number, number))
+        files.append(file)
+    kept = [file for file in files if file.exists()]
+    assert kept
+    assert sum(file.stat().st_size for file in kept) <= 1_000
+    assert files[0] not in kept
+    assert files[-1] in kept
+
+
+# --- zips --------------------------------------------------------------------------------------
+
+
+def unzipped(body: bytes) -> dict[str, bytes]:
+    """Return what is in a zip, after a look at its checksums."""
+    with zipfile.ZipFile(io.BytesIO(body)) as opened:
+        assert opened.testzip() is None
+        assert all(info.compress_type == zipfile.ZIP_STORED for info in opened.infolist())
+        return {name: opened.read(name) for name in opened.namelist()}
+
+
+def test_zip_of_a_choice(house: House) -> None:
+    """A zip has the results of what is shown; one that is gone is told in a file of its own."""
+    job = house.job(results=2, source_key="summer/dress.jpg")
+    house.job(results=1, source_key="winter/coat.jpg")
+    house.aws.s3.delete_object(Bucket=RESULTS, Key=job.results[1].key)
+    answer = house.browser.get("/results.zip?folder=summer")
+    assert 'filename="catwalk-summer.zip"' in answer.headers["content-disposition"]
+    files = unzipped(answer.content)
+    assert set(files) == {job.results[0].key, archive.MISSING}
+    assert hashlib.sha256(files[job.results[0].key]).hexdigest() == job.results[0].sha256
+    assert job.results[1].key in files[archive.MISSING].decode()
+    own = unzipped(house.browser.get(f"/jobs/{job.job_id}/results.zip").content)
+    assert set(own) == set(files)
+
+
+def test_zip_of_nothing(house: House) -> None:
+    """A zip without results says so."""
+    assert set(unzipped(house.browser.get("/results.zip").content)) == {archive.EMPTY}
+
+
+class Breaking:
+    """S3 whose connections break after a few bytes."""
+
+    def __init__(self, body: bytes, each: int, times: int) -> None:
+        self._body, self._each, self._times = body, each, times
+
+    def get_object(self, *, Range: str = "bytes=0-", **_: str) -> dict[str, Any]:  # noqa: N803  as S3 calls it
+        """Answer."""
+        begin = int(Range[6:-1])
+        self._times -= 1
+        end = len(self._body) if self._times < 0 else begin + self._each
+        return {
+            "ContentLength": len(self._body) - begin,
+            "ETag": '"e"',
+            "Body": Body(self._body[begin:end], broken=end < len(self._body)),
+        }
+
+
+class Body(io.BytesIO):
+    """A body that may break off."""
+
+    def __init__(self, data: bytes, *, broken: bool) -> None:
+        super().__init__(data)
+        self._broken = broken
+
+    def iter_chunks(self, _size: int) -> Iterator[bytes]:
+        """Yield what there is."""
+        yield self.read()
+        if self._broken:
+            raise OSError("the connection broke")
+
+
+@pytest.mark.parametrize(("times", "whole"), [(0, True), (2, True), (3, False)])
+def test_zip_over_broken_connections(house: House, times: int, whole: bool) -> None:
+    """A connection that breaks is gone on with; for good, it is told, and the zip is whole."""
+    job = house.job(results=1)
+    body = b"0123456789" * 10
+    files = unzipped(b"".join(zipped(Breaking(body, 20, times), [job])))  # type: ignore[arg-type]
+    assert (files[job.results[0].key] == body) is whole
+    assert (archive.MISSING in files) is not whole
+
+
+def test_zip_is_not_held(house: House) -> None:
+    """The first bytes come before the last job is looked for."""
+    first, second = house.job(results=1), house.job(results=1)
+    asked: list[str] = []
+
+    def jobs() -> Iterator[Job]:
+        for job in (first, second):
+            asked.append(job.job_id)
+            yield job
+
+    stream = zipped(house.aws.s3, jobs())
+    next(stream)
+    assert asked == [first.job_id]
+    assert len(unzipped(next(iter([b"".join(zipped(house.aws.s3, jobs()))])))) == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("a/b.png", "a/b.png"),
+        ("../../etc/passwd", "etc/passwd"),
+        ("/a//./b.png", "a/b.png"),
+        ("a\\..\\b:c?.png", "a_.._b_c_.png"),
+        ("con/aux.png", "_con/_aux.png"),
+        ("x\x00y\n.png", "x_y_.png"),
+        ("..", "_"),
+        ("Kleid e\u0301.png", "Kleid \u00e9.png"),
+    ],
+)
+def test_safe_names(key: str, name: str) -> None:
+    """A key never leads out of the folder that a zip is unpacked into."""
+    assert safe_name(key) == name
+
+
+def test_names_are_unique(house: House) -> None:
+    """Keys that differ by case or unsafe letters alone do not overwrite each other."""
+    one = house.job(results=1)
+    result = one.results[0]
+    jobs = [one]
+    for key in ("a/X.png", "a/x.png", "a/x?.png", "a/x_.png"):
+        house.aws.s3.put_object(Bucket=RESULTS, Key=key, Body=key.encode())
+        jobs.append(one.model_copy(update={"results": (result.model_copy(update={"key": key}),)}))
+    files = unzipped(b"".join(zipped(house.aws.s3, jobs)))
+    assert len({name.casefold() for name in files}) == 5
+
+
+# --- the server --------------------------------------------------------------------------------
+
+
+def test_port_in_use() -> None:
+    """A port that is named and in use is an error; one that is not named is another."""
+    with server.listen(0) as taken:
+        port = taken.getsockname()[1]
+        assert taken.getsockname()[0] == "127.0.0.1"
+        with pytest.raises(CommandError, match=str(port)):
+            server.listen(port)
+
+
+def test_usual_port_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the usual port is taken, any other does."""
+    with server.listen(0) as taken:
+        monkeypatch.setattr(server, "PORT", taken.getsockname()[1])
+        with server.listen(None) as other:
+            assert other.getsockname()[1] != taken.getsockname()[1]
+
+
+def test_key_is_on_no_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The browser gets a file that only its user can read."""
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda url: opened.append(url) or True)
+    with server._opened("http://127.0.0.1:1/?key=k&x"):
+        (url,) = opened
+        assert "k" not in url.partition("gallery.html")[2]
+        file = Path(url.removeprefix("file://"))
+        assert "key=k&amp;x" in file.read_text()
+        assert file.parent.stat().st_mode & 0o077 == 0
+    assert not file.exists()
+
+
+def test_gallery_of_a_stack(aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A laptop's stack has no pages in the AWS console."""
+    monkeypatch.setattr("shared.clients.s3", lambda: aws.s3)
+    outputs = {"JobsTableName": TABLE}
+    for laptop in (True, False):
+        stack = Catwalk("catwalk", outputs, {}, Choice("catwalk", laptop=laptop))
+        assert Gallery.of(stack, tmp_path).on_aws is not laptop
+
+
+def test_picture_names_hold_no_secret(house: House) -> None:
+    """An address tells what is shown, and nothing that would open more."""
+    text = house.browser.get("/").text + json.dumps(dict(house.browser.get("/").headers))
+    for secret in (house.access.session, house.access.key, house.access.secret.hex()):
+        assert secret not in text
+
+
+def test_refused_by_aws(house: House) -> None:
+    """What these credentials may not read is told as that."""
+
+    class Refusing:
+        def get_object(self, **_: str) -> None:
+            raise ClientError({"Error": {"Code": "AccessDenied"}}, "GetObject")
+
+    with pytest.raises(PictureGoneError, match="may not read"):
+        Pictures(Refusing(), Path("nowhere")).small(Picture("b", "k", JPEG), 160)  # type: ignore[arg-type]
