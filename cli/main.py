@@ -8,6 +8,7 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli import output
+from cli.commands.dropping import dropping
 from cli.commands.looking import looking
 from cli.commands.mending import mending
 from cli.errors import CommandError, sentence
@@ -22,7 +23,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for commands in (looking, mending):
+for commands in (dropping, looking, mending):
     app.add_typer(commands)
 
 

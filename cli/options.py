@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from cli.errors import CommandError
 from cli.where import VARIABLE
 from shared.models import JobStatus
 
@@ -30,3 +31,22 @@ Folder = Annotated[
 Sku = Annotated[str | None, typer.Option(help="All jobs of this article.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it would do and cost; do none.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON lines, for other programs.")]
+
+
+def ask(question: str, *, yes: bool) -> None:
+    """Ask whether to go on.
+
+    Raises:
+        CommandError: the answer is no, or nobody is there to answer.
+
+    """
+    if yes:
+        return
+    try:
+        agreed = typer.confirm(question)
+    except typer.Abort:  # Ctrl-C, or nobody there to answer
+        print()
+        agreed = False
+    if not agreed:
+        raise CommandError("Nothing was done.", "Say --yes to be asked no more.")

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from cli.chances import IF_NOT_SAID, Chance, Finding, Offer, Selection, select
 from cli.errors import CommandError
-from cli.options import DryRun, Folder, JobIds, Sku, StackName, Statuses, Yes
+from cli.options import DryRun, Folder, JobIds, Sku, StackName, Statuses, Yes, ask
 from cli.output import console, credits_of, show, shown
 from cli.stack import Catwalk
 from shared.models import Job, JobStatus
@@ -130,7 +130,7 @@ def redrive(*, dry_run: DryRun = False, yes: Yes = False, stack: StackName = Non
     print("Photos among them that have no task yet cost a credit each, one a variant.")
     if dry_run:
         return
-    _ask("Send them again?", yes=yes)
+    ask("Send them again?", yes=yes)
     sent = 0
     for letter in dead_letters.letters(count):
         dead_letters.redrive(letter)
@@ -227,20 +227,8 @@ def _agreed(what: str, offers: Sequence[Offer], *, dry_run: bool, yes: bool) -> 
         if not good and not dry_run:
             raise SystemExit(1)
         return []
-    _ask(f"Go on, and spend up to {credits_of(cost)}?" if cost else "Go on?", yes=yes)
+    ask(f"Go on, and spend up to {credits_of(cost)}?" if cost else "Go on?", yes=yes)
     return [offer.job for offer in good]
-
-
-def _ask(question: str, *, yes: bool) -> None:
-    if yes:
-        return
-    try:
-        agreed = typer.confirm(question)
-    except typer.Abort:  # Ctrl-C, or nobody there to answer
-        print()
-        agreed = False
-    if not agreed:
-        raise CommandError("Nothing was done.", "Say --yes to be asked no more.")
 
 
 def _done(before: Job, after: Job | None) -> None:
