@@ -50,3 +50,19 @@ def ask(question: str, *, yes: bool) -> None:
         agreed = False
     if not agreed:
         raise CommandError("Nothing was done.", "Say --yes to be asked no more.")
+
+
+def refuse_empty(*, folder: str | None, sku: str | None) -> None:
+    """Refuse an option without a value.
+
+    Raises:
+        CommandError: one is empty: rather a variable of the shell that is not set than the wish
+            for every photo.
+
+    """
+    for name, value, instead in (
+        ("--folder", folder, "Name a folder; / is the whole bucket."),
+        ("--sku", sku, "Name an article."),
+    ):
+        if value is not None and not value.strip():
+            raise CommandError(f"{name} is empty.", instead)

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from rich.cells import cell_len, chop_cells, set_cell_size
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from shared.clock import parse_iso
@@ -196,7 +195,7 @@ def laid_out(
         min(wide, max(column.least, 1)) if column.least else wide
         for column, wide in zip(columns, natural, strict=True)
     ]
-    kept = [n for n in range(len(columns)) if natural[n] or columns[n].rank == 0]
+    kept = [n for n in range(len(columns)) if natural[n] or not columns[n].rank]
     while _total([least[n] for n in kept]) > width:
         goes = max(kept, key=lambda n: columns[n].rank)
         if columns[goes].rank == 0:
@@ -221,11 +220,6 @@ def laid_out(
         text.truncate(width)
         lines.append(text)
     return lines
-
-
-def show(table: Table) -> None:
-    """Write a table."""
-    console().print(table)
 
 
 def show_table(

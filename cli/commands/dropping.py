@@ -397,30 +397,16 @@ class _Run:
         self, wrong: Sequence[Job], troubles: Sequence[Drop], open_drops: Sequence[Drop]
     ) -> None:
         """Say of what failed why, and which command mends it for how much."""
-        chances = self.catwalk.chances
-        commands: dict[tuple[str, str], list[Job]] = {}
-        cost: Counter[tuple[str, str]] = Counter()
-        for job in wrong:
-            for step in next_steps(job, chances):
-                if step.command is None:
-                    continue
-                kind = (step.command.replace(f" {job.job_id}", " {}"), step.sentence)
-                commands.setdefault(kind, []).append(job)
-                cost[kind] += step.credits
         # Where lines were written as things happened, each failure stands above already.
         if console().is_terminal:
             for job in wrong[:_MOST_LISTED]:
-                why = f"{job.error.code.value}: {job.error.message}" if job.error else ""
-                say(f"  {job.source_key}: {job.status.value} {why}")
+                why = f" {job.error.code.value}: {job.error.message}" if job.error else ""
+                say(f"  {job.source_key}: {job.status.value}{why}")
             if len(wrong) > _MOST_LISTED:
                 say(f"  … and {len(wrong) - _MOST_LISTED} more: `catwalk jobs --status FAILED`.")
             _list_troubles(troubles[:_MOST_LISTED])
-        for (command, sentence), jobs in commands.items():
-            ids = " ".join(job.job_id for job in jobs[:_MOST_NAMED])
-            rest = len(jobs) - _MOST_NAMED
-            price = credits_of(cost[command, sentence]) if cost[command, sentence] else "free"
-            say(f"Next, {price}: {sentence}")
-            say(f"  {command.format(ids)}" + (f" # and {rest} more ids" if rest > 0 else ""))
+        if wrong:
+            self._say_next_steps(wrong)
         if troubles:
             say("Next: run the same command again; what is done costs nothing more.")
         if open_drops:
@@ -428,6 +414,30 @@ class _Run:
                 "What is not done goes on by itself: `catwalk watch` shows it; the same command"
                 " waits for it again, and costs nothing more."
             )
+
+    def _say_next_steps(self, wrong: Sequence[Job]) -> None:
+        """Say which commands mend what failed, jobs of the same kind together."""
+        chances = self.catwalk.chances
+        commands: dict[tuple[str, str], list[Job]] = {}
+        cost: Counter[tuple[str, str]] = Counter()
+        for job in wrong:
+            for step in next_steps(job, chances):
+                if step.command is None:
+                    continue
+                # A task is one job's: what names one cannot be said of several together.
+                alone = "--task-id" in step.command
+                command = step.command if alone else step.command.replace(job.job_id, "{}")
+                commands.setdefault((command, step.sentence), []).append(job)
+                cost[command, step.sentence] += step.credits
+        if commands:
+            say("Next:")
+        for kind, jobs in commands.items():
+            command, sentence = kind
+            ids = " ".join(job.job_id for job in jobs[:_MOST_NAMED])
+            rest = len(jobs) - _MOST_NAMED
+            all_in_all = f" {counted(len(jobs), 'job')}: {credits_of(cost[kind])}."
+            say(f"  {sentence}{all_in_all if len(jobs) > 1 and cost[kind] else ''}")
+            say(f"    {command.format(ids)}" + (f" # and {rest} more ids" if rest > 0 else ""))
 
 
 def _by_code(jobs: Sequence[Job]) -> dict[str, int]:
