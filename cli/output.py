@@ -59,6 +59,25 @@ def say(text: str | Text, *, style: str = "") -> None:
     made.print(shown(text), style=style, soft_wrap=not made.is_terminal)
 
 
+def say_whole(text: str | Text) -> None:
+    """Write a line that somebody may copy, a command or an address: nothing is broken into it."""
+    console().print(shown(text), soft_wrap=True)
+
+
+def say_hanging(text: str | Text, indent: int) -> None:
+    """Write a text whose further lines on a terminal begin so many columns in."""
+    made = console()
+    whole = shown(text)
+    room = made.width - indent
+    if not made.is_terminal or whole.cell_len <= made.width or room <= indent:
+        made.print(whole, soft_wrap=True)
+        return
+    head, rest = whole.divide([indent])
+    for number, line in enumerate(rest.wrap(made, room)):
+        line.rstrip()
+        made.print(head if number == 0 else Text(" " * indent), line, sep="", soft_wrap=True)
+
+
 def say_json(document: Any) -> None:  # noqa: ANN401  any JSON
     """Write a JSON value as one line, for other programs."""
     sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
@@ -169,6 +188,8 @@ class Column:
     """Where there is no room, the highest goes first; 0 stays."""
     least: int = 0
     """Columns that it can do with, by leaving out the middle of what is in it; 0 is all of it."""
+    wish: int = 0
+    """Columns that it wishes for: those of rank 2 and above go rather than leave it with fewer."""
     right: bool = False
 
 
@@ -191,16 +212,18 @@ def laid_out(
         max([cell_len(column.name) if header else 0, *(line[n].cell_len for line in cells)])
         for n, column in enumerate(columns)
     ]
-    least = [
-        min(wide, max(column.least, 1)) if column.least else wide
-        for column, wide in zip(columns, natural, strict=True)
+    least = [min(wide, column.least or wide) for column, wide in zip(columns, natural, strict=True)]
+    wished = [
+        min(wide, max(column.wish, low))
+        for column, wide, low in zip(columns, natural, least, strict=True)
     ]
     kept = [n for n in range(len(columns)) if natural[n] or not columns[n].rank]
-    while _total([least[n] for n in kept]) > width:
-        goes = max(kept, key=lambda n: columns[n].rank)
-        if columns[goes].rank == 0:
-            break
-        kept.remove(goes)
+    for room, lowest in ((wished, 2), (least, 1)):
+        while _total([room[n] for n in kept]) > width:
+            goes = max(kept, key=lambda n: columns[n].rank)
+            if columns[goes].rank < lowest:
+                break
+            kept.remove(goes)
     widths = {n: natural[n] for n in kept}
     while _total(list(widths.values())) > width:
         n = max(kept, key=lambda n: (widths[n] > least[n], widths[n] - least[n]))

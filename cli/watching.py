@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from cli.output import STYLES, Column, ago, elided, laid_out, look_of, shown, status
+from cli.output import STYLES, Column, ago, counted, elided, laid_out, look_of, shown, status
 from cli.pause import Pause, pause_of
 from shared.clock import iso
 from shared.jobs import JobRepository
@@ -31,7 +31,7 @@ _AROUND: Final = 6
 """Lines that are no job's."""
 
 COLUMNS: Final = (
-    Column("photo", 0, 12),
+    Column("photo", 0, 12, 24),
     Column("status", 0),
     Column("", 1),
     Column("look", 3, 8),
@@ -173,7 +173,7 @@ def note_of(job: Job) -> str:
         return f"{job.progress} %"
     if job.waiting is not None:
         return f"waits until {job.waiting.until[11:16]}"
-    return f"{len(job.results)} images" if job.results else ""
+    return counted(len(job.results), "image") if job.results else ""
 
 
 def since_of(job: Job) -> str:

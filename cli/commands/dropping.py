@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.text import Text
 
 from cli import board, wishes
 from cli.collect import Collection, Rules, collect
@@ -24,7 +23,9 @@ from cli.output import (
     credits_of,
     duration,
     say,
+    say_hanging,
     say_json,
+    say_whole,
     show_table,
     size_of,
     tell,
@@ -386,12 +387,12 @@ class _Run:
             return
         if len(places) <= _MOST_LISTED:
             for place in places:
-                say(f"  {place}")
+                say_whole(f"  {place}")
             return
         # All lie in one bucket, so they have folders in common.
         common = f"s3://{commonpath(place.removeprefix('s3://') for place in places)}"
         images = sum(len(job.results) for job in good)
-        say(f"  {counted(images, 'image')} below {common}/")
+        say_whole(f"  {counted(images, 'image')} below {common}/")
 
     def _what_next(
         self, wrong: Sequence[Job], troubles: Sequence[Drop], open_drops: Sequence[Drop]
@@ -401,7 +402,7 @@ class _Run:
         if console().is_terminal:
             for job in wrong[:_MOST_LISTED]:
                 why = f" {job.error.code.value}: {job.error.message}" if job.error else ""
-                say(f"  {job.source_key}: {job.status.value}{why}")
+                say_hanging(f"  {job.source_key}: {job.status.value}{why}", 4)
             if len(wrong) > _MOST_LISTED:
                 say(f"  … and {len(wrong) - _MOST_LISTED} more: `catwalk jobs --status FAILED`.")
             _list_troubles(troubles[:_MOST_LISTED])
@@ -437,7 +438,9 @@ class _Run:
             rest = len(jobs) - _MOST_NAMED
             all_in_all = f" {counted(len(jobs), 'job')}: {credits_of(cost[kind])}."
             say(f"  {sentence}{all_in_all if len(jobs) > 1 and cost[kind] else ''}")
-            say(f"    {command.format(ids)}" + (f" # and {rest} more ids" if rest > 0 else ""))
+            say_whole(
+                f"    {command.format(ids)}" + (f" # and {rest} more ids" if rest > 0 else "")
+            )
 
 
 def _by_code(jobs: Sequence[Job]) -> dict[str, int]:
@@ -447,4 +450,4 @@ def _by_code(jobs: Sequence[Job]) -> dict[str, int]:
 
 def _list_troubles(drops: Sequence[Drop]) -> None:
     for each in drops:
-        say(Text(f"  {each.upload.key}: not uploaded: {each.trouble}"))
+        say_hanging(f"  {each.upload.key}: not uploaded: {each.trouble}", 4)

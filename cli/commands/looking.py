@@ -26,7 +26,9 @@ from cli.output import (
     look_of,
     record,
     say,
+    say_hanging,
     say_json,
+    say_whole,
     show_table,
     shown,
     size_of,
@@ -132,7 +134,7 @@ def _table(jobs: list[Job], *, header: bool) -> None:
     terminal = console().is_terminal
     columns = (
         Column("job", 1),
-        Column("photo", 0, 12),
+        Column("photo", 0, 12, 24),
         Column("status", 0),
         Column("", 3),
         Column("look", 4, 8),
@@ -206,7 +208,7 @@ def _show(job: Job, catwalk: Catwalk) -> None:
         say("")
         say("Results", style="bold")
         for result in job.results:
-            say(
+            say_whole(
                 f"  s3://{result.bucket}/{result.key}  {result.width} x {result.height},"
                 f" {size_of(result.bytes)}"
             )
@@ -215,15 +217,15 @@ def _show(job: Job, catwalk: Catwalk) -> None:
     for moment in timeline(job):
         at = f"{moment.at[:10]} {moment.at[11:19]}" if moment.at else " " * 19
         line = Text(f"  {at}  ").append(moment.title, style=_TONES[moment.tone])
-        say(line.append_text(shown(f" · {moment.detail}")) if moment.detail else line)
+        say_hanging(line.append_text(shown(f" · {moment.detail}" if moment.detail else "")), 23)
     steps = next_steps(job, catwalk.chances)
     if steps:
         say("")
         say("Next", style="bold")
     for step in steps:
-        say(f"  {step.sentence}")
+        say_hanging(f"  {step.sentence}", 2)
         if step.command:
-            say(Text("    ").append(step.command, style="cyan"))
+            say_whole(Text("    ").append(step.command, style="cyan"))
 
 
 def _facts(job: Job, catwalk: Catwalk) -> Iterator[tuple[str, str | Text]]:
@@ -272,13 +274,11 @@ def _fact(name: str, value: str | Text) -> None:
     text = shown(value)
     if not text:
         return
-    made = console()
-    room = made.width - _FACT - 1
-    lines = text.wrap(made, room) if made.is_terminal and room > _FACT else [text]
-    for number, line in enumerate(lines):
-        label = name if number == 0 else ""
-        head = Text(f"{label:{_FACT}} ", style="dim")
-        made.print(Text.assemble(head, line), soft_wrap=True)
+    line = Text.assemble(Text(f"{name:{_FACT}} ", style="dim"), text)
+    if " " in text.plain:
+        say_hanging(line, _FACT + 1)
+    else:
+        say_whole(line)
 
 
 @looking.command()

@@ -242,9 +242,9 @@ def _agreed(
         job_id = job.job_id[:SHORT_ID] if terminal else job.job_id
         rows.append((job_id, job.source_key or "", status_of(job.status), error, verdict))
     columns = (
-        Column("job", 2),
-        Column("photo", 0, 12),
-        Column("status", 1),
+        Column("job", 1),
+        Column("photo", 0, 12, 24),
+        Column("status", 2),
         Column("error", 3),
         Column(what, 0, 12),
     )
