@@ -1,8 +1,8 @@
 """Drops photos, and follows what becomes of each: uploads side by side, then jobs.
 
-A drop is known by the version that S3 gives it: a record names the versions that were taken into
-account, so an older job of the same key is never taken for this one, and a photo whose bytes and
-settings were done before is told as such.
+A record names the drops that were taken into account, by the version that S3 gave each. So an older
+job of the same key is never taken for this drop's, and a photo whose bytes and settings were done
+before is told as such.
 """
 
 import threading
@@ -65,6 +65,8 @@ class Drop:
     """Of the monotonic clock."""
     trouble: str | None = None
     """Why it could not be uploaded, a sentence."""
+    before: dict[str, frozenset[str]] = field(default_factory=dict)
+    """The drops that the photo's jobs had taken into account before this one, by job id."""
     jobs: dict[str, Job] = field(default_factory=dict)
     found_at: float = 0.0
     complete: bool = False
@@ -115,12 +117,23 @@ class Uploader:
         bucket: str,
         *,
         metadata: Mapping[str, str],
+        before: Callable[[Drop], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Upload into this bucket, with this metadata on every photo."""
+        """Upload into this bucket.
+
+        Args:
+            s3: the client.
+            bucket: where to.
+            metadata: of every photo.
+            before: is called for each photo right before its upload.
+            clock: the monotonic clock.
+
+        """
         self._s3 = s3
         self._bucket = bucket
         self._metadata = dict(metadata)
+        self._before = before
         self._clock = clock
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(_UPLOADS_AT_ONCE)
@@ -178,6 +191,8 @@ class Uploader:
         photo = upload.kind is Kind.PHOTO
         try:
             drop.begun = True
+            if photo:
+                self._before(drop)
             with _Reader(upload.file, drop, self._stop) as body:
                 answer = self._s3.put_object(
                     Bucket=self._bucket,
@@ -260,6 +275,10 @@ class Follower:
         self._clock = clock
         self._turn = 0
 
+    def note_before(self, drop: Drop) -> None:
+        """Note what the photo's jobs are about before it is dropped once more."""
+        drop.before = {job.job_id: job.triggers for job in self._jobs_of(drop.upload.key)}
+
     def look(self, drops: Sequence[Drop]) -> None:
         """Bring the drops that are uploaded up to date."""
         open_ones = [drop for drop in drops if drop.uploaded_at is not None and not drop.complete]
@@ -281,19 +300,19 @@ class Follower:
         return job.terminal
 
     def _find(self, drop: Drop) -> None:
+        for job in self._jobs_of(drop.upload.key):
+            if job.job_id not in drop.jobs and _is_of(job, drop):
+                drop.jobs[job.job_id] = job
+                drop.found_at = self._clock()
+
+    def _jobs_of(self, key: str) -> Iterator[Job]:
         pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self._table,
             IndexName="by-source",
             KeyConditionExpression="source_key = :key",
-            ExpressionAttributeValues={":key": {"S": drop.upload.key}},
-            ScanIndexForward=False,
+            ExpressionAttributeValues={":key": {"S": key}},
         )
-        for page in pages:
-            for item in page["Items"]:
-                job = job_of(item)
-                if job.job_id not in drop.jobs and _is_of(job, drop):
-                    drop.jobs[job.job_id] = job
-                    drop.found_at = self._clock()
+        return (job_of(item) for page in pages for item in page["Items"])
 
     def _refresh(self, drops: Sequence[Drop]) -> None:
         """Read the jobs that have not ended, as they are now."""
@@ -325,11 +344,14 @@ class Follower:
 
 
 def _is_of(job: Job, drop: Drop) -> bool:
-    if drop.version_id is None:  # a bucket without versions
-        return job.photo is not None and job.photo.etag == drop.etag
-    if drop.version_id in job.triggers:
+    """Whether a job has taken a drop into account."""
+    photo = job.photo
+    if photo is None or photo.etag != drop.etag:
+        return False
+    if drop.version_id is not None and drop.version_id in {photo.version_id, *job.triggers}:
         return True
-    return job.photo is not None and job.photo.version_id == drop.version_id
+    # Where S3's event does not name the version, a drop is known by being new to the job.
+    return bool(job.triggers - drop.before.get(job.job_id, frozenset()))
 
 
 @dataclass(frozen=True)

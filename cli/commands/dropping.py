@@ -265,7 +265,9 @@ class _Run:
     def _go(self) -> bool:
         """Upload and follow; return whether all ended in time."""
         bucket = self.catwalk.outputs["PhotosBucketName"]
-        with Uploader(clients.s3(), bucket, metadata=self.metadata) as uploader:
+        before = self.follower.note_before if self.wait else lambda _: None
+        uploading = Uploader(clients.s3(), bucket, metadata=self.metadata, before=before)
+        with uploading as uploader:
             uploader.first(self.found.first)
             self.deadline = time.monotonic() + self.patience
             uploader.start(self.drops)
