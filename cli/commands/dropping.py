@@ -288,7 +288,7 @@ class _Run:
                             screen.print(board.line_of(change))
                     if not busy and (not self.wait or self._all_ended()):
                         return True
-                    if self.wait and time.monotonic() > self.deadline:
+                    if not busy and time.monotonic() > self.deadline:
                         return False
                     # Looks that take long are made less often: others use the table, too.
                     time.sleep(max(_LOOK_SECONDS, time.monotonic() - begun))
