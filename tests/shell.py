@@ -140,6 +140,10 @@ class Shell(Prompt):
         }
         job = Job(**(values | changes))
         item = {**_plain(job), "pk": f"JOB#{job_id}", "triggers": {"d"}}
+        if job.waiting is not None:
+            item["waiting"] = _plain(job.waiting)
+        if job.dead_letter is not None:
+            item["dead_letter"] = job.dead_letter
         self.aws.dynamodb.put_item(TableName=TABLE, Item=_wire(item))
         return job
 
