@@ -8,7 +8,7 @@ before is told as such.
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -173,18 +173,17 @@ class Uploader:
         """Upload photos beside whatever this thread does."""
         self._futures = [self._pool.submit(self._upload, drop) for drop in drops]
 
-    @property
-    def busy(self) -> bool:
-        """Whether an upload is still to end.
+    def ended(self, seconds: float) -> bool:
+        """Wait for the uploads, so long at most; return whether all have ended.
 
         Raises:
             Exception: what an upload stumbled over that nobody thought of.
 
         """
-        for future in self._futures:
-            if future.done():
-                future.result()
-        return not all(future.done() for future in self._futures)
+        done, not_done = wait(self._futures, timeout=seconds, return_when=FIRST_EXCEPTION)
+        for future in done:
+            future.result()
+        return not not_done
 
     def _upload(self, drop: Drop) -> None:
         upload = drop.upload

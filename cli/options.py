@@ -66,3 +66,16 @@ def refuse_empty(*, folder: str | None, sku: str | None) -> None:
     ):
         if value is not None and not value.strip():
             raise CommandError(f"{name} is empty.", instead)
+
+
+def refuse_questions(*, as_json: bool, dry_run: bool, yes: bool) -> None:
+    """Refuse to ask a program: it would not answer.
+
+    Raises:
+        CommandError: it is not said beforehand whether to go on.
+
+    """
+    if as_json and not (dry_run or yes):
+        raise CommandError(
+            "With --json nobody is asked.", "Give --dry-run to see the price, --yes to go on."
+        )

@@ -33,9 +33,9 @@ _AROUND: Final = 6
 COLUMNS: Final = (
     Column("photo", 0, 12, 24),
     Column("status", 0),
-    Column("", 1),
-    Column("look", 3, 8),
-    Column("since", 2, right=True),
+    Column("note", 2),
+    Column("look", 4, 8),
+    Column("since", 3, right=True),
 )
 
 

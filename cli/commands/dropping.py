@@ -15,7 +15,7 @@ from cli import board, wishes
 from cli.collect import Collection, Rules, collect
 from cli.drop import Changes, Drop, Follower, Uploader, drops_of
 from cli.errors import CommandError
-from cli.options import DryRun, Json, StackName, Yes, ask
+from cli.options import DryRun, Json, StackName, Yes, ask, refuse_questions
 from cli.output import (
     Column,
     console,
@@ -133,6 +133,7 @@ def drop(
     if dry_run:
         return
     if found.jobs > _ASKED_FROM:
+        refuse_questions(as_json=as_json, dry_run=dry_run, yes=yes)
         ask(f"Go on, and spend up to {credits_of(found.jobs)}?", yes=yes)
     run = _Run(catwalk, found, metadata, wait=wait, patience=patience, as_json=as_json)
     raise SystemExit(run())
@@ -276,7 +277,7 @@ class _Run:
             with live(screen, self.board) if moving else nullcontext():
                 while True:
                     begun = time.monotonic()
-                    busy = uploader.busy
+                    uploaded = uploader.ended(_LOOK_SECONDS)
                     if self.wait:
                         self._look()
                     for change in self.changes:
@@ -286,12 +287,13 @@ class _Run:
                             board.say_change(change)
                         elif board.bad(change):
                             screen.print(board.line_of(change))
-                    if not busy and (not self.wait or self._all_ended()):
+                    if uploaded and (not self.wait or self._all_ended()):
                         return True
-                    if not busy and time.monotonic() > self.deadline:
+                    if uploaded and time.monotonic() > self.deadline:
                         return False
-                    # Looks that take long are made less often: others use the table, too.
-                    time.sleep(max(_LOOK_SECONDS, time.monotonic() - begun))
+                    if uploaded:
+                        # Looks that take long are made less often: others use the table, too.
+                        time.sleep(max(_LOOK_SECONDS, time.monotonic() - begun))
 
     def _look(self) -> None:
         self.follower.look(self.drops)

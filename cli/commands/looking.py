@@ -136,7 +136,7 @@ def _table(jobs: list[Job], *, header: bool) -> None:
         Column("job", 1),
         Column("photo", 0, 12, 24),
         Column("status", 0),
-        Column("", 3),
+        Column("note", 3),
         Column("look", 4, 8),
         Column("sku", 6, 8),
         Column("credits", 5, right=True),

@@ -21,6 +21,7 @@ from cli.options import (
     Yes,
     ask,
     refuse_empty,
+    refuse_questions,
 )
 from cli.output import (
     SHORT_ID,
@@ -150,31 +151,39 @@ def resolve(
 
 
 @mending.command()
-def redrive(*, dry_run: DryRun = False, yes: Yes = False, stack: StackName = None) -> None:
+def redrive(
+    *, dry_run: DryRun = False, yes: Yes = False, as_json: Json = False, stack: StackName = None
+) -> None:
     """Send the dead letters again, once what they died of is mended."""
+    refuse_questions(as_json=as_json, dry_run=dry_run, yes=yes)
     catwalk = Catwalk.chosen(stack)
     dead_letters = catwalk.dead_letters
     count = dead_letters.count()
-    say(f"{counted(count, 'dead letter')} in {catwalk.name}.")
-    if not count:
-        return
-    say("Photos among them that have no task yet cost a credit each, one a variant.")
-    if dry_run:
-        return
-    ask("Send them again?", yes=yes)
+    if not as_json:
+        say(f"{counted(count, 'dead letter')} in {catwalk.name}.")
+        if count:
+            say("Photos among them that have no task yet cost a credit each, one a variant.")
     sent = 0
-    for letter in dead_letters.letters(count):
-        dead_letters.redrive(letter)
-        sent += 1
-    say(f"{sent} sent again.")
-    if sent < count:
-        say("The others are being looked at just now; run this again in a minute.")
+    if count and not dry_run:
+        ask("Send them again?", yes=yes)
+        for letter in dead_letters.letters(count):
+            dead_letters.redrive(letter)
+            sent += 1
+    if as_json:
+        say_json({"deadLetters": count, "sent": sent})
+    elif count and not dry_run:
+        say(f"{sent} sent again.")
+        if sent < count:
+            say("The others are being looked at just now; run this again in a minute.")
 
 
 @mending.command()
-def reconcile(*, stack: StackName = None) -> None:
+def reconcile(*, as_json: Json = False, stack: StackName = None) -> None:
     """Have what stands still moved on now; it is done every 15 minutes anyway."""
     moved = Catwalk.chosen(stack).reconcile()
+    if as_json:
+        say_json(moved)
+        return
     for name, count in moved.items():
         say(f"{count} {name}")
     say("Nothing else stands still." if moved else "Nothing stands still.")
@@ -272,11 +281,8 @@ def _agreed(
 def _agreed_as_json(
     what: str, offers: Sequence[Offer], good: Sequence[Offer], *, dry_run: bool, yes: bool
 ) -> list[Job]:
-    """Write what would be done as JSON; nobody is asked, since a program would not answer."""
-    if not (dry_run or yes):
-        raise CommandError(
-            "With --json nobody is asked.", "Give --dry-run to see the price, --yes to go on."
-        )
+    """Write what would be done as JSON lines, and return the jobs that are to be done."""
+    refuse_questions(as_json=True, dry_run=dry_run, yes=yes)
     for offer in offers:
         say_json(
             {

@@ -279,6 +279,8 @@ def test_redrive(shell: Shell) -> None:
     code, out, _ = shell("redrive", "--yes")
     assert (code, out.splitlines()[-1]) == (0, "2 sent again.")
     assert (shell.waiting(), shell.waiting(shell.dead_url)) == (2, 0)
+    assert shell("redrive", "--json")[0] == 1
+    assert json.loads(shell("redrive", "--json", "--yes")[1]) == {"deadLetters": 0, "sent": 0}
 
 
 def test_reconcile(shell: Shell) -> None:
@@ -286,6 +288,7 @@ def test_reconcile(shell: Shell) -> None:
     assert shell("reconcile") == (0, "Nothing stands still.\n", "")
     shell.stacks.reconciled = {"running": 2}
     assert shell("reconcile")[1].splitlines() == ["2 running", "Nothing else stands still."]
+    assert json.loads(shell("reconcile", "--json")[1]) == {"running": 2}
     shell.stacks.reconciled = {"errorMessage": "It broke."}
     code, _, err = shell("reconcile")
     assert (code, err.splitlines()[0]) == (1, "ReconcileFunction failed: It broke.")

@@ -3,9 +3,10 @@
 import io
 import json
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import pytest
 from rich.console import Console
@@ -14,7 +15,7 @@ from rich.text import Text
 from cli.board import Board
 from cli.collect import Kind, Upload
 from cli.commands import dropping
-from cli.drop import Drop
+from cli.drop import Drop, Uploader
 from shared.models import ErrorCode, JobError, JobStatus, Photo, Result, SceneType, Settings
 from shared.settings import metadata_text
 from tests.kit import PHOTOS, png
@@ -214,6 +215,8 @@ def test_price_comes_first(shell: Shell, photo: Callable[..., Path]) -> None:
     assert (code, "up to 12 credits." in out) == (0, True)
     code, out, err = shell("drop", "shop", says="n\n")
     assert (code, "spend up to 12 credits?" in out, "Nothing was done." in err) == (1, True, True)
+    code, _, err = shell("drop", "shop", "--json")
+    assert (code, "nobody is asked" in err) == (1, True)
     assert shell.uploaded() == []
     assert shell("drop", "shop", says="y\n")[0] == 0
     # Now the bucket's own catwalk.json counts.
@@ -335,6 +338,26 @@ def test_ctrl_c(shell: Shell, backend: Backend, photo: Callable[..., Path]) -> N
     backend.stop = True
     code, _, err = shell("drop", "dress.png", "--wait")
     assert (code, "of 1 photo had been uploaded" in err) == (130, True)
+
+
+def test_upload_under_way_is_stopped(photo: Callable[..., Path]) -> None:
+    """Whoever leaves in the middle of an upload does not wait for its end."""
+    reading = threading.Event()
+
+    class Slow:
+        """An S3 that never has enough."""
+
+        def put_object(self, *, Body: IO[bytes], **_: Any) -> None:  # noqa: N803  AWS's name
+            while True:
+                Body.read(1)
+                Body.seek(0)
+                reading.set()
+
+    drops = [Drop(Upload(photo(f"{n}.png"), f"{n}.png", Kind.PHOTO, 100)) for n in range(9)]
+    with Uploader(cast("Any", Slow()), PHOTOS, metadata={}) as uploader:
+        uploader.start(drops)
+        assert reading.wait(30)
+    assert [(drop.uploaded_at, drop.trouble) for drop in drops] == [(None, None)] * 9
 
 
 def test_upload_that_is_refused(shell: Shell, photo: Callable[..., Path]) -> None:
