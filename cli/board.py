@@ -142,6 +142,19 @@ def line_of(change: Change) -> Text:
     return Text(f"{key}{f' {look}' if look else ''}: ").append_text(_happened(drop, job))
 
 
+def short_line_of(change: Change, width: int) -> Text:
+    """Return what happened in so many columns; the summary will say more."""
+    drop, job = change.drop, change.job
+    status = Text("not uploaded", style="red")
+    if job is not None:
+        code = f" {job.error.code.value}" if job.error else ""
+        status = Text(job.status.value, style=STYLES[job.status]).append(code, style="default")
+    key = elided(shown(drop.upload.key).plain, max(1, width - status.cell_len - 2))
+    line = Text(f"{key}: ").append_text(status)
+    line.truncate(width)
+    return line
+
+
 def _happened(drop: Drop, job: Job) -> Text:
     status = Text(job.status.value, style=STYLES[job.status])
     if drop.unchanged(job) and job.status is JobStatus.SUCCEEDED:

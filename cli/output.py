@@ -86,19 +86,23 @@ def say_json(document: Any) -> None:  # noqa: ANN401  any JSON
 
 def tell(text: str) -> None:
     """Write a line that is no part of what was asked for: it goes to standard error."""
-    Console(stderr=True, highlight=False).print(shown(text), style="dim", soft_wrap=True)
+    _aside(text, "dim")
 
 
 def warn(text: str) -> None:
     """Write what somebody should know, though the command goes on, to standard error."""
-    Console(stderr=True, highlight=False).print(shown(text), style="yellow", soft_wrap=True)
+    _aside(text, "yellow")
 
 
 def complain(message: str, next_step: str) -> None:
     """Write what went wrong and what to do to standard error."""
-    made = Console(stderr=True, highlight=False)
     for text, style in ((message, "red"), (next_step, "")):
-        made.print(shown(text), style=style, soft_wrap=True)
+        _aside(text, style)
+
+
+def _aside(text: str, style: str) -> None:
+    made = Console(stderr=True, highlight=False)
+    made.print(shown(text), style=style, soft_wrap=not made.is_terminal)
 
 
 def shown(text: str | Text) -> Text:

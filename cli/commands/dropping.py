@@ -286,7 +286,7 @@ class _Run:
                         elif not moving:
                             board.say_change(change)
                         elif board.bad(change):
-                            screen.print(board.line_of(change))
+                            screen.print(board.short_line_of(change, screen.width))
                     if uploaded and (not self.wait or self._all_ended()):
                         return True
                     if uploaded and time.monotonic() > self.deadline:
