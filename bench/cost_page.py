@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from local.paths import ROOT
+from shared.metrics import Metric
 
 COUNTS: Final = ROOT / "docs" / "cost.json"
 PAGE: Final = ROOT / "docs" / "cost.md"
@@ -38,6 +39,15 @@ _LARGE_GB: Final = 0.003
 """A photo or result of 3 MB, for storage and transfer."""
 _IDLE_SQS_REQUESTS: Final = 5 * 3 * 60 * 24 * 30
 """A month's: five pollers of Lambda's, each asking an empty queue every 20 s."""
+ALARM_METRICS: Final = 11
+"""What the template's alarms look at without `DailyCreditLimit`; with it there is one more."""
+GAUGES: Final = (Metric.RECONCILE_MOVES, Metric.SUBMITS_PARKED, Metric.SUBMISSION_PAUSED)
+"""What reconcile tells in every hour, whatever comes."""
+_CAUSES: Final = 6
+"""Error codes and reasons of pauses that a busy month meets, say: each is a metric of its own."""
+_TRACES: Final = 2
+"""Of a photo: its submission and its execution; if all are sampled, which they are up to one a
+second."""
 _ROWS: Final = (
     ("**state transitions**", "transitions", ".1f"),
     ("polls", "polls", ".2f"),
@@ -116,6 +126,14 @@ def page(counts: Mapping[str, Any], prices: Mapping[str, Any]) -> str:
         storage=PHOTOS * counts["results_a_photo"] * _LARGE_GB * _price(prices, "s3_gb_month"),
         transfer=PHOTOS * _LARGE_GB * _price(prices, "transfer_out_gb"),
         secret=_price(prices, "secret_month"),
+        metrics_quiet=len(GAUGES),
+        metrics_quiet_dollars=len(GAUGES) * _price(prices, "cloudwatch_metric_month"),
+        metrics=len(Metric) + _CAUSES,
+        metrics_dollars=(len(Metric) + _CAUSES) * _price(prices, "cloudwatch_metric_month"),
+        alarms=ALARM_METRICS,
+        alarms_dollars=ALARM_METRICS * _price(prices, "cloudwatch_alarm_month"),
+        dashboard=_price(prices, "cloudwatch_dashboard_month"),
+        traces=PHOTOS * _TRACES * _price(prices, "xray_trace"),
         idle=_IDLE_SQS_REQUESTS * _price(prices, "sqs_request"),
         prices=_prices(prices),
         doubts="\n\n".join(

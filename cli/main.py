@@ -8,6 +8,7 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli import output
+from cli.commands.dropping import dropping
 from cli.commands.gallery import gallery
 from cli.commands.looking import looking
 from cli.commands.mending import mending
@@ -23,7 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for commands in (looking, mending, gallery):
+for commands in (dropping, looking, gallery, mending):
     app.add_typer(commands)
 
 

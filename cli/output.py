@@ -1,14 +1,20 @@
 """What a person reads: right on a terminal, narrow, piped or without colour."""
 
+import json
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from io import TextIOWrapper
-from typing import Final
+from typing import Any, Final
 
+from rich.cells import cell_len, chop_cells, set_cell_size
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from shared.models import JobStatus
+from shared.clock import parse_iso
+from shared.events import detail_of
+from shared.models import Job, JobStatus
 
 PIPE_WIDTH: Final = 10_000
 """Columns of what is no terminal: there a line is never broken."""
@@ -23,6 +29,15 @@ STYLES: Final = {
     JobStatus.REJECTED: "red",
 }
 """How a status looks where there is colour; it is always written out as well."""
+SHORT_ID: Final = 8
+"""Characters of a job's id that a narrow table shows; `show` and the others take a beginning."""
+_GAP: Final = 2
+_MINUTE: Final = 60
+_HOUR: Final = 60 * _MINUTE
+_DAY: Final = 24 * _HOUR
+_PRECISE: Final = 10
+"""Seconds from which tenths say nothing more."""
+_KIB: Final = 1024
 
 
 def take_any_letter() -> None:
@@ -38,31 +53,62 @@ def console() -> Console:
     return made if made.is_terminal else Console(width=PIPE_WIDTH, highlight=False)
 
 
-def say(text: str) -> None:
+def say(text: str | Text, *, style: str = "") -> None:
     """Write a line to standard output; a terminal's lines break between words, a pipe's never."""
     made = console()
-    made.print(shown(text), soft_wrap=not made.is_terminal)
+    made.print(shown(text), style=style, soft_wrap=not made.is_terminal)
+
+
+def say_whole(text: str | Text) -> None:
+    """Write a line that somebody may copy, a command or an address: nothing is broken into it."""
+    console().print(shown(text), soft_wrap=True)
+
+
+def say_hanging(text: str | Text, indent: int) -> None:
+    """Write a text whose further lines on a terminal begin so many columns in."""
+    made = console()
+    whole = shown(text)
+    room = made.width - indent
+    if not made.is_terminal or whole.cell_len <= made.width or room <= indent:
+        made.print(whole, soft_wrap=True)
+        return
+    head, rest = whole.divide([indent])
+    for number, line in enumerate(rest.wrap(made, room)):
+        line.rstrip()
+        made.print(head if number == 0 else Text(" " * indent), line, sep="", soft_wrap=True)
+
+
+def say_json(document: Any) -> None:  # noqa: ANN401  any JSON
+    """Write a JSON value as one line, for other programs."""
+    sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
 
 
 def tell(text: str) -> None:
     """Write a line that is no part of what was asked for: it goes to standard error."""
-    Console(stderr=True, highlight=False).print(shown(text), style="dim", soft_wrap=True)
+    _aside(text, "dim")
 
 
-def show(table: Table) -> None:
-    """Write a table."""
-    console().print(table)
+def warn(text: str) -> None:
+    """Write what somebody should know, though the command goes on, to standard error."""
+    _aside(text, "yellow")
 
 
 def complain(message: str, next_step: str) -> None:
     """Write what went wrong and what to do to standard error."""
-    made = Console(stderr=True, highlight=False)
     for text, style in ((message, "red"), (next_step, "")):
-        made.print(shown(text), style=style, soft_wrap=True)
+        _aside(text, style)
 
 
-def shown(text: str) -> Text:
+def _aside(text: str, style: str) -> None:
+    made = Console(stderr=True, highlight=False)
+    made.print(shown(text), style=style, soft_wrap=not made.is_terminal)
+
+
+def shown(text: str | Text) -> Text:
     """Return a text that is shown as it is: a photo's name is neither markup nor a command."""
+    if isinstance(text, Text):
+        return text
     return Text(
         "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     )
@@ -75,4 +121,149 @@ def status(value: JobStatus) -> Text:
 
 def credits_of(count: int) -> str:
     """Return a number of credits in words: `1 credit`."""
-    return f"{count} credit{'' if count == 1 else 's'}"
+    return counted(count, "credit")
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number of things in words: `1 photo`, `2 photos`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def record(job: Job) -> dict[str, Any]:
+    """Return a job as --json shows it: as events tell it, with what it waits for."""
+    more: dict[str, Any] = {}
+    if job.waiting is not None:
+        more["waiting"] = job.waiting.model_dump(mode="json", by_alias=True)
+    if job.dead_letter is not None:
+        more["deadLetter"] = job.dead_letter
+    return {**detail_of(job), **more}
+
+
+def look_of(job: Job) -> str:
+    """Return model and scene as result keys have them, `002-preset-035`; empty if unknown."""
+    return f"{job.settings.model_id}-{job.settings.scene}" if job.settings else ""
+
+
+def duration(seconds: float) -> str:
+    """Return a span of time in few letters: `8.1 s`, `3 min`, `5 h`, `2 d`."""
+    if seconds < _PRECISE:
+        return f"{seconds:.1f} s"
+    for size, unit in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def ago(moment: str) -> str:
+    """Return how long ago a moment of a record was."""
+    return duration(max(0.0, (datetime.now(UTC) - parse_iso(moment)).total_seconds()))
+
+
+def size_of(count: int) -> str:
+    """Return a number of bytes in few letters: `812 B`, `1.4 MiB`."""
+    if count < _KIB:
+        return f"{count} B"
+    kib = count / _KIB
+    return f"{kib:.0f} KiB" if kib < _KIB else f"{kib / _KIB:.1f} MiB"
+
+
+def elided(text: str, width: int) -> str:
+    """Return a text without its middle if it takes more than so many columns.
+
+    A photo is known by both ends of its key: the folder and the name.
+    """
+    if cell_len(text) <= width:
+        return text
+    if width <= 1:
+        return "…"[:width]
+    back = width // 2
+    front = set_cell_size(text, width - 1 - back).rstrip()
+    # From the end: what fits when the letters are laid from the right.
+    rest = next(iter(chop_cells(text[::-1], back)), "")[::-1]
+    return f"{front}…{rest}"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table."""
+
+    name: str
+    rank: int = 0
+    """Where there is no room, the highest goes first; 0 stays."""
+    least: int = 0
+    """Columns that it can do with, by leaving out the middle of what is in it; 0 is all of it."""
+    wish: int = 0
+    """Columns that it wishes for: those of rank 2 and above go rather than leave it with fewer."""
+    right: bool = False
+
+
+Cell = str | Text
+
+
+def laid_out(
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[Cell]],
+    width: int,
+    *,
+    header: bool = True,
+) -> list[Text]:
+    """Return a table as lines that fit into so many columns of the terminal.
+
+    What is least important is left out first, then the middle of long names; nothing wraps.
+    """
+    cells = [[shown(cell) for cell in row] for row in rows]
+    natural = [
+        max([cell_len(column.name) if header else 0, *(line[n].cell_len for line in cells)])
+        for n, column in enumerate(columns)
+    ]
+    least = [min(wide, column.least or wide) for column, wide in zip(columns, natural, strict=True)]
+    wished = [
+        min(wide, max(column.wish, low))
+        for column, wide, low in zip(columns, natural, least, strict=True)
+    ]
+    kept = [n for n in range(len(columns)) if natural[n] or not columns[n].rank]
+    for room, lowest in ((wished, 2), (least, 1)):
+        while _total([room[n] for n in kept]) > width:
+            goes = max(kept, key=lambda n: columns[n].rank)
+            if columns[goes].rank < lowest:
+                break
+            kept.remove(goes)
+    widths = {n: natural[n] for n in kept}
+    while _total(list(widths.values())) > width:
+        n = max(kept, key=lambda n: (widths[n] > least[n], widths[n] - least[n]))
+        if widths[n] <= least[n]:
+            break
+        over = _total(list(widths.values())) - width
+        widths[n] -= min(over, widths[n] - least[n])
+    names = [Text(column.name) for column in columns]
+    lines = []
+    for line in [names, *cells] if header else cells:
+        text = Text(style="dim" if line is names else "")
+        for n in kept:
+            if text:
+                text.append(" " * _GAP)
+            text.append_text(_padded(line[n], widths[n], right=columns[n].right))
+        text.rstrip()
+        text.truncate(width)
+        lines.append(text)
+    return lines
+
+
+def show_table(
+    columns: Sequence[Column], rows: Sequence[Sequence[Cell]], *, header: bool = True
+) -> None:
+    """Write a table: as wide as the terminal, or with whole names into a pipe."""
+    made = console()
+    for line in laid_out(columns, rows, made.width, header=header):
+        made.print(line, no_wrap=True, soft_wrap=not made.is_terminal)
+
+
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + _GAP * max(0, len(widths) - 1)
+
+
+def _padded(text: Text, width: int, *, right: bool) -> Text:
+    if text.cell_len > width:
+        text = Text(elided(text.plain, width), style=text.style)
+    space = " " * (width - text.cell_len)
+    return Text.assemble(space, text) if right else Text.assemble(text, space)

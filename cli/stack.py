@@ -1,12 +1,13 @@
 """Which stack is meant, and its parts: found by its name through CloudFormation's outputs."""
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Final, Self
 from urllib.parse import urlsplit
 
 import boto3
-from botocore.config import Config
+from botocore.config import Config as ClientConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.chances import SecondChances
@@ -14,6 +15,7 @@ from cli.errors import CommandError, sentence
 from cli.where import Choice, choose
 from shared import clients
 from shared.announce import Announcer
+from shared.config import Config
 from shared.deadletters import DeadLetters
 from shared.events import EventPublisher
 from shared.jobs import JobRepository
@@ -101,7 +103,7 @@ class Catwalk:
             StackName=self.name, LogicalResourceId="ReconcileFunction"
         )["StackResourceDetail"]["PhysicalResourceId"]
         # It may work for minutes, and an impatient client would start it twice.
-        patient = Config(read_timeout=330, retries={"total_max_attempts": 1})
+        patient = ClientConfig(read_timeout=330, retries={"total_max_attempts": 1})
         answer = boto3.client("lambda", config=patient).invoke(
             FunctionName=function, Payload=json.dumps({"still_seconds": 0}).encode()
         )
@@ -113,6 +115,22 @@ class Catwalk:
             )
         moved: dict[str, int] = document
         return moved
+
+    @property
+    def vendor_origin(self) -> str:
+        """The origin of the vendor's API."""
+        base = urlsplit(self.parameters.get("VmakeBaseUrl", ""))
+        return f"{base.scheme}://{base.netloc}"
+
+    @property
+    def config(self) -> Config:
+        """What its functions are told through their environment, as far as parameters say it."""
+        environment = {
+            re.sub(r"(?<!^)(?=[A-Z])", "_", name).upper(): value
+            for name, value in self.parameters.items()
+        }
+        needed = ("JOBS_TABLE", "EVENT_BUS", "VMAKE_BASE_URL", "API_KEY_SECRET")
+        return Config.from_environment(dict.fromkeys(needed, "-") | environment)
 
     @property
     def jobs(self) -> JobRepository:
@@ -145,12 +163,11 @@ class Catwalk:
     @property
     def dead_letters(self) -> DeadLetters:
         """Its messages that nothing could be made of."""
-        base = urlsplit(self.parameters.get("VmakeBaseUrl", ""))
         return DeadLetters(
             clients.sqs(),
             dead_letter_url=self.outputs["SubmitDeadLetterQueueUrl"],
             queue_url=self.outputs["SubmitQueueUrl"],
             photos_bucket=self.outputs["PhotosBucketName"],
-            vendor_origin=f"{base.scheme}://{base.netloc}",
+            vendor_origin=self.vendor_origin,
             jobs=self.jobs,
         )

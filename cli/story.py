@@ -150,6 +150,14 @@ def next_steps(job: Job, chances: SecondChances) -> Sequence[Step]:
     return steps
 
 
+def results_uri(job: Job) -> str:
+    """Return where a job's results lie, `s3://bucket/folder/`; empty while it has none."""
+    if not job.results:
+        return ""
+    result = job.results[0]
+    return f"s3://{result.bucket}/{result.key.rpartition('/')[0]}/"
+
+
 def execution_url(job: Job) -> str | None:
     """Return the page of a job's execution in the AWS console; None if it has none there."""
     if job.execution_arn is None:

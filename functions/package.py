@@ -27,7 +27,7 @@ _NOT_PACKAGED = (
     "anyio",  # for asynchronous clients; httpcore does without it where it is not there
     "pydantic/v1",  # pydantic's former self; it is looked at where a class of that is met
     "pydantic/mypy.py",
-    # Of Powertools the functions use the Logger.
+    # Of Powertools the functions use the Logger and what makes lines of metrics.
     "aws_lambda_powertools/event_handler",
     "aws_lambda_powertools/utilities/[!_j]*",  # all but jmespath_utils, which the Logger imports
 )

@@ -43,6 +43,11 @@ def finish_build(folder: StateFolder, build: Process) -> None:
     _finish(build, "sam build", folder.logs / "build.log", _BUILD_SECONDS)
 
 
+def built_template(folder: StateFolder) -> Path:
+    """Return the template that `sam build` has written, which `sam deploy` takes."""
+    return folder.path / "sam" / "build" / "template.yaml"
+
+
 def start_deploy(
     folder: StateFolder,
     *,
@@ -55,7 +60,7 @@ def start_deploy(
     return processes.start(
         [
             *(_SAM, "deploy", "--stack-name", stack, "--resolve-s3"),
-            *("--template-file", folder.path / "sam" / "build" / "template.yaml"),
+            *("--template-file", built_template(folder)),
             *("--capabilities", "CAPABILITY_IAM", "--region", environment.REGION),
             *("--no-confirm-changeset", "--no-progressbar"),
             *("--parameter-overrides", *_overrides(parameters)),

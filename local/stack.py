@@ -184,6 +184,7 @@ def start(folder: StateFolder, plan: Plan, steps: Steps) -> Stack:
         watch.done("sam build", f"four functions for {runtime} on {architecture}")
 
         watch.begin("sam deploy")
+        differences.adapt(sam.built_template(folder))
         clients = Clients(endpoint, certificate)
         where = {"VmakeBaseUrl": vendor_url} if vendor_url else {}
         deploy = sam.start_deploy(

@@ -2,26 +2,35 @@
 
 The event goes out after the write that it tells of, and the record notes that it did. Whoever
 finds a record whose status was not told (a crash came in between) tells it then; so an event
-can come twice, after a crash, but is never missing.
+can come twice, after a crash, but is never missing. What is told is counted too, just as often.
 """
 
 from shared.events import EventPublisher
 from shared.jobs import JobRepository
+from shared.metrics import Metrics
 from shared.models import Job
 
 
 class Announcer:
     """Tells of jobs."""
 
-    def __init__(self, events: EventPublisher, jobs: JobRepository) -> None:
-        """Publish through `events`, note it through `jobs`."""
+    def __init__(
+        self, events: EventPublisher, jobs: JobRepository, metrics: Metrics | None = None
+    ) -> None:
+        """Publish through `events`, note it through `jobs`, count it in `metrics`.
+
+        Without `metrics` nothing is counted: what the `catwalk` command prints, nobody collects.
+        """
         self._events = events
         self._jobs = jobs
+        self._metrics = metrics
 
     def announce(self, job: Job) -> None:
         """Tell of a job's present status, unless the record says that this was done."""
         if job.announced != job.status:
             self._events.job_changed(job)
+            if self._metrics is not None:
+                self._metrics.job_told(job)
             self._jobs.mark_announced(job)
 
     def submission_paused(self, job: Job, *, until: str, reason: str) -> None:

@@ -12,9 +12,11 @@ refusals that come in a row, or a long `Retry-After`, pause submission again.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from shared.clock import iso, later, parse_iso, utc_now
+from shared.metrics import Metrics
 from shared.models import MAX_MESSAGE
 from shared.pace import SEARCHING, START_GAP, Pace, paced_for
 from shared.vmake.client import Accepted, CreateOutcome, NeverSent, Refused, Trouble, Unknown
@@ -55,7 +57,30 @@ TOLD_SECONDS: Final = 900.0
 does so again and again."""
 MAX_PAUSES: Final = 20
 """Pauses are counted up to here; they have long reached the longest by then."""
+_OF_PAUSE: Final = ("until", "reason", "cause", "pauses", "probe_until", "untold")
 _KEY: Final[Any] = {"pk": {"S": "CONTROL#submit"}}
+
+
+class Cause(StrEnum):
+    """Why submission pauses, as metrics and alarms know it."""
+
+    KEY_REFUSED = "key_refused"
+    """Or there is none yet."""
+    NO_CREDITS = "no_credits"
+    THROTTLED = "throttled"
+    """Or the vendor says that it is down for now."""
+    WRONG_ADDRESS = "wrong_address"
+    OUTAGE = "outage"
+    """No connection, or no answer to several submits in a row."""
+
+
+_CAUSES: Final[Mapping[str, Cause]] = {
+    Trouble.KEY: Cause.KEY_REFUSED,
+    Trouble.CREDITS: Cause.NO_CREDITS,
+    Trouble.BUSY: Cause.THROTTLED,
+    Trouble.ADDRESS: Cause.WRONG_ADDRESS,
+}
+"""By kind of trouble; every other is an outage."""
 
 
 @dataclass(frozen=True)
@@ -111,11 +136,17 @@ class Breaker:
     """The state of submission, shared by all SubmitFunctions."""
 
     def __init__(
-        self, dynamodb: "DynamoDBClient", table: str, *, now: Callable[[], datetime] = utc_now
+        self,
+        dynamodb: "DynamoDBClient",
+        table: str,
+        *,
+        metrics: Metrics | None = None,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
-        """Keep the state in this table."""
+        """Keep the state in this table, and count pauses in `metrics`."""
         self._dynamodb = dynamodb
         self._table = table
+        self._metrics = metrics
         self._now = now
 
     def look(self) -> Way | Open:
@@ -191,6 +222,14 @@ class Breaker:
         item = answer.get("Item", {})
         return max(0.0, _left(item, "until", self._now())) if "until" in item else 0.0
 
+    def paused_by(self) -> Cause | None:
+        """Return why no photo has gone through since the last pause; None if submission is free."""
+        answer = self._dynamodb.get_item(TableName=self._table, Key=_KEY, ConsistentRead=True)
+        item = answer.get("Item", {})
+        if "until" not in item:
+            return None
+        return Cause(item["cause"]["S"]) if "cause" in item else Cause.OUTAGE
+
     def heed(self, way: Way, outcome: CreateOutcome) -> Tripped | None:
         """Take what became of a submit into account; say so if it paused submission."""
         match outcome:
@@ -232,7 +271,7 @@ class Breaker:
 
     def _clear(self, way: Way) -> None:
         """Take back what this way was given for; a pause that came meanwhile is not its own."""
-        pause = ("until", "reason", "pauses", "probe_until", "untold") if way.pauses else ()
+        pause = _OF_PAUSE if way.pauses else ()
         names = {f"#{name}": name for name in (*pause, "unknowns", "refusals")}
         self._dynamodb.update_item(
             TableName=self._table,
@@ -251,14 +290,16 @@ class Breaker:
         )
         now = self._now()
         until = later(now, seconds)
+        cause = _CAUSES.get(kind, Cause.OUTAGE)
         values: dict[str, Any] = {
             ":until": {"S": until},
+            ":cause": {"S": cause},
             ":reason": {"S": reason[:MAX_MESSAGE]},
             ":pauses": {"N": str(min(way.pauses + 1, MAX_PAUSES))},
             ":zero": {"N": "0"},
             ":now": {"S": iso(now)},
         }
-        sets = "#until = :until, #reason = :reason, pauses = :pauses"
+        sets = "#until = :until, #reason = :reason, #cause = :cause, pauses = :pauses"
         sets += ", unknowns = :zero, refusals = :zero"
         condition = "attribute_exists(pk)" if way.pauses else "attribute_not_exists(#until)"
         if not way.pauses:
@@ -286,13 +327,15 @@ class Breaker:
                 TableName=self._table,
                 Key=_KEY,
                 UpdateExpression=f"SET {sets}, updated_at = :now REMOVE probe_until",
-                ExpressionAttributeNames={"#until": "until", "#reason": "reason"},
+                ExpressionAttributeNames={f"#{n}": n for n in ("until", "reason", "cause")},
                 ExpressionAttributeValues=values,
                 ReturnValues="ALL_OLD",
                 ConditionExpression=condition,
             ).get("Attributes", {})
         except self._dynamodb.exceptions.ConditionalCheckFailedException:
             return None  # another photo was first; its pause stands
+        if self._metrics is not None:
+            self._metrics.paused(cause)
         if way.pauses:
             return None
         told = "told_at" in before and _left(before, "told_at", now) > -TOLD_SECONDS

@@ -23,6 +23,7 @@ class Config:
     event_bus: str
     vmake_base_url: str
     api_key_secret: str
+    stack_name: str = "catwalk"
     photos_bucket: str = ""
     results_bucket: str = ""
     submit_queue_url: str = ""

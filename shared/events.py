@@ -10,12 +10,12 @@ import contextlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from shared.clock import utc_now
+from shared.clock import iso, parse_iso, utc_now
 from shared.errors import InputRejected
 from shared.fetch import is_public
 from shared.models import ErrorCode, Job, JobError, JobStatus
@@ -79,6 +79,8 @@ class PhotoDropped:
     version_id: str | None
     trigger: str
     """What tells this drop from a later one of the same bytes."""
+    at: str | None = None
+    """When it landed, as the event says: ISO 8601."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ class ModelRequested:
     request_id: str | None = None
     sku: str | None = None
     mask: PhotoRef | None = None
+    at: str | None = None
+    """When it was asked for, as the event says: ISO 8601."""
 
 
 @dataclass(frozen=True)
@@ -160,9 +164,13 @@ def parse(body: str, *, message_id: str, photos_bucket: str, vendor_origin: str)
             case "Job Continued":
                 return _continued(detail)
             case "Object Created":
-                return _dropped(detail, event_id, photos_bucket)
+                dropped = _dropped(detail, event_id, photos_bucket)
+                if isinstance(dropped, PhotoDropped):
+                    return replace(dropped, at=_time_of(event))
+                return dropped
             case "Fashion Model Requested":
-                return _requested(detail, event_id, photos_bucket, vendor_origin)
+                request = _requested(detail, event_id, photos_bucket, vendor_origin)
+                return replace(request, at=_time_of(event))
             case other:
                 error = _bad_event(
                     f"The event's detail-type is {shown(other)}; it must be {DROP_DETAIL_TYPE!r} or"
@@ -190,7 +198,15 @@ def continue_message(job: Job) -> str:
     )
 
 
-def drop_message(*, bucket: str, key: str, etag: str, version_id: str | None, event_id: str) -> str:
+def drop_message(
+    *,
+    bucket: str,
+    key: str,
+    etag: str,
+    version_id: str | None,
+    event_id: str,
+    at: str | None = None,
+) -> str:
     """Return the message of a dropped photo, for one whose own never came.
 
     Args:
@@ -199,6 +215,7 @@ def drop_message(*, bucket: str, key: str, etag: str, version_id: str | None, ev
         etag: of the bytes that are meant.
         version_id: of the object, where the drop is to be the same as the one that S3 told of.
         event_id: what tells this drop from others, where there is no version id.
+        at: when it landed (ISO 8601); None counts it as landing now.
 
     """
     item = {"key": key, "etag": etag}
@@ -209,9 +226,20 @@ def drop_message(*, bucket: str, key: str, etag: str, version_id: str | None, ev
             "id": event_id,
             "source": SOURCE,
             "detail-type": DROP_DETAIL_TYPE,
+            **({} if at is None else {"time": at}),
             "detail": {"bucket": {"name": bucket}, "object": item},
         }
     )
+
+
+def _time_of(event: Mapping[str, Any]) -> str | None:
+    """Return the time that an event bears, if it can be read: a backend may write what it likes."""
+    text = event.get("time")
+    try:
+        moment = parse_iso(text) if isinstance(text, str) else None
+        return iso(moment) if moment is not None and moment.tzinfo is not None else None
+    except (ValueError, OverflowError):  # no time, or one before all others
+        return None
 
 
 def _continued(detail: Mapping[str, Any]) -> JobContinued:
@@ -221,7 +249,9 @@ def _continued(detail: Mapping[str, Any]) -> JobContinued:
     return JobContinued(job_id)
 
 
-def _dropped(detail: Mapping[str, Any], event_id: str, photos_bucket: str) -> Incoming:
+def _dropped(
+    detail: Mapping[str, Any], event_id: str, photos_bucket: str
+) -> PhotoDropped | NotAPhoto:
     item = detail.get("object")
     bucket = detail.get("bucket")
     key = item.get("key") if isinstance(item, dict) else None

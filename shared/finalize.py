@@ -14,7 +14,7 @@ from shared.announce import Announcer
 from shared.errors import ResultRefused, ResultUnavailable
 from shared.jobs import JobRepository, merged
 from shared.models import ErrorCode, Job, JobError, JobStatus, Result, TaskResult
-from shared.observability import log_keys, logger
+from shared.observability import keys_of, log_keys, logger
 from shared.poll import Outcome, PollState, outcome_of, stop_error
 from shared.results import ResultStore
 from shared.vmake.client import TaskDone, VmakeClient
@@ -53,10 +53,18 @@ class Finalizer:
             return self._stopped(event["detail"])
         state = PollState.model_validate(event)
         with log_keys(job_id=state.job_id, task_id=state.task_id, attempt=state.attempt):
-            job = self._jobs.get(state.job_id)
-            if job is None or job.attempt != state.attempt or job.status is not JobStatus.RUNNING:
-                return self._already(state, job)
-            failure = event.get("failure")
+            try:
+                return self._closed(state, event.get("failure"))
+            except Exception:
+                # What Lambda itself writes of it does not say which job it is about.
+                logger().exception("the job could not be closed")
+                raise
+
+    def _closed(self, state: PollState, failure: object) -> dict[str, Any]:
+        job = self._jobs.get(state.job_id)
+        if job is None or job.attempt != state.attempt or job.status is not JobStatus.RUNNING:
+            return self._already(state, job)
+        with log_keys(**keys_of(job)):
             if failure is not None:
                 return self._fail(state, job, _internal(failure))
             return self._copy_all(state, job)
@@ -73,7 +81,8 @@ class Finalizer:
             job = self._jobs.get(state.job_id)
             if job is None or job.attempt != state.attempt or job.status is not JobStatus.RUNNING:
                 return self._already(state, job)
-            return self._fail(state, job, stop_error(str(detail.get("status"))))
+            with log_keys(**keys_of(job)):
+                return self._fail(state, job, stop_error(str(detail.get("status"))))
 
     def _already(self, state: PollState, job: Job | None) -> dict[str, Any]:
         """Say how to end when the record was closed, or moved on, without this execution."""

@@ -50,6 +50,8 @@ class NewJob:
     """Bad input: the record is born REJECTED."""
     dropped: bool = False
     """Whether a dropped photo makes it; else an event asks for it."""
+    arrived_at: str | None = None
+    """When the photo or the request arrived (ISO 8601); None is now."""
 
 
 class JobRepository:
@@ -71,16 +73,24 @@ class JobRepository:
         item = answer.get("Item")
         return None if item is None else job_of(item)
 
-    def claim(self, new: NewJob) -> Job:
+    def claim(self, new: NewJob, *, made: Callable[[Job], None] | None = None) -> Job:
         """Return the job that this drop or request is about, after making it if need be.
 
         A new job is written as ACCEPTED, or REJECTED where `new.error` is set. An existing one
         is returned as it is, except that a drop not seen before starts the next attempt of a
         FAILED or REJECTED job. A drop that was already taken into account changes nothing, unless
         its message comes out of the dead-letter queue: then the job was never tried, and is now.
+
+        Args:
+            new: what the claim is made for.
+            made: is given the job if this very claim made its present attempt, of a drop or
+                request that was not seen before.
+
         """
         created = self._create(new)
         if created is not None:
+            if made is not None:
+                made(created)
             return created
         while True:
             job = self.get(new.job_id)
@@ -90,6 +100,8 @@ class JobRepository:
                 return job
             if job.status in RESTARTABLE:
                 changed = self.start_attempt(job, new)
+                if changed is not None and made is not None and new.trigger not in job.triggers:
+                    made(changed)
             else:
                 changed = self._remember(job, new.trigger)
             if changed is not None:
@@ -127,6 +139,7 @@ class JobRepository:
             "progress": 0,
             "polls": 0,
             "results": [],
+            "arrived_at": (new.arrived_at if new is not None else None) or now,
         }
         if error is not None:
             sets |= {"error": _plain(error), "finished_at": now}
@@ -361,6 +374,18 @@ class JobRepository:
         """
         return self._query("by-status", "status", status, "updated_at", (after, until))
 
+    def count_in(self, status: JobStatus) -> int:
+        """Return how many jobs are in a status; the newest may be missing for a moment."""
+        pages = self._dynamodb.get_paginator("query").paginate(
+            TableName=self._table,
+            IndexName="by-status",
+            KeyConditionExpression="#status = :status",
+            ExpressionAttributeNames={"#status": "status"},
+            ExpressionAttributeValues={":status": {"S": status}},
+            Select="COUNT",
+        )
+        return sum(page["Count"] for page in pages)
+
     def _query(
         self,
         index: str,
@@ -409,6 +434,7 @@ class JobRepository:
             sku=new.sku,
             request_id=new.request_id,
             settings=new.settings,
+            arrived_at=new.arrived_at or now,
             created_at=now,
             updated_at=now,
             finished_at=now if error else None,

@@ -198,6 +198,8 @@ class Job(_Model):
     polls: int = 0
     credits: int = 0
     """What this job has certainly cost so far, all attempts together."""
+    arrived_at: str | None = None
+    """When the photo, or the request, that started this attempt arrived, as its event says."""
     created_at: str
     submitted_at: str | None = None
     resumed_at: str | None = None

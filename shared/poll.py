@@ -24,7 +24,7 @@ from shared.config import Config
 from shared.experience import ExperienceStore, kind_of
 from shared.jobs import JobRepository
 from shared.models import ErrorCode, Job, JobError, JobStatus, Result, TaskResult
-from shared.observability import log_keys, logger
+from shared.observability import keys_of, log_keys, logger
 from shared.planner import Look
 from shared.pollbudget import PollBudget
 from shared.vmake.client import (
@@ -256,7 +256,12 @@ class Poller:
         """Read the task once and return the state machine's next state."""
         state = PollState.model_validate(event)
         with log_keys(job_id=state.job_id, task_id=state.task_id, attempt=state.attempt):
-            return self._poll(state)
+            try:
+                return self._poll(state)
+            except Exception:
+                # What Lambda itself writes of it does not say which job it is about.
+                logger().exception("the poll failed")
+                raise
 
     def _poll(self, state: PollState) -> dict[str, Any]:
         try:
@@ -271,7 +276,11 @@ class Poller:
         )
         if job is None:
             return self._not_running(state)
-        return self._decide(state, job, read, now)
+        with log_keys(**keys_of(job)):
+            following = self._decide(state, job, read, now)
+            told = {name: following.get(name) for name in ("outcome", "wait_seconds", "polls")}
+            logger().info("polled", extra={"progress": progress, **told})
+        return following
 
     def _decide(self, state: PollState, job: Job, read: TaskRead, now: datetime) -> dict[str, Any]:
         match read:

@@ -7,7 +7,7 @@ an invocation that dies between reserving and its POST leaves one credit of that
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from shared.clock import utc_now
 
@@ -22,6 +22,8 @@ class Reserved:
     """A credit of this day may be spent."""
 
     day: str
+    used: float | None = None
+    """Per cent of the limit, this credit included; None if there is no limit."""
 
 
 @dataclass(frozen=True)
@@ -53,30 +55,51 @@ class Purse:
         now = self._now()
         day = f"{now:%Y-%m-%d}"
         room = f"attribute_not_exists({_NAME}) OR {_NAME} < :limit"
-        if self._limit and not self._add(day, 1, room):
+        if not self._limit:
+            return Reserved(day)
+        reserved = self._add(day, 1, room)
+        if reserved is None:
             midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
             return SpentUp((midnight - now).total_seconds())
-        return Reserved(day)
+        return Reserved(day, self._share(reserved))
+
+    def used(self) -> float | None:
+        """Return how much of today's limit is reserved, in per cent; None if there is no limit."""
+        if not self._limit:
+            return None
+        answer = self._dynamodb.get_item(
+            TableName=self._table, Key=_key(f"{self._now():%Y-%m-%d}"), ConsistentRead=True
+        )
+        return self._share(int(answer.get("Item", {}).get(_NAME, {"N": "0"})["N"]))
 
     def release(self, reserved: Reserved) -> None:
         """Give a credit back: the vendor certainly did not charge it."""
         if self._limit:
             self._add(reserved.day, -1, f"{_NAME} > :zero")
 
-    def _add(self, day: str, credit: int, condition: str) -> bool:
+    def _share(self, credits_: int) -> float:
+        return 100 * credits_ / self._limit
+
+    def _add(self, day: str, credit: int, condition: str) -> int | None:
+        """Count, and return how many are reserved now; None if the condition fails."""
         values = {":credit": {"N": str(credit)}}
         if ":limit" in condition:
             values[":limit"] = {"N": str(self._limit)}
         else:
             values[":zero"] = {"N": "0"}
         try:
-            self._dynamodb.update_item(
+            answer = self._dynamodb.update_item(
                 TableName=self._table,
-                Key={"pk": {"S": f"CREDITS#{day}"}},
+                Key=_key(day),
                 UpdateExpression=f"ADD {_NAME} :credit",
                 ConditionExpression=condition,
                 ExpressionAttributeValues=values,
+                ReturnValues="UPDATED_NEW",
             )
         except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            return False
-        return True
+            return None
+        return int(answer["Attributes"][_NAME]["N"])
+
+
+def _key(day: str) -> Any:  # noqa: ANN401  the client's wire form of a key
+    return {"pk": {"S": f"CREDITS#{day}"}}

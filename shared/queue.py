@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from shared.observability import logger
+from shared.observability import log_keys, logger
 from shared.submit import ENOUGH_SECONDS, Later
 
 if TYPE_CHECKING:
@@ -62,4 +62,5 @@ class SubmitQueue:
     def _send_again(self, body: str, later: Later) -> None:
         seconds = min(MAX_DELAY_SECONDS, max(0, math.ceil(later.seconds)))
         self._sqs.send_message(QueueUrl=self._url, MessageBody=body, DelaySeconds=seconds)
-        logger().info("waits", extra={"seconds": seconds, "reason": later.reason})
+        with log_keys(**later.keys):
+            logger().info("waits", extra={"seconds": seconds, "reason": later.reason})

@@ -11,6 +11,8 @@ changed for a while is looked at, the longest unchanged first, a bounded number 
     at its end      without an event: the event goes out
     photos          without a record: their drop is sent again
 
+At its end each run tells CloudWatch how things stand (shared/metrics.py).
+
 Each move is a conditional write, or a message that may come twice: two runs at once, or a job
 that wakes up just then, do no harm. What is decided about a submit is decided in one place,
 SubmitFunction; here, jobs are only sent to it.
@@ -25,15 +27,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from shared.announce import Announcer
+from shared.breaker import Breaker
 from shared.clock import iso, utc_now
 from shared.config import Config
 from shared.deadletters import DeadLetter, DeadLetters
 from shared.events import continue_message, drop_message, is_photo_key
 from shared.jobs import JobRepository
+from shared.metrics import Gauges, Metrics
 from shared.models import TERMINAL, Job, JobError, JobStatus
-from shared.observability import log_keys, logger
+from shared.observability import keys_of, log_keys, logger
 from shared.photos import Dropped, PhotoStore
 from shared.poll import stop_error
+from shared.purse import Purse
 from shared.start import execution_arn
 
 if TYPE_CHECKING:
@@ -113,20 +118,33 @@ class _Round:
             for number, entry in enumerate(find()):
                 if number >= (limit or MAX_LOOKS) or not self.time_left:
                     return
-                with self._going_on(name):
+                with self._going_on(name, entry):
                     self.moved[name] += move(entry)
 
     @contextmanager
-    def _going_on(self, name: str) -> Iterator[None]:
+    def _going_on(self, name: str, entry: object = None) -> Iterator[None]:
         try:
             yield
         except Exception:  # noqa: BLE001  logged here, and raised for all at the end of the run
-            logger().exception("could not be moved on", extra={"step": name})
+            with log_keys(**_names(entry)):
+                logger().exception("could not be moved on", extra={"step": name})
             self.failures += 1
 
     @property
     def time_left(self) -> bool:
         return self.remaining_seconds() >= ENOUGH_SECONDS
+
+
+def _names(entry: object) -> dict[str, str | int]:
+    """Return what the lines about something that stands still are found by."""
+    match entry:
+        case Job():
+            return keys_of(entry)
+        case Dropped(key=key):
+            return {"source_key": key}
+        case DeadLetter(message_id=message_id):
+            return {"message_id": message_id}
+    return {}
 
 
 class Reconciler:
@@ -143,6 +161,9 @@ class Reconciler:
         announcer: Announcer,
         executions: "SFNClient",
         sqs: "SQSClient",
+        breaker: Breaker,
+        purse: Purse,
+        metrics: Metrics,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         """Work with these; nothing is called yet."""
@@ -154,6 +175,9 @@ class Reconciler:
         self._announcer = announcer
         self._executions = executions
         self._sqs = sqs
+        self._breaker = breaker
+        self._purse = purse
+        self._metrics = metrics
         self._now = now
 
     def run(
@@ -191,9 +215,24 @@ class Reconciler:
         round_.each("photos", lambda: self._without_record(round_), self._drop_again)
         moved = {name: count for name, count in round_.moved.items() if count}
         logger().info("reconciled", extra={"moved": moved, "failures": round_.failures})
+        self._measure(sum(moved.values()))
         if round_.failures:
             raise RuntimeError(f"{round_.failures} could not be moved on; the log says which")
         return moved
+
+    def _measure(self, moves: int) -> None:
+        """Tell CloudWatch how things stand; if that cannot be found out, nothing else suffers."""
+        try:
+            gauges = Gauges(
+                moves=moves,
+                parked=self._jobs.count_in(JobStatus.SUBMIT_UNKNOWN),
+                paused_by=self._breaker.paused_by(),
+                credits_used=self._purse.used(),
+            )
+        except Exception:  # noqa: BLE001  see above; it is logged, and the next run tells
+            logger().exception("it cannot be told how things stand")
+            return
+        self._metrics.gauges(gauges)
 
     def _still(self, status: JobStatus, round_: _Round) -> Iterator[Job]:
         """Yield the jobs that stand still in a status, each read anew: an index may lag behind."""
@@ -207,7 +246,7 @@ class Reconciler:
 
     def _send_again(self, job: Job) -> bool:
         """Have SubmitFunction go on with a job, and note it, lest the next run does so too."""
-        with log_keys(job_id=job.job_id, source_key=job.source_key):
+        with log_keys(**keys_of(job)):
             logger().warning("stood still, sent again", extra={"status": job.status})
             self._sqs.send_message(
                 QueueUrl=self._config.submit_queue_url, MessageBody=continue_message(job)
@@ -223,7 +262,7 @@ class Reconciler:
         if status in _GOING:
             self._jobs.note_looked_at(job)
             return False
-        with log_keys(job_id=job.job_id, task_id=job.task_id):
+        with log_keys(**keys_of(job)):
             if status == "ABORTED":
                 return self._end(job, stop_error(status))
             lost = [past for past in job.history if past.status is JobStatus.RUNNING]
@@ -298,6 +337,7 @@ class Reconciler:
                 etag=dropped.etag,
                 version_id=dropped.version_id,
                 event_id=f"reconcile-{dropped.etag}",
+                at=dropped.at,
             ),
         )
         return True

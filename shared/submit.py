@@ -6,16 +6,16 @@ the last delivery died, goes on from what the record says.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from shared.announce import Announcer
 from shared.breaker import PATIENCE_SECONDS, Breaker, Open, Tripped, Turn, Way
-from shared.clock import parse_iso, utc_now
+from shared.clock import iso, parse_iso, utc_now
 from shared.config import INLINE, Config
 from shared.errors import InputRejected
 from shared.events import (
@@ -31,8 +31,9 @@ from shared.events import (
 )
 from shared.jobs import JobRepository, NewJob
 from shared.ledger import Ledger
+from shared.metrics import Metrics
 from shared.models import ErrorCode, Job, JobError, JobStatus, Photo, Settings, job_id_of
-from shared.observability import log_keys, logger
+from shared.observability import keys_of, log_keys, logger
 from shared.photos import PhotoStore, StoredPhoto
 from shared.purse import Purse, SpentUp
 from shared.settings import FolderFile, Layer, metadata_layer, metadata_text, resolve
@@ -61,6 +62,8 @@ DOZE_SECONDS: Final = 1.0
 """Who has waited for its turn for longer looks at the breaker again before it goes."""
 RESUBMIT_SECONDS: Final = 30.0
 """How long `OnUnknownSubmit=resubmit` waits before it starts the next attempt."""
+MESSAGES_LAST: Final = timedelta(days=14)
+"""No event is older: SQS keeps none for longer."""
 MAX_RESUBMITS: Final = 3
 """`OnUnknownSubmit=resubmit` starts at most this many attempts of one job by itself."""
 
@@ -78,6 +81,8 @@ class Later:
     reason: str
     body: str | None = None
     """The message that goes on with it; None is the very message that was handled."""
+    keys: Mapping[str, str | int] = field(default_factory=dict)
+    """Whom it is about, for the log."""
 
 
 Outcome = Handled | Later
@@ -121,6 +126,7 @@ class Submitter:
         announcer: Announcer,
         ledger: Ledger,
         starter: Starter,
+        metrics: Metrics,
         now: Callable[[], datetime] = utc_now,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -135,6 +141,7 @@ class Submitter:
         self._announcer = announcer
         self._ledger = ledger
         self._starter = starter
+        self._metrics = metrics
         self._now = now
         self._sleep = sleep
         base = urlsplit(config.vmake_base_url)
@@ -154,8 +161,15 @@ class Submitter:
         if isinstance(incoming, JobContinued):
             outcome = self._continue(incoming, batch)
             return (outcome,) if isinstance(outcome, Later) else ()
+        with log_keys(**_names(incoming)):
+            return self._each_variant(incoming, batch)
+
+    def _each_variant(
+        self, incoming: PhotoDropped | ModelRequested | BrokenEvent, batch: Batch
+    ) -> tuple[Later, ...]:
         waits: list[Later] = []
         failure: Exception | None = None
+        made: list[Job] = []
         for request in self._requests(incoming, batch):
             if batch.remaining_seconds() < ENOUGH_SECONDS:
                 waits.append(Later(0, "this invocation has no time left for every variant"))
@@ -166,7 +180,9 @@ class Submitter:
                 request_id=request.new.request_id,
             ):
                 try:
-                    job = self._jobs.claim(request.new)
+                    job = self._jobs.claim(request.new, made=made.append)
+                    if made == [job]:  # a photo is one, whatever its variants
+                        self._metrics.photo_in(job)
                     outcome = self._carry(job, partial(self._delivery, request), batch)
                 # One variant's trouble must not hold up the others; it is raised after them.
                 except Exception as error:  # noqa: BLE001  see above
@@ -185,10 +201,15 @@ class Submitter:
         if job is None:
             logger().warning("no such job", extra={"job_id": message.job_id})
             return Handled()
-        with log_keys(job_id=job.job_id, source_key=job.source_key, request_id=job.request_id):
-            if job.buried:
-                job = self._jobs.start_attempt(job) or job
-            return self._carry(job, partial(self._delivery_again, job), batch)
+        with log_keys(**keys_of(job)):
+            try:
+                if job.buried:
+                    job = self._jobs.start_attempt(job) or job
+                return self._carry(job, partial(self._delivery_again, job), batch)
+            except Exception:
+                # Whoever lets the message come again does not know which job it is about.
+                logger().exception("job could not go on")
+                raise
 
     # --- from a message to requests --------------------------------------------------------
 
@@ -205,7 +226,13 @@ class Submitter:
         return list({request.new.job_id: request for request in requests}.values())
 
     def _of_drop(self, drop: PhotoDropped, batch: Batch) -> list[_Request]:
-        source = _Source(key=drop.key, etag=drop.etag, trigger=drop.trigger, dropped=True)
+        source = _Source(
+            key=drop.key,
+            etag=drop.etag,
+            trigger=drop.trigger,
+            dropped=True,
+            arrived_at=self._arrival(drop.at),
+        )
         try:
             stored = self._photos.open(drop.key, etag=drop.etag, version_id=drop.version_id)
         except InputRejected as rejected:
@@ -242,6 +269,7 @@ class Submitter:
             sku=event.sku,
             request_id=event.request_id,
             url=event.photo.url,
+            arrived_at=self._arrival(event.at),
         )
         if event.photo.key is None:
             layers = [(variant, defaults) for variant in variants]
@@ -309,6 +337,7 @@ class Submitter:
                 sku=source.sku,
                 request_id=source.request_id,
                 dropped=source.dropped,
+                arrived_at=source.arrived_at,
                 error=problem,
             )
             requests.append(_Request(new, stored, mask))
@@ -357,9 +386,17 @@ class Submitter:
                 sku=source.sku,
                 request_id=source.request_id,
                 dropped=source.dropped,
+                arrived_at=source.arrived_at,
                 error=error,
             )
         )
+
+    def _arrival(self, said: str | None) -> str:
+        """Return when a photo or request arrived: as its event says, unless that cannot be."""
+        now = self._now()
+        if said is not None and iso(now - MESSAGES_LAST) <= said <= iso(now):
+            return said
+        return iso(now)
 
     def _defaults(self) -> Layer:
         config = self._config
@@ -456,10 +493,13 @@ class Submitter:
         """Spend a credit on a job, and make sure that the record knows of it at every moment."""
         reserved = self._purse.reserve()
         if isinstance(reserved, SpentUp):
+            self._metrics.credits_used(100)
             batch.paused = Open(
                 reserved.seconds, "the credits of today (DailyCreditLimit) are used up"
             )
             return self._wait(job, reserved.seconds, batch.paused.reason)
+        if reserved.used is not None:
+            self._metrics.credits_used(reserved.used)
         lease = batch.remaining_seconds() + LEASE_MARGIN_SECONDS
         submitting = self._jobs.mark_submitting(job, lease_seconds=lease)
         if submitting is None:
@@ -492,6 +532,7 @@ class Submitter:
     def _wait(self, job: Job, seconds: float, reason: str) -> Outcome:
         """Let a photo wait, and say so in its record."""
         self._jobs.note_waiting(job, seconds=seconds, reason=reason)
+        self._metrics.has_waited(job, until=iso(self._now()))
         return _again(job, seconds, reason)
 
     def _reject(self, job: Job, error: JobError) -> Outcome:
@@ -572,8 +613,9 @@ class Submitter:
                 f"task {task_id} was accepted, but job {job.job_id} attempt {job.attempt} is no"
                 " longer SUBMITTING; keep this task id"
             )
-        with log_keys(task_id=task_id):
+        with log_keys(**keys_of(running)):
             logger().info("submitted")
+            self._metrics.has_waited(running, until=running.submitted_at)
             self._starter.ensure(running)
         return Handled()
 
@@ -637,7 +679,16 @@ def broken_job(event: BrokenEvent) -> NewJob:
 
 def _again(job: Job, seconds: float, reason: str) -> Later:
     """Return what has this attempt of a job gone on with, from its record."""
-    return Later(seconds, reason, continue_message(job))
+    return Later(seconds, reason, continue_message(job), keys_of(job))
+
+
+def _names(incoming: PhotoDropped | ModelRequested | BrokenEvent) -> dict[str, str | None]:
+    """Return what a message's lines in the log are found by before it has come to a job."""
+    if isinstance(incoming, PhotoDropped):
+        return {"source_key": incoming.key}
+    if isinstance(incoming, ModelRequested):
+        return {"source_key": incoming.photo.source_key, "request_id": incoming.request_id}
+    return {"source_key": incoming.source_key, "request_id": incoming.request_id}
 
 
 @dataclass(frozen=True)
@@ -651,6 +702,7 @@ class _Source:
     request_id: str | None = None
     url: str | None = None
     dropped: bool = False
+    arrived_at: str | None = None
 
     def job_id(self, bucket: str, settings: object, mask_etag: str | None) -> str:
         return job_id_of(

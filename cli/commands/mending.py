@@ -2,15 +2,40 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Final
 
 import typer
-from rich.table import Table
 
 from cli.chances import IF_NOT_SAID, Chance, Finding, Offer, Selection, select
 from cli.errors import CommandError
-from cli.options import DryRun, Folder, JobIds, Sku, StackName, Statuses, Yes
-from cli.output import console, credits_of, show, shown
+from cli.find import full_ids
+from cli.options import (
+    DryRun,
+    Folder,
+    JobIds,
+    Json,
+    Sku,
+    StackName,
+    Statuses,
+    Yes,
+    ask,
+    refuse_empty,
+    refuse_questions,
+)
+from cli.output import (
+    SHORT_ID,
+    Cell,
+    Column,
+    console,
+    counted,
+    credits_of,
+    record,
+    say,
+    say_json,
+    show_table,
+)
+from cli.output import status as status_of
 from cli.stack import Catwalk
 from shared.models import Job, JobStatus
 
@@ -28,10 +53,12 @@ def recopy(
     sku: Sku = None,
     dry_run: DryRun = False,
     yes: Yes = False,
+    as_json: Json = False,
     stack: StackName = None,
 ) -> None:
     """Copy results again from the task that was paid for. Free."""
-    _take(Chance.RECOPY, _selection(jobs, status, folder, sku), stack, dry_run=dry_run, yes=yes)
+    selection = _selection(jobs, status, folder, sku)
+    _take(Chance.RECOPY, selection, stack, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
 @mending.command()
@@ -43,10 +70,12 @@ def resume(
     sku: Sku = None,
     dry_run: DryRun = False,
     yes: Yes = False,
+    as_json: Json = False,
     stack: StackName = None,
 ) -> None:
     """Go on with a paid task that was given up: timed out, aborted, lost. Free."""
-    _take(Chance.RESUME, _selection(jobs, status, folder, sku), stack, dry_run=dry_run, yes=yes)
+    selection = _selection(jobs, status, folder, sku)
+    _take(Chance.RESUME, selection, stack, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
 @mending.command()
@@ -58,11 +87,12 @@ def regenerate(
     sku: Sku = None,
     dry_run: DryRun = False,
     yes: Yes = False,
+    as_json: Json = False,
     stack: StackName = None,
 ) -> None:
     """Start the next attempt of a job that has ended. One credit each."""
     selection = _selection(jobs, status, folder, sku)
-    _take(Chance.REGENERATE, selection, stack, dry_run=dry_run, yes=yes)
+    _take(Chance.REGENERATE, selection, stack, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
 @mending.command()
@@ -85,6 +115,7 @@ def resolve(
     ] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
+    as_json: Json = False,
     stack: StackName = None,
 ) -> None:
     """Settle SUBMIT_UNKNOWN jobs, after a look at what the vendor says of them."""
@@ -114,43 +145,58 @@ def resolve(
     catwalk = Catwalk.chosen(stack)
     chances = catwalk.chances
     offers = [chances.offer_resolve(finding, job) for job in _selected(catwalk, selection)]
-    for job in _agreed(f"resolve as {finding}", offers, dry_run=dry_run, yes=yes):
-        _done(job, chances.resolve(finding, job, task_id=task_id))
+    agreed = _agreed(f"resolve as {finding}", offers, dry_run=dry_run, yes=yes, as_json=as_json)
+    for job in agreed:
+        _done(job, chances.resolve(finding, job, task_id=task_id), as_json=as_json)
 
 
 @mending.command()
-def redrive(*, dry_run: DryRun = False, yes: Yes = False, stack: StackName = None) -> None:
+def redrive(
+    *, dry_run: DryRun = False, yes: Yes = False, as_json: Json = False, stack: StackName = None
+) -> None:
     """Send the dead letters again, once what they died of is mended."""
+    refuse_questions(as_json=as_json, dry_run=dry_run, yes=yes)
     catwalk = Catwalk.chosen(stack)
     dead_letters = catwalk.dead_letters
     count = dead_letters.count()
-    print(f"{count} dead letter{'' if count == 1 else 's'} in {catwalk.name}.")
-    if not count:
-        return
-    print("Photos among them that have no task yet cost a credit each, one a variant.")
-    if dry_run:
-        return
-    _ask("Send them again?", yes=yes)
+    if not as_json:
+        say(f"{counted(count, 'dead letter')} in {catwalk.name}.")
+        if count:
+            say("Photos among them that have no task yet cost a credit each, one a variant.")
     sent = 0
-    for letter in dead_letters.letters(count):
-        dead_letters.redrive(letter)
-        sent += 1
-    print(f"{sent} sent again.")
-    if sent < count:
-        print("The others are being looked at just now; run this again in a minute.")
+    if count and not dry_run:
+        ask("Send them again?", yes=yes)
+        for letter in dead_letters.letters(count):
+            dead_letters.redrive(letter)
+            sent += 1
+    if as_json:
+        say_json({"deadLetters": count, "sent": sent})
+    elif count and not dry_run:
+        say(f"{sent} sent again.")
+        if sent < count:
+            say("The others are being looked at just now; run this again in a minute.")
 
 
 @mending.command()
-def reconcile(*, stack: StackName = None) -> None:
+def reconcile(*, as_json: Json = False, stack: StackName = None) -> None:
     """Have what stands still moved on now; it is done every 15 minutes anyway."""
     moved = Catwalk.chosen(stack).reconcile()
+    if as_json:
+        say_json(moved)
+        return
     for name, count in moved.items():
-        print(f"{count} {name}")
-    print("Nothing else stands still." if moved else "Nothing stands still.")
+        say(f"{count} {name}")
+    say("Nothing else stands still." if moved else "Nothing stands still.")
 
 
 def _take(
-    chance: Chance, selection: Selection, stack: str | None, *, dry_run: bool, yes: bool
+    chance: Chance,
+    selection: Selection,
+    stack: str | None,
+    *,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
 ) -> None:
     if not selection.job_ids and not selection.statuses:
         if selection.folder is None and selection.sku is None:
@@ -163,8 +209,8 @@ def _take(
     catwalk = Catwalk.chosen(stack)
     chances = catwalk.chances
     offers = [chances.offer(chance, job) for job in _selected(catwalk, selection)]
-    for job in _agreed(chance.value, offers, dry_run=dry_run, yes=yes):
-        _done(job, chances.take(chance, job))
+    for job in _agreed(chance.value, offers, dry_run=dry_run, yes=yes, as_json=as_json):
+        _done(job, chances.take(chance, job), as_json=as_json)
 
 
 def _selection(
@@ -173,78 +219,95 @@ def _selection(
     folder: str | None,
     sku: str | None,
 ) -> Selection:
-    for name, value, instead in (
-        ("--folder", folder, "Name a folder; / is the whole bucket."),
-        ("--sku", sku, "Name an article."),
-    ):
-        if value is not None and not value.strip():
-            # Rather a variable of the shell that is not set than the wish for every photo.
-            raise CommandError(f"{name} is empty.", instead)
+    refuse_empty(folder=folder, sku=sku)
     return Selection(
         job_ids=tuple(jobs or ()), statuses=frozenset(statuses or ()), folder=folder, sku=sku
     )
 
 
 def _selected(catwalk: Catwalk, selection: Selection) -> list[Job]:
-    try:
-        return list(select(catwalk.jobs, selection))
-    except LookupError as error:
-        raise CommandError(
-            str(error.args[0]), "A record's job_id is what is meant; see JobsTable."
-        ) from error
+    ids = tuple(full_ids(catwalk, selection.job_ids))
+    return list(select(catwalk.jobs, replace(selection, job_ids=ids)))
 
 
-def _agreed(what: str, offers: Sequence[Offer], *, dry_run: bool, yes: bool) -> list[Job]:
+def _agreed(
+    what: str, offers: Sequence[Offer], *, dry_run: bool, yes: bool, as_json: bool
+) -> list[Job]:
     """Show what would be done and what it costs, ask, and return the jobs that are to be done."""
     if not offers:
         raise CommandError(
-            "No job matches.", "Look at its status, folder and article again; see JobsTable."
+            "No job matches.", "Look at its status, folder and article again: `catwalk jobs`."
         )
     good = [offer for offer in offers if offer.refusal is None]
-    table = Table(box=None)
-    for column in ("job", "photo", "status", "error", what):
-        table.add_column(column, overflow="fold")
-    most = _MOST_SHOWN if console().is_terminal else len(offers)
+    if as_json:
+        return _agreed_as_json(what, offers, good, dry_run=dry_run, yes=yes)
+    terminal = console().is_terminal
+    most = _MOST_SHOWN if terminal else len(offers)
+    rows: list[tuple[Cell, ...]] = []
     for offer in offers[:most]:
         job = offer.job
         verdict = offer.refusal or (credits_of(offer.credits) if offer.credits else "free")
         error = job.error.code.value if job.error else ""
-        cells = (job.job_id, job.source_key or "", job.status.value, error, verdict)
-        table.add_row(*map(shown, cells))
-    show(table)
+        job_id = job.job_id[:SHORT_ID] if terminal else job.job_id
+        rows.append((job_id, job.source_key or "", status_of(job.status), error, verdict))
+    columns = (
+        Column("job", 1),
+        Column("photo", 0, 12, 24),
+        Column("status", 2),
+        Column("error", 3),
+        Column(what, 0, 12),
+    )
+    show_table(columns, rows)
     if len(offers) > most:
-        print(f"… and {len(offers) - most} more.")
+        say(f"… and {len(offers) - most} more.")
     refused = Counter(offer.refusal for offer in offers if offer.refusal is not None)
     cost = sum(offer.credits for offer in good)
-    print(
-        f"{len(good)} of {len(offers)} job{'' if len(offers) == 1 else 's'} can be done, for"
+    say(
+        f"{len(good)} of {counted(len(offers), 'job')} can be done, for"
         f" {f'up to {credits_of(cost)}' if cost else 'no credits'}."
     )
-    if len(offers) > most:
+    # In a table on a terminal a reason may have lost its middle.
+    if terminal or len(offers) > most:
         for reason, count in refused.most_common():
-            print(f"{count} cannot: {reason}")
+            say(f"{count} cannot: {reason}")
     if dry_run or not good:
         if not good and not dry_run:
             raise SystemExit(1)
         return []
-    _ask(f"Go on, and spend up to {credits_of(cost)}?" if cost else "Go on?", yes=yes)
+    ask(f"Go on, and spend up to {credits_of(cost)}?" if cost else "Go on?", yes=yes)
     return [offer.job for offer in good]
 
 
-def _ask(question: str, *, yes: bool) -> None:
-    if yes:
+def _agreed_as_json(
+    what: str, offers: Sequence[Offer], good: Sequence[Offer], *, dry_run: bool, yes: bool
+) -> list[Job]:
+    """Write what would be done as JSON lines, and return the jobs that are to be done."""
+    refuse_questions(as_json=True, dry_run=dry_run, yes=yes)
+    for offer in offers:
+        say_json(
+            {
+                "event": "offer",
+                "command": what,
+                "jobId": offer.job.job_id,
+                "sourceKey": offer.job.source_key,
+                "status": offer.job.status.value,
+                "credits": offer.credits,
+                "refusal": offer.refusal,
+            }
+        )
+    if dry_run:
+        return []
+    if not good:
+        raise SystemExit(1)
+    return [offer.job for offer in good]
+
+
+def _done(before: Job, after: Job | None, *, as_json: bool) -> None:
+    if as_json:
+        document = {"event": "done", "jobId": before.job_id}
+        say_json({**document, "job": record(after) if after is not None else None})
         return
-    try:
-        agreed = typer.confirm(question)
-    except typer.Abort:  # Ctrl-C, or nobody there to answer
-        print()
-        agreed = False
-    if not agreed:
-        raise CommandError("Nothing was done.", "Say --yes to be asked no more.")
-
-
-def _done(before: Job, after: Job | None) -> None:
-    photo = shown(before.source_key or "").plain
+    photo = before.source_key or ""
     if after is None:
         done = "it has moved on meanwhile; nothing was done."
     elif after.terminal and after.status is not before.status:
@@ -253,4 +316,4 @@ def _done(before: Job, after: Job | None) -> None:
         done = f"{photo} is looked at anew, as if it were dropped again."
     else:
         done = f"{photo} goes on as attempt {after.attempt}."
-    print(f"{before.job_id}: {done}")
+    say(f"{before.job_id}: {done}")

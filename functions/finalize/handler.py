@@ -11,7 +11,8 @@ from shared.events import EventPublisher
 from shared.fetch import download_client
 from shared.finalize import Finalizer
 from shared.jobs import JobRepository
-from shared.observability import quiet_libraries
+from shared.metrics import Metrics
+from shared.observability import lambda_handler, quiet_libraries
 from shared.results import ResultStore
 from shared.vmake.client import VmakeClient
 from shared.vmake.secret import ApiKey
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 
+@lambda_handler
 def handler(event: Mapping[str, Any], _context: "LambdaContext") -> dict[str, Any]:
     """Take the state machine's `PollState`, or the news that an execution was stopped."""
     return _finalizer().finalize(event)
@@ -29,6 +31,7 @@ def handler(event: Mapping[str, Any], _context: "LambdaContext") -> dict[str, An
 def _finalizer() -> Finalizer:
     quiet_libraries()
     settings = config()
+    metrics = Metrics(settings.stack_name)
     jobs = JobRepository(clients.dynamodb(), settings.jobs_table)
     return Finalizer(
         jobs=jobs,
@@ -41,5 +44,5 @@ def _finalizer() -> Finalizer:
         vendor=VmakeClient(
             settings.vmake_base_url, ApiKey(clients.secrets(), settings.api_key_secret)
         ),
-        announcer=Announcer(EventPublisher(clients.events(), settings.event_bus), jobs),
+        announcer=Announcer(EventPublisher(clients.events(), settings.event_bus), jobs, metrics),
     )

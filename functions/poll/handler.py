@@ -9,7 +9,8 @@ from shared.announce import Announcer
 from shared.config import config
 from shared.events import EventPublisher
 from shared.jobs import JobRepository
-from shared.observability import quiet_libraries
+from shared.metrics import Metrics
+from shared.observability import lambda_handler, quiet_libraries
 from shared.poll import Pace, Poller
 from shared.vmake.client import VmakeClient
 from shared.vmake.secret import ApiKey
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 
+@lambda_handler
 def handler(event: Mapping[str, Any], _context: "LambdaContext") -> dict[str, Any]:
     """Take the state machine's `PollState`; return the next one."""
     return _poller().poll(event)
@@ -27,6 +29,7 @@ def handler(event: Mapping[str, Any], _context: "LambdaContext") -> dict[str, An
 def _poller() -> Poller:
     quiet_libraries()
     settings = config()
+    metrics = Metrics(settings.stack_name)
     jobs = JobRepository(clients.dynamodb(), settings.jobs_table)
     api_key = ApiKey(clients.secrets(), settings.api_key_secret)
     return Poller(
@@ -34,6 +37,6 @@ def _poller() -> Poller:
         jobs=jobs,
         vendor=VmakeClient(settings.vmake_base_url, api_key),
         api_key=api_key,
-        announcer=Announcer(EventPublisher(clients.events(), settings.event_bus), jobs),
+        announcer=Announcer(EventPublisher(clients.events(), settings.event_bus), jobs, metrics),
         pace=Pace(clients.dynamodb(), settings),
     )

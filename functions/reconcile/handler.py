@@ -7,18 +7,22 @@ from urllib.parse import urlsplit
 
 from shared import clients
 from shared.announce import Announcer
+from shared.breaker import Breaker
 from shared.config import config
 from shared.deadletters import DeadLetters
 from shared.events import EventPublisher
 from shared.jobs import JobRepository
-from shared.observability import quiet_libraries
+from shared.metrics import Metrics
+from shared.observability import lambda_handler, quiet_libraries
 from shared.photos import PhotoStore
+from shared.purse import Purse
 from shared.reconcile import STILL_SECONDS, Cursors, Reconciler
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 
+@lambda_handler
 def handler(event: Mapping[str, Any], context: "LambdaContext") -> dict[str, int]:
     """Take the schedule's event; return how many were moved on, by kind.
 
@@ -34,6 +38,7 @@ def handler(event: Mapping[str, Any], context: "LambdaContext") -> dict[str, int
 def _reconciler() -> Reconciler:
     quiet_libraries()
     settings = config()
+    metrics = Metrics(settings.stack_name)
     jobs = JobRepository(clients.dynamodb(), settings.jobs_table)
     base = urlsplit(settings.vmake_base_url)
     return Reconciler(
@@ -49,7 +54,10 @@ def _reconciler() -> Reconciler:
             jobs=jobs,
         ),
         cursors=Cursors(clients.dynamodb(), settings.jobs_table),
-        announcer=Announcer(EventPublisher(clients.events(), settings.event_bus), jobs),
+        announcer=Announcer(EventPublisher(clients.events(), settings.event_bus), jobs, metrics),
         executions=clients.executions(),
         sqs=clients.sqs(),
+        breaker=Breaker(clients.dynamodb(), settings.jobs_table),
+        purse=Purse(clients.dynamodb(), settings.jobs_table, limit=settings.daily_credit_limit),
+        metrics=metrics,
     )

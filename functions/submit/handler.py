@@ -11,7 +11,8 @@ from shared.config import config
 from shared.events import EventPublisher
 from shared.jobs import JobRepository
 from shared.ledger import Ledger
-from shared.observability import quiet_libraries
+from shared.metrics import Metrics
+from shared.observability import lambda_handler, quiet_libraries
 from shared.photos import PhotoStore
 from shared.poll import Pace
 from shared.purse import Purse
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 
+@lambda_handler
 def handler(event: Mapping[str, Any], context: "LambdaContext") -> dict[str, Any]:
     """Take a batch of SQS messages; return which of them must come again."""
 
@@ -44,13 +46,14 @@ def _queue() -> SubmitQueue:
 def _submitter() -> Submitter:
     quiet_libraries()
     settings = config()
+    metrics = Metrics(settings.stack_name)
     jobs = JobRepository(clients.dynamodb(), settings.jobs_table)
     api_key = ApiKey(clients.secrets(), settings.api_key_secret)
-    announcer = Announcer(EventPublisher(clients.events(), settings.event_bus), jobs)
+    announcer = Announcer(EventPublisher(clients.events(), settings.event_bus), jobs, metrics)
     ledger = Ledger(clients.dynamodb(), settings.jobs_table)
     return Submitter(
         config=settings,
-        breaker=Breaker(clients.dynamodb(), settings.jobs_table),
+        breaker=Breaker(clients.dynamodb(), settings.jobs_table, metrics=metrics),
         photos=PhotoStore(clients.s3(), settings.photos_bucket, max_bytes=settings.max_photo_bytes),
         jobs=jobs,
         purse=Purse(clients.dynamodb(), settings.jobs_table, limit=settings.daily_credit_limit),
@@ -58,6 +61,7 @@ def _submitter() -> Submitter:
         api_key=api_key,
         announcer=announcer,
         ledger=ledger,
+        metrics=metrics,
         starter=Starter(
             config=settings,
             ledger=ledger,

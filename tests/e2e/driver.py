@@ -88,17 +88,16 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def inbox(stack: Stack) -> str:
-    """Make a queue that hears every event which Catwalk emits, and return its URL."""
-    sqs, events = stack.clients.sqs, stack.clients.events
-    bus = stack.output("EventBusName")
-    url = sqs.create_queue(QueueName="e2e-inbox")["QueueUrl"]
+def queue(stack: Stack, name: str, service: str) -> tuple[str, str]:
+    """Make a queue that a service of AWS may send to, and return its URL and ARN."""
+    sqs = stack.clients.sqs
+    url = sqs.create_queue(QueueName=name)["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"][
         "QueueArn"
     ]
     allow = {
         "Effect": "Allow",
-        "Principal": {"Service": "events.amazonaws.com"},
+        "Principal": {"Service": f"{service}.amazonaws.com"},
         "Action": "sqs:SendMessage",
         "Resource": arn,
     }
@@ -106,6 +105,13 @@ def inbox(stack: Stack) -> str:
         QueueUrl=url,
         Attributes={"Policy": json.dumps({"Version": "2012-10-17", "Statement": [allow]})},
     )
+    return url, arn
+
+
+def inbox(stack: Stack) -> str:
+    """Make a queue that hears every event which Catwalk emits, and return its URL."""
+    events, bus = stack.clients.events, stack.output("EventBusName")
+    url, arn = queue(stack, "e2e-inbox", "events")
     events.put_rule(
         Name="e2e-all", EventBusName=bus, EventPattern=json.dumps({"source": ["catwalk"]})
     )
@@ -193,6 +199,23 @@ class Catwalk:
         document: dict[str, Any] = json.loads(answer["Payload"].read())
         assert "FunctionError" not in answer, document
         return document
+
+    @contextmanager
+    def configured(self, function: str, **variables: str) -> Iterator[None]:
+        """Give a function, by its logical id, other environment variables for a while."""
+        functions, name = self.stack.clients.functions, self.physical_id(function)
+        before = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+
+        def put(variables: Mapping[str, str]) -> None:
+            functions.update_function_configuration(
+                FunctionName=name, Environment={"Variables": variables}
+            )
+
+        put({**before, **variables})
+        try:
+            yield
+        finally:
+            put(before)
 
     def physical_id(self, logical_id: str) -> str:
         """Return the name that CloudFormation gave a resource."""

@@ -4,9 +4,9 @@ A statement is taken out of a role, a photo is dropped and runs into the lack of
 statement comes back, and so does the photo, by itself and for one credit.
 
 Not here, since the local AWS lets these be missing: WriteLogs and DeliverLogs (it writes logs
-itself), CallTheFunctions (its state machines may call any function), TellMissingFromForbidden (it
-says that an object is missing in any case), and of TakeMessages all but SendMessage (it polls the
-queue itself).
+itself), Trace (its X-Ray takes nothing), CallTheFunctions (its state machines may call any
+function), TellMissingFromForbidden (it says that an object is missing in any case), and of
+TakeMessages all but SendMessage (it polls the queue itself).
 """
 
 import json

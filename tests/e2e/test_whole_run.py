@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections import Counter
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -9,7 +10,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from local.stack import STACK
-from tests.e2e.driver import ENDED, Catwalk, photo
+from tests.e2e.driver import ENDED, Catwalk, photo, queue, wait_for
+from tests.watched import NAMESPACE, emitted, saved_queries, watched
 
 LAMBDA_ITSELF = "Lambda itself calls it for the function; the local AWS does not need to"
 NOT_SEEN = {
@@ -18,6 +20,8 @@ NOT_SEEN = {
     "sqs:GetQueueAttributes": LAMBDA_ITSELF,
     "logs:CreateLogStream": LAMBDA_ITSELF,
     "logs:PutLogEvents": LAMBDA_ITSELF,
+    "xray:PutTraceSegments": LAMBDA_ITSELF,
+    "xray:PutTelemetryRecords": LAMBDA_ITSELF,
     "s3:ListBucket": "never called: it makes S3 say that an object is missing",
     "s3:GetObjectVersion": "recorded as GetObject: it allows the same call with a version",
     "s3:ListBucketVersions": "recorded as ListObjectVersions",
@@ -149,6 +153,95 @@ def _access_key(catwalk: Catwalk, name: str) -> str:
     return f"ASIA{digest[:16].upper()}"
 
 
+def test_the_dashboard_shows_what_is_emitted(
+    catwalk: Catwalk, request: pytest.FixtureRequest
+) -> None:
+    """Dashboard and alarms look at just those metrics that the functions have really emitted."""
+    if request.session.testscollected < 70:
+        pytest.skip("only a whole run emits every metric")
+    with catwalk.configured("ReconcileFunction", DAILY_CREDIT_LIMIT="100000"):
+        catwalk.reconcile()
+    found = emitted(catwalk.logs())
+    assert {dict(dimensions)["Stack"] for _, dimensions in found} == {STACK}
+    looked_at = {each for each in watched() if each.namespace == NAMESPACE}
+    assert {(name, tuple(dict(dimensions))) for name, dimensions in found} == {
+        (each.name, each.dimensions) for each in looked_at
+    }
+    # An alarm on one reason of a pause is on a reason that there is.
+    causes = {(name, *dimensions[1]) for name, dimensions in found if len(dimensions) > 1}
+    for each in looked_at:
+        if len(each.dimensions) > 1 and each.values[1] != "*":
+            assert (each.name, each.dimensions[1], each.values[1]) in causes
+
+
+def test_the_dashboard_is_there(catwalk: Catwalk) -> None:
+    """It is JSON, with this stack's names in it, and only what CloudWatch fills in is open."""
+    answer = catwalk.stack.clients.client("cloudwatch").get_dashboard(
+        DashboardName=catwalk.stack.output("DashboardName")
+    )
+    assert json.loads(answer["DashboardBody"])["widgets"]
+    assert catwalk.physical_id("SubmitFunction") in answer["DashboardBody"]
+    assert set(re.findall(r"\$\{[^}]*\}", answer["DashboardBody"])) == {
+        "${PROP('Dim.ErrorCode')}",
+        "${PROP('Dim.Reason')}",
+    }
+
+
+def test_saved_queries_find_what_is_logged(
+    catwalk: Catwalk, request: pytest.FixtureRequest
+) -> None:
+    """Each field that a saved query asks for stands in some line."""
+    if request.session.testscollected < 70:
+        pytest.skip("only a whole run writes every kind of line")
+    lines = [json.loads(line) for line in catwalk.logs() if line.startswith("{")]
+    known = {name for line in lines for name in line} | {"@timestamp"}
+    asked = saved_queries()
+    assert {name: fields - known for name, fields in asked.items() if fields - known} == {}
+
+
+def test_every_line_names_its_invocation(catwalk: Catwalk) -> None:
+    """Whatever the functions log says which function's which request it was."""
+    written = [line for line in catwalk.logs() if line.startswith("{")]
+    assert written
+    lacking = [
+        line
+        for line in written
+        if not {"function_name", "function_request_id"} <= json.loads(line).keys()
+    ]
+    assert lacking == []
+
+
+def test_an_alarm_reaches_whoever_subscribes(catwalk: Catwalk) -> None:
+    """Submits that are parked make an alarm, and the topic tells of it."""
+    client, sqs = catwalk.stack.clients.client, catwalk.stack.clients.sqs
+    url, arn = queue(catwalk.stack, "e2e-alarms", "sns")
+    client("sns").subscribe(
+        TopicArn=catwalk.stack.output("AlarmTopicArn"), Protocol="sqs", Endpoint=arn
+    )
+
+    def heard() -> dict[str, Any] | None:
+        messages = sqs.receive_message(QueueUrl=url).get("Messages", [])
+        if not messages:
+            return None
+        sqs.delete_message(QueueUrl=url, ReceiptHandle=messages[0]["ReceiptHandle"])
+        told: dict[str, Any] = json.loads(json.loads(messages[0]["Body"])["Message"])
+        return told
+
+    client("cloudwatch").put_metric_data(
+        Namespace=NAMESPACE,
+        MetricData=[
+            {
+                "MetricName": "SubmitsParked",
+                "Dimensions": [{"Name": "Stack", "Value": STACK}],
+                "Value": 1,
+            }
+        ],
+    )
+    told = wait_for(heard, "the alarm")
+    assert (told["AlarmName"], told["NewStateValue"]) == (f"{STACK}-submits-parked", "ALARM")
+    assert "docs/runbook.md#submits-parked" in told["AlarmDescription"]
+
+
 def test_the_stack_is_the_template(catwalk: Catwalk) -> None:
     """The stack was created in one go, and all of its outputs are there."""
     (stack,) = catwalk.stack.clients.cloudformation.describe_stacks(StackName=STACK)["Stacks"]
@@ -162,4 +255,6 @@ def test_the_stack_is_the_template(catwalk: Catwalk) -> None:
         "SubmitQueueUrl",
         "SubmitDeadLetterQueueUrl",
         "VmakeApiKeySecretArn",
+        "AlarmTopicArn",
+        "DashboardName",
     }

@@ -110,6 +110,8 @@ def test_the_outputs_are_those_that_others_build_on(source: dict[str, Any]) -> N
         "SubmitQueueUrl",
         "SubmitDeadLetterQueueUrl",
         "VmakeApiKeySecretArn",
+        "AlarmTopicArn",
+        "DashboardName",
     }
 
 
@@ -159,7 +161,7 @@ def test_each_function_and_the_state_machine_have_a_role_of_their_own(
 
 
 def test_no_role_may_do_anything_to_everything(translated: dict[str, Any]) -> None:
-    """No action has a wildcard, and only log delivery, which cannot be narrowed, has all."""
+    """No action has a wildcard, and only what cannot be narrowed, logs and traces, has all."""
     for name, role in _of_type(translated, "AWS::IAM::Role").items():
         assert not role["Properties"].get("ManagedPolicyArns")
         for policy in role["Properties"]["Policies"]:
@@ -168,7 +170,7 @@ def test_no_role_may_do_anything_to_everything(translated: dict[str, Any]) -> No
                 actions = [actions] if isinstance(actions, str) else actions
                 assert not [action for action in actions if "*" in action], (name, actions)
                 if statement["Resource"] == "*":
-                    assert statement["Sid"] == "DeliverLogs"
+                    assert statement["Sid"] in {"DeliverLogs", "Trace"}
 
 
 def test_the_queue_gives_a_dead_invocation_time_to_end(translated: dict[str, Any]) -> None:

@@ -37,6 +37,7 @@ LIFETIME_SECONDS: Final = 300
 class Context:
     """What Lambda tells a function about its invocation."""
 
+    function_name = "catwalk-function"
     aws_request_id = "c6af9ac6-7b61-11e6-9a41-93e8deadbeef"
 
     def get_remaining_time_in_millis(self) -> int:

@@ -434,7 +434,7 @@ SCENARIOS: Final = (
     Scenario("gone wrong", gone_wrong, "FAILED", "finalize"),
     Scenario("stopped", stopped, "FAILED", "finalize"),
     Scenario("ended", ended_untold, "FAILED", "finalize"),
-    Scenario("drop lost", still(Stack.photo), function="reconcile"),
+    Scenario("drop lost", still(Stack.photo), function="reconcile", parameters=LIMIT),
     Scenario("message lost", still(cut("GetSecretValue", "before")), function="reconcile"),
     Scenario("start lost", still(cut("StartExecution", "before")), function="reconcile"),
     Scenario("submit lost", still(cut("POST", "after")), "SUBMIT_UNKNOWN", "reconcile"),
@@ -663,8 +663,9 @@ def where(text: str) -> Iterator[None]:
 BY_OTHERS = {
     # What Lambda itself does with SubmitQueue, in SubmitFunction's name.
     *("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"),
-    # Logs are written by Lambda; listing tells a missing object from a forbidden one.
+    # Logs and traces are written by Lambda; listing tells a missing object from a forbidden one.
     *("logs:CreateLogStream", "logs:PutLogEvents", "s3:ListBucket"),
+    *("xray:PutTraceSegments", "xray:PutTelemetryRecords"),
 }
 AS_IAM_SAYS = {
     "s3:HeadObject": "s3:GetObject",

@@ -1,5 +1,7 @@
 """The breaker: trouble of the account or the vendor pauses everything, once, and passes."""
 
+import json
+
 import pytest
 
 from shared.breaker import (
@@ -12,10 +14,12 @@ from shared.breaker import (
     TELL_SECONDS,
     TOLD_SECONDS,
     Breaker,
+    Cause,
     Open,
     Tripped,
     Way,
 )
+from shared.metrics import Metrics
 from shared.vmake.client import Accepted, CreateOutcome, NeverSent, Refused, Trouble, Unknown
 from tests.kit import TABLE, Aws, Clock
 
@@ -241,3 +245,51 @@ def test_what_an_operator_has_deleted_is_forgotten(breaker: Breaker, table: Aws)
     breaker.note_told(tripped)
     assert breaker.look() == Way()
     assert breaker.heed(_way(breaker), KEY) is not None
+
+
+@pytest.mark.parametrize(
+    ("outcome", "cause"),
+    [
+        (KEY, Cause.KEY_REFUSED),
+        (CREDITS, Cause.NO_CREDITS),
+        (BUSY, Cause.THROTTLED),
+        (Refused(Trouble.ADDRESS, "a web page answered"), Cause.WRONG_ADDRESS),
+        (NeverSent("no connection"), Cause.OUTAGE),
+    ],
+)
+def test_a_pause_says_what_caused_it(
+    table: Aws, clock: Clock, outcome: CreateOutcome, cause: Cause
+) -> None:
+    """As one of a few words, for each pause anew, until a photo has gone through."""
+    written: list[str] = []
+    breaker = Breaker(
+        table.dynamodb, TABLE, metrics=Metrics("shop", write=written.append), now=clock
+    )
+    assert breaker.paused_by() is None
+    for _ in range(2):  # the first photo, and the probe after the pause
+        breaker.heed(_way(breaker), outcome)
+        assert breaker.paused_by() is cause
+        clock.advance(_pause(breaker))
+    assert breaker.paused_by() is cause
+    assert [json.loads(line)["Reason"] for line in written] == [cause, cause]
+    breaker.heed(_way(breaker), Accepted("t"))
+    assert breaker.paused_by() is None
+
+
+def test_a_pause_of_another_cause_says_so(breaker: Breaker, clock: Clock) -> None:
+    """A vendor that is back and then refuses the key is no outage any more."""
+    breaker.heed(_way(breaker), NeverSent("no connection"))
+    clock.advance(_pause(breaker))
+    breaker.heed(_way(breaker), KEY)
+    assert breaker.paused_by() is Cause.KEY_REFUSED
+
+
+def test_a_pause_from_before_causes_were_kept(table: Aws, breaker: Breaker) -> None:
+    """An item of an earlier version is a pause all the same."""
+    breaker.heed(_way(breaker), KEY)
+    table.dynamodb.update_item(
+        TableName=TABLE,
+        Key={"pk": {"S": "CONTROL#submit"}},
+        UpdateExpression="REMOVE cause",
+    )
+    assert breaker.paused_by() is Cause.OUTAGE

@@ -93,7 +93,26 @@ def test_real_payload_is_read(path: Path) -> None:
 def test_drop_is_read() -> None:
     """A dropped photo is told by key, ETag and version; keys of EventBridge are not URL-encoded."""
     incoming = read(dropped("a b/ü+%20.JPG", etag='"e"', version_id="v"))
-    assert incoming == PhotoDropped(key="a b/ü+%20.JPG", etag="e", version_id="v", trigger="v")
+    assert incoming == PhotoDropped(
+        key="a b/ü+%20.JPG", etag="e", version_id="v", trigger="v", at="2026-01-31T09:30:00.000Z"
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "at"),
+    [
+        ("2026-01-31T09:30:00Z", "2026-01-31T09:30:00.000Z"),
+        ("2026-01-31T10:30:00.5+01:00", "2026-01-31T09:30:00.500Z"),
+        *((odd, None) for odd in (None, "", "yesterday", 1, "2026-01-31T09:30:00")),
+        ("0001-01-01T00:00:00+14:00", None),
+    ],
+)
+def test_event_bears_its_time(said: object, at: str | None) -> None:
+    """When a photo or a request arrived is taken from its event, if it can be read."""
+    for event in (dropped("a.jpg"), requested({"photo": {"key": "a"}, "variants": [VARIANT]})):
+        incoming = read({**event, "time": said})
+        assert isinstance(incoming, PhotoDropped | ModelRequested)
+        assert incoming.at == at
 
 
 @pytest.mark.parametrize(
@@ -174,7 +193,9 @@ def test_id_that_s3_never_gives_is_taken_as_not_said(odd: object) -> None:
     """An ETag or version that would break the call of S3 gets the photo a record, not an error."""
     event = dropped("a.jpg")
     event["detail"]["object"] |= {"etag": odd, "version-id": odd, "sequencer": odd}
-    assert read(event) == PhotoDropped(key="a.jpg", etag="", version_id=None, trigger="e-1")
+    incoming = read(event)
+    assert isinstance(incoming, PhotoDropped)
+    assert (incoming.etag, incoming.version_id, incoming.trigger) == ("", None, "e-1")
 
 
 # --- requests ------------------------------------------------------------------------------------
@@ -196,6 +217,7 @@ def test_request_is_read() -> None:
         request_id="r-9",
         sku="s",
         mask=PhotoRef(key="m.png"),
+        at="2026-01-31T09:30:00.000Z",
     )
 
 

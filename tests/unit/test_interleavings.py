@@ -45,6 +45,7 @@ from shared.events import EventPublisher
 from shared.finalize import Finalizer
 from shared.jobs import JobRepository, job_of
 from shared.ledger import Certainty, Ledger
+from shared.metrics import Metrics
 from shared.models import ErrorCode, Job, JobStatus, PastAttempt
 from shared.observability import logger
 from shared.photos import PhotoStore
@@ -217,6 +218,7 @@ class World:
                 pace=Pace(dynamodb, self.config, now=self.clock),
                 executions=self.aws.executions,
             ),
+            metrics=Metrics("catwalk", write=len),
             now=self.clock,
             sleep=self.clock.advance,
         )
@@ -254,6 +256,9 @@ class World:
             announcer=self.announcer,
             executions=self.aws.executions,
             sqs=self.aws.sqs,
+            breaker=Breaker(dynamodb, TABLE, now=self.clock),
+            purse=Purse(dynamodb, TABLE, limit=0, now=self.clock),
+            metrics=Metrics("catwalk", write=len),
             now=self.clock,
         )
         self.chances = SecondChances(

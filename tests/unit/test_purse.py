@@ -27,7 +27,24 @@ def test_spent_up_says_when_the_next_day_begins(table: Aws, clock: Clock) -> Non
     clock.advance(spent.seconds - 1)
     assert isinstance(purse.reserve(), SpentUp)
     clock.advance(1)
-    assert purse.reserve() == Reserved("2026-02-01")
+    reserved = purse.reserve()
+    assert isinstance(reserved, Reserved)
+    assert reserved.day == "2026-02-01"
+
+
+def test_how_much_is_used_is_said(table: Aws, clock: Clock) -> None:
+    """Each credit comes with the share of the day's limit; without a limit there is none."""
+    purse = purse_of(table, clock, 4)
+    assert purse.used() == 0
+    assert [purse.reserve(), purse.reserve()] == [
+        Reserved("2026-01-31", used=25),
+        Reserved("2026-01-31", used=50),
+    ]
+    assert purse.used() == 50
+    clock.advance(86_400)
+    assert purse.used() == 0
+    assert purse_of(table, clock, 0).used() is None
+    assert purse_of(table, clock, 0).reserve() == Reserved("2026-02-01")
 
 
 def test_released_credit_can_be_reserved_again(table: Aws, clock: Clock) -> None:

@@ -9,13 +9,16 @@ import pytest
 from shared import deadletters
 from shared import reconcile as module
 from shared.announce import Announcer
+from shared.breaker import Breaker
 from shared.clock import iso
 from shared.config import Config
 from shared.deadletters import DeadLetters
 from shared.events import EventPublisher
 from shared.jobs import JobRepository, NewJob
+from shared.metrics import Metrics
 from shared.models import ErrorCode, Job, JobError, JobStatus, Photo, SceneType, Settings
 from shared.photos import PhotoStore
+from shared.purse import Purse
 from shared.reconcile import (
     ENOUGH_SECONDS,
     LOOK_BACK,
@@ -38,6 +41,8 @@ class Stage:
         self.aws = aws
         self.clock = clock
         self.remaining = 290.0
+        self.measured: list[str] = []
+        """Lines of metrics."""
         self.jobs = JobRepository(aws.dynamodb, TABLE, now=clock)
         self.announcer = Announcer(EventPublisher(aws.events, BUS), self.jobs)
         self.reconciler = Reconciler(
@@ -65,6 +70,9 @@ class Stage:
             announcer=self.announcer,
             executions=aws.executions,
             sqs=aws.sqs,
+            breaker=Breaker(aws.dynamodb, TABLE, now=clock),
+            purse=Purse(aws.dynamodb, TABLE, limit=0, now=clock),
+            metrics=Metrics("catwalk", write=self.measured.append),
             now=clock,
         )
 
@@ -444,3 +452,46 @@ def test_the_drop_of_a_lost_photo_is_the_drop_that_s3_told_of(stage: Stage) -> N
     (sent,) = stage.sent()
     same = dropped("a.jpg", version_id=event["detail"]["object"]["version-id"])
     assert sent["object"]["version-id"] == same["detail"]["object"]["version-id"]
+
+
+def gauges(stage: Stage) -> dict[str, Any]:
+    """Return what the last run told of how things stand."""
+    told: dict[str, Any] = {}
+    for line in stage.measured:
+        told |= json.loads(line)
+    return told
+
+
+def test_a_run_tells_how_things_stand(stage: Stage) -> None:
+    """How many submits are parked and whether submission pauses, even if there is nothing to do."""
+    stage.run()
+    told = gauges(stage)
+    assert (told["ReconcileMoves"], told["SubmitsParked"], told["SubmissionPaused"]) == (0, 0, 0)
+    assert "DailyCreditsUsed" not in told
+
+
+def test_a_run_whose_figures_cannot_be_had_is_a_run(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands still is moved on, and only the figures are missing."""
+
+    def away(_: JobStatus) -> int:
+        raise ConnectionError("DynamoDB is away")
+
+    monkeypatch.setattr(stage.jobs, "count_in", away)
+    assert stage.run() == {}
+    assert stage.measured == []
+
+
+def test_a_run_that_failed_in_part_tells_how_things_stand(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has come to its end: that reconcile runs is what the figures say too."""
+
+    def away(*_: object, **__: object) -> None:
+        raise ConnectionError("S3 is away")
+
+    monkeypatch.setattr(PhotoStore, "dropped", away)
+    with pytest.raises(RuntimeError, match="could not be moved on"):
+        stage.run()
+    assert gauges(stage)["ReconcileMoves"] == 0

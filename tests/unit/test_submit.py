@@ -22,6 +22,7 @@ from shared.config import Config
 from shared.events import EventPublisher
 from shared.jobs import JobRepository
 from shared.ledger import Ledger
+from shared.metrics import Metrics
 from shared.models import ErrorCode, Job, JobError, JobStatus
 from shared.pace import START_GAP
 from shared.photos import PhotoStore
@@ -87,6 +88,8 @@ class Stage:
         self.clock = clock
         self.vendor = Vendor()
         self.remaining = 140.0
+        self.measured: list[str] = []
+        """Lines of metrics."""
         self.sent: list[str] = []
         """What the last message had come again."""
         self.config = Config(
@@ -107,13 +110,14 @@ class Stage:
         self.config = replace(self.config, **config)
         self.jobs = JobRepository(self.aws.dynamodb, TABLE, now=self.clock)
         key = ApiKey(self.aws.secrets, self.config.api_key_secret)
-        announcer = Announcer(EventPublisher(self.aws.events, BUS), self.jobs)
+        metrics = Metrics("catwalk", write=self.measured.append)
+        announcer = Announcer(EventPublisher(self.aws.events, BUS), self.jobs, metrics)
         self.ledger = Ledger(self.aws.dynamodb, TABLE, now=self.clock)
         self.submitter = Submitter(
             config=self.config,
             photos=PhotoStore(self.aws.s3, PHOTOS, max_bytes=self.config.max_photo_bytes),
             jobs=self.jobs,
-            breaker=Breaker(self.aws.dynamodb, TABLE, now=self.clock),
+            breaker=Breaker(self.aws.dynamodb, TABLE, metrics=metrics, now=self.clock),
             purse=Purse(
                 self.aws.dynamodb, TABLE, limit=self.config.daily_credit_limit, now=self.clock
             ),
@@ -130,6 +134,7 @@ class Stage:
                 pace=Pace(self.aws.dynamodb, self.config, now=self.clock),
                 executions=self.aws.executions,
             ),
+            metrics=metrics,
             now=self.clock,
             sleep=self.clock.advance,
         )
@@ -394,7 +399,7 @@ def test_failing_variant_does_not_hold_up_the_others(
     claim = stage.jobs.claim
     calls: list[str] = []
 
-    def failing_first(new: Any) -> Job:
+    def failing_first(new: Any, **_: Any) -> Job:
         calls.append(new.job_id)
         if len(calls) == 1:
             raise RuntimeError("DynamoDB is away")
@@ -1174,3 +1179,54 @@ def test_an_address_that_is_not_the_vendors_fails_no_photo(stage: Stage) -> None
     stage.clock.advance(ACCOUNT_PAUSE_SECONDS + 1)
     assert stage.take(stage.sent[0]) == Handled()
     assert stage.job().status is JobStatus.RUNNING
+
+
+# --- what is measured ------------------------------------------------------------------------
+
+
+def measured(stage: Stage, name: str) -> list[float]:
+    """Return the values of a metric, oldest first."""
+    lines = [json.loads(line) for line in stage.measured]
+    return [line[name] for line in lines if name in line]
+
+
+def test_photo_of_two_variants_is_one_photo(stage: Stage) -> None:
+    """Photos are counted, and jobs; a second delivery is neither."""
+    variants = [{"modelId": "001"}, {"modelId": "003"}]
+    stage.aws.drop("catwalk.json", json.dumps({"variants": variants}).encode())
+    event = stage.aws.drop("a.jpg", jpeg())
+    stage.take(event)
+    stage.take(event)
+    assert measured(stage, "PhotosIn") == [1]
+    assert measured(stage, "JobsSubmitted") == [1, 1]
+
+
+def test_wait_is_counted_from_the_drop(stage: Stage, clock: Clock) -> None:
+    """However often its message is sent anew, and although its photo waited before that too."""
+    event = stage.aws.drop("a.jpg", jpeg())
+    clock.advance(30)  # in the queue, behind others
+    stage.vendor.answers = [httpx.Response(401, json={"code": 401, "message": "key"})] * 2
+    stage.take(event)
+    for _ in range(2):
+        clock.advance(900)
+        stage.take(stage.sent[0])
+    assert measured(stage, "WaitSeconds") == [30, 930, 1830]
+    assert stage.job().status is JobStatus.RUNNING
+
+
+@pytest.mark.parametrize("said", ["2025-01-31T09:30:00Z", "2027-01-31T09:30:00Z", "soon", None])
+def test_time_that_cannot_be_is_not_believed(stage: Stage, said: object) -> None:
+    """A backend may write any time into its event; a photo never waits for a year."""
+    stage.aws.drop("a.jpg", jpeg())
+    event = requested({"photo": {"key": "a.jpg"}, "variants": [dict(VARIANT)]})
+    stage.take({**event, "time": said})
+    assert measured(stage, "WaitSeconds") == [0]
+    assert stage.job().arrived_at == stage.job().created_at
+
+
+def test_limit_is_told_as_it_is_used_up(stage: Stage) -> None:
+    """Each credit tells what is used; a photo over the limit that all is."""
+    stage.set(daily_credit_limit=2)
+    for key in ("a.jpg", "b.jpg", "c.jpg"):
+        stage.drop(key, jpeg(fill=len(measured(stage, "PhotosIn"))))
+    assert measured(stage, "DailyCreditsUsed") == [50, 100, 100]

@@ -1,0 +1,347 @@
+"""What to upload: files and folders become keys, checked as SubmitFunction will check them.
+
+Whatever can be known here is said before anything is uploaded: the photos' and masks' content,
+`catwalk.json`, the settings that come of it all, and so the number of jobs and credits.
+"""
+
+import hashlib
+import io
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from botocore.exceptions import ClientError
+
+from cli.errors import CommandError
+from shared.errors import InputRejected
+from shared.events import MASK_SUFFIX, MAX_KEY_BYTES, is_photo_key
+from shared.models import Settings
+from shared.photos import MAX_FOLDER_FILE_BYTES, PhotoStore, StoredPhoto
+from shared.settings import FOLDER_FILE, FolderFile, Layer, folder_file, metadata_layer, resolve
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_RANGE: Final = re.compile(r"bytes=(\d+)-(\d+)")
+
+
+class Kind(StrEnum):
+    """What an object is for."""
+
+    FOLDER_FILE = "catwalk.json"
+    MASK = "mask"
+    PHOTO = "photo"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file and the key that it gets."""
+
+    file: Path
+    key: str
+    kind: Kind
+    size: int
+    """Bytes."""
+    looks: int = 1
+    """How many jobs it becomes, a photo's variants; 0 for what is no photo."""
+
+
+@dataclass
+class Collection:
+    """What was found."""
+
+    uploads: list[Upload] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    """Why files are left out, a sentence each."""
+    named_skipped: bool = False
+    """Whether one of them was asked for by its very name."""
+
+    @property
+    def photos(self) -> list[Upload]:
+        """The photos alone, in order."""
+        return [upload for upload in self.uploads if upload.kind is Kind.PHOTO]
+
+    @property
+    def first(self) -> list[Upload]:
+        """What must be there before the photos."""
+        return [upload for upload in self.uploads if upload.kind is not Kind.PHOTO]
+
+    @property
+    def jobs(self) -> int:
+        """How many jobs it becomes, and so how many credits it costs at most."""
+        return sum(upload.looks for upload in self.photos)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the stack makes of a photo."""
+
+    defaults: Layer
+    max_photo_bytes: int
+    in_bucket: PhotoStore
+    """Finds the `catwalk.json` that is in the bucket already."""
+    metadata: Mapping[str, str]
+    """Of every photo, as it is uploaded."""
+
+
+def collect(
+    paths: Sequence[Path],
+    *,
+    to: str,
+    rules: Rules,
+    mask: Path | None = None,
+    anyway: bool = False,
+) -> Collection:
+    """Find what is to be uploaded, and check it.
+
+    Args:
+        paths: files, and folders to walk through.
+        to: the folder in the bucket.
+        rules: of the stack.
+        mask: of the one photo that is among the paths.
+        anyway: upload what would be rejected, too.
+
+    Raises:
+        CommandError: something is missing, cannot be read, has no usable key or the key of
+            another file, or its settings cannot be used.
+
+    """
+    files = dict(_keyed(paths, to))
+    if mask is not None:
+        photos = [key for key in files if is_photo_key(key)]
+        if len(photos) != 1:
+            raise CommandError(
+                f"--mask names a file, and {len(photos)} photos are to be dropped.",
+                "A mask belongs to one photo; put masks beside photos as name.mask.png.",
+            )
+        folder, slash, name = photos[0].rpartition("/")
+        stem = name.rpartition(".")[0] or name
+        files[f"{folder}{slash}{stem}{MASK_SUFFIX}"] = mask
+    found = Collection()
+    local = _Local(files)
+    store = PhotoStore(cast("S3Client", local), "these files", max_bytes=rules.max_photo_bytes)
+    folder_files = _folder_files(files)
+    named = {path for path in paths if path.is_file()}
+    for key, file in sorted(files.items(), key=lambda pair: (_order(pair[0]), pair[0])):
+        kind = _kind(key)
+        if kind is None:
+            found.skipped.append(f"{file} is left out: dotfiles are no photos.")
+            found.named_skipped |= file in named
+            continue
+        size = file.stat().st_size
+        if kind is not Kind.PHOTO:
+            found.uploads.append(Upload(file, key, kind, size, looks=0))
+            continue
+        try:
+            _check_photo(store, key, has_mask=_mask_of(key) in files)
+            looks = len(_looks(key, rules, folder_files))
+        except InputRejected as rejected:
+            if not anyway:
+                found.skipped.append(f"{file} is left out: {rejected.message}")
+                found.named_skipped |= file in named
+                continue
+            looks = 1
+        found.uploads.append(Upload(file, key, kind, size, looks))
+    return found
+
+
+def _keyed(paths: Sequence[Path], to: str) -> Iterator[tuple[str, Path]]:
+    """Yield key and file of everything, each key once."""
+    prefix = to.strip("/")
+    prefix = f"{prefix}/" if prefix else ""
+    seen: dict[str, Path] = {}
+    for path in paths:
+        for name, file in _files(path):
+            key = f"{prefix}{name}"
+            _check_key(key, file)
+            other = seen.setdefault(key, file)
+            if other is not file:
+                if other.samefile(file):
+                    continue
+                raise CommandError(
+                    f"{other} and {file} would both be {key!r}.",
+                    "Drop them into two folders (--to), or drop the folder that holds both.",
+                )
+            yield key, file
+
+
+def _files(path: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the files that a path means, with their names below its folder's own."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise CommandError(
+            f"{path} cannot be dropped: {error.strerror or error}.",
+            "Nothing was uploaded; check the name.",
+        ) from error
+    if stat.S_ISREG(mode):
+        _check_readable(path)
+        yield path.name, path
+        return
+    if not stat.S_ISDIR(mode):
+        raise CommandError(f"{path} is no file and no folder.", "Name photos, or folders of them.")
+    # `.` and `..` have no name that anybody would look for in the bucket.
+    top = "" if path.name in {"", "..", "."} else f"{path.name}/"
+
+    def refuse(error: OSError) -> None:
+        raise CommandError(
+            f"The folder {error.filename} cannot be read: {error.strerror}.",
+            "Nothing was uploaded; give yourself the right to read it, or name photos.",
+        ) from error
+
+    for folder, folders, names in os.walk(path, onerror=refuse):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            file = Path(folder, name)
+            # Dotfiles of a folder (.DS_Store) are nothing that anybody meant; nor are sockets.
+            if name.startswith(".") or not file.is_file():
+                continue
+            _check_readable(file)
+            yield f"{top}{file.relative_to(path).as_posix()}", file
+
+
+def _check_readable(file: Path) -> None:
+    try:
+        with file.open("rb"):
+            return
+    except OSError as error:
+        raise CommandError(
+            f"{file} cannot be read: {error.strerror or error}.",
+            "Nothing was uploaded; give yourself the right to read it, or leave it out.",
+        ) from error
+
+
+def _check_key(key: str, file: Path) -> None:
+    try:
+        length = len(key.encode())
+    except UnicodeEncodeError as error:
+        raise CommandError(
+            f"The name of {os.fsencode(file)!r} is no UTF-8, and so cannot be a key in a bucket.",
+            "Rename it.",
+        ) from error
+    if length > MAX_KEY_BYTES:
+        raise CommandError(
+            f"The key of {file} would have {length} bytes; a bucket takes {MAX_KEY_BYTES}.",
+            "Drop it into a folder with a shorter name (--to).",
+        )
+
+
+def _kind(key: str) -> Kind | None:
+    if is_photo_key(key):
+        return Kind.PHOTO
+    name = key.rpartition("/")[2]
+    if name == FOLDER_FILE:
+        return Kind.FOLDER_FILE
+    return Kind.MASK if name.lower().endswith(MASK_SUFFIX) and name[0] != "." else None
+
+
+def _order(key: str) -> int:
+    return list(Kind).index(_kind(key) or Kind.PHOTO)
+
+
+def _mask_of(key: str) -> str:
+    folder, slash, name = key.rpartition("/")
+    return f"{folder}{slash}{name.rpartition('.')[0] or name}{MASK_SUFFIX}"
+
+
+def _check_photo(store: PhotoStore, key: str, *, has_mask: bool) -> None:
+    """Check a photo, and the mask beside it if that is uploaded too.
+
+    Raises:
+        InputRejected: what SubmitFunction would say.
+
+    """
+    photo = store.inspect(store.open(key))
+    mask: StoredPhoto | None = store.mask_beside(key) if has_mask else None
+    if mask is not None:
+        store.inspect_mask(mask, photo)
+
+
+def _folder_files(
+    files: Mapping[str, Path],
+) -> dict[str, FolderFile | InputRejected | None]:
+    """Read every `catwalk.json` that is to be uploaded.
+
+    Raises:
+        CommandError: one cannot be used; every photo below it would be rejected.
+
+    """
+    read: dict[str, FolderFile | InputRejected | None] = {}
+    for key, file in files.items():
+        if _kind(key) is not Kind.FOLDER_FILE:
+            continue
+        try:
+            content = file.read_bytes()
+            if len(content) > MAX_FOLDER_FILE_BYTES:
+                raise CommandError(
+                    f"{file} is longer than {MAX_FOLDER_FILE_BYTES} bytes.", "Make it shorter."
+                )
+            read[key] = folder_file(content.decode("utf-8-sig"), key)
+        except InputRejected as rejected:
+            raise CommandError(
+                f"{file} cannot be used: {rejected.message}", "Nothing was uploaded; mend it."
+            ) from rejected
+        except UnicodeDecodeError as error:
+            raise CommandError(f"{file} is no UTF-8 text: {error}.", "Save it as UTF-8.") from error
+    return read
+
+
+def _looks(
+    key: str, rules: Rules, folder_files: dict[str, FolderFile | InputRejected | None]
+) -> list[Settings]:
+    """Return the different settings that a photo gets: each is a job.
+
+    Raises:
+        InputRejected: the `catwalk.json` in the bucket cannot be used.
+        CommandError: what the command line says cannot be used for this photo.
+
+    """
+    folder = rules.in_bucket.nearest_folder_file(key, folder_files)
+    looks: dict[str, Settings] = {}
+    try:
+        own = metadata_layer(rules.metadata)
+        base = folder.base if folder else Layer("no folder file", {})
+        for variant in (folder.variants if folder else ()) or (Layer("none", {}),):
+            settings = resolve((own, variant, base, rules.defaults))
+            looks[settings.model_dump_json()] = settings
+    except InputRejected as rejected:
+        raise CommandError(
+            f"{key!r} would be rejected: {rejected.message}",
+            "Nothing was uploaded; mend the options or the catwalk.json that is named.",
+        ) from rejected
+    return list(looks.values())
+
+
+class _Local:
+    """These files in the place of a bucket: photos are checked by the very code of the Lambdas."""
+
+    def __init__(self, files: Mapping[str, Path]) -> None:
+        self._files = files
+
+    def get_object(self, **asked: str) -> dict[str, Any]:
+        """Return a range of a file as S3 does."""
+        found = _RANGE.fullmatch(asked["Range"])
+        assert found is not None  # shared/photos.py asks for ranges only
+        start, end = int(found[1]), int(found[2])
+        file = self._files[asked["Key"]]
+        size = file.stat().st_size
+        if start >= size:
+            raise ClientError({"Error": {"Code": "InvalidRange"}}, "GetObject")
+        with file.open("rb") as opened:
+            opened.seek(start)
+            body = opened.read(end - start + 1)
+        return {**self._about(file), "Body": io.BytesIO(body), "ContentRange": f"bytes /{size}"}
+
+    def head_object(self, **asked: str) -> dict[str, Any]:
+        """Return what S3 says of an object without bytes."""
+        return self._about(self._files[asked["Key"]])
+
+    @staticmethod
+    def _about(file: Path) -> dict[str, Any]:
+        etag = hashlib.sha256(os.fsencode(file)).hexdigest()
+        return {"ETag": etag, "Metadata": {}, "ContentLength": file.stat().st_size}

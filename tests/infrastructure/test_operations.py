@@ -1,0 +1,380 @@
+"""Dashboard, alarms, traces and saved queries: each looks at what there is, and says what to do."""
+
+import itertools
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import cost_page
+from local import differences
+from shared.breaker import Cause
+from shared.metrics import (
+    CAUSE_OF_END,
+    CAUSE_OF_PAUSE,
+    NAMESPACE,
+    STACK,
+    Gauges,
+    Metric,
+    Metrics,
+)
+from tests.watched import alarms, dashboard, of_alarm, of_dashboard, template, watched
+
+ROOT = Path(__file__).parents[2]
+FUNCTIONS = {"SubmitFunction", "PollFunction", "FinalizeFunction", "ReconcileFunction"}
+
+OF_AWS: Mapping[str, tuple[str, str, set[str]]] = {
+    # By namespace: the dimension that tells one resource from another, how the template names its
+    # value, and the metrics. Source: the services' own pages of CloudWatch metrics.
+    "AWS/SQS": (
+        "QueueName",
+        "AWS::SQS::Queue.QueueName",
+        {
+            "ApproximateAgeOfOldestMessage",
+            "ApproximateNumberOfMessagesDelayed",
+            "ApproximateNumberOfMessagesNotVisible",
+            "ApproximateNumberOfMessagesVisible",
+            "NumberOfMessagesDeleted",
+        },
+    ),
+    "AWS/Lambda": (
+        "FunctionName",
+        "AWS::Serverless::Function",  # Ref is the name
+        {"Duration", "Errors", "Throttles"},
+    ),
+    "AWS/States": (
+        "StateMachineArn",
+        "AWS::Serverless::StateMachine",  # Ref is the ARN
+        {
+            "ExecutionsAborted",
+            "ExecutionsFailed",
+            "ExecutionsStarted",
+            "ExecutionsSucceeded",
+            "ExecutionsTimedOut",
+        },
+    ),
+}
+
+# --- metrics ---------------------------------------------------------------------------------
+
+
+def test_what_aws_measures_is_named_as_aws_names_it() -> None:
+    """Each metric of AWS's is one that there is, of a resource of this template."""
+    resources = template()["Resources"]
+    looked_at = [each for each in watched() if each.namespace != NAMESPACE]
+    assert {each.namespace for each in looked_at} == set(OF_AWS)
+    for each in looked_at:
+        dimension, kind, names = OF_AWS[each.namespace]
+        assert each.name in names
+        assert each.dimensions == (dimension,)
+        reference = re.fullmatch(r"\$\{(\w+)(\.QueueName)?\}", each.values[0])
+        assert reference, each
+        assert resources[reference[1]]["Type"] + (reference[2] or "") == kind
+
+
+def test_all_functions_and_queues_are_looked_at() -> None:
+    """None is left out of a widget that shows the others."""
+    for name in OF_AWS["AWS/Lambda"][2]:
+        shown = {each.values[0] for each in of_dashboard() if each.name == name}
+        assert shown == {f"${{{function}}}" for function in FUNCTIONS}
+    queues = {each.values[0] for each in of_dashboard() if each.namespace == "AWS/SQS"}
+    assert queues == {"${SubmitQueue.QueueName}", "${SubmitDLQ.QueueName}"}
+
+
+def test_our_own_metrics_are_shown_each_and_no_others() -> None:
+    """The dashboard shows each metric that the functions know, and alarms know no other."""
+    assert {each.name for each in of_dashboard() if each.namespace == NAMESPACE} == set(Metric)
+    causes = {
+        Metric.JOBS_FAILED: CAUSE_OF_END,
+        Metric.JOBS_REJECTED: CAUSE_OF_END,
+        Metric.SUBMISSION_PAUSED: CAUSE_OF_PAUSE,
+    }
+    for each in watched():
+        if each.namespace == NAMESPACE:
+            assert each.dimensions in {(STACK,), (STACK, causes.get(Metric(each.name), ""))}
+            assert each.values[0] == "${AWS::StackName}"
+            assert set(each.values[1:]) <= {"*", *Cause}
+
+
+# --- alarms ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", alarms())
+def test_each_alarm_tells_and_is_explained(name: str) -> None:
+    """It tells the topic when it begins and when it is over, and names a section of the runbook."""
+    alarm = alarms()[name]
+    assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "AlarmTopic"}]
+    assert alarm["AlarmDescription"].endswith(f"See docs/runbook.md#{name}.")
+    runbook = (ROOT / "docs" / "runbook.md").read_text()
+    assert f"\n## {name}\n" in runbook
+    section = runbook.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+    for part in ("**What it means.**", "**Look at.**", "**What mends it.**"):
+        assert part in section
+    assert "`catwalk " in section
+
+
+def test_the_runbook_knows_no_other_alarm() -> None:
+    """A section about an alarm that is gone would send somebody looking for it."""
+    sections = re.findall(r"^## (.+)$", (ROOT / "docs" / "runbook.md").read_text(), re.MULTILINE)
+    assert {section for section in sections if " " not in section} == set(alarms())
+
+
+def test_the_runbook_names_widgets_and_queries_that_there_are() -> None:
+    """What it says to look at can be found under that name."""
+    runbook = (ROOT / "docs" / "runbook.md").read_text()
+    titles = {widget["properties"].get("title") for widget in dashboard()["widgets"]}
+    widgets = re.findall(r"widget “([^”]+)”", runbook)
+    assert len(widgets) > len(alarms())
+    assert {title for title in widgets if title not in titles} == set()
+    names = {query["Name"]["Fn::Sub"].rpartition("/")[2] for query in queries().values()}
+    named = re.findall(r"query “([^”]+)”", runbook)
+    assert set(named) == names
+
+
+def test_the_dashboard_shows_the_state_of_each_alarm() -> None:
+    """Is it fine? The first widget with anything in it says so."""
+    first = next(widget for widget in dashboard()["widgets"] if widget["type"] != "text")
+    assert first["type"] == "alarm"
+    shown = {arn.partition(":alarm:${AWS::StackName}-")[2] for arn in first["properties"]["alarms"]}
+    assert shown == set(alarms())
+
+
+def evaluate(alarm: Mapping[str, Any], *periods: Mapping[str, float]) -> str:
+    """Return an alarm's state after periods with these values, as CloudWatch comes to it.
+
+    Args:
+        alarm: of the template.
+        periods: the values by metric (`Value` if there is one alone), oldest first; a metric that
+            is not there has no data.
+
+    """
+    breaching = {"GreaterThanThreshold": float.__gt__, "LessThanThreshold": float.__lt__}
+    breaching["GreaterThanOrEqualToThreshold"] = float.__ge__
+    crossed = breaching[alarm["ComparisonOperator"]]
+    evaluated = periods[-alarm["EvaluationPeriods"] :]
+    values = [_value(alarm, period) for period in evaluated]
+    missing = alarm["TreatMissingData"]
+    if all(value is None for value in values) and missing in {"missing", "ignore"}:
+        return "as before" if missing == "ignore" else "INSUFFICIENT_DATA"
+    bad = [
+        missing == "breaching"
+        if value is None
+        else crossed(float(value), float(alarm["Threshold"]))
+        for value in values
+    ]
+    enough = alarm.get("DatapointsToAlarm", alarm["EvaluationPeriods"])
+    return "ALARM" if sum(bad) >= enough else "OK"
+
+
+def _value(alarm: Mapping[str, Any], period: Mapping[str, float]) -> float | None:
+    if "Metrics" not in alarm:
+        return period.get("Value")
+    names: dict[str, Any] = {
+        "IF": lambda condition, yes, no: yes if condition else no,
+        "FILL": lambda value, otherwise: otherwise if value is None else value,
+    }
+    result = None
+    for metric in alarm["Metrics"]:
+        if "MetricStat" in metric:
+            names[metric["Id"]] = period.get(metric["Id"])
+        else:
+            expression = metric["Expression"].replace(" AND ", " and ")
+            try:
+                # CloudWatch's few functions are Python's syntax; the text is the template's own.
+                result = eval(expression, {"__builtins__": {}}, names)  # noqa: S307  see above
+            except TypeError:  # reckoned with a metric that has no data
+                result = None
+            names[metric["Id"]] = result
+    return result
+
+
+QUIET = {"visible": 0, "taken": 0, "done": 0}
+WORKING = {"visible": 800, "taken": 25, "done": 40}
+STANDING = {"visible": 3, "taken": 0, "done": 0}
+CRASHING = {"visible": 0, "taken": 3, "done": 0}
+
+
+@pytest.mark.parametrize(
+    ("name", "periods", "state"),
+    [
+        # A photo that waits is taken up, and put back as a fresh message, each quarter hour.
+        ("nothing-is-happening", [QUIET] * 4, "OK"),
+        ("nothing-is-happening", [WORKING] * 4, "OK"),
+        ("nothing-is-happening", [QUIET, QUIET, {**STANDING, "done": 3}, QUIET], "OK"),
+        ("nothing-is-happening", [WORKING, STANDING, STANDING, STANDING], "OK"),
+        # The mapping is off; the function cannot start; a queue that tells of deletions no more.
+        ("nothing-is-happening", [STANDING] * 4, "ALARM"),
+        ("nothing-is-happening", [CRASHING] * 4, "ALARM"),
+        ("nothing-is-happening", [CRASHING, STANDING, CRASHING, STANDING], "ALARM"),
+        ("nothing-is-happening", [{"visible": 3, "taken": 0}] * 4, "ALARM"),
+        ("nothing-is-happening", [{}] * 4, "OK"),
+        ("reconcile-stopped", [{"Value": 1}] * 4, "OK"),
+        ("reconcile-stopped", [{"Value": 1}, {}, {"Value": 2}, {}], "OK"),
+        ("reconcile-stopped", [{}] * 4, "ALARM"),
+        ("failures", [{"failed": 0.2, "ended": 5}], "OK"),
+        ("failures", [{"failed": 0.4, "ended": 5}], "ALARM"),
+        ("failures", [{"failed": 1, "ended": 4}], "OK"),
+        ("failures", [{"failed": 0.21, "ended": 1000}], "ALARM"),
+        ("failures", [{}], "OK"),
+        ("dead-letters", [{"Value": 1}], "ALARM"),
+        ("dead-letters", [{"Value": 0}], "OK"),
+        ("dead-letters", [{}], "OK"),
+        ("photos-wait-too-long", [{"Value": 7300}, {}], "ALARM"),
+        ("photos-wait-too-long", [{"Value": 900}, {"Value": 7200}], "OK"),
+        ("photos-wait-too-long", [{}, {}], "OK"),
+        ("submits-parked", [{"Value": 1}], "ALARM"),
+        ("submits-parked", [{}], "as before"),
+        ("submits-parked", [{"Value": 0}], "OK"),
+        ("credits-near-limit", [{"Value": 79.9}], "OK"),
+        ("credits-near-limit", [{"Value": 80}], "ALARM"),
+        ("credits-near-limit", [{}], "as before"),
+        ("key-refused", [{"Value": 1}, {}], "ALARM"),
+        ("key-refused", [{}, {}], "OK"),
+        ("no-credits", [{}, {"Value": 1}], "ALARM"),
+        ("no-credits", [{}, {}], "OK"),
+    ],
+)
+def test_an_alarm_goes_off_when_it_should(
+    name: str, periods: list[dict[str, float]], state: str
+) -> None:
+    """What is told of a stack in that state, or is not told, makes it so."""
+    assert evaluate(alarms()[name], *periods) == state
+
+
+def test_what_alarms_and_gauges_cost_is_reckoned_with_as_many_as_there_are() -> None:
+    """docs/cost.md counts the metrics of alarms, and those that are told when nothing happens."""
+    conditional = ("credits-near-limit",)
+    unconditional = [alarm for name, alarm in alarms().items() if name not in conditional]
+    assert sum(len(list(of_alarm(alarm))) for alarm in unconditional) == cost_page.ALARM_METRICS
+    lines: list[dict[str, Any]] = []
+    metrics = Metrics("shop", write=lambda line: lines.append(json.loads(line)))
+    metrics.gauges(Gauges(moves=0, parked=0, paused_by=None, credits_used=None))
+    assert {name for line in lines for name in line} & set(Metric) == set(cost_page.GAUGES)
+
+
+def test_every_alarm_is_tried() -> None:
+    """No alarm is without an example of when it goes off."""
+    (tried,) = (
+        mark.args[1]
+        for mark in test_an_alarm_goes_off_when_it_should.pytestmark  # type: ignore[attr-defined]  # pytest's
+    )
+    assert {name for name, _, state in tried if state == "ALARM"} == set(alarms())
+
+
+def test_a_limit_that_there_is_not_has_no_alarm() -> None:
+    """Without DailyCreditLimit nothing tells of its use."""
+    document = template()
+    limit = {"Fn::Not": [{"Fn::Equals": [{"Ref": "DailyCreditLimit"}, "0"]}]}
+    assert document["Conditions"]["HasCreditLimit"] == limit
+    conditional = {
+        name: resource["Condition"]
+        for name, resource in document["Resources"].items()
+        if "Condition" in resource
+    }
+    assert conditional == {
+        "CreditsNearLimitAlarm": "HasCreditLimit",
+        "AlarmEmailSubscription": "HasAlarmEmail",
+    }
+
+
+# --- the dashboard -------------------------------------------------------------------------------
+
+
+def test_no_widget_lies_on_another() -> None:
+    """Each has its place in the 24 columns, and they are listed as they are read."""
+    places = [
+        {
+            (widget["x"] + x, widget["y"] + y)
+            for x in range(widget["width"])
+            for y in range(widget["height"])
+        }
+        for widget in dashboard()["widgets"]
+    ]
+    for one, other in itertools.combinations(places, 2):
+        assert not one & other
+    assert all(0 <= x < 24 for place in places for x, _ in place)
+    order = [(widget["y"], widget["x"]) for widget in dashboard()["widgets"]]
+    assert order == sorted(order)
+
+
+def test_every_widget_says_what_it_shows() -> None:
+    """Titles are there and differ, and no line is without a name."""
+    metrics = [each["properties"] for each in dashboard()["widgets"] if each["type"] == "metric"]
+    assert len({widget["title"] for widget in metrics}) == len(metrics)
+    for widget in metrics:
+        assert widget["region"] == "${AWS::Region}"
+        assert all(row[-1]["label"] for row in widget["metrics"])
+
+
+# --- traces and queries --------------------------------------------------------------------------
+
+
+def queries() -> dict[str, Any]:
+    """Return the saved queries."""
+    resources = template()["Resources"]
+    return {
+        name: resource["Properties"]
+        for name, resource in resources.items()
+        if resource["Type"] == "AWS::Logs::QueryDefinition"
+    }
+
+
+def test_queries_look_into_the_functions_logs() -> None:
+    """A saved query searches groups of this stack, and is found in a folder of its name."""
+    groups = {
+        resource["Properties"]["LoggingConfig"]["LogGroup"]["Ref"]
+        for resource in template()["Resources"].values()
+        if resource["Type"] == "AWS::Serverless::Function"
+    }
+    assert len(queries()) == 5
+    for query in queries().values():
+        assert {group["Ref"] for group in query["LogGroupNames"]} <= groups
+        assert query["Name"]["Fn::Sub"].startswith("${AWS::StackName}/")
+
+
+def test_whoever_traces_may_write_traces() -> None:
+    """Functions and executions are traced, and their roles allow it."""
+    document = template()
+    assert document["Globals"]["Function"]["Tracing"] == "Active"
+    assert document["Resources"]["JobStateMachine"]["Properties"]["Tracing"] == {"Enabled": True}
+    for name in (*FUNCTIONS, "JobStateMachine"):
+        role = document["Resources"][name]["Properties"]["Role"]["Fn::GetAtt"][0]
+        (policy,) = document["Resources"][role]["Properties"]["Policies"]
+        allowed = {
+            action
+            for statement in policy["PolicyDocument"]["Statement"]
+            if statement["Sid"] == "Trace"
+            for action in statement["Action"]
+        }
+        assert allowed >= {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
+
+
+# --- the laptop ----------------------------------------------------------------------------------
+
+
+def test_the_laptop_leaves_out_what_it_refuses_and_nothing_else(tmp_path: Path) -> None:
+    """Saved queries, and alarms that reckon with several metrics, are AWS's alone."""
+    built = tmp_path / "template.yaml"
+    whole = template()
+    built.write_text(json.dumps(whole))
+    differences.adapt(built)
+    adapted = json.loads(built.read_text())
+    reckoning = {
+        name
+        for name, resource in whole["Resources"].items()
+        if resource["Type"] == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"]
+    }
+    assert reckoning == {"NothingHappensAlarm", "FailuresAlarm"}
+    gone = whole["Resources"].keys() - adapted["Resources"].keys()
+    assert gone == {*queries(), *reckoning}
+    assert {**whole, "Resources": None} == {**adapted, "Resources": None}
+    for name, resource in adapted["Resources"].items():
+        assert resource == whole["Resources"][name]
+
+
+def test_each_alarm_looks_at_something() -> None:
+    """The reading of alarms above finds a metric in each."""
+    assert all(list(of_alarm(alarm)) for alarm in alarms().values())

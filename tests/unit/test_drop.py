@@ -1,0 +1,414 @@
+"""`catwalk drop`: what goes up, what is said before, and what comes of it."""
+
+import io
+import json
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, cast
+
+import pytest
+from rich.console import Console
+from rich.text import Text
+
+from cli.board import Board
+from cli.collect import Kind, Upload
+from cli.commands import dropping
+from cli.drop import Drop, Uploader
+from shared.models import ErrorCode, JobError, JobStatus, Photo, Result, SceneType, Settings
+from shared.settings import metadata_text
+from tests.kit import PHOTOS, png
+from tests.shell import Shell, refusal
+
+
+class Backend:
+    """Plays the stack while the command waits: each photo that lands gets its jobs."""
+
+    def __init__(self, shell: Shell) -> None:
+        self.shell = shell
+        self.ends: dict[str, tuple[JobStatus, ErrorCode | None]] = {}
+        """How the jobs of a key end, SUCCEEDED if not said."""
+        self.looks: dict[str, int] = {}
+        self.stop = False
+        """Ctrl-C as soon as a photo has landed."""
+
+    def __call__(self, _: float) -> None:
+        """Take a turn in place of a sleep."""
+        if self.stop and self.shell.versions():
+            raise KeyboardInterrupt
+        for key, version, etag in self.shell.versions():
+            for look in range(self.looks.get(key, 1)):
+                self.job(key, version, etag, look)
+
+    def job(self, key: str, version: str, etag: str, look: int = 0, **changes: Any) -> None:
+        """Write a job: first RUNNING, then as it ends."""
+        job_id = f"{key.replace('/', '.')}-{look}"
+        known = self.shell.jobs.get(job_id)
+        if known is not None and known.terminal:
+            return
+        status, code = self.ends.get(key, (JobStatus.SUCCEEDED, None))
+        result = Result(
+            index=1,
+            bucket="results",
+            key=f"{key}/002-original/{job_id}-1.jpg",
+            width=8,
+            height=8,
+            bytes=9,
+            sha256="0",
+            content_type="image/jpeg",
+        )
+        good = status is JobStatus.SUCCEEDED
+        ended = {"results": (result,) if good else (), "status": status}
+        values: dict[str, Any] = {
+            "source_key": key,
+            "photo": Photo(bucket=PHOTOS, key=key, etag=etag, version_id=version),
+            "settings": Settings(
+                model_id="002", scene_type=SceneType.PRESET, scene_id=str(look), batch_size=1
+            ),
+            "error": JobError(code=code, message="It broke.") if code and known else None,
+            **(ended if known else {"status": JobStatus.RUNNING, "progress": 10}),
+            **changes,
+        }
+        self.shell.job(job_id, **values)
+
+
+@pytest.fixture
+def backend(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Backend:
+    """Have the stack work whenever the command sleeps."""
+    made = Backend(shell)
+    monkeypatch.setattr(dropping.time, "sleep", made)
+    return made
+
+
+@pytest.fixture
+def photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Give a folder, and what puts files into it."""
+    monkeypatch.chdir(tmp_path)
+
+    def make(name: str = "dress.png", content: bytes | str | None = None) -> Path:
+        file = Path(name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        content = png(padding=len(name)) if content is None else content
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+        return file
+
+    return make
+
+
+def test_folder_goes_up_with_what_it_holds(shell: Shell, photo: Callable[..., Path]) -> None:
+    """A folder's structure becomes the keys'; what photos need comes first; dotfiles stay."""
+    photo("shop/summer/b.png")
+    photo("shop/a.png")
+    photo("shop/a.mask.png")
+    photo("shop/summer/catwalk.json", '{"modelId": "044"}')
+    photo("shop/.DS_Store")
+    photo("shop/.git/x.png")
+    order: list[str] = []
+    put = shell.aws.s3.put_object
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            shell.aws.s3, "put_object", lambda **asked: order.append(asked["Key"]) or put(**asked)
+        )
+        code, out, err = shell("drop", "shop", "--to", "/new/")
+    assert (code, err) == (0, "")
+    assert order[:2] == ["new/shop/summer/catwalk.json", "new/shop/a.mask.png"]
+    assert sorted(order[2:]) == ["new/shop/a.png", "new/shop/summer/b.png"]
+    assert out.splitlines()[0] == f"2 photos and 2 other files for s3://{PHOTOS}/, up to 2 credits."
+    assert "2 photos uploaded in" in out
+
+
+def test_settings_go_as_metadata(shell: Shell, photo: Callable[..., Path]) -> None:
+    """What is wished arrives as SubmitFunction reads it, in any script."""
+    photo()
+    words = ["--model", "Lavanya", "--scene", "color:#F4E9DD", "--images", "2"]
+    words += ["--sku", "裙子 42", "--request-id", "r-1", "--extra", '{"a": "é"}']
+    assert shell("drop", "dress.png", *words)[0] == 0
+    answer = shell.aws.s3.get_object(Bucket=PHOTOS, Key="dress.png")
+    found = {name: metadata_text(value) for name, value in answer["Metadata"].items()}
+    assert found == {
+        "model-id": "044",
+        "scene-type": "color",
+        "color": "#f4e9dd",
+        "batch-size": "2",
+        "sku": "裙子 42",
+        "request-id": "r-1",
+        "extra": '{"a":"\\u00e9"}',
+    }
+    assert answer["ContentType"] == "image/png"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("nothing.png", "nothing.png cannot be dropped: No such file"),
+        ("dress.png other/dress.png", "would both be 'dress.png'"),
+        ("dress.png --scene beach", "--scene is 'beach'"),
+        ("dress.png --scene color:red", "--scene is 'color:red'"),
+        ("dress.png --model clare", "There is no model 'clare'"),
+        ("dress.png --extra []", "--extra is no JSON object"),
+        ("dress.png --extra x", "--extra is no JSON"),
+        ("dress.png --sku ", "--sku is ''"),
+        ("dress.png --timeout soon", "--timeout is 'soon'"),
+        ("broken", "broken/catwalk.json cannot be used"),
+        ('contradictory --scene original --extra {"mask":1}', "would be rejected"),
+        ("dress.png other/dress.png --mask other/dress.png --to x", "would both be"),
+        ("contradictory --mask dress.png", "A mask belongs to one photo"),
+        ("dress.png --mask http://x/y.png", "--mask cannot be used"),
+        ("empty.png", "There is nothing to drop."),
+    ],
+)
+def test_said_before_anything_goes_up(
+    shell: Shell, photo: Callable[..., Path], words: str, says: str
+) -> None:
+    """What is missing, or cannot be used, is two sentences, and nothing was uploaded."""
+    photo()
+    photo("other/dress.png")
+    photo("empty.png", b"")
+    photo("broken/a.png")
+    photo("broken/catwalk.json", '{"modelid": "002"}')
+    photo("contradictory/a.png")
+    photo("contradictory/b.png")
+    code, _, err = shell("drop", *words.split(" "))
+    assert code == 1
+    assert says in err
+    assert shell.versions() == []
+
+
+def test_what_would_be_rejected_is_left_out(shell: Shell, photo: Callable[..., Path]) -> None:
+    """No photo, a mask of another size: named with the reason, unless they shall go anyway."""
+    photo("shop/good.png")
+    photo("shop/notes.txt", "notes")
+    photo("shop/empty.jpg", b"")
+    photo("shop/wide.png")
+    photo("shop/wide.mask.png", png(16, 8))
+    code, _, err = shell("drop", "shop")
+    assert code == 0
+    assert "notes.txt is left out" in err
+    assert "is empty (0 bytes)" in err
+    assert "they must be the same" in err
+    assert shell.uploaded() == ["shop/good.png", "shop/wide.mask.png"]
+    assert shell("drop", "shop/good.png", "shop/notes.txt")[0] == 1, "it was asked for by name"
+    assert shell("drop", "shop", "--anyway")[0] == 0
+    assert "shop/notes.txt" in shell.uploaded()
+
+
+def test_mask_of_ones_own(shell: Shell, photo: Callable[..., Path]) -> None:
+    """A mask that lies here goes beside its photo; another is a key in the bucket."""
+    photo()
+    photo("cut.png")
+    assert shell("drop", "dress.png", "--mask", "cut.png")[0] == 0
+    assert shell.uploaded() == ["dress.mask.png", "dress.png"]
+    assert shell("drop", "dress.png", "--mask", "masks/cut.png")[0] == 0
+    answer = shell.aws.s3.head_object(Bucket=PHOTOS, Key="dress.png")
+    assert answer["Metadata"] == {"mask": "masks/cut.png"}
+
+
+def test_price_comes_first(shell: Shell, photo: Callable[..., Path]) -> None:
+    """Variants count, many credits are asked about, and a dry run uploads nothing."""
+    variants = [{"sceneType": "preset", "sceneId": f"{n:03}"} for n in range(4)]
+    document = {"modelId": "002", "variants": [*variants, variants[0]]}
+    photo("shop/catwalk.json", json.dumps(document))
+    for number in range(3):
+        photo(f"shop/{number}.png")
+    code, out, _ = shell("drop", "shop", "--dry-run")
+    assert (code, "up to 12 credits." in out) == (0, True)
+    code, out, err = shell("drop", "shop", says="n\n")
+    assert (code, "spend up to 12 credits?" in out, "Nothing was done." in err) == (1, True, True)
+    code, _, err = shell("drop", "shop", "--json")
+    assert (code, "nobody is asked" in err) == (1, True)
+    assert shell.uploaded() == []
+    assert shell("drop", "shop", says="y\n")[0] == 0
+    # Now the bucket's own catwalk.json counts.
+    photo("new.png")
+    assert "up to 4 credits." in shell("drop", "new.png", "--to", "shop", "--dry-run")[1]
+
+
+def test_wait_for_images(shell: Shell, backend: Backend, photo: Callable[..., Path]) -> None:
+    """A line a change, then the sum, the links and status 0."""
+    photo("shop/a.png")
+    photo("shop/b.png")
+    code, out, err = shell("drop", "shop", "--wait")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    for name in ("a", "b"):
+        mine = [line for line in lines if line.startswith(f"shop/{name}.png")]
+        assert [line.split(": ")[1].split(",")[0].split()[0] for line in mine] == [
+            "uploaded",
+            "RUNNING",
+            "SUCCEEDED",
+        ]
+    (total,) = [line for line in lines if line.startswith("2 succeeded")]
+    assert total.endswith(", 2 credits.")
+    assert "  s3://results/shop/a.png/002-original/" in lines
+
+
+def test_some_fail(shell: Shell, backend: Backend, photo: Callable[..., Path]) -> None:
+    """What failed is counted by its code, with what to do next and its price: status 1."""
+    for name in "abcd":
+        photo(f"shop/{name}.png")
+    backend.ends = {
+        "shop/a.png": (JobStatus.FAILED, ErrorCode.TIMED_OUT),
+        "shop/b.png": (JobStatus.PARTIAL, ErrorCode.RESULT_UNAVAILABLE),
+        "shop/c.png": (JobStatus.SUBMIT_UNKNOWN, ErrorCode.SUBMIT_UNKNOWN),
+    }
+    code, out, _ = shell("drop", "shop", "--wait")
+    assert code == 1
+    assert "shop/a.png 002-preset-0: FAILED timed_out: It broke." in out
+    (total,) = [line for line in out.splitlines() if line.startswith("1 succeeded")]
+    assert "3 failed (" in total
+    for code_word in ("1 timed_out", "1 result_unavailable", "1 submit_unknown"):
+        assert code_word in total
+    assert "perhaps 1 more." in total
+    for command in (
+        "catwalk resume shop.a.png-0",
+        "catwalk recopy shop.b.png-0",
+        "catwalk resolve shop.c.png-0 --task-id ID",
+    ):
+        assert f"    {command}" in out.splitlines()
+
+
+def test_done_before(shell: Shell, backend: Backend, photo: Callable[..., Path]) -> None:
+    """The same bytes and settings again are told as done, count as fine and cost nothing."""
+    photo()
+    assert shell("drop", "dress.png", "--wait")[0] == 0
+    done = shell.jobs.get("dress.png-0")
+    assert done is not None
+
+    def remember(_: float) -> None:
+        version = shell.versions()[-1][1]
+        shell.jobs._remember(done, version)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dropping.time, "sleep", remember)
+        code, out, _ = shell("drop", "dress.png", "--wait")
+    assert code == 0
+    assert "SUCCEEDED already: nothing has changed" in out
+    assert "1 succeeded (1 already done);" in out
+    assert ", 0 credits." in out
+
+
+def test_older_job_of_the_key_is_another_photos(
+    shell: Shell, backend: Backend, photo: Callable[..., Path]
+) -> None:
+    """A job of the bytes that lay there before says nothing about these: status 1, in time."""
+    photo()
+    shell.job("old", JobStatus.SUCCEEDED, source_key="dress.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dropping.time, "sleep", lambda _: None)
+        patch.setattr(dropping.wishes, "span", lambda *_: 0.01)
+        code, out, _ = shell("drop", "dress.png", "--wait", "--timeout", "1s")
+    assert code == 1
+    assert out.splitlines()[2].startswith("0 succeeded, 1 not done in time;")
+    assert "waits for it again" in out
+
+
+def test_every_variant_is_waited_for(
+    shell: Shell, backend: Backend, photo: Callable[..., Path]
+) -> None:
+    """A photo of three looks has ended when all three have."""
+    variants = [{"sceneType": "preset", "sceneId": str(n)} for n in range(3)]
+    photo("shop/catwalk.json", json.dumps({"modelId": "002", "variants": variants}))
+    photo("shop/a.png")
+    backend.looks = {"shop/a.png": 3}
+    code, out, _ = shell("drop", "shop", "--wait")
+    assert (code, "3 succeeded;" in out, ", 3 credits." in out) == (0, True, True)
+
+
+def test_for_programs(shell: Shell, backend: Backend, photo: Callable[..., Path]) -> None:
+    """With --json each line is an event, and the last is the summary."""
+    photo("a.png")
+    photo("b.png")
+    backend.ends = {"b.png": (JobStatus.FAILED, ErrorCode.TIMED_OUT)}
+    code, out, _ = shell("drop", "a.png", "b.png", "--wait", "--json")
+    assert code == 1
+    events = [json.loads(line) for line in out.splitlines()]
+    assert [event["event"] for event in events if event.get("key") == "a.png"] == [
+        *("uploaded", "job", "job"),
+    ]
+    assert events[-1]["event"] == "summary"
+    assert events[-1]["succeeded"] == 1
+    assert events[-1]["failed"] == {"timed_out": 1}
+    assert events[-1]["credits"] == 2
+
+
+def test_ctrl_c(shell: Shell, backend: Backend, photo: Callable[..., Path]) -> None:
+    """Whoever stops it is told how much was uploaded; the status is 130."""
+    photo()
+    backend.stop = True
+    code, _, err = shell("drop", "dress.png", "--wait")
+    assert (code, "of 1 photo had been uploaded" in err) == (130, True)
+
+
+def test_upload_under_way_is_stopped(photo: Callable[..., Path]) -> None:
+    """Whoever leaves in the middle of an upload does not wait for its end."""
+    reading = threading.Event()
+
+    class Slow:
+        """An S3 that never has enough."""
+
+        def put_object(self, *, Body: IO[bytes], **_: Any) -> None:  # noqa: N803  AWS's name
+            while True:
+                Body.read(1)
+                Body.seek(0)
+                reading.set()
+
+    drops = [Drop(Upload(photo(f"{n}.png"), f"{n}.png", Kind.PHOTO, 100)) for n in range(9)]
+    with Uploader(cast("Any", Slow()), PHOTOS, metadata={}) as uploader:
+        uploader.start(drops)
+        assert reading.wait(30)
+    assert [(drop.uploaded_at, drop.trouble) for drop in drops] == [(None, None)] * 9
+
+
+def test_upload_that_is_refused(shell: Shell, photo: Callable[..., Path]) -> None:
+    """One photo that S3 does not take is named; the others go up; the status is 1."""
+    photo("a.png")
+    photo("b.png")
+    put = shell.aws.s3.put_object
+
+    def refuse(**asked: Any) -> Any:
+        if asked["Key"] == "a.png":
+            raise refusal("AccessDenied", "Access Denied")
+        return put(**asked)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shell.aws.s3, "put_object", refuse)
+        code, out, _ = shell("drop", "a.png", "b.png")
+    assert code == 1
+    assert "a.png: not uploaded: An error occurred (AccessDenied)" in out
+    assert shell.uploaded() == ["b.png"]
+
+
+def test_name_that_is_no_key(shell: Shell, tmp_path: Path) -> None:
+    """A file name that is no UTF-8 is refused by name, before anything goes up."""
+    name = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png")
+    Path(name).write_bytes(png())
+    code, _, err = shell("drop", str(tmp_path))
+    assert (code, "is no UTF-8" in err) == (1, True)
+
+
+@pytest.mark.parametrize("width", [20, 40, 59, 60, 80, 200])
+@pytest.mark.parametrize("height", [5, 24, 100])
+def test_board_fits_the_screen(width: int, height: int) -> None:
+    """Fifty photos under way never take more lines or columns than there are."""
+    drops = [
+        Drop(
+            Upload(Path("x"), f"夏天/{n:02}/{'裙' * (n % 30)}-\x1b[2J.jpg", Kind.PHOTO, 10_000_000)
+        )
+        for n in range(50)
+    ]
+    for number, drop in enumerate(drops):
+        drop.begun = number < 40
+        drop.sent = number * 200_000
+        drop.uploaded_at = 1.0 if number < 30 else None
+        drop.trouble = "It broke." if number == 1 else None
+        drop.complete = number == 2
+    shown = io.StringIO()
+    console = Console(file=shown, width=width, height=height, force_terminal=True, no_color=True)
+    console.print(Board(drops, waits=True))
+    lines = shown.getvalue().splitlines()
+    assert len(lines) < height or height == 5
+    assert "\x1b[2J" not in shown.getvalue()
+    for line in lines:
+        assert Text.from_ansi(line).cell_len <= width
+    assert "of 50 photos"[: width - 5] in shown.getvalue()

@@ -1,0 +1,301 @@
+"""`catwalk jobs`, `show`, `watch` and `credits`: what a person or a program is shown."""
+
+import io
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+from rich.text import Text
+
+from cli.output import Column, elided, laid_out
+from cli.watching import Screen, Watcher
+from shared.clock import iso, later, utc_now
+from shared.models import JobStatus, Result, Waiting
+from tests.kit import TABLE
+from tests.shell import NOW, Shell
+
+IDS = ("aaaa" + "0" * 28, "aaaa" + "1" * 28, "bbbb" + "2" * 28)
+RESULT = Result(
+    index=1,
+    bucket="results",
+    key="a/dress/002-original/j-1.jpg",
+    width=8,
+    height=8,
+    bytes=2_000,
+    sha256="0",
+    content_type="image/jpeg",
+)
+
+
+def ids(out: str) -> list[str]:
+    """Return the ids that a piped table shows."""
+    return [line.split()[0] for line in out.splitlines()[1:]]
+
+
+@pytest.fixture
+def three(shell: Shell) -> Shell:
+    """Give three jobs, the last one changed two days ago."""
+    old = later(utc_now(), -2 * 86_400)
+    shell.job(IDS[0], JobStatus.SUCCEEDED, results=(RESULT,), sku="S-1", credits=1)
+    shell.job(IDS[1], source_key="b/été.jpg")
+    shell.job(IDS[2], JobStatus.RUNNING, source_key="c/x.jpg", progress=40, updated_at=old)
+    return shell
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], {0, 1, 2}),
+        (["--status", "failed", "--status", "RUNNING"], {1, 2}),
+        (["--folder", "b/"], {1}),
+        (["--sku", "S-1"], {0}),
+        (["--sku", "S-1", "--since", "1h"], {0}),
+        (["--since", "1d"], {0, 1}),
+        (["--since", "2020-01-01"], {0, 1, 2}),
+        (["ÉTÉ"], {1}),
+        (["--model", "clara", "--scene", "original"], {0, 1, 2}),
+        (["--model", "mia"], set()),
+        (["--scene", "preset:035"], set()),
+    ],
+)
+def test_jobs_by_filter(three: Shell, words: list[str], expected: set[int]) -> None:
+    """Each filter shows the jobs that match, whole in a pipe, and as records to programs."""
+    code, out, err = three("jobs", *words)
+    assert (code, set(ids(out))) == (0, {IDS[number] for number in expected})
+    assert ("No job matches." in err) is not expected
+    _, out, _ = three("jobs", *words, "--json")
+    assert {json.loads(line)["jobId"] for line in out.splitlines()} == set(ids_of(expected))
+
+
+def ids_of(numbers: set[int]) -> list[str]:
+    """Return the ids of some of the three."""
+    return [IDS[number] for number in numbers]
+
+
+def test_more_than_the_limit(shell: Shell) -> None:
+    """The newest come first, and how to see more is said."""
+    for number in range(7):
+        shell.job(f"{number:032x}", updated_at=later(utc_now(), number))
+    code, out, err = shell("jobs", "--limit", "3")
+    assert (code, ids(out)) == (0, [f"{number:032x}" for number in (6, 5, 4)])
+    assert "There are more: --limit 15" in err
+    assert len(ids(shell("jobs", "--limit", "0")[1])) == 7
+    assert shell("jobs", "--limit", "7")[2] == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--since", "yesterday"], "--since is 'yesterday'"),
+        (["--scene", "beach"], "--scene is 'beach'"),
+        (["--model", "claara"], "Did you mean 'clara'"),
+        (["--folder", ""], "--folder is empty."),
+        (["--sku", " "], "--sku is empty."),
+    ],
+)
+def test_filter_that_makes_no_sense(shell: Shell, words: list[str], says: str) -> None:
+    """It is two sentences."""
+    code, _, err = shell("jobs", *words)
+    assert (code, says in err, len(err.splitlines())) == (1, True, 2)
+
+
+def test_json_has_what_a_job_waits_for(shell: Shell) -> None:
+    """The record as events tell it, with what they leave out."""
+    waiting = Waiting(until=NOW, reason="no credits")
+    shell.job(status=JobStatus.ACCEPTED, waiting=waiting, dead_letter="m-1", task_id=None)
+    (record,) = [json.loads(line) for line in shell("jobs", "--json")[1].splitlines()]
+    assert record["waiting"] == {"until": NOW, "reason": "no credits"}
+    assert (record["deadLetter"], record["schemaVersion"]) == ("m-1", "1")
+
+
+# --- show ----------------------------------------------------------------------------------------
+
+
+def test_show(three: Shell) -> None:
+    """A job by its id, the beginning of it, or its photo's key."""
+    for name in (IDS[1], IDS[1][:5], "b/été.jpg", "s3://photos/b/été.jpg"):
+        code, out, err = three("show", name)
+        assert (code, err) == (0, "")
+        lines = [line.split() for line in out.splitlines()]
+        assert ["job", IDS[1]] in lines
+        assert ["status", "FAILED,", "after", "0.0", "s"] in lines
+        assert f"    catwalk resume {IDS[1]}" in out.splitlines()
+    assert "s3://results/a/dress/002-original/j-1.jpg  8 x 8, 2 KiB" in three("show", IDS[0])[1]
+
+
+def test_show_for_programs(three: Shell) -> None:
+    """The record, its timeline and the next steps, each with its price."""
+    document = json.loads(three("show", IDS[1], "--json")[1])
+    assert document["jobId"] == IDS[1]
+    assert [moment["title"] for moment in document["timeline"]][-1] == "Failed"
+    assert {step["command"]: step["credits"] for step in document["next"]} == {
+        f"catwalk resume {IDS[1]}": 0,
+        f"catwalk regenerate {IDS[1]}": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("aaaa", "2 jobs begin with 'aaaa'."), ("nobody", "no job and no photo 'nobody'")],
+)
+def test_show_nobody(three: Shell, name: str, says: str) -> None:
+    """What is not there, or not the only one, is said so."""
+    code, _, err = three("show", name)
+    assert (code, says in err, len(err.splitlines())) == (1, True, 2)
+
+
+def test_photo_of_several_jobs(three: Shell) -> None:
+    """The newest is told whole; the others are listed."""
+    three.job("cccc" + "3" * 28, source_key="c/x.jpg", created_at="2020-01-01T00:00:00.000Z")
+    out = three("show", "c/x.jpg")[1]
+    assert "1 other job of this photo:" in out
+    assert out.index(IDS[2]) < out.index("cccc" + "3" * 28)
+
+
+def test_beginning_of_an_id_is_enough_to_mend(three: Shell) -> None:
+    """What a table has shown can be typed."""
+    assert three("resume", IDS[1][:5], "--yes")[0] == 0
+    assert three.now(IDS[1]) == ("RUNNING", 2)
+
+
+def test_mending_for_programs(three: Shell) -> None:
+    """With --json a price and what came of it are lines; nobody is asked."""
+    code, _, err = three("regenerate", IDS[1], "--json")
+    assert (code, "nobody is asked" in err) == (1, True)
+    assert three.now(IDS[1]) == ("FAILED", 1)
+    _, out, _ = three("regenerate", IDS[1], "--json", "--yes")
+    offer, done = map(json.loads, out.splitlines())
+    assert (offer["credits"], offer["refusal"], done["job"]["attempt"]) == (1, None, 2)
+
+
+# --- watch ---------------------------------------------------------------------------------------
+
+
+def test_watch_once(three: Shell) -> None:
+    """What is under way, what has ended lately, and why submission is paused."""
+    pause = {"until": later(utc_now(), 60), "reason": "the key was refused"}
+    three.aws.dynamodb.put_item(
+        TableName=TABLE,
+        Item={"pk": {"S": "CONTROL#submit"}, **{key: {"S": text} for key, text in pause.items()}},
+    )
+    code, out, _ = three("watch", "--once")
+    assert code == 0
+    first, second, *rows = out.splitlines()
+    assert first == "1 RUNNING · 1 FAILED · 1 SUCCEEDED"
+    assert second.startswith("Submission is paused until ")
+    assert second.endswith(": the key was refused.")
+    assert [row.split()[:2] for row in rows[1:2]] == [["c/x.jpg", "RUNNING"]]
+
+
+def test_watch_until_done(three: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line a change; it ends when nothing is under way, with what came of it."""
+    ends = iter([JobStatus.SUCCEEDED, JobStatus.FAILED])
+
+    def pass_time(_: float) -> None:
+        if (job := three.jobs.get(IDS[2])) and not job.terminal:
+            three.job(IDS[2], next(ends), source_key="c/x.jpg", updated_at=iso(utc_now()))
+
+    monkeypatch.setattr(time, "sleep", pass_time)
+    code, out, _ = three("watch", "--until-done")
+    assert code == 0
+    assert [line.split()[1:3] for line in out.splitlines()] == [
+        ["RUNNING", "c/x.jpg"],
+        ["SUCCEEDED", "c/x.jpg"],
+    ]
+    three.job(IDS[2], JobStatus.RUNNING, source_key="c/x.jpg")
+    code, out, _ = three("watch", "--until-done", "--json")
+    assert code == 1
+    assert [json.loads(line)["status"] for line in out.splitlines()] == ["RUNNING", "FAILED"]
+
+
+def test_watch_is_stopped(three: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C ends it without a word."""
+
+    def stop(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", stop)
+    code, _, err = three("watch")
+    assert (code, err) == (130, "")
+
+
+def test_job_that_moves_on_is_not_met_twice(three: Shell) -> None:
+    """What ended and was taken up again is under way, once."""
+    watcher = Watcher(three.aws.dynamodb, TABLE)
+    watcher.look()
+    three.job(IDS[1], JobStatus.RUNNING, attempt=2, updated_at=later(utc_now(), 1))
+    watcher.look()
+    assert [job.job_id for job in watcher.rows(None)].count(IDS[1]) == 1
+    assert (watcher.counts[JobStatus.RUNNING], watcher.counts[JobStatus.FAILED]) == (2, 0)
+
+
+@pytest.mark.parametrize("width", [20, 40, 80])
+def test_watch_fits_the_screen(shell: Shell, width: int) -> None:
+    """A hundred jobs take no more lines and columns than there are."""
+    for number in range(30):
+        status = JobStatus.RUNNING if number % 2 else JobStatus.FAILED
+        shell.job(f"{number:032x}", status, source_key=f"夏天/{'裙' * number}\x1b[2J.jpg")
+    watcher = Watcher(shell.aws.dynamodb, TABLE)
+    watcher.look()
+    shown = io.StringIO()
+    console = Console(file=shown, width=width, height=12, force_terminal=True, no_color=True)
+    console.print(Screen(watcher))
+    lines = shown.getvalue().splitlines()
+    assert len(lines) < 12
+    assert "\x1b[2J" not in shown.getvalue()
+    assert all(Text.from_ansi(line).cell_len <= width for line in lines)
+
+
+# --- credits -------------------------------------------------------------------------------------
+
+
+def test_credits_against_the_limit(shell: Shell) -> None:
+    """Today's are set against DailyCreditLimit; unknown ones are explained; programs get lines."""
+    shell.stacks.parameters["DailyCreditLimit"] = "10"
+    shell.ledger.enter(shell.job("j", status=JobStatus.RUNNING, submitted_at=NOW))
+    shell.ledger.doubt(shell.job("k", JobStatus.SUBMIT_UNKNOWN))
+    code, out, err = shell("credits")
+    assert code == 0
+    assert out.splitlines()[-1].startswith("Today 1 of 10 credits (DailyCreditLimit); 8 left")
+    assert err.startswith("unknown: submits whose answer was lost")
+    *_, last = map(json.loads, shell("credits", "--json")[1].splitlines())
+    assert {name: last[name] for name in ("credits", "unknown", "today", "dailyLimit")} == {
+        "credits": 1,
+        "unknown": 1,
+        "today": 1,
+        "dailyLimit": 10,
+    }
+
+
+# --- tables --------------------------------------------------------------------------------------
+
+COLUMNS = (Column("job", 1), Column("photo", 0, 12, 24), Column("status"), Column("sku", 2, 8))
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(*[st.text(max_size=60)] * 4), max_size=5), st.integers(1, 120))
+def test_table_is_never_wider_than_the_terminal(rows: Sequence[Any], width: int) -> None:
+    """Whatever the names are, in any script, no line is too long and none is two."""
+    for line in laid_out(COLUMNS, rows, width):
+        assert line.cell_len <= width
+        assert "\n" not in line.plain
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "expected"),
+    [
+        ("summer/dress.jpg", 16, "summer/dress.jpg"),
+        ("summer/dress.jpg", 9, "summ….jpg"),
+        ("夏天夏天夏天.jpg", 9, "夏天….jpg"),
+        ("ab", 1, "…"),
+        ("ab", 0, ""),
+    ],
+)
+def test_both_ends_of_a_name_stay(text: str, width: int, expected: str) -> None:
+    """The middle is what a photo's key can do without."""
+    assert elided(text, width) == expected
