@@ -33,10 +33,13 @@ def write_env_file(stack: Stack) -> Path:
     ) | {name: address.outputs[output] for name, output in _NAMES.items()}
     clis = shlex.quote(str(_link_commands()))
     lines = [
-        "# Points the AWS commands of this shell at the stack that `make up` started.",
+        "# Points the commands of this shell at the stack that `catwalk up` started.",
         "# To source it: . .catwalk/env.sh     A new shell is as it was.",
         "unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN",
         *(f"export {name}={shlex.quote(value)}" for name, value in variables.items()),
+        # For `catwalk` itself, wherever this shell goes; see cli/where.py and cli/home.py.
+        "export CATWALK_STACK=laptop",
+        f"export CATWALK_HOME={shlex.quote(str(ROOT))}",
         'export NO_PROXY="127.0.0.1,localhost${NO_PROXY:+,$NO_PROXY}" no_proxy="$NO_PROXY"',
         f'case ":$PATH:" in *:{clis}:*) ;; *) PATH={clis}:"$PATH";; esac',
         "export PATH",
@@ -56,8 +59,9 @@ def _link_commands() -> Path:
     catwalk = folder / "catwalk"
     catwalk.write_text(
         "#!/bin/sh\n"
+        # -P: a `cli` folder in the user's own folder is not ours.
         f"PYTHONPATH={shlex.quote(str(ROOT))} exec {shlex.quote(str(TOOLS / 'python/bin/python'))}"
-        ' -m cli "$@"\n'
+        ' -P -m cli "$@"\n'
     )
     catwalk.chmod(0o755)
     return folder

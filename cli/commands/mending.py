@@ -111,7 +111,7 @@ def resolve(
         raise CommandError(
             "It is not said which jobs are meant.", "Name jobs, --folder, --sku or --all."
         )
-    catwalk = Catwalk.chosen(stack)
+    catwalk = Catwalk.chosen(stack, changes=not dry_run)
     chances = catwalk.chances
     offers = [chances.offer_resolve(finding, job) for job in _selected(catwalk, selection)]
     for job in _agreed(f"resolve as {finding}", offers, dry_run=dry_run, yes=yes):
@@ -121,7 +121,7 @@ def resolve(
 @mending.command()
 def redrive(*, dry_run: DryRun = False, yes: Yes = False, stack: StackName = None) -> None:
     """Send the dead letters again, once what they died of is mended."""
-    catwalk = Catwalk.chosen(stack)
+    catwalk = Catwalk.chosen(stack, changes=not dry_run)
     dead_letters = catwalk.dead_letters
     count = dead_letters.count()
     print(f"{count} dead letter{'' if count == 1 else 's'} in {catwalk.name}.")
@@ -143,7 +143,7 @@ def redrive(*, dry_run: DryRun = False, yes: Yes = False, stack: StackName = Non
 @mending.command()
 def reconcile(*, stack: StackName = None) -> None:
     """Have what stands still moved on now; it is done every 15 minutes anyway."""
-    moved = Catwalk.chosen(stack).reconcile()
+    moved = Catwalk.chosen(stack, changes=True).reconcile()
     for name, count in moved.items():
         print(f"{count} {name}")
     print("Nothing else stands still." if moved else "Nothing stands still.")
@@ -160,7 +160,7 @@ def _take(
         selection = Selection(
             statuses=IF_NOT_SAID[chance], folder=selection.folder, sku=selection.sku
         )
-    catwalk = Catwalk.chosen(stack)
+    catwalk = Catwalk.chosen(stack, changes=not dry_run)
     chances = catwalk.chances
     offers = [chances.offer(chance, job) for job in _selected(catwalk, selection)]
     for job in _agreed(chance.value, offers, dry_run=dry_run, yes=yes):
