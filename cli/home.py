@@ -37,8 +37,16 @@ class Home:
     """The project's folder, which may not be there yet if it is a copy."""
 
     path: Path
-    copy: bool = False
-    """Whether it is the copy of an installed command's sources."""
+
+    @property
+    def copy(self) -> bool:
+        """Whether it is the copy of an installed command's sources, or is to become it."""
+        return (self.path / _COPIED).exists() or not is_project(self.path)
+
+    @property
+    def images(self) -> Path:
+        """Where the demo's images go: into a clone, or where the person is."""
+        return Path.cwd() / "catwalk-demo" if self.copy else self.path / "out"
 
     @property
     def state(self) -> Path:
@@ -63,7 +71,7 @@ def home() -> Home:
         # As with git: what runs here is the code of the folder's owner.
         if is_project(folder) and folder.stat().st_uid == os.getuid():
             return Home(folder)
-    return Home(_data_folder() / "project", copy=True)
+    return Home(_data_folder() / "project")
 
 
 def is_project(folder: Path) -> bool:
@@ -81,7 +89,7 @@ def enter() -> Home:
 
     """
     place = home()
-    if place.copy:
+    if (_CODE / _MARK).exists() and place.copy:
         refresh(_CODE, place.path)
     make_tools(place)
     if not (place.path.samefile(_CODE) and Path(sys.prefix).samefile(place.path / ".tools/python")):
@@ -146,7 +154,7 @@ def refresh(source: Path, target: Path) -> None:
         if before == digests:
             return
         # Until it is whole it is the copy of nothing: whoever dies here has it made anew.
-        record.unlink(missing_ok=True)
+        record.write_text("{}")
         for name, digest in digests.items():
             file = target / name
             if before.get(name) == digest and file.is_file():

@@ -7,6 +7,7 @@ import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import httpx
@@ -72,10 +73,10 @@ def stop() -> None:
         say(f"Stopped. The logs stay in {shown(STATE)}/." if ended else "Nothing was running.")
 
 
-def demo() -> None:
-    """Run the demo."""
+def demo(out: Path) -> None:
+    """Run the demo; the images go into a folder."""
     with _on_this_machine() as api_key:
-        run_demo(make_console(), api_key)
+        run_demo(make_console(), api_key, out)
 
 
 def prepare_container() -> None:

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 STACK: Final = "catwalk"
 UP: Final = "up"
-"""The stack of `make up`."""
+"""The stack of `catwalk up`."""
 DEMO: Final = "demo"
-"""The stack of `make demo`, which leaves that of `make up` alone."""
+"""The stack of `catwalk demo`, which leaves that of `catwalk up` alone."""
 
 
 LAPTOP: Final = {

@@ -56,11 +56,11 @@ def down() -> None:
 
 @starting.command()
 def demo() -> None:
-    """Run the whole pipeline once on this machine: sample photos in, model images in out/."""
-    enter()
+    """Run the whole pipeline once on this machine: sample photos in, model images out."""
+    place = enter()
     from cli import laptop
 
-    laptop.demo()
+    laptop.demo(place.images)
 
 
 @starting.command("sam-local")
