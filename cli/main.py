@@ -10,6 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cli import output
 from cli.commands.looking import looking
 from cli.commands.mending import mending
+from cli.commands.setting_up import setting_up
 from cli.commands.starting import starting
 from cli.errors import CommandError, sentence
 from local.errors import LocalError
@@ -23,7 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for commands in (starting, looking, mending):
+for commands in (starting, setting_up, looking, mending):
     app.add_typer(commands)
 
 

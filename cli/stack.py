@@ -40,6 +40,8 @@ class Catwalk:
     outputs: dict[str, str]
     parameters: dict[str, str]
     choice: Choice
+    status: str = ""
+    """CloudFormation's: `UPDATE_COMPLETE`."""
 
     @classmethod
     def chosen(cls, name: str | None, *, changes: bool = False) -> Self:
@@ -100,7 +102,7 @@ class Catwalk:
                 "Is it a Catwalk stack, and has its deployment ended well?",
             )
         parameters = {p["ParameterKey"]: p["ParameterValue"] for p in stack.get("Parameters", [])}
-        return cls(name, outputs, parameters, choice)
+        return cls(name, outputs, parameters, choice, stack["StackStatus"])
 
     def reconcile(self) -> dict[str, int]:
         """Have ReconcileFunction look at everything; return what it moved on.

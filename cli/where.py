@@ -75,8 +75,8 @@ class Choice:
         """Say which one, and where."""
         if self.laptop:
             return f"the laptop's stack ({self.home})"
-        endpoint = os.environ.get("AWS_ENDPOINT_URL")
-        return f"the stack {self.name!r} {f'at {endpoint}' if endpoint else f'in {region()}'}"
+        at = endpoint()
+        return f"the stack {self.name!r} {f'at {at}' if at else f'in {region()}'}"
 
 
 class Condition(StrEnum):
@@ -108,12 +108,13 @@ def choose(name: str | None) -> Choice:
         raise CommandError("The stack's name is empty.", "Name it with --stack.")
     last = read_last()
     if name is None:
-        if os.environ.get("AWS_ENDPOINT_URL"):
+        if endpoint() is not None:
             return Choice(CATWALK, laptop=False)
         if last is None:
             return _laptop(None, Because.FOUND) or Choice(CATWALK, laptop=False)
         if last.name != LAPTOP:
-            return _on_aws(last)
+            follow(last)
+            return Choice(last.name, laptop=False, because=Because.LAST)
         name, because = LAPTOP, Because.LAST
     if name != LAPTOP:
         return Choice(name, laptop=False, because=because)
@@ -131,6 +132,11 @@ def choose(name: str | None) -> Choice:
 def region() -> str | None:
     """Return the AWS region that this process's clients ask."""
     return boto3.Session().region_name
+
+
+def endpoint() -> str | None:
+    """Return where this shell's AWS clients lead, if that is not AWS itself."""
+    return os.environ.get("AWS_ENDPOINT_URL") or None
 
 
 def read_last() -> Last | None:
@@ -155,7 +161,7 @@ def remember(choice: Choice) -> None:
     """
     if choice.laptop:
         last = Last(LAPTOP, home=str(choice.home))
-    elif os.environ.get("AWS_ENDPOINT_URL"):
+    elif endpoint() is not None:
         return
     else:
         profile = os.environ.get("AWS_PROFILE") or os.environ.get("AWS_DEFAULT_PROFILE")
@@ -216,7 +222,8 @@ def _file() -> Path:
     return Path(typer.get_app_dir("catwalk")) / "last-stack.json"
 
 
-def _on_aws(last: Last) -> Choice:
+def follow(last: Last) -> None:
+    """Point this process's AWS clients to where a stack was used, unless the shell says where."""
     given = os.environ
     if last.region and not (given.get("AWS_REGION") or given.get("AWS_DEFAULT_REGION")):
         given["AWS_DEFAULT_REGION"] = last.region
@@ -224,7 +231,6 @@ def _on_aws(last: Last) -> Choice:
     own = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE")
     if last.profile and not any(given.get(name) for name in own):
         given["AWS_PROFILE"] = last.profile
-    return Choice(last.name, laptop=False, because=Because.LAST)
 
 
 def _laptop(last: Last | None, because: Because) -> Choice | None:
