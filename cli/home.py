@@ -27,7 +27,8 @@ VARIABLE: Final = "CATWALK_HOME"
 _CODE: Final = Path(__file__).resolve().parent.parent
 _MARK: Final = ".installed"
 """Lies beside the sources that an installed command has brought along, and nowhere else."""
-_NEEDED: Final = ("template.yaml", "Makefile", "cli/home.py", "local/stack.py")
+NEEDED: Final = ("template.yaml", "Makefile", "cli/home.py", "local/stack.py")
+"""What a clone of this project is known by."""
 _COPIED: Final = ".copied"
 _API_KEY: Final = "VMAKE_API_KEY"
 
@@ -76,7 +77,7 @@ def home() -> Home:
 
 def is_project(folder: Path) -> bool:
     """Tell whether a folder is a clone, or a copy, of this project."""
-    return all((folder / name).is_file() for name in _NEEDED)
+    return all((folder / name).is_file() for name in NEEDED)
 
 
 def enter() -> Home:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from moto import mock_aws
 
+from cli.home import NEEDED
 from tests.kit import REGION, Aws, Clock
 from tests.quick import quicken
 
@@ -22,11 +23,15 @@ settings.load_profile("catwalk")
 
 
 @pytest.fixture(autouse=True, scope="session")
-def no_laptop() -> Iterator[None]:
+def no_laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Know nothing of what the developer's shell means, or has up in this clone."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in NEEDED:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("CATWALK_STACK", raising=False)
-        patch.delenv("CATWALK_HOME", raising=False)
+        patch.setenv("CATWALK_HOME", str(folder))
         yield
 
 

@@ -564,6 +564,7 @@ def test_command_as_a_process() -> None:
         "HOME": os.devnull,
         "LC_ALL": "C",
         "AWS_EC2_METADATA_DISABLED": "true",
+        "CATWALK_HOME": os.environ["CATWALK_HOME"],
     }
     done = subprocess.run(
         [sys.executable, "-m", "cli", "credits"],

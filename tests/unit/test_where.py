@@ -43,7 +43,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def project(folder: Path) -> Path:
     """Make a folder look like a clone."""
-    for name in homes._NEEDED:
+    for name in homes.NEEDED:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
     return folder
