@@ -131,7 +131,8 @@ def _account(choice: where.Choice) -> Finding:
             return _bad(
                 check,
                 "No AWS region is set.",
-                "Say which one the stack is in: AWS_REGION=…, or `aws configure`.",
+                "Say which one the stack is in: AWS_REGION=…, or `aws configure`. Or try Catwalk on"
+                " this machine, without an account: `catwalk up`.",
             )
         caller = boto3.client("sts", config=_QUICK).get_caller_identity()
     except ClientError as error:
@@ -183,6 +184,7 @@ class Patient:
         self._stack = catwalk
         self._now = now
         self._table = catwalk.outputs["JobsTableName"]
+        self._key_is_taken = False
 
     def checks(self) -> dict[str, Callable[[], Iterator[Finding]]]:
         """Return what is looked at, by its name."""
@@ -211,7 +213,10 @@ class Patient:
         except ClientError as error:
             yield _look("key", sentence(f"The secret could not be read: {error}"))
         url = self._stack.parameters.get("VmakeBaseUrl", "")
-        yield from (_ask_with_key(url, key) if key else _ask_without_key(url))
+        for finding in _ask_with_key(url, key) if key else _ask_without_key(url):
+            if finding.check == "key":
+                self._key_is_taken = finding.verdict is Verdict.OK
+            yield finding
 
     def _submission(self) -> Iterator[Finding]:
         pause = pause_of(clients.dynamodb(), self._table)
@@ -224,11 +229,13 @@ class Patient:
             if left
             else "paused until the next photo, which tries whether it goes through"
         )
-        yield _bad(
-            "submission",
-            f"It is {when}: {pause.reason}.",
-            *_mends(pause),
-        )
+        found = f"It is {when}: {pause.reason}."
+        if pause.kind == Trouble.KEY and self._key_is_taken:
+            # The key was mended, and no photo has come since to show it.
+            todo = "The key is taken now: all go on by themselves; photos that wait, at once, with"
+            yield _look("submission", found, todo, "catwalk reconcile")
+            return
+        yield _bad("submission", found, *_mends(pause))
 
     def _trigger(self) -> Iterator[Finding]:
         queue = self._stack.outputs["SubmitQueueUrl"]

@@ -80,10 +80,13 @@ def is_project(folder: Path) -> bool:
     return all((folder / name).is_file() for name in NEEDED)
 
 
-def enter() -> Home:
+def enter(*, tools: bool = True) -> Home:
     """Make sure that this is the project's own code on its locked packages, with all its tools.
 
     Where it is not, the same command is run there in place of this process.
+
+    Args:
+        tools: whether what is missing is installed first; who only stops something needs none.
 
     Raises:
         CommandError: the tools cannot be installed.
@@ -92,7 +95,8 @@ def enter() -> Home:
     place = home()
     if (_CODE / _MARK).exists() and place.copy:
         refresh(_CODE, place.path)
-    make_tools(place)
+    if tools:
+        make_tools(place)
     if not (place.path.samefile(_CODE) and Path(sys.prefix).samefile(place.path / ".tools/python")):
         _run_there(place)
     return place

@@ -48,7 +48,7 @@ def down() -> None:
     if not (place.state.is_dir() and place.python.exists()):
         say("Nothing was running.")
         return
-    enter()
+    enter(tools=False)
     from cli import laptop
 
     laptop.stop()

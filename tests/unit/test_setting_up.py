@@ -248,6 +248,18 @@ def test_breaker_that_is_about_to_try(desk: Desk, monkeypatch: pytest.MonkeyPatc
 DAY = timedelta(days=1)
 
 
+def test_key_that_was_mended(desk: Desk, vendor: Callable[[bytes], None]) -> None:
+    """A pause for a key that is refused no more needs nothing: set-key, then doctor, is well."""
+    desk.trip(Trouble.KEY)
+    assert desk("set-key", says="sk-new-1")[0] == 0
+    vendor(http(NOT_FOUND, "404 Not Found"))
+    code, found = desk.doctor()
+    assert (code, found["submission"][0]) == (0, "look")
+    assert "catwalk reconcile" in found["submission"][1]
+    vendor(http(REFUSED, "401 Unauthorized"))
+    assert {"key", "submission"} <= desk.bad().keys()
+
+
 def test_wrong_region(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stack that is not where the shell leads: where it was used last is the next step."""
     assert desk("doctor", "--stack", "catwalk")[0] == 0
