@@ -522,6 +522,26 @@ def test_deploy_again_keeps_what_was_chosen(desk: Desk, sam: Calls) -> None:
     assert "changed: DefaultSceneType from preset to original" in out
 
 
+def test_deploy_with_alarms(
+    desk: Desk, sam: Calls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A template that has AlarmEmail is asked for it; AWS wants it confirmed, which is said."""
+    text = (ROOT / "template.yaml").read_text()
+    if "\n  AlarmEmail:\n" not in text:
+        text = text.replace(
+            "\nParameters:\n", '\nParameters:\n  AlarmEmail:\n    Type: String\n    Default: ""\n'
+        )
+    (tmp_path / "template.yaml").write_text(text)
+    monkeypatch.setattr(setting_up, "enter", lambda: Home(tmp_path))
+    words = ["deploy", "--stack", "shop", "--yes", "--alarm-email"]
+    code, out, _ = desk(*words, "ann@example.com")
+    assert code == 0
+    assert "ParameterKey=AlarmEmail,ParameterValue=ann@example.com" in sam[-1]
+    assert "AWS has written to ann@example.com" in out
+    code, _, err = desk(*words, "nobody")
+    assert (code, "no e-mail address" in err) == (1, True)
+
+
 def test_deploy_without_a_terminal(desk: Desk, sam: Calls) -> None:
     """A missing answer is an error, never a wait; nothing is deployed unasked."""
     code, _, err = desk("deploy")
