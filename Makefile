@@ -13,6 +13,9 @@ PORT ?= 9000
 HOST ?= 127.0.0.1
 # Whatever the shell says: without bytecode every process of the tests would compile everything.
 export PYTHONDONTWRITEBYTECODE :=
+CATWALK := $(PY) -m cli
+# This clone is meant, even in a shell that sourced another one's .catwalk/env.sh.
+export CATWALK_HOME := $(CURDIR)
 INSTALL = $(UV) pip install --quiet --require-hashes
 
 # ---- what people use ------------------------------------------------------------------------
@@ -23,15 +26,15 @@ help: ## list the commands
 
 .PHONY: demo
 demo: laptop ## run the whole pipeline on this machine: sample photos in, model images in out/
-	@$(PY) -m local demo
+	@$(CATWALK) demo
 
 .PHONY: up
 up: laptop ## start the stack on this machine and leave it running
-	@$(PY) -m local up --host $(HOST)
+	@$(CATWALK) up --host $(HOST)
 
 .PHONY: down
 down: ## stop the stack that `make up` started
-	@if [ -e $(TOOLS)/.laptop ]; then $(PY) -m local down; else echo "Nothing was running."; fi
+	@if [ -e $(TOOLS)/.laptop ]; then $(CATWALK) down; else echo "Nothing was running."; fi
 
 .PHONY: gallery
 gallery: up ## look at before and after in the browser; an empty stack gets the sample photos
@@ -40,7 +43,7 @@ gallery: up ## look at before and after in the browser; an empty stack gets the 
 
 .PHONY: sam-local
 sam-local: laptop ## make `sam local invoke` reach the stack of `make up HOST=0.0.0.0` (Docker)
-	@$(PY) -m local sam-local
+	@$(CATWALK) sam-local
 
 .PHONY: simulator
 simulator: $(TOOLS)/.laptop ## run the simulated vendor alone (PORT=9000)

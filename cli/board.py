@@ -22,8 +22,8 @@ from cli.output import (
     shown,
     size_of,
 )
-from cli.pause import Pause
 from cli.story import results_uri
+from cli.submission import Pause
 from shared.models import Job, JobStatus
 
 _AROUND: Final = 5

@@ -12,6 +12,8 @@ from cli.commands.dropping import dropping
 from cli.commands.gallery import gallery
 from cli.commands.looking import looking
 from cli.commands.mending import mending
+from cli.commands.setting_up import setting_up
+from cli.commands.starting import starting
 from cli.errors import CommandError, sentence
 from local.errors import LocalError
 
@@ -24,7 +26,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for commands in (dropping, looking, gallery, mending):
+for commands in (starting, setting_up, dropping, looking, gallery, mending):
     app.add_typer(commands)
 
 

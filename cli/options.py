@@ -12,8 +12,8 @@ StackName = Annotated[
     str | None,
     typer.Option(
         "--stack",
-        help="The stack's name; `laptop` is that of `catwalk up`. If not said: the last used.",
-        envvar=VARIABLE,
+        help="The stack's name; `laptop` is that of `catwalk up`. If neither this nor"
+        f" {VARIABLE} says it: the last used.",
         show_default=False,
     ),
 ]

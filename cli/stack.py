@@ -1,6 +1,7 @@
 """Which stack is meant, and its parts: found by its name through CloudFormation's outputs."""
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from typing import Final, Self
@@ -12,7 +13,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.chances import SecondChances
 from cli.errors import CommandError, sentence
-from cli.where import Choice, choose
+from cli.output import tell
+from cli.where import Because, Choice, choose, read_last, region, remember
 from shared import clients
 from shared.announce import Announcer
 from shared.config import Config
@@ -40,17 +42,29 @@ class Catwalk:
     outputs: dict[str, str]
     parameters: dict[str, str]
     choice: Choice
+    status: str = ""
+    """CloudFormation's: `UPDATE_COMPLETE`."""
 
     @classmethod
-    def chosen(cls, name: str | None) -> Self:
+    def chosen(cls, name: str | None, *, changes: bool = False) -> Self:
         """Find the stack that is meant; see `cli.where`.
+
+        Args:
+            name: what `--stack` says, if anything; a stack that is there becomes the last used.
+            changes: whether something of it will be changed or spent: then it is said which stack
+                is meant, unless somebody has named it.
 
         Raises:
             CommandError: there is none, or AWS cannot be asked.
 
         """
         choice = choose(name)
-        return cls.find(choice)
+        found = cls.find(choice)
+        if choice.because is Because.OPTION:
+            remember(choice)
+        if changes and not choice.because.said:
+            tell(f"This is about {choice} ({choice.because}).")
+        return found
 
     @classmethod
     def find(cls, choice: Choice) -> Self:
@@ -67,8 +81,8 @@ class Catwalk:
             said = sentence(str(error.response["Error"].get("Message") or error))
             if error.response["Error"].get("Code") == "ValidationError":
                 raise CommandError(
-                    f"CloudFormation shows no stack {name!r}: {said}",
-                    "Name another with --stack, or deploy it: `catwalk deploy`.",
+                    f"CloudFormation shows no stack {name!r} in {region()}: {said}",
+                    elsewhere(name) or "Name another with --stack, or deploy it: `catwalk deploy`.",
                 ) from error
             raise CommandError(
                 f"AWS does not show the stack {name!r}: {said}",
@@ -78,8 +92,8 @@ class Catwalk:
         except (BotoCoreError, ValueError, OSError) as error:
             raise CommandError(
                 sentence(f"AWS cannot be asked for the stack {name!r}: {error}"),
-                "Set credentials and region as for the AWS CLI; for the stack of `make up`,"
-                " `source .catwalk/env.sh`.",
+                "Set credentials and region as for the AWS CLI; for the stack of `catwalk up`, say"
+                " `--stack laptop`.",
             ) from error
         (stack,) = answer["Stacks"]
         outputs = {o["OutputKey"]: o["OutputValue"] for o in stack.get("Outputs", [])}
@@ -90,7 +104,7 @@ class Catwalk:
                 "Is it a Catwalk stack, and has its deployment ended well?",
             )
         parameters = {p["ParameterKey"]: p["ParameterValue"] for p in stack.get("Parameters", [])}
-        return cls(name, outputs, parameters, choice)
+        return cls(name, outputs, parameters, choice, stack["StackStatus"])
 
     def reconcile(self) -> dict[str, int]:
         """Have ReconcileFunction look at everything; return what it moved on.
@@ -171,3 +185,18 @@ class Catwalk:
             vendor_origin=self.vendor_origin,
             jobs=self.jobs,
         )
+
+
+def elsewhere(name: str) -> str | None:
+    """Say where a stack was last used, if that is not where it was just looked for."""
+    last = read_last()
+    if last is None or last.name != name:
+        return None
+    if last.region and last.region != region():
+        return (
+            f"It was last used in {last.region}: say AWS_REGION={last.region} before the command."
+        )
+    profile = os.environ.get("AWS_PROFILE")
+    if last.profile and last.profile != profile:
+        return f"It was last used with another profile: try AWS_PROFILE={last.profile}."
+    return None

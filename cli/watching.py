@@ -11,7 +11,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from cli.output import STYLES, Column, ago, counted, elided, laid_out, look_of, shown, status
-from cli.pause import Pause, pause_of
+from cli.submission import Pause, pause_of
 from shared.clock import iso
 from shared.jobs import JobRepository
 from shared.models import TERMINAL, Job, JobStatus

@@ -28,14 +28,16 @@ _DEADLINE_SECONDS: Final = 180.0
 _REAL_DEADLINE_SECONDS: Final = 1800.0
 """The real vendor's tasks wait in a queue of its own."""
 _LOOK_SECONDS: Final = 0.3
-_WRITTEN: Final = OUT / ".demo"
+_WRITTEN: Final = ".demo"
 """Lists what the last demo wrote, so that the next one removes that and nothing else."""
-CONTACT_SHEET: Final = OUT / "contact-sheet.jpg"
+_CONTACT_SHEET: Final = "contact-sheet.jpg"
 
 
 @dataclass(frozen=True)
 class _Outcome:
     rows: list[Row]
+    out: Path
+    """Where the images are."""
     images: dict[str, list[Path]]
     """The downloaded results, by job id."""
     charges: int | None
@@ -43,8 +45,13 @@ class _Outcome:
     seconds: float
 
 
-def demo(console: Console, api_key: str) -> None:
+def demo(console: Console, api_key: str, out: Path = OUT) -> None:
     """Run it.
+
+    Args:
+        console: where it tells of itself.
+        api_key: with it, the real vendor is offered.
+        out: the folder that the images go into.
 
     Raises:
         LocalError: something was in the way, or a job did not end as it should.
@@ -68,7 +75,7 @@ def demo(console: Console, api_key: str) -> None:
     folder = stack.folder_of(stack.DEMO)
     with StepList(console) as steps, stack.running(folder, plan, steps) as running:
         steps.close()
-        outcome = _run(console, running, real=real)
+        outcome = _run(console, running, out, real=real)
         _check(outcome, running)
     _draw(outcome, real=real)
     _summary(console, outcome, time.monotonic() - begun)
@@ -88,7 +95,7 @@ def _wants_real_vendor(console: Console) -> bool:
     return answer.strip().lower() in {"y", "yes"}
 
 
-def _run(console: Console, running: Stack, *, real: bool) -> _Outcome:
+def _run(console: Console, running: Stack, out: Path, *, real: bool) -> _Outcome:
     begun = time.monotonic()
     rows = rows_of(scenario.EXPECTED)
     photos = sum(row.expected.look is not None and not row.expected.by_event for row in rows)
@@ -129,7 +136,7 @@ def _run(console: Console, running: Stack, *, real: bool) -> _Outcome:
         with running.vendor() as vendor:
             charges = vendor.charges().total
     seconds = time.monotonic() - begun
-    return _Outcome(rows, _download(running, rows), charges, seconds)
+    return _Outcome(rows, out, _download(running, rows, out), charges, seconds)
 
 
 def _next(todo: Iterator[scenario.Upload | scenario.Request], running: Stack) -> bool:
@@ -184,35 +191,36 @@ def _unfinished(rows: Sequence[Row]) -> str:
     )
 
 
-def _download(running: Stack, rows: Sequence[Row]) -> dict[str, list[Path]]:
-    """Fetch all results, as whole as the records say, into out/."""
-    _remove_last_output()
+def _download(running: Stack, rows: Sequence[Row], out: Path) -> dict[str, list[Path]]:
+    """Fetch all results, as whole as the records say."""
+    _remove_last_output(out)
     images: dict[str, list[Path]] = {}
     for row in rows:
         if row.job is None:
             continue
         images[row.job.job_id] = files = []
         for result in row.job.results:
-            file = OUT / result.key
+            file = out / result.key
             file.parent.mkdir(parents=True, exist_ok=True)
             running.clients.s3.download_file(result.bucket, result.key, os.fspath(file))
             if hashlib.sha256(file.read_bytes()).hexdigest() != result.sha256:
                 raise DemoError(f"{result.key} is not what its record says (sha256).")
             files.append(file)
     written = [file for files in images.values() for file in files]
-    _WRITTEN.write_text("".join(f"{file.relative_to(OUT)}\n" for file in written))
+    (out / _WRITTEN).write_text("".join(f"{file.relative_to(out)}\n" for file in written))
     return images
 
 
-def _remove_last_output() -> None:
-    OUT.mkdir(exist_ok=True)
-    if not _WRITTEN.exists():
+def _remove_last_output(out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    written = out / _WRITTEN
+    if not written.exists():
         return
-    for line in _WRITTEN.read_text().splitlines():
-        file = OUT / line
+    for line in written.read_text().splitlines():
+        file = out / line
         file.unlink(missing_ok=True)
         folder = file.parent
-        while folder != OUT and folder.is_dir() and not any(folder.iterdir()):
+        while folder != out and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
             folder = folder.parent
 
@@ -278,7 +286,7 @@ def _draw(outcome: _Outcome, *, real: bool) -> None:
         title="Catwalk",
         subtitle=f"{images} images · {_credits(outcome.rows)} credits · {outcome.seconds:.0f} s"
         f" · {vendor}",
-        file=CONTACT_SHEET,
+        file=outcome.out / _CONTACT_SHEET,
     )
 
 
@@ -294,14 +302,14 @@ def _summary(console: Console, outcome: _Outcome, seconds: float) -> None:
         ("Jobs", f"{by_status}, as expected"),
         ("Rejected", " ".join(error.message for error in errors)),
         ("Credits", f"{spent} in the records{charged}"),
-        ("Images", f"{images} in {shown(OUT)}/, each as its record says"),
-        ("Overview", shown(CONTACT_SHEET)),
+        ("Images", f"{images} in {shown(outcome.out)}/, each as its record says"),
+        ("Overview", shown(outcome.out / _CONTACT_SHEET)),
         ("Time", f"{seconds:.0f} s, of which the photos took {outcome.seconds:.0f} s"),
     )
     console.print()
     print_facts(console, [(name, text) for name, text in facts if text])
     console.print(
-        "\nNothing is left running. Next: `make up` keeps the stack running for photos of your"
-        " own; README.md says how to run it on AWS.",
+        "\nNothing is left running. Next: `catwalk up` (in a clone: `make up`) keeps the stack"
+        " running for photos of your own; `catwalk deploy` puts it on AWS.",
         markup=False,
     )

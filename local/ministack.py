@@ -129,7 +129,7 @@ def python() -> Path:
 
     """
     if not _PYTHON.exists():
-        raise ToolMissingError("MiniStack is not installed; run `make tools`.")
+        raise ToolMissingError("MiniStack is not installed; run `make laptop`.")
     return _PYTHON
 
 
@@ -158,7 +158,7 @@ def _certificate(folder: StateFolder) -> tuple[Path, Path]:
         folder.logs.mkdir(parents=True, exist_ok=True)
         log = folder.logs / "certificate.log"
         log.write_text(made.stderr)
-        raise StartError("The local AWS got no certificate; run `make tools` again.", log=log)
+        raise StartError("The local AWS got no certificate; run `make laptop` again.", log=log)
     return folder.path / "server.crt", folder.path / "server.key"
 
 

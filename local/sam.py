@@ -21,7 +21,7 @@ _DEPLOY_SECONDS: Final = 300.0
 def start_build(folder: StateFolder, parameters: Mapping[str, str]) -> Process:
     """Start `sam build`, into the stack's own folder: two stacks may be built side by side."""
     if not _SAM.exists():
-        raise ToolMissingError("The SAM CLI is not installed; run `make tools`.")
+        raise ToolMissingError("The SAM CLI is not installed; run `make laptop`.")
     return processes.start(
         [
             *(_SAM, "build", "--template-file", ROOT / "template.yaml"),

@@ -14,21 +14,23 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from . import differences, ministack, processes, sam, vendor
 from .clients import Clients
 from .errors import StackGoneError
 from .paths import STATE
 from .processes import Process
-from .simulator import SimulatorControl
 from .state import Address, State, StateFolder
+
+if TYPE_CHECKING:
+    from .simulator import SimulatorControl
 
 STACK: Final = "catwalk"
 UP: Final = "up"
-"""The stack of `make up`."""
+"""The stack of `catwalk up`."""
 DEMO: Final = "demo"
-"""The stack of `make demo`, which leaves that of `make up` alone."""
+"""The stack of `catwalk demo`, which leaves that of `catwalk up` alone."""
 
 
 LAPTOP: Final = {
@@ -110,8 +112,11 @@ class Stack:
                 "A server of the local stack ended by itself; try again.", log=self.folder.logs
             )
 
-    def vendor(self) -> SimulatorControl:
+    def vendor(self) -> "SimulatorControl":
         """Return a new client of the simulated vendor's control API."""
+        # What a server needs takes a while to import, and most who find a stack want no vendor.
+        from .simulator import SimulatorControl  # noqa: PLC0415
+
         return SimulatorControl(self.address.vendor_url)
 
 

@@ -33,10 +33,13 @@ def write_env_file(stack: Stack) -> Path:
     ) | {name: address.outputs[output] for name, output in _NAMES.items()}
     clis = shlex.quote(str(_link_commands()))
     lines = [
-        "# Points the AWS commands of this shell at the stack that `make up` started.",
+        "# Points the commands of this shell at the stack that `catwalk up` started.",
         "# To source it: . .catwalk/env.sh     A new shell is as it was.",
         "unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN",
         *(f"export {name}={shlex.quote(value)}" for name, value in variables.items()),
+        # For `catwalk` itself, wherever this shell goes; see cli/where.py and cli/home.py.
+        "export CATWALK_STACK=laptop",
+        f"export CATWALK_HOME={shlex.quote(str(ROOT))}",
         'export NO_PROXY="127.0.0.1,localhost${NO_PROXY:+,$NO_PROXY}" no_proxy="$NO_PROXY"',
         f'case ":$PATH:" in *:{clis}:*) ;; *) PATH={clis}:"$PATH";; esac',
         "export PATH",
@@ -56,8 +59,9 @@ def _link_commands() -> Path:
     catwalk = folder / "catwalk"
     catwalk.write_text(
         "#!/bin/sh\n"
+        # -P: a `cli` folder in the user's own folder is not ours.
         f"PYTHONPATH={shlex.quote(str(ROOT))} exec {shlex.quote(str(TOOLS / 'python/bin/python'))}"
-        ' -m cli "$@"\n'
+        ' -P -m cli "$@"\n'
     )
     catwalk.chmod(0o755)
     return folder
@@ -88,31 +92,28 @@ def print_usage(console: Console, stack: Stack) -> None:
     sample = shown(ROOT / "local" / "samples" / "dress.jpg")
     simulator = f"{stack.address.vendor_url}/_simulator/state"
     sections = (
-        ("Point this shell at it", f". {shown(ENV_FILE)}"),
+        ("Point this shell at it, for `catwalk` and `aws`", f". {shown(ENV_FILE)}"),
         (
-            "Drop a photo, with or without settings",
+            "Drop a photo, with or without settings, and wait for its images",
             f"""\
-aws s3 cp {sample} "s3://$PHOTOS_BUCKET/"
-aws s3 cp {sample} "s3://$PHOTOS_BUCKET/beach/" \\
-  --metadata model-id=003,scene-type=preset,scene-id=035""",
+catwalk drop {sample} --wait
+catwalk drop {sample} --model jamila --scene preset:035 --wait""",
         ),
         (
-            "Look at the records",
-            """\
-aws dynamodb scan --table-name "$JOBS_TABLE" --output table \\
-  --query 'Items[?status].[source_key.S, status.S, progress.N, credits.N]'
-aws dynamodb query --table-name "$JOBS_TABLE" --index-name by-source \\
-  --key-condition-expression 'source_key = :key' \\
-  --expression-attribute-values '{":key": {"S": "dress.jpg"}}'""",
+            "Look: before and after in the browser, in a table, as it happens",
+            "catwalk gallery\ncatwalk jobs\ncatwalk watch",
         ),
-        ("Get the images", 'aws s3 sync "s3://$RESULTS_BUCKET/" out/'),
         (
             "Make images anew, and see what was spent",
-            "catwalk regenerate --folder beach --status succeeded\ncatwalk credits --by folder",
+            "catwalk regenerate --folder / --status succeeded\ncatwalk credits --by folder",
         ),
         (
-            "Ask as a backend does",
-            f"aws events put-events --entries file://{shown(REQUEST_FILE)}",
+            "The same with `aws` alone, and as a backend asks",
+            f"""\
+aws s3 cp {sample} "s3://$PHOTOS_BUCKET/beach/" \\
+  --metadata model-id=003,scene-type=preset,scene-id=035
+aws s3 sync "s3://$RESULTS_BUCKET/" out/
+aws events put-events --entries file://{shown(REQUEST_FILE)}""",
         ),
     )
     console.print()
@@ -121,4 +122,4 @@ aws dynamodb query --table-name "$JOBS_TABLE" --index-name by-source \\
         console.print(textwrap.indent(commands, "    ") + "\n", markup=False, soft_wrap=True)
     console.print(f"  The simulated vendor tells what it did at {simulator}", markup=False)
     console.print(f"  The logs are in {shown(stack.folder.logs)}/", markup=False)
-    console.print("  `make down` stops it all; nothing in it is kept.", markup=False)
+    console.print("  `catwalk down` stops it all; nothing in it is kept.", markup=False)

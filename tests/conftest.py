@@ -1,11 +1,13 @@
 """Fixtures of all tests: no test reaches AWS or the vendor."""
 
+import shutil
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 from moto import mock_aws
 
+from cli.home import NEEDED
 from tests.kit import REGION, Aws, Clock
 from tests.quick import quicken
 
@@ -18,6 +20,27 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("catwalk")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Know nothing of what the developer's shell means, or has up in this clone."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in NEEDED:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("CATWALK_STACK", raising=False)
+        patch.setenv("CATWALK_HOME", str(folder))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def own_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Know nothing of which stack was used last, by the developer or an earlier test."""
+    folder = tmp_path_factory.getbasetemp() / "settings"
+    shutil.rmtree(folder, ignore_errors=True)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder))
 
 
 @pytest.fixture(scope="session")

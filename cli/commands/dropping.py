@@ -31,11 +31,12 @@ from cli.output import (
     tell,
     warn,
 )
-from cli.pause import Pause, pause_of
 from cli.stack import Catwalk
 from cli.story import next_steps, results_uri
+from cli.submission import Pause, pause_of
 from local.console import is_live, live
 from shared import clients
+from shared.clock import iso
 from shared.errors import InputRejected
 from shared.events import mask_ref
 from shared.models import Job, JobStatus
@@ -109,7 +110,7 @@ def drop(
     and at last `summary`.
     """
     patience = wishes.span(timeout, "--timeout")
-    catwalk = Catwalk.chosen(stack)
+    catwalk = Catwalk.chosen(stack, changes=not dry_run)
     values = _values(model, scene, images, sku, request_id, extra)
     mask_file = Path(mask) if mask and Path(mask).is_file() else None
     if mask and mask_file is None:
@@ -303,7 +304,7 @@ class _Run:
         pause = pause_of(clients.dynamodb(), self.table)
         news = pause is not None and (self.pause is None or pause.reason != self.pause.reason)
         if news and self.as_json and pause is not None:
-            say_json({"event": "paused", "until": pause.until, "reason": pause.reason})
+            say_json({"event": "paused", "until": iso(pause.until), "reason": pause.reason})
         elif news and not is_live(console()):
             say(str(pause))
         self.pause = self.board.pause = pause

@@ -142,7 +142,7 @@ def resolve(
         raise CommandError(
             "It is not said which jobs are meant.", "Name jobs, --folder, --sku or --all."
         )
-    catwalk = Catwalk.chosen(stack)
+    catwalk = Catwalk.chosen(stack, changes=not dry_run)
     chances = catwalk.chances
     offers = [chances.offer_resolve(finding, job) for job in _selected(catwalk, selection)]
     agreed = _agreed(f"resolve as {finding}", offers, dry_run=dry_run, yes=yes, as_json=as_json)
@@ -156,7 +156,7 @@ def redrive(
 ) -> None:
     """Send the dead letters again, once what they died of is mended."""
     refuse_questions(as_json=as_json, dry_run=dry_run, yes=yes)
-    catwalk = Catwalk.chosen(stack)
+    catwalk = Catwalk.chosen(stack, changes=not dry_run)
     dead_letters = catwalk.dead_letters
     count = dead_letters.count()
     if not as_json:
@@ -180,7 +180,7 @@ def redrive(
 @mending.command()
 def reconcile(*, as_json: Json = False, stack: StackName = None) -> None:
     """Have what stands still moved on now; it is done every 15 minutes anyway."""
-    moved = Catwalk.chosen(stack).reconcile()
+    moved = Catwalk.chosen(stack, changes=True).reconcile()
     if as_json:
         say_json(moved)
         return
@@ -206,7 +206,7 @@ def _take(
         selection = Selection(
             statuses=IF_NOT_SAID[chance], folder=selection.folder, sku=selection.sku
         )
-    catwalk = Catwalk.chosen(stack)
+    catwalk = Catwalk.chosen(stack, changes=not dry_run)
     chances = catwalk.chances
     offers = [chances.offer(chance, job) for job in _selected(catwalk, selection)]
     for job in _agreed(chance.value, offers, dry_run=dry_run, yes=yes, as_json=as_json):

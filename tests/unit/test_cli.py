@@ -315,6 +315,31 @@ def test_stack_from_the_environment(shell: Shell, monkeypatch: pytest.MonkeyPatc
     assert "no stack 'nowhere'" in shell("credits")[2]
 
 
+def test_stack_that_nobody_named_is_told(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who changes or spends something is told of what, unless it was just said."""
+    shell.job()
+    monkeypatch.delenv("CATWALK_STACK")
+    told = "This is about the stack 'catwalk' in us-east-1 (nothing else was named).\n"
+    assert shell("regenerate", "j", "--yes")[2] == told
+    assert shell("reconcile")[2] == told
+    assert shell("regenerate", "j", "--dry-run")[2] == ""
+    assert shell("credits")[2] == ""
+    assert shell("reconcile", "--stack", "catwalk")[2] == ""
+    assert shell("reconcile")[2] == told.replace("nothing else was named", "used last")
+
+
+def test_stack_that_is_elsewhere(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stack that was used in another region is looked for there: that is the next step."""
+    assert shell("credits", "--stack", "catwalk")[0] == 0
+    shell.stacks.outputs.clear()
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    code, _, err = shell("credits", "--stack", "catwalk")
+    assert code == 1
+    assert "no stack 'catwalk' in eu-west-1" in err
+    assert "AWS_REGION=us-east-1" in err
+
+
 @pytest.mark.parametrize(
     ("environment", "says"),
     [
@@ -391,6 +416,7 @@ def test_command_as_a_process() -> None:
         "HOME": os.devnull,
         "LC_ALL": "C",
         "AWS_EC2_METADATA_DISABLED": "true",
+        "CATWALK_HOME": os.environ["CATWALK_HOME"],
     }
     done = subprocess.run(
         [sys.executable, "-m", "cli", "credits"],
@@ -405,7 +431,7 @@ def test_command_as_a_process() -> None:
     assert done.stderr.splitlines() == [
         "AWS cannot be asked for the stack 'catwalk': You must specify a region.",
         (
-            "Set credentials and region as for the AWS CLI; for the stack of `make up`,"
-            " `source .catwalk/env.sh`."
+            "Set credentials and region as for the AWS CLI; for the stack of `catwalk up`, say"
+            " `--stack laptop`."
         ),
     ]

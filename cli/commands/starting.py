@@ -1,0 +1,72 @@
+"""Catwalk on this machine: `up`, `down`, `demo`; no account, no key, no cost."""
+
+# cli.laptop is imported by the commands that need it: every other one would wait for it.
+# ruff: noqa: PLC0415
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from cli import where
+from cli.home import enter, home
+from cli.output import say
+
+starting = typer.Typer()
+
+
+class Host(StrEnum):
+    """What a laptop stack listens on."""
+
+    LOOPBACK = "127.0.0.1"
+    ALL = "0.0.0.0"  # noqa: S104  for containers, when asked for
+
+
+@starting.command()
+def up(
+    *,
+    host: Annotated[
+        Host,
+        typer.Option(help="To listen on: loopback, or everywhere, so that containers reach it."),
+    ] = Host.LOOPBACK,
+    port: Annotated[
+        int, typer.Option(help="Of the local AWS; 0 is any free one.", min=0, max=65535)
+    ] = 0,
+) -> None:
+    """Start the stack on this machine and leave it running: no account, no key, no cost."""
+    enter()
+    from cli import laptop
+
+    laptop.start(host.value, port)
+
+
+@starting.command()
+def down() -> None:
+    """Stop the stack that `up` started; nothing in it is kept."""
+    place = home()
+    where.forget_laptop(place.path)
+    if not (place.state.is_dir() and place.python.exists()):
+        say("Nothing was running.")
+        return
+    enter(tools=False)
+    from cli import laptop
+
+    laptop.stop()
+
+
+@starting.command()
+def demo() -> None:
+    """Run the whole pipeline once on this machine: sample photos in, model images out."""
+    place = enter()
+    from cli import laptop
+
+    laptop.demo(place.images)
+
+
+@starting.command("sam-local")
+def sam_local() -> None:
+    """Make `sam local invoke` reach the stack of `up --host 0.0.0.0` (needs Docker)."""
+    enter()
+    from cli import laptop
+
+    laptop.prepare_container()

@@ -1,0 +1,71 @@
+"""Whether submission is paused for all photos, why, and what mends it.
+
+The breaker's item (shared/breaker.py) is read here without becoming the probe. The one thing that
+is written is the end of a pause, once its cause is mended: then the next photo is tried, as it
+would be a few minutes later.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from shared.clock import iso, parse_iso, utc_now
+from shared.vmake.client import Trouble
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+_KEY: Final[Any] = {"pk": {"S": "CONTROL#submit"}}
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Submission waits for all photos."""
+
+    until: datetime
+    """UTC; a pause that is over lasts until the next photo, which tries whether it goes through."""
+    reason: str
+    kind: str
+    """A `Trouble`, `no answer` or `no connection`; empty if it is not known."""
+
+    def __str__(self) -> str:
+        """Say it in a sentence."""
+        if self.until <= utc_now():
+            return f"Submission is paused ({self.reason}); the next photo is the one to try it."
+        return f"Submission is paused until {self.until:%H:%M:%S} UTC: {self.reason}."
+
+    def seconds_left(self, now: datetime) -> float:
+        """Return how long it lasts still; 0 if the next photo may try."""
+        return max(0.0, (self.until - now).total_seconds())
+
+
+def pause_of(dynamodb: "DynamoDBClient", table: str) -> Pause | None:
+    """Return the pause there is, if there is one."""
+    item = dynamodb.get_item(TableName=table, Key=_KEY, ConsistentRead=True).get("Item", {})
+    if "until" not in item:
+        return None
+    kind = item.get("untold") or item.get("told_kind") or {"S": ""}
+    return Pause(parse_iso(item["until"]["S"]), item["reason"]["S"].rstrip("."), kind["S"])
+
+
+def end_pause(dynamodb: "DynamoDBClient", table: str, pause: Pause, now: datetime) -> bool:
+    """Let a pause be over now; tell whether it was still there.
+
+    One photo is then tried, and if that is refused the next pause is longer, as ever. A vendor
+    that has asked for the pause itself is not to be asked earlier: that one is left alone.
+    """
+    if pause.kind == Trouble.BUSY or not pause.seconds_left(now):
+        return False
+    try:
+        dynamodb.update_item(
+            TableName=table,
+            Key=_KEY,
+            UpdateExpression="SET #until = :now",
+            # Not a pause that came meanwhile.
+            ConditionExpression="#until = :until",
+            ExpressionAttributeNames={"#until": "until"},
+            ExpressionAttributeValues={":now": {"S": iso(now)}, ":until": {"S": iso(pause.until)}},
+        )
+    except dynamodb.exceptions.ConditionalCheckFailedException:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""The installed `catwalk` command: the project's own sources lie beside this file."""

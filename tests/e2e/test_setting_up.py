@@ -1,0 +1,132 @@
+"""`catwalk doctor`, `set-key` and the laptop's commands against the deployed stack."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from local import environment
+from local.paths import ROOT
+from local.processes import ProcessId
+from local.state import State, StateFolder
+from tests.e2e.driver import Catwalk, photo, wait_for
+
+
+def bad(catwalk: Catwalk, *arguments: str) -> dict[str, str]:
+    """Return what the doctor says needs doing, by its check."""
+    done = catwalk.run_command("doctor", "--json", *arguments)
+    document = json.loads(done.stdout)
+    found = {one["check"]: one for one in document["checks"] if one["verdict"] == "bad"}
+    assert done.returncode == (1 if found else 0), done.stderr
+    return {check: f"{one['found']} {one['command']}" for check, one in found.items()}
+
+
+@pytest.fixture
+def calm(catwalk: Catwalk, api_key: str) -> Iterator[None]:
+    """Begin with a stack in order, and leave it so."""
+    before = catwalk.vendor.settings()
+    catwalk.close_breaker()
+    yield
+    catwalk.vendor.settings(**before)
+    catwalk.run_command("set-key", stdin=api_key)
+    catwalk.close_breaker()
+
+
+@pytest.mark.usefixtures("calm")
+def test_wrong_key_is_found_and_mended(catwalk: Catwalk) -> None:
+    """The vendor refuses the key: the doctor says so, set-key mends it, the photo comes back."""
+    before = catwalk.creates()
+    catwalk.vendor.settings(api_key="sk-right")
+    assert "catwalk set-key" in bad(catwalk)["key"]
+    assert catwalk.creates() == before, "looking costs nothing"
+    body = photo()
+    catwalk.drop("doctor/dress.jpg", body, {"batch-size": "1"})
+    wait_for(lambda: "until" in catwalk.control(), "submission to pause")
+    found = bad(catwalk)
+    assert "catwalk set-key" in found["submission"]
+    done = catwalk.run_command("set-key", stdin="sk-right\n")
+    assert (done.returncode, "catwalk reconcile" in done.stdout) == (0, True), done.stderr
+    assert "sk-right" not in done.stdout + done.stderr
+    catwalk.command("reconcile")
+    catwalk.reached("doctor/dress.jpg", "SUCCEEDED")
+    assert catwalk.charges(body) == 1
+    assert not {"key", "submission", "stack", "trigger", "vendor"} & bad(catwalk).keys()
+
+
+def test_stack_in_another_region(catwalk: Catwalk) -> None:
+    """A stack that is not where the shell leads is named with the region that was asked."""
+    address, folder = catwalk.stack.address, catwalk.stack.folder.path
+    aws = environment.aws(folder, endpoint=address.endpoint, ca_bundle=Path(address.ca_bundle))
+    elsewhere = {"AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "eu-west-1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "cli", "doctor"],
+        cwd=ROOT,
+        env=environment.bare(folder) | aws | elsewhere,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "no stack 'catwalk' in eu-west-1" in done.stdout
+
+
+def test_laptop_stack_is_found_from_anywhere(catwalk: Catwalk, tmp_path: Path) -> None:
+    """Who stands elsewhere finds the stack that is up; once it is gone, the doctor says so."""
+    project = tmp_path / "project"
+    for name in ("template.yaml", "Makefile", "cli/home.py", "local/stack.py"):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).symlink_to(ROOT / name)
+    folder = StateFolder(project / ".catwalk" / "up")
+    folder.path.mkdir(parents=True)
+    running = catwalk.stack.folder.read()
+    folder.write(running)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-P", "-m", "cli", *arguments],
+            cwd=tmp_path,
+            env=environment.bare(tmp_path)
+            | {"PYTHONPATH": os.fspath(ROOT), "CATWALK_HOME": os.fspath(project)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    done = run("credits")
+    assert done.returncode == 0, done.stderr
+    assert f"the laptop's stack ({project})" in run("reconcile").stderr
+    ended = tuple(ProcessId(process.pid, "another time") for process in running.processes)
+    folder.write(State(ended, running.address))
+    done = run("doctor", "--stack", "laptop")
+    assert done.returncode == 1
+    assert "MiniStack" in done.stdout
+    assert "catwalk up" in done.stdout
+    assert asdict(catwalk.stack.folder.read()) == asdict(running)
+
+
+def test_deploy(catwalk: Catwalk) -> None:
+    """The real SAM CLI deploys the template as another stack, which then lacks a key only."""
+    now = catwalk.stack.clients.cloudformation.describe_stacks(StackName="catwalk")["Stacks"][0]
+    given = {p["ParameterKey"]: p["ParameterValue"] for p in now["Parameters"]}
+    machine = [
+        word
+        for name in ("PythonRuntime", "Architecture", "VmakeBaseUrl")
+        for word in ("--parameter", f"{name}={given[name]}")
+    ]
+    words = ("deploy", "--stack", "second", "--region", environment.REGION, "--yes")
+    said = catwalk.command(*words, "--scene", "preset:035", "--credit-limit", "7", *machine)
+    assert "account 000000000000" in said
+    assert "Successfully created/updated stack - second" in said
+    try:
+        assert list(bad(catwalk, "--stack", "second")) == ["key"]
+        made = catwalk.stack.clients.cloudformation.describe_stacks(StackName="second")
+        chosen = {p["ParameterKey"]: p["ParameterValue"] for p in made["Stacks"][0]["Parameters"]}
+        assert (chosen["DefaultSceneType"], chosen["DefaultSceneId"]) == ("preset", "035")
+        assert chosen["DailyCreditLimit"] == "7"
+    finally:
+        catwalk.stack.clients.cloudformation.delete_stack(StackName="second")

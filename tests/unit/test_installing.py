@@ -1,0 +1,144 @@
+"""The installed command: what the wheel carries, what it needs, and shell completion."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from cli.home import is_project
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def needed(name: str) -> set[str]:
+    """Return the packages of a requirements file, and of those that it includes."""
+    found = set()
+    for line in (ROOT / "requirements" / f"{name}.in").read_text().splitlines():
+        if line.startswith("-r "):
+            found |= needed(line.removeprefix("-r ").removesuffix(".in"))
+        elif line and not line.startswith("#"):
+            found.add(line)
+    return found
+
+
+def test_needs_what_the_laptop_needs() -> None:
+    """An installed command has the same packages as a clone."""
+    assert set(PROJECT["project"]["dependencies"]) == needed("laptop")
+
+
+def test_builds_with_the_locked_hatchling() -> None:
+    """What builds the wheel here is what builds it elsewhere."""
+    (backend,) = PROJECT["build-system"]["requires"]
+    assert backend in needed("dev")
+
+
+def test_carries_every_folder_that_is_run() -> None:
+    """A folder that is added to the project is carried along, or left out on purpose."""
+    carried = set(PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"])
+    left_out = {"tests", "bench", "docs", "packaging", "out"}
+    folders = {
+        path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")
+    }
+    assert {name for name in carried if (ROOT / name).is_dir()} == folders - left_out - {
+        "__pycache__",
+    }
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel and unpack it, as installers do; that takes about a second."""
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "site")
+    return folder / "site"
+
+
+def run(
+    installed: Path, here: Path, *arguments: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the installed command in a folder, as a user who has nothing else."""
+    bare = {"PATH": os.defpath, "HOME": str(here), "PYTHONPATH": str(installed), "COLUMNS": "80"}
+    code = "import sys; from catwalk.command import main; sys.argv[0] = 'catwalk'; main()"
+    return subprocess.run(
+        [sys.executable, "-P", "-c", code, *arguments],
+        cwd=here,
+        env=bare | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_wheel_is_whole(installed: Path) -> None:
+    """One package, with the project in it: no name of ours is in the way of another package."""
+    assert {path.name for path in installed.iterdir() if "dist-info" not in path.name} == {
+        "catwalk"
+    }
+    project = installed / "catwalk" / "project"
+    assert is_project(project)
+    tracked = subprocess.run(
+        ["git", "ls-files", "cli", "local", "shared", "functions", "statemachine", "requirements"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert len(tracked) > 100
+    assert [name for name in tracked if not (project / name).is_file()] == []
+    assert list(installed.rglob("*.pyc")) == []
+
+
+def test_runs_from_anywhere(installed: Path, tmp_path: Path) -> None:
+    """It needs no clone, and a folder of the user's called `cli` is not ours."""
+    (tmp_path / "cli").mkdir()
+    (tmp_path / "cli" / "__init__.py").write_text("raise SystemExit('not ours')")
+    done = run(installed, tmp_path, "--help")
+    assert done.returncode == 0, done.stderr
+    for command in ("up", "down", "demo", "deploy", "set-key", "doctor", "credits", "redrive"):
+        assert re.search(rf"^│ {command} ", done.stdout, re.MULTILINE)
+    done = run(installed, tmp_path, "credits")
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 2)
+    done = run(installed, tmp_path, "down")
+    assert (done.returncode, done.stdout) == (0, "Nothing was running.\n")
+    assert not (tmp_path / ".local").exists(), "nothing is unpacked before it is needed"
+
+
+@pytest.mark.parametrize(
+    ("words", "proposed"),
+    [
+        ("catwalk do", {"down", "doctor"}),
+        ("catwalk resume --status F", {"FAILED"}),
+        ("catwalk regenerate --status SU", {"SUBMITTING", "SUBMIT_UNKNOWN", "SUCCEEDED"}),
+        ("catwalk up --ho", {"--host"}),
+    ],
+)
+def test_completion(installed: Path, tmp_path: Path, words: str, proposed: set[str]) -> None:
+    """The shell completes commands, options and statuses."""
+    done = run(
+        installed,
+        tmp_path,
+        _CATWALK_COMPLETE="complete_bash",
+        COMP_WORDS=words,
+        COMP_CWORD=str(words.count(" ")),
+    )
+    assert set(done.stdout.split()) == proposed
+
+
+def test_completion_can_be_installed(installed: Path, tmp_path: Path) -> None:
+    """One command does it, for the shell that is said."""
+    done = run(installed, tmp_path, "--install-completion", "bash")
+    assert done.returncode == 0, done.stderr
+    assert "_CATWALK_COMPLETE" in (tmp_path / ".bash_completions" / "catwalk.sh").read_text()
