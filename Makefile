@@ -96,6 +96,10 @@ chromium: $(TOOLS)/.dev
 screenshots: tools chromium ## take docs/images/gallery-* on the stack of `make up`, or one of its own
 	@$(PY) -m tests.e2e.screenshots
 
+.PHONY: recording
+recording: laptop ## record `make demo` into docs/images/demo.svg (needs npx)
+	@$(PY) -m local.recording
+
 .PHONY: e2e
 e2e: tools chromium ## the deployed template on the local AWS, driven from outside
 	@echo "== end-to-end tests"

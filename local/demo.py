@@ -309,7 +309,7 @@ def _summary(console: Console, outcome: _Outcome, seconds: float) -> None:
     console.print()
     print_facts(console, [(name, text) for name, text in facts if text])
     console.print(
-        "\nNothing is left running. Next: `catwalk up` (in a clone: `make up`) keeps the stack"
-        " running for photos of your own; `catwalk deploy` puts it on AWS.",
+        "\nNothing is left running. Next, in a clone: `make gallery`, or `make up`; elsewhere"
+        " `catwalk up`:\na stack that stays, for photos of your own. On AWS: `catwalk deploy`.",
         markup=False,
     )
