@@ -10,10 +10,11 @@ from email.header import Header
 from typing import Any, Final
 
 from cli.errors import CommandError
+from local import scenario
 from shared.clock import iso
 from shared.models import SceneType
 
-MODELS: Final = {"antonia": "001", "clara": "002", "jamila": "003", "mia": "004", "lavanya": "044"}
+MODELS: Final = {name.casefold(): model_id for model_id, name in scenario.MODELS.items()}
 """The vendor's models by name (source: the vendor's quick start); it has more."""
 _UNITS: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _UNFOLDED: Final = 100_000
