@@ -16,6 +16,7 @@ import json
 import math
 import re
 import time
+import unicodedata
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -78,8 +79,8 @@ class Filter:
         return not self.text or self._names({n: item[n].get("S") for n in _NAMES if n in item})
 
     def _names(self, names: Mapping[str, str | None]) -> bool:
-        text = self.text.strip().casefold()
-        return not text or any(text in (name or "").casefold() for name in names.values())
+        text = _folded(self.text.strip())
+        return not text or any(text in _folded(name or "") for name in names.values())
 
     def expression(self) -> dict[str, Any]:
         """Return a query's FilterExpression, with its names and values; empty if there is none.
@@ -370,6 +371,11 @@ class _Stream:
         if self.ready:
             return self.position
         return None if self.ended else self._read_to
+
+
+def _folded(text: str) -> str:
+    """Return a text without case, and with accents as they are typed: macOS takes them apart."""
+    return unicodedata.normalize("NFC", text).casefold()
 
 
 class _Later(str):

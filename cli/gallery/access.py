@@ -18,6 +18,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cli.output import warn
+
 SAFE: Final = frozenset({"GET", "HEAD"})
 PUBLIC: Final = "/static/"
 """Code and fonts, the same for everybody: the page for strangers is drawn with them."""
@@ -37,6 +39,10 @@ _WELCOME: Final = """<!doctype html><html lang="en"><meta charset="utf-8">
 <meta http-equiv="refresh" content="0;url=/"><title>Catwalk</title>
 <a href="/">Open the gallery</a></html>
 """
+
+
+class BrokenOffError(Exception):
+    """An answer cannot be sent to its end; the message is a sentence."""
 
 
 @dataclass
@@ -120,7 +126,11 @@ class Guard:
 
         request = Request(scope)
         answer = self._answer(request)
-        await (answer or self._app)(scope, receive, send_safely)
+        try:
+            await (answer or self._app)(scope, receive, send_safely)
+        except BrokenOffError as error:
+            # The server sees that it is not whole, and so does the browser.
+            warn(str(error))
 
     def _answer(self, request: Request) -> Response | None:
         """Return what is answered without the app; None for whom it is for."""
@@ -130,7 +140,9 @@ class Guard:
             return stranger(
                 "This address is not the gallery's.", f"Open {access.origin} in this browser."
             )
-        if request.url.path.startswith(PUBLIC) and request.method in SAFE:
+        # The app goes by the scope's path; the request's URL may read it otherwise.
+        path = request.scope["path"]
+        if path.startswith(PUBLIC) and request.method in SAFE:
             return None
         fetched_from = headers.get("sec-fetch-site", "none")
         navigates = headers.get("sec-fetch-mode") == "navigate" and request.method in SAFE
@@ -143,7 +155,7 @@ class Guard:
                 "Go back to the gallery and try again.",
             )
         key = parse_qs(request.url.query).get("key", [""])[0]
-        if request.url.path == "/" and key and access.take_key(key):
+        if path == "/" and key and access.take_key(key):
             welcome = HTMLResponse(_WELCOME, headers={"Cache-Control": "no-store"})
             welcome.set_cookie(access.cookie, access.session, httponly=True, samesite="strict")
             return welcome

@@ -1,5 +1,6 @@
 """The gallery's pages: what is asked for, what is answered."""
 
+import itertools
 import os
 import secrets
 from collections import OrderedDict
@@ -42,6 +43,7 @@ from cli.gallery.views import (
     Asked,
     Shower,
     job_url,
+    mask_of,
     model_of,
     name_of,
     scene_of,
@@ -254,7 +256,11 @@ class _Pages:
         """Stream the results of all jobs that are asked for."""
         asked = Asked.of(request.query_params)
         parts = [part for part in (asked.folder.strip("/"), asked.sku, asked.model) if part]
-        return self._zip(self._gallery.browser.all(asked.filter), "-".join(parts) or "results")
+        jobs = self._gallery.browser.all(asked.filter)
+        # What stands in the way of the first is told on a page, not inside of a zip.
+        first = next(jobs, None)
+        found = [] if first is None else itertools.chain([first], jobs)
+        return self._zip(request, found, "-".join(parts) or "results")
 
     # --- a job's page ----------------------------------------------------------------------
 
@@ -275,7 +281,7 @@ class _Pages:
         """Stream a job's results."""
         job = self._job(request)
         stem = name_of(job).rpartition(".")[0] or name_of(job)
-        return self._zip([job], stem)
+        return self._zip(request, [job], stem)
 
     async def chance(self, request: Request) -> Response:
         """Do for a job what its page offered, if it is still as it was shown there."""
@@ -330,6 +336,7 @@ class _Pages:
             "url": job_url(job),
             "model": model_of(settings.model_id) if settings else "",
             "scene": scene_of(settings) if settings else "",
+            "mask": mask_of(settings) if settings else "",
             "moments": story.timeline(job),
             "took": story.took(job),
             "earlier": self._show.earlier(job),
@@ -381,16 +388,19 @@ class _Pages:
         shown_as_is = headers["Content-Type"] != "application/octet-stream"
         if "download" in request.query_params or not shown_as_is:
             headers["Content-Disposition"] = _attachment(picture.name)
+        if request.method == "HEAD":
+            streamed.close()
+            return Response(None, streamed.status, headers)
         return StreamingResponse(streamed.body, streamed.status, headers)
 
     def _picture(self, request: Request) -> Picture:
         return self._seal.picture(request.path_params["name"])
 
-    def _zip(self, jobs: Iterable[Job], name: str) -> Response:
+    def _zip(self, request: Request, jobs: Iterable[Job], name: str) -> Response:
         headers = {"Content-Disposition": _attachment(f"catwalk-{name.replace('/', '-')}.zip")}
-        return StreamingResponse(
-            zipped(self._gallery.s3, jobs), media_type="application/zip", headers=headers
-        )
+        # A HEAD would have all of it read, to be thrown away.
+        body = iter(()) if request.method == "HEAD" else zipped(self._gallery.s3, jobs)
+        return StreamingResponse(body, media_type="application/zip", headers=headers)
 
     # --- what goes wrong -------------------------------------------------------------------
 

@@ -27,30 +27,43 @@ _MOST_MISSING: Final = 1_000
 """Lines of the text file; more are counted."""
 _UNSAFE: Final = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\]')
 _RESERVED: Final = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
-_TROUBLE: Final = (ClientError, BotoCoreError, HTTPError, OSError)
+TROUBLE: Final = (ClientError, BotoCoreError, HTTPError, OSError)
+"""What S3 or the way to it may raise."""
 
 
 def zipped(s3: "S3Client", jobs: Iterable[Job]) -> Iterator[bytes]:
     """Yield a zip of all results of these jobs, under their keys."""
     stream, names, missing = ZipStream(), set[str](), _Missing()
-    count = 0
-    for job in jobs:
+    seen, count = set[str](), 0
+    for job in _until_trouble(jobs, missing):
+        # One that changed while the others were read may be met again.
+        if job.job_id in seen:
+            continue
+        seen.add(job.job_id)
         for result in job.results:
             count += 1
             # What is not there at all gets no entry: an empty image would pass for one.
             opened = _Reading(s3, result)
             try:
                 opened.begin()
-            except _TROUBLE as error:
+            except TROUBLE as error:
                 missing.add(result, error)
                 continue
             stream.add(opened.pieces(missing.add), _unique(safe_name(result.key), names))
             yield from stream.all_files()
-    if not count:
+    if not count and not missing.lines:
         stream.add("No job of this choice has results.\n", EMPTY)
     if missing.lines:
         stream.add(missing.text(), _unique(MISSING, names))
     yield from stream.finalize()
+
+
+def _until_trouble(jobs: Iterable[Job], missing: "_Missing") -> Iterator[Job]:
+    """Yield jobs for as long as they can be read; what came of it then is told."""
+    try:
+        yield from jobs
+    except TROUBLE as error:
+        missing.more_unread(error)
 
 
 def safe_name(key: str) -> str:
@@ -91,6 +104,10 @@ class _Missing:
         else:
             self._more += 1
 
+    def more_unread(self, error: Exception) -> None:
+        """Note that the jobs themselves could not be read to their end."""
+        self.lines.append(f"All further jobs: {error}")
+
     def text(self) -> str:
         """Return what is said of it."""
         more = [f"... and {self._more} more"] if self._more else []
@@ -123,7 +140,7 @@ class _Reading:
                     for piece in body.iter_chunks(_CHUNK):
                         sent += len(piece)
                         yield piece
-            except _TROUBLE as error:
+            except TROUBLE as error:
                 if not left:
                     lacks(self._result, error)
             if sent >= size:

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -23,6 +23,9 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 from PIL import Image, ImageOps
 
+from cli.errors import CommandError, sentence
+from cli.gallery.access import BrokenOffError
+from cli.gallery.archive import TROUBLE
 from shared.models import PastAttempt, Photo, Result
 from shared.photos import JPEG, PNG
 
@@ -44,6 +47,23 @@ _RANGE: Final = re.compile(r"bytes=(?:\d{1,15}-\d{0,15}|-\d{1,15})")
 _QUALITY: Final = 82
 _SLACK: Final = timedelta(seconds=5)
 """A record says that an attempt has ended a moment after its results were stored; clocks differ."""
+
+
+_GONE: Final = {
+    "NoSuchKey": "It is not there any more.",
+    "NoSuchVersion": "It is not there any more.",
+    "NoSuchBucket": "It is not there any more.",
+    "404": "It is not there any more.",
+    "MethodNotAllowed": "It was deleted.",  # what was asked for is the mark that says so
+    "PreconditionFailed": "Another photo lies under this key by now.",
+    "412": "Another photo lies under this key by now.",
+    "AccessDenied": "These AWS credentials may not read it.",
+    "403": "These AWS credentials may not read it.",
+    "InvalidObjectState": "It lies in an archive.",
+    "InvalidRange": "It has no such range.",
+    "416": "It has no such range.",
+}
+"""Why S3 does not give an object, by its code; any other is trouble with AWS itself."""
 
 
 class PictureGoneError(Exception):
@@ -138,6 +158,8 @@ class Streamed:
     status: int
     headers: Mapping[str, str]
     body: Iterator[bytes]
+    close: Callable[[], None]
+    """For whom does not read it to its end."""
 
 
 class Pictures:
@@ -197,7 +219,8 @@ class Pictures:
         }
         if "ContentRange" in answer:
             headers["Content-Range"] = answer["ContentRange"]
-        return Streamed(206 if "ContentRange" in answer else 200, headers, _pieces(answer["Body"]))
+        status = 206 if "ContentRange" in answer else 200
+        return Streamed(status, headers, _pieces(answer["Body"]), answer["Body"].close)
 
     def older(self, attempt: PastAttempt) -> dict[int, str]:
         """Return the versions of an attempt's results that newer ones have replaced, by index.
@@ -232,12 +255,9 @@ class Pictures:
         try:
             return self._s3.get_object(**arguments)
         except ClientError as error:
-            code = error.response["Error"].get("Code", "")
-            why = {
-                "PreconditionFailed": "Another photo lies under this key by now.",
-                "412": "Another photo lies under this key by now.",
-                "AccessDenied": "These AWS credentials may not read it.",
-            }.get(code, "It is not there any more.")
+            why = _GONE.get(error.response["Error"].get("Code", ""))
+            if why is None:
+                raise
             raise PictureGoneError(why) from error
 
     def _read(self, picture: Picture) -> bytes:
@@ -247,7 +267,7 @@ class Pictures:
                 raise PictureGoneError("It is too large to be shown small.")
             try:
                 data: bytes = body.read()
-            except (BotoCoreError, OSError) as error:
+            except TROUBLE as error:
                 raise PictureGoneError("It could not be read wholly.") from error
         return data
 
@@ -260,12 +280,23 @@ class Pictures:
         return _Alone(name, self._locks, self._locks_lock)
 
     def _keep(self, file: Path, body: bytes) -> None:
-        """Write a small copy; another gallery at the same never sees half of it."""
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle, new = tempfile.mkstemp(dir=file.parent, suffix=".new")
-        with os.fdopen(handle, "wb") as output:
-            output.write(body)
-        Path(new).replace(file)
+        """Write a small copy; another gallery at the same never sees half of it.
+
+        Raises:
+            CommandError: it cannot be written.
+
+        """
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            handle, new = tempfile.mkstemp(dir=file.parent, suffix=".new")
+            with os.fdopen(handle, "wb") as output:
+                output.write(body)
+            Path(new).replace(file)
+        except OSError as error:
+            raise CommandError(
+                f"Small copies cannot be kept in {self._folder}: {error.strerror or error}.",
+                "Make room there, or name another folder: XDG_CACHE_HOME.",
+            ) from error
         self._written += len(body)
         if self._written > self._most_bytes // 8:
             self._written = 0
@@ -327,9 +358,13 @@ def _copied(opened: Image.Image, width: int) -> bytes:
     box = (width, 2 * width)
     # A JPEG is decoded no larger than needed; lying on its side, it is turned only later.
     opened.draft("RGB", (max(box), max(box)))
-    turned = ImageOps.exif_transpose(opened)
-    transparent = turned.mode in {"RGBA", "LA", "PA"} or "transparency" in turned.info
-    picture = turned.convert("RGBA" if transparent else "RGB")
+    transparent = opened.mode in {"RGBA", "LA", "PA"} or "transparency" in opened.info
+    mode = "RGBA" if transparent else "RGB"
+    # Copies of a large picture take as much memory again: what need not be made before it is
+    # small is made then. Which side is up is known only by then too, so it shrinks twice.
+    picture = opened if opened.mode == mode else opened.convert(mode)
+    picture.thumbnail((max(box), max(box)), Image.Resampling.LANCZOS)
+    ImageOps.exif_transpose(picture, in_place=True)
     picture.thumbnail(box, Image.Resampling.LANCZOS)
     output = io.BytesIO()
     picture.save(output, "WEBP", quality=_QUALITY, method=4)
@@ -338,15 +373,19 @@ def _copied(opened: Image.Image, width: int) -> bytes:
 
 def _pieces(body: Any) -> Iterator[bytes]:  # noqa: ANN401  botocore's StreamingBody
     with closing(body):
-        yield from body.iter_chunks(_CHUNK)
+        try:
+            yield from body.iter_chunks(_CHUNK)
+        except TROUBLE as error:
+            raise BrokenOffError(sentence(f"A picture broke off: {error}")) from error
 
 
 def _touch(file: Path) -> bool:
     """Tell whether a file is there, and note that it was wanted."""
     try:
         os.utime(file)
-    except FileNotFoundError:
-        return False
+    except OSError:
+        # Where nothing can be written any more, what is there still can be shown.
+        return os.access(file, os.R_OK)
     return True
 
 

@@ -1,7 +1,11 @@
 """Serves the gallery on this machine's loopback until Ctrl-C."""
 
+import logging
+import os
 import socket
+import sys
 import tempfile
+import threading
 import warnings
 import webbrowser
 from collections.abc import Iterator
@@ -27,6 +31,8 @@ PORT: Final = 8017
 """Tried first, so that links stay good; any free one otherwise."""
 _LAST_REQUESTS_SECONDS: Final = 1
 _BACKLOG: Final = 128
+_SCREENS: Final = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+"""Variables one of which is set on a Linux that can open a browser."""
 
 
 def cache_folder() -> Path:
@@ -73,10 +79,12 @@ def serve(stack: Catwalk, *, port: int | None, opens: bool) -> None:
         access = _Telling(listener.getsockname()[1])
         server = _Server(create_app(Gallery.of(stack, cache_folder()), access))
         say(f"The gallery of {stack.name} is at {access.url}")
-        tell("The address works once, in one browser. Ctrl-C ends the gallery.")
+        tell("The address works once, in one browser: open it if no page appears by itself.")
+        tell("Ctrl-C ends the gallery.")
         with _opened(access.url) if opens else _nothing():
             server.run(sockets=[listener])
     tell("The gallery is closed.")
+    _leave()
 
 
 class _Telling(Access):
@@ -109,6 +117,8 @@ class _Server(uvicorn.Server):
         # uvicorn's own would raise the signal again, and so end with an error.
         self.force_exit = self.should_exit
         self.should_exit = True
+        # What is under way breaks off because it was asked to.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
 
 
 def _listening(port: int) -> socket.socket:
@@ -122,6 +132,17 @@ def _listening(port: int) -> socket.socket:
         made.close()
         raise
     return made
+
+
+def _leave() -> None:
+    """End now where threads still wait for AWS: Python would wait with them, for minutes."""
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join(_LAST_REQUESTS_SECONDS)
+            if thread.is_alive():
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(0)
 
 
 @contextmanager
@@ -138,9 +159,16 @@ def _opened(url: str) -> Iterator[None]:
             f'<a href="{escape(url)}">Open the gallery</a>',
             encoding="utf-8",
         )
-        if not webbrowser.open(page.as_uri()):
-            tell("No browser could be opened; open the address yourself.")
+        # Some browsers are waited for until they are closed; nothing is served before this returns.
+        threading.Thread(target=_open, args=(page.as_uri(),), daemon=True).start()
         yield
+
+
+def _open(uri: str) -> None:
+    # Without a screen there are only browsers that would take this terminal.
+    screen = sys.platform != "linux" or any(map(os.environ.get, _SCREENS))
+    if not (screen and webbrowser.open(uri)):
+        tell("No browser could be opened; open the address yourself.")
 
 
 @contextmanager

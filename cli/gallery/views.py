@@ -16,6 +16,7 @@ from shared.photos import JPEG, PNG
 SCENES: Final = ("001", "033", "034", "035", "036")
 """The preset scenes of the vendor's quick start."""
 _PICTURES: Final = (".jpg", ".jpeg", ".png")
+_BY_URL: Final = "A photo by URL"
 UNDER_WAY: Final = frozenset({JobStatus.ACCEPTED, JobStatus.SUBMITTING, JobStatus.RUNNING})
 
 
@@ -276,6 +277,18 @@ def scene_of(settings: Settings) -> str:
             return f"On {settings.color}"
 
 
+def mask_of(settings: Settings) -> str:
+    """Return a mask's key, or its address without what may sign it."""
+    mask = settings.mask or ""
+    if "://" not in mask:
+        return mask
+    try:
+        address = urlsplit(mask)
+    except ValueError:  # whoever asked may have written anything
+        return "An address"
+    return f"{address.scheme}://{address.hostname or ''}{address.path}"
+
+
 def look_of(settings: Settings | None) -> str:
     """Return model and scene in words; empty where settings could not be read."""
     if settings is None:
@@ -291,7 +304,10 @@ def cut_out(settings: Settings | None) -> bool:
 def photo_note(job: Job) -> str:
     """Return what stands in a photo's place: where it is, or what kind of file."""
     if job.photo is not None and job.photo.url:
-        return urlsplit(job.photo.url).hostname or "A photo by URL"
+        try:
+            return urlsplit(job.photo.url).hostname or _BY_URL
+        except ValueError:  # whoever asked may have written anything
+            return _BY_URL
     suffix = PurePosixPath(job.source_key or "").suffix.lstrip(".").upper()
     return suffix[:5] or "No photo"
 

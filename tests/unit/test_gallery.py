@@ -5,11 +5,16 @@ import io
 import json
 import os
 import re
+import signal
+import socket
+import subprocess
+import sys
 import threading
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import pytest
@@ -28,6 +33,7 @@ from cli.gallery.archive import safe_name, zipped
 from cli.gallery.images import Picture, PictureGoneError, Pictures, Seal
 from cli.stack import Catwalk
 from cli.where import Choice
+from local.paths import ROOT
 from shared.announce import Announcer
 from shared.clock import iso, utc_now
 from shared.events import EventPublisher
@@ -825,7 +831,8 @@ def test_names_are_unique(house: House) -> None:
     jobs = [one]
     for key in ("a/X.png", "a/x.png", "a/x?.png", "a/x_.png"):
         house.aws.s3.put_object(Bucket=RESULTS, Key=key, Body=key.encode())
-        jobs.append(one.model_copy(update={"results": (result.model_copy(update={"key": key}),)}))
+        results = (result.model_copy(update={"key": key}),)
+        jobs.append(one.model_copy(update={"job_id": key, "results": results}))
     files = unzipped(b"".join(zipped(house.aws.s3, jobs)))
     assert len({name.casefold() for name in files}) == 5
 
@@ -852,15 +859,74 @@ def test_usual_port_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_key_is_on_no_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """The browser gets a file that only its user can read."""
-    opened: list[str] = []
-    monkeypatch.setattr("webbrowser.open", lambda url: opened.append(url) or True)
+    opened: Queue[str] = Queue()
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr("webbrowser.open", lambda url: opened.put(url) or True)
     with server._opened("http://127.0.0.1:1/?key=k&x"):
-        (url,) = opened
+        url = opened.get(timeout=30)
         assert "k" not in url.partition("gallery.html")[2]
         file = Path(url.removeprefix("file://"))
         assert "key=k&amp;x" in file.read_text()
         assert file.parent.stat().st_mode & 0o077 == 0
     assert not file.exists()
+
+
+def test_browser_that_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some browsers are waited for until they are closed: the gallery is served before that."""
+    begun, closed = threading.Event(), threading.Event()
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr("webbrowser.open", lambda _url: begun.set() or closed.wait(30))
+    with server._opened("http://127.0.0.1:1/?key=k"):
+        assert begun.wait(30)
+        assert not closed.is_set()
+        closed.set()
+
+
+def test_no_screen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where only a browser in the terminal could be opened, none is."""
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr("webbrowser.open", lambda _url: pytest.fail("opened"))
+    for name in server._SCREENS:
+        monkeypatch.delenv(name, raising=False)
+    server._open("file:///x")
+    assert "open the address yourself" in capsys.readouterr().err
+
+
+_ENDS_THOUGH_S3_HANGS = """
+from threading import Event
+from starlette.concurrency import run_in_threadpool
+from cli.gallery import server
+async def app(scope, receive, send):
+    if scope["type"] == "http":
+        await run_in_threadpool(lambda: (print("asked", flush=True), Event().wait()))
+with server.listen(0) as listener:
+    print(listener.getsockname()[1], flush=True)
+    server._Server(app).run(sockets=[listener])
+server._leave()
+"""
+
+
+def test_ctrl_c_while_aws_hangs() -> None:
+    """Ctrl-C ends the gallery, quietly, though a thread would wait for AWS for minutes."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _ENDS_THOUGH_S3_HANGS],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        try:
+            port = int(process.stdout.readline())
+            with socket.create_connection(("127.0.0.1", port), 30) as client:
+                client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert process.stdout.readline() == "asked\n"
+                process.send_signal(signal.SIGINT)
+                _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert (process.returncode, errors) == (0, "")
 
 
 def test_gallery_of_a_stack(aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -889,3 +955,96 @@ def test_refused_by_aws(house: House) -> None:
 
     with pytest.raises(PictureGoneError, match="may not read"):
         Pictures(Refusing(), Path("nowhere")).small(Picture("b", "k", JPEG), 160)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("code", ["ExpiredToken", "SlowDown", "RequestTimeTooSkewed", ""])
+def test_trouble_is_no_missing_picture(house: House, code: str) -> None:
+    """Credentials that have expired do not make a picture one that was deleted."""
+
+    class Refusing:
+        def get_object(self, **_: str) -> None:
+            raise ClientError({"Error": {"Code": code}}, "GetObject")
+
+    house.job(results=1)
+    (original,) = set(house.addresses("/", "small")[:1])
+    house.gallery.pictures._s3 = Refusing()  # type: ignore[assignment]
+    answer = house.browser.get(original)
+    assert answer.status_code == 502
+    assert "catwalk doctor" in answer.text
+
+
+def test_original_breaks_off(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    """An original that breaks off is a line in the terminal, and no whole answer."""
+
+    class Cut:
+        def get_object(self, **_: str) -> dict[str, Any]:
+            return {"ContentLength": 100, "Body": Body(b"0123456789", broken=True)}
+
+    house.job(results=1)
+    original = house.addresses("/", "small")[0].replace("/small/480/", "/original/")
+    house.gallery.pictures._s3 = Cut()  # type: ignore[assignment]
+    assert house.browser.get(original).content == b"0123456789"
+    assert "A picture broke off: the connection broke." in capsys.readouterr().err
+
+
+def test_nowhere_to_keep(house: House, tmp_path: Path) -> None:
+    """A folder that cannot be written to is named, with what to do."""
+    (tmp_path / "file").write_text("in the way")
+    small = Pictures(house.aws.s3, tmp_path / "file")
+    with pytest.raises(CommandError, match="cannot be kept in"):
+        small.small(put(house, picture()), 160)
+
+
+def test_zip_of_jobs_that_cannot_be_read_to_the_end(house: House) -> None:
+    """Credentials that end meanwhile make a zip that says so, not one that breaks off."""
+    job = house.job(results=1)
+
+    def jobs() -> Iterator[Job]:
+        yield job
+        yield job  # it has changed meanwhile, and is met again
+        raise EndpointConnectionError(endpoint_url="https://dynamodb")
+
+    files = unzipped(b"".join(zipped(house.aws.s3, jobs())))
+    assert set(files) == {job.results[0].key, archive.MISSING}
+    assert b"All further jobs: Could not connect" in files[archive.MISSING]
+
+
+def test_zip_that_cannot_begin(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the first job cannot be read, a page says so instead of a zip."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise EndpointConnectionError(endpoint_url="https://dynamodb")
+
+    monkeypatch.setattr(Browser, "page", refuse)
+    assert house.browser.get("/results.zip").status_code == 502
+
+
+def test_head_reads_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks for a download's headers alone does not have it read."""
+    job = house.job(results=1)
+    original = house.addresses(f"/jobs/{job.job_id}", "original")[0]
+    monkeypatch.setattr(archive, "_Reading", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr(images, "_pieces", lambda *_: iter([b"x" * 3]))
+    assert "catwalk-" in house.browser.head("/results.zip").headers["content-disposition"]
+    answer = house.browser.head(original)
+    assert (answer.headers["content-length"], answer.content) == (str(job.results[0].bytes), b"")
+
+
+def test_addresses_of_requests(house: House) -> None:
+    """A mask's address is shown without what signs it; one that is none breaks no page."""
+    settings = Settings(model_id="002", scene_type=SceneType.ORIGINAL, batch_size=1)
+    for mask in ("https://u:p@shop.example/m.png?X-Amz-Signature=s3cret", "https://[m.png?s3cret"):
+        job = house.job(
+            photo=Photo(url="https://[shop.example/a.jpg"),
+            settings=settings.model_copy(update={"mask": mask}),
+        )
+        text = house.browser.get(f"/jobs/{job.job_id}").text
+        assert "A photo by URL" in text
+        assert "s3cret" not in text
+        assert "u:p@" not in text
+
+
+def test_search_with_accents(house: House) -> None:
+    """A name that a Mac has taken apart is found as it is typed."""
+    house.job(source_key="a/Kleid gru\u0308n.jpg")
+    assert "data-card" in house.browser.get("/", params={"q": "GR\u00dcN"}).text

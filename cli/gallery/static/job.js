@@ -111,6 +111,14 @@ addEventListener("pageshow", (event) => { if (event.persisted) location.reload()
 
 // --- what changes -----------------------------------------------------------------------------
 
+/** Returns a selector that finds an element again on the same page drawn anew. */
+function named(element) {
+  for (const name of ["data-handle", "data-dialog", "data-copy", "href"]) {
+    if (element.hasAttribute(name)) return `[${name}="${CSS.escape(element.getAttribute(name))}"]`;
+  }
+  return null;
+}
+
 const page = () => main.querySelector("[data-job]");
 
 repeat(async () => {
@@ -121,10 +129,20 @@ repeat(async () => {
   url.searchParams.set("version", shown.dataset.version);
   const answer = await ask(url);
   if (answer.status === 204 || main.querySelector("dialog[open]")) return;
+  const html = await answer.text();
   const said = main.querySelector(".said");
-  main.innerHTML = await answer.text();
+  const focused = main.contains(document.activeElement) ? named(document.activeElement) : null;
+  const percent = Number(main.querySelector("[data-handle]")?.getAttribute("aria-valuenow") ?? 50);
+  const original = main.querySelector("[data-strip] [aria-current]")?.getAttribute("href");
+  main.innerHTML = html;
   if (said) page().prepend(said);
   tellTimes(main);
+  // The reader goes on from where they were.
+  const compare = main.querySelector("[data-compare]");
+  if (compare) cut(compare, percent);
+  const chosen = original && main.querySelector(`[data-strip] a[href="${CSS.escape(original)}"]`);
+  if (chosen) choose(chosen);
+  if (focused) main.querySelector(focused)?.focus({ preventScroll: true });
 }, () => (page().hasAttribute("data-running") ? 1200 : 5000));
 
 // --- the way back -----------------------------------------------------------------------------
