@@ -81,6 +81,9 @@ _CAUSES: Final[Mapping[str, Cause]] = {
     Trouble.ADDRESS: Cause.WRONG_ADDRESS,
 }
 """By kind of trouble; every other is an outage."""
+WATCHED: Final = frozenset({Trouble.KEY, Trouble.CREDITS})
+"""The kinds of trouble that have an alarm of their own."""
+_WATCHED_CAUSES: Final = frozenset(_CAUSES[kind] for kind in WATCHED)
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,8 @@ class Open:
     reason: str
     untold: "Tripped | None" = None
     """Set if whoever paused submission died before anybody was told of it."""
+    watched: bool = False
+    """Whether there is an alarm on just this cause: that photos wait for it is no news."""
 
 
 @dataclass(frozen=True)
@@ -164,14 +169,15 @@ class Breaker:
         if "until" not in item:
             return replace(way, pace=_pace(item, now))
         reason = item["reason"]["S"]
+        watched = _cause(item) in _WATCHED_CAUSES
         left = _left(item, "until", now)
         if left > 0:
-            return Open(left, reason, _untold(item, now))
+            return Open(left, reason, _untold(item, now), watched=watched)
         if self._becomes_probe(now):
             return way
         probing = PROBE_SECONDS - _left(item, "probe_until", now) if "probe_until" in item else 0
         seconds = min(MAX_LOOK_SECONDS, max(MIN_LOOK_SECONDS, probing))
-        return Open(seconds, f"one photo is being tried, since {reason}")
+        return Open(seconds, f"one photo is being tried, since {reason}", watched=watched)
 
     def turn(self, way: Way, patience: float) -> Turn | Open | None:
         """Take the next turn for a submit.
@@ -226,9 +232,7 @@ class Breaker:
         """Return why no photo has gone through since the last pause; None if submission is free."""
         answer = self._dynamodb.get_item(TableName=self._table, Key=_KEY, ConsistentRead=True)
         item = answer.get("Item", {})
-        if "until" not in item:
-            return None
-        return Cause(item["cause"]["S"]) if "cause" in item else Cause.OUTAGE
+        return _cause(item) if "until" in item else None
 
     def heed(self, way: Way, outcome: CreateOutcome) -> Tripped | None:
         """Take what became of a submit into account; say so if it paused submission."""
@@ -438,6 +442,12 @@ def _untold(item: Mapping[str, Any], now: datetime) -> Tripped | None:
     if "untold" not in item or _left(item, "updated_at", now) > -TELL_SECONDS:
         return None
     return Tripped(item["until"]["S"], item["reason"]["S"], item["untold"]["S"])
+
+
+def _cause(item: Mapping[str, Any]) -> Cause:
+    """Return why submission is paused; another version of Catwalk may know no causes, or more."""
+    cause = item.get("cause", {}).get("S")
+    return Cause(cause) if cause in set(Cause) else Cause.OUTAGE
 
 
 def _left(item: Mapping[str, Any], name: str, now: datetime) -> float:

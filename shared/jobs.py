@@ -149,7 +149,7 @@ class JobRepository:
             sets["sku"] = new.sku
         left_behind = [
             *("task_id", "submitted_at", "resumed_at", "finished_at", "execution_arn", "error"),
-            *("lease_until", "unsent", "waiting", "dead_letter", "announced"),
+            *("lease_until", "unsent", "waiting", "held_at", "dead_letter", "announced"),
         ]
         return self._update(
             job,
@@ -184,13 +184,25 @@ class JobRepository:
             removes=["finished_at", "error", "dead_letter", "announced"],
         )
 
-    def note_waiting(self, job: Job, *, seconds: float, reason: str) -> Job | None:
-        """Note what a photo waits for, and until when: its message is under way."""
+    def note_waiting(
+        self, job: Job, *, seconds: float, reason: str, held: bool = False
+    ) -> Job | None:
+        """Note what a photo waits for, and until when: its message is under way.
+
+        Args:
+            job: of the photo.
+            seconds: until it is looked at again.
+            reason: what it waits for, as a sentence for a person.
+            held: whether that is what `Job.held_at` is about.
+
+        """
         now = self._now()
-        return self._update_unspent(
-            job,
-            sets={"waiting": _plain(Waiting(until=later(now, seconds), reason=reason))},
-        )
+        sets: dict[str, Any] = {
+            "waiting": _plain(Waiting(until=later(now, seconds), reason=reason))
+        }
+        if held:
+            sets["held_at"] = iso(now)
+        return self._update_unspent(job, sets=sets)
 
     def reject(self, job: Job, error: JobError) -> Job | None:
         """Write REJECTED: what was a good photo when it was claimed is none any more."""

@@ -54,9 +54,10 @@ class Metric(StrEnum):
     SECONDS_TO_RESULT = "SecondsToResult"
     """From the drop to the record's end, of jobs with results."""
     WAIT_SECONDS = "WaitSeconds"
-    """How long a photo has waited since its drop: told each time that it is looked at and has to
-    wait on, and when the vendor has taken it. Not the queue's age: a photo that waits goes back
-    to it as a fresh message."""
+    """How long a photo has waited since its drop, or since the daily limit or the account's trouble
+    was last in its way: those have alarms of their own. Told each time that it is looked at and has
+    to wait on for something else, and when the vendor has taken it. Not the queue's age: a photo
+    that waits goes back to it as a fresh message."""
     POLLS = "PollsPerJob"
     SUBMISSION_PAUSED = "SubmissionPaused"
     """1 with each pause and, by reconcile, while it lasts, then also by `CAUSE_OF_PAUSE`; 0 from
@@ -145,7 +146,8 @@ class Metrics:
     @_harmless
     def has_waited(self, job: Job, *, until: str | None) -> None:
         """Tell how long a photo has waited by a moment (ISO 8601), whether it waits on or not."""
-        values = _if_known(Metric.WAIT_SECONDS, waited(job, until=until))
+        since = max(job.arrived_at, job.held_at or "") if job.arrived_at is not None else None
+        values = _if_known(Metric.WAIT_SECONDS, _seconds(since, until))
         if values:
             self._emit(values, job)
 
@@ -218,9 +220,13 @@ class Metrics:
 
 def waited(job: Job, *, until: str | None) -> float | None:
     """Return the seconds from a photo's arrival to a moment (ISO 8601), or None if not known."""
-    if job.arrived_at is None or until is None:
+    return _seconds(job.arrived_at, until)
+
+
+def _seconds(since: str | None, until: str | None) -> float | None:
+    if since is None or until is None:
         return None  # a record from before there was such an attribute
-    return max(0.0, (parse_iso(until) - parse_iso(job.arrived_at)).total_seconds())
+    return max(0.0, (parse_iso(until) - parse_iso(since)).total_seconds())
 
 
 def _if_known(metric: Metric, value: float | None) -> dict[Metric, float]:

@@ -218,6 +218,8 @@ class Job(_Model):
     """While SUBMITTING: the last POST certainly cost nothing and may be repeated."""
     waiting: Waiting | None = Field(default=None, exclude=True)
     """While ACCEPTED, or SUBMITTING and unsent: what the photo waits for."""
+    held_at: str | None = Field(default=None, exclude=True)
+    """When the daily limit, or a pause that has an alarm of its own, was last in the way."""
     dead_letter: str | None = Field(default=None, exclude=True)
     """The id of a message about this job that lies in the dead-letter queue."""
     announced: str | None = Field(default=None, exclude=True)

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -23,13 +24,21 @@ INVOCATION_KEYS: Final = ("function_name", "function_request_id")
 
 @cache
 def logger() -> Logger:
-    """Return this process's logger; its level comes from `POWERTOOLS_LOG_LEVEL`."""
-    return Logger(service="catwalk")
+    """Return this process's logger; its level comes from `POWERTOOLS_LOG_LEVEL`.
+
+    Powertools would rather have the level at which Lambda leaves lines out. That is another matter:
+    the metrics have to come through there.
+    """
+    made = Logger(service="catwalk")
+    level = os.environ.get("POWERTOOLS_LOG_LEVEL")
+    if level:
+        logging.getLogger(made.name).setLevel(level.upper())
+    return made
 
 
 def quiet_libraries() -> None:
     """Let libraries log warnings only: httpx's lines would show URLs with signatures in them."""
-    for name in ("botocore", "httpcore", "httpx"):
+    for name in ("boto3", "botocore", "httpcore", "httpx", "s3transfer", "urllib3"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

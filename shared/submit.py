@@ -14,7 +14,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from shared.announce import Announcer
-from shared.breaker import PATIENCE_SECONDS, Breaker, Open, Tripped, Turn, Way
+from shared.breaker import PATIENCE_SECONDS, WATCHED, Breaker, Open, Tripped, Turn, Way
 from shared.clock import iso, parse_iso, utc_now
 from shared.config import INLINE, Config
 from shared.errors import InputRejected
@@ -437,7 +437,7 @@ class Submitter:
             if way.untold is not None:
                 self._tell_of_pause(job, way.untold)
             batch.paused = replace(way, untold=None)  # the batch's other photos need not look
-            return self._wait(job, way.seconds, way.reason)
+            return self._wait(job, way.seconds, way.reason, held=way.watched)
         if way.pauses:
             self._api_key.forget()  # another function's probe may have met a key that is mended
         try:
@@ -451,7 +451,7 @@ class Submitter:
         if way.pace is not None:
             way = self._in_turn(way, batch)
             if isinstance(way, Open):
-                return self._wait(job, way.seconds, way.reason)
+                return self._wait(job, way.seconds, way.reason, held=way.watched)
         return self._spend(job, prepared, way, batch)
 
     def _look(self, batch: Batch) -> Way | Open:
@@ -495,9 +495,11 @@ class Submitter:
         if isinstance(reserved, SpentUp):
             self._metrics.credits_used(100)
             batch.paused = Open(
-                reserved.seconds, "the credits of today (DailyCreditLimit) are used up"
+                reserved.seconds,
+                "the credits of today (DailyCreditLimit) are used up",
+                watched=True,
             )
-            return self._wait(job, reserved.seconds, batch.paused.reason)
+            return self._wait(job, reserved.seconds, batch.paused.reason, held=True)
         if reserved.used is not None:
             self._metrics.credits_used(reserved.used)
         lease = batch.remaining_seconds() + LEASE_MARGIN_SECONDS
@@ -527,12 +529,14 @@ class Submitter:
         if isinstance(outcome, Refused) and outcome.trouble is Trouble.KEY:
             self._api_key.forget()
         self._heed(job, way, outcome)
-        return self._wait(job, self._breaker.seconds_left(), outcome.message)
+        held = isinstance(outcome, Refused) and outcome.trouble in WATCHED
+        return self._wait(job, self._breaker.seconds_left(), outcome.message, held=held)
 
-    def _wait(self, job: Job, seconds: float, reason: str) -> Outcome:
-        """Let a photo wait, and say so in its record."""
-        self._jobs.note_waiting(job, seconds=seconds, reason=reason)
-        self._metrics.has_waited(job, until=iso(self._now()))
+    def _wait(self, job: Job, seconds: float, reason: str, *, held: bool = False) -> Outcome:
+        """Let a photo wait, and say so in its record; `held` is for what has its own alarm."""
+        self._jobs.note_waiting(job, seconds=seconds, reason=reason, held=held)
+        if not held:
+            self._metrics.has_waited(job, until=iso(self._now()))
         return _again(job, seconds, reason)
 
     def _reject(self, job: Job, error: JobError) -> Outcome:

@@ -148,23 +148,21 @@ def evaluate(alarm: Mapping[str, Any], *periods: Mapping[str, float]) -> str:
     Args:
         alarm: of the template.
         periods: the values by metric (`Value` if there is one alone), oldest first; a metric that
-            is not there has no data.
+            is not there has no data. Where data are missing CloudWatch looks further back than it
+            is told to, by two periods in its documentation's examples, for the last ones there are.
 
     """
     breaching = {"GreaterThanThreshold": float.__gt__, "LessThanThreshold": float.__lt__}
     breaching["GreaterThanOrEqualToThreshold"] = float.__ge__
     crossed = breaching[alarm["ComparisonOperator"]]
-    evaluated = periods[-alarm["EvaluationPeriods"] :]
-    values = [_value(alarm, period) for period in evaluated]
+    evaluated = alarm["EvaluationPeriods"]
+    found = [_value(alarm, period) for period in periods[-evaluated - 2 :]]
+    values = [value for value in found if value is not None][-evaluated:]
     missing = alarm["TreatMissingData"]
-    if all(value is None for value in values) and missing in {"missing", "ignore"}:
+    if not values and missing in {"missing", "ignore"}:
         return "as before" if missing == "ignore" else "INSUFFICIENT_DATA"
-    bad = [
-        missing == "breaching"
-        if value is None
-        else crossed(float(value), float(alarm["Threshold"]))
-        for value in values
-    ]
+    bad = [crossed(float(value), float(alarm["Threshold"])) for value in values]
+    bad += [missing == "breaching"] * (evaluated - len(values))
     enough = alarm.get("DatapointsToAlarm", alarm["EvaluationPeriods"])
     return "ALARM" if sum(bad) >= enough else "OK"
 
@@ -213,7 +211,8 @@ CRASHING = {"visible": 0, "taken": 3, "done": 0}
         ("nothing-is-happening", [{}] * 4, "OK"),
         ("reconcile-stopped", [{"Value": 1}] * 4, "OK"),
         ("reconcile-stopped", [{"Value": 1}, {}, {"Value": 2}, {}], "OK"),
-        ("reconcile-stopped", [{}] * 4, "ALARM"),
+        ("reconcile-stopped", [{"Value": 1}, {}, {}, {}, {}], "OK"),
+        ("reconcile-stopped", [{"Value": 1}, {}, {}, {}, {}, {}], "ALARM"),
         ("failures", [{"failed": 0.2, "ended": 5}], "OK"),
         ("failures", [{"failed": 0.4, "ended": 5}], "ALARM"),
         ("failures", [{"failed": 1, "ended": 4}], "OK"),
@@ -232,6 +231,8 @@ CRASHING = {"visible": 0, "taken": 3, "done": 0}
         ("credits-near-limit", [{"Value": 80}], "ALARM"),
         ("credits-near-limit", [{}], "as before"),
         ("key-refused", [{"Value": 1}, {}], "ALARM"),
+        ("key-refused", [{"Value": 1}, {}, {}, {}], "ALARM"),
+        ("key-refused", [{"Value": 1}, {}, {}, {}, {}], "OK"),
         ("key-refused", [{}, {}], "OK"),
         ("no-credits", [{}, {"Value": 1}], "ALARM"),
         ("no-credits", [{}, {}], "OK"),
@@ -278,6 +279,17 @@ def test_a_limit_that_there_is_not_has_no_alarm() -> None:
         "CreditsNearLimitAlarm": "HasCreditLimit",
         "AlarmEmailSubscription": "HasAlarmEmail",
     }
+
+
+def test_lambda_leaves_no_metrics_out() -> None:
+    """Lambda takes a line without a level, as those of metrics are, for INFO."""
+    globals_ = template()["Globals"]["Function"]
+    level = {"Fn::If": ["LogsDebug", "DEBUG", "INFO"]}
+    assert globals_["LoggingConfig"] == {"LogFormat": "JSON", "ApplicationLogLevel": level}
+    lines: list[dict[str, Any]] = []
+    Metrics("shop", write=lambda line: lines.append(json.loads(line))).paused("throttled")
+    assert lines
+    assert "level" not in lines[0]
 
 
 # --- the dashboard -------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 import io
 import json
+import logging
+import warnings
 from typing import Any
 
 import pytest
@@ -48,6 +50,19 @@ def test_keys_go_when_something_is_raised(log: io.StringIO) -> None:
         raise RuntimeError
     logger().warning("after")
     assert "job_id" not in lines(log)[0]
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "ERROR"])
+def test_our_level_stands_beside_lambdas(monkeypatch: pytest.MonkeyPatch, level: str) -> None:
+    """Lambda's own level, which lets the metrics through, is not ours."""
+    monkeypatch.setenv("AWS_LAMBDA_LOG_LEVEL", "INFO")
+    monkeypatch.setenv("POWERTOOLS_LOG_LEVEL", level)
+    ours = logging.getLogger("catwalk")
+    monkeypatch.setattr(ours, "level", ours.level)  # is put back
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Powertools does not know that Lambda's follows ours
+        logger.__wrapped__()
+    assert logging.getLevelName(ours.level) == level
 
 
 class Context:

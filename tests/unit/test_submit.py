@@ -1205,13 +1205,54 @@ def test_wait_is_counted_from_the_drop(stage: Stage, clock: Clock) -> None:
     """However often its message is sent anew, and although its photo waited before that too."""
     event = stage.aws.drop("a.jpg", jpeg())
     clock.advance(30)  # in the queue, behind others
-    stage.vendor.answers = [httpx.Response(401, json={"code": 401, "message": "key"})] * 2
+    stage.vendor.answers = [httpx.ConnectError("down")] * 2
     stage.take(event)
     for _ in range(2):
         clock.advance(900)
         stage.take(stage.sent[0])
     assert measured(stage, "WaitSeconds") == [30, 930, 1830]
     assert stage.job().status is JobStatus.RUNNING
+
+
+def test_wait_for_what_has_an_alarm_of_its_own_is_not_counted(stage: Stage, clock: Clock) -> None:
+    """Neither while the key is refused, nor for photos behind it, nor when all go on hours later.
+
+    Else photos-wait-too-long would go off each time that a pause or the daily limit is over.
+    """
+    refused = httpx.Response(401, json={"code": 401, "message": "key"})
+    stage.vendor.answers = [refused] * 11
+    event = stage.aws.drop("a.jpg", jpeg())
+    stage.take(event)
+    behind = stage.aws.drop("b.jpg", jpeg(fill=2))
+    stage.take(behind)
+    for _ in range(10):
+        clock.advance(900)
+        stage.take(event)
+        stage.take(behind)
+    assert measured(stage, "WaitSeconds") == []
+    clock.advance(900)
+    stage.take(event)
+    stage.take(behind)
+    assert measured(stage, "WaitSeconds") == [900, 900]
+    assert [job.status for job in stage.all_jobs()] == [JobStatus.RUNNING] * 2
+
+
+def test_wait_for_the_daily_limit_is_not_counted(stage: Stage, clock: Clock) -> None:
+    """What is in the way after midnight is."""
+    stage.set(daily_credit_limit=1)
+    stage.drop("a.jpg", jpeg())
+    event = stage.aws.drop("b.jpg", jpeg(fill=2))
+    for _ in range(8):
+        clock.advance(900)
+        stage.take(event)
+    assert measured(stage, "WaitSeconds") == [0]
+    stage.set(daily_credit_limit=2)
+    stage.vendor.answers = [httpx.ConnectError("down")]
+    clock.advance(900)
+    stage.take(event)
+    clock.advance(900)
+    stage.take(event)
+    assert measured(stage, "WaitSeconds") == [0, 900, 1800]
 
 
 @pytest.mark.parametrize("said", ["2025-01-31T09:30:00Z", "2027-01-31T09:30:00Z", "soon", None])
