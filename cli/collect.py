@@ -27,6 +27,8 @@ from shared.settings import FOLDER_FILE, FolderFile, Layer, folder_file, metadat
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+_PHOTOS: Final = {".jpg", ".jpeg", ".png"}
+"""Names of what somebody takes for a photo, and waits for images of."""
 _RANGE: Final = re.compile(r"bytes=(\d+)-(\d+)")
 
 
@@ -58,8 +60,8 @@ class Collection:
     uploads: list[Upload] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     """Why files are left out, a sentence each."""
-    named_skipped: bool = False
-    """Whether one of them was asked for by its very name."""
+    missed: bool = False
+    """Whether one of them was meant: asked for by its very name, or called a photo by its own."""
 
     @property
     def photos(self) -> list[Upload]:
@@ -131,7 +133,7 @@ def collect(
         kind = _kind(key)
         if kind is None:
             found.skipped.append(f"{file} is left out: dotfiles are no photos.")
-            found.named_skipped |= file in named
+            found.missed |= file in named
             continue
         size = file.stat().st_size
         if kind is not Kind.PHOTO:
@@ -143,7 +145,7 @@ def collect(
         except InputRejected as rejected:
             if not anyway:
                 found.skipped.append(f"{file} is left out: {rejected.message}")
-                found.named_skipped |= file in named
+                found.missed |= file in named or file.suffix.lower() in _PHOTOS
                 continue
             looks = 1
         found.uploads.append(Upload(file, key, kind, size, looks))

@@ -11,7 +11,7 @@ from typing import Any, Final
 import boto3
 import httpx
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, HTTPClientError
 
 from cli import where
 from cli.errors import CommandError, sentence
@@ -105,7 +105,12 @@ def examine(name: str | None, *, now: Callable[[], datetime] = utc_now) -> Itera
         try:
             yield from look()
         except (ClientError, BotoCoreError) as error:
-            yield _look(check, sentence(f"This could not be looked at: {error}"))
+            # Nobody knows whether this is in order, and so the stack is not said to be.
+            yield _bad(
+                check,
+                sentence(f"This could not be looked at: {error}"),
+                "Get the right to look, or try again.",
+            )
 
 
 def _beside(choice: where.Choice) -> Iterator[Finding]:
@@ -143,6 +148,10 @@ def _account(choice: where.Choice) -> Finding:
         )
     except (BotoCoreError, ValueError, OSError) as error:
         todo = "Set them as for the AWS CLI: `aws configure`, or AWS_PROFILE."
+        if isinstance(
+            error, EndpointConnectionError | HTTPClientError
+        ):  # not the credentials: nobody could be asked
+            todo = f"Is {asked} the region's name, and the network in order?"
         if where.is_here():
             todo = "The local AWS is gone: start it, and source its env.sh again."
             return _bad("MiniStack", sentence(f"It does not answer: {error}"), todo, "catwalk up")

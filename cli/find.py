@@ -61,7 +61,8 @@ def jobs_named(catwalk: Catwalk, name: str) -> list[Job]:
         return [found]
     bucket = catwalk.outputs["PhotosBucketName"]
     key = name.removeprefix(f"s3://{bucket}/")
-    jobs = list(catwalk.jobs.of_source(key))[::-1]
+    # An index has no empty keys, and DynamoDB refuses to look for one.
+    jobs = list(catwalk.jobs.of_source(key))[::-1] if key else []
     if not jobs:
         raise CommandError(
             f"There is no job and no photo {name!r}.",

@@ -48,8 +48,9 @@ def main() -> NoReturn:
             line that makes no sense, 130 after Ctrl-C.
 
     """
+    output.open_closed()
     output.take_any_letter()
-    if "AWS_REGION" in os.environ:
+    if os.environ.get("AWS_REGION"):
         # The AWS CLI goes by this one first; boto3 does not know it.
         os.environ["AWS_DEFAULT_REGION"] = os.environ["AWS_REGION"]
     arguments, verbose = _verbose_first(sys.argv[1:])
@@ -73,10 +74,15 @@ def _said(error: Exception) -> tuple[str, str]:
         case LocalError():
             message, _, more = str(error).partition("\n")
             return message, more or "See the logs below .catwalk/."
-        case ClientError() | BotoCoreError():
+        case ClientError():
             return (
                 sentence(f"AWS refused: {error}"),
                 "Check the credentials, their rights and the region: `catwalk doctor`.",
+            )
+        case BotoCoreError():
+            return (
+                sentence(f"AWS cannot be asked: {error}"),
+                "Check the credentials, the region and the network: `catwalk doctor`.",
             )
         case OSError():
             return sentence(str(error)), "Mend that, and try again."

@@ -1,16 +1,19 @@
 """What a person reads: right on a terminal, narrow, piped or without colour."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import TextIOWrapper
+from itertools import accumulate
+from pathlib import Path
 from typing import Any, Final
 
 from rich.cells import cell_len, chop_cells, set_cell_size
 from rich.console import Console
-from rich.text import Text
+from rich.text import Span, Text
 
 from shared.clock import parse_iso
 from shared.events import detail_of
@@ -38,6 +41,14 @@ _DAY: Final = 24 * _HOUR
 _PRECISE: Final = 10
 """Seconds from which tenths say nothing more."""
 _KIB: Final = 1024
+
+
+def open_closed() -> None:
+    """Open what the shell has closed (`>&-`): there Python has no stream at all."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # It lives as long as the process.
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def take_any_letter() -> None:
@@ -80,8 +91,18 @@ def say_hanging(text: str | Text, indent: int) -> None:
 
 def say_json(document: Any) -> None:  # noqa: ANN401  any JSON
     """Write a JSON value as one line, for other programs."""
-    sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+    sys.stdout.write(as_json(document) + "\n")
     sys.stdout.flush()
+
+
+def as_json(document: Any, *, indent: int | None = None) -> str:  # noqa: ANN401  any JSON
+    """Return JSON that standard output can take as it is.
+
+    Where that is not UTF-8, letters stand as JSON's own escapes: a locale's bytes, or Python's
+    backslashes for what a locale lacks, are no JSON.
+    """
+    encoding = (getattr(sys.stdout, "encoding", None) or "").lower().replace("_", "-")
+    return json.dumps(document, indent=indent, ensure_ascii=encoding not in {"utf-8", "utf8"})
 
 
 def tell(text: str) -> None:
@@ -107,11 +128,16 @@ def _aside(text: str, style: str) -> None:
 
 def shown(text: str | Text) -> Text:
     """Return a text that is shown as it is: a photo's name is neither markup nor a command."""
-    if isinstance(text, Text):
+    plain = text.plain if isinstance(text, Text) else text
+    letters = [c if c.isprintable() else c.encode("unicode_escape").decode() for c in plain]
+    if not isinstance(text, Text):
+        return Text("".join(letters))
+    if plain.isprintable():
         return text
-    return Text(
-        "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    )
+    # What is styled moves along with what has become longer.
+    at = [0, *accumulate(map(len, letters))]
+    spans = [Span(at[span.start], at[span.end], span.style) for span in text.spans]
+    return Text("".join(letters), style=text.style, spans=spans)
 
 
 def status(value: JobStatus) -> Text:

@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cli.chances import SecondChances
 from cli.errors import CommandError, sentence
 from cli.output import tell
-from cli.where import Because, Choice, choose, read_last, region, remember
+from cli.where import Because, Choice, choose, read_last, refuse_guess, region, remember
 from shared import clients
 from shared.announce import Announcer
 from shared.config import Config
@@ -55,7 +55,8 @@ class Catwalk:
                 is meant, unless somebody has named it.
 
         Raises:
-            CommandError: there is none, or AWS cannot be asked.
+            CommandError: there is none, or AWS cannot be asked; or something would be changed
+                there, and another may be meant.
 
         """
         choice = choose(name)
@@ -63,6 +64,7 @@ class Catwalk:
         if choice.because is Because.OPTION:
             remember(choice)
         if changes and not choice.because.said:
+            refuse_guess(choice)
             tell(f"This is about {choice} ({choice.because}).")
         return found
 

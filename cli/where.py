@@ -130,6 +130,28 @@ def choose(name: str | None) -> Choice:
     return found
 
 
+def refuse_guess(choice: Choice) -> None:
+    """Refuse to change or spend something on AWS where another stack may well be meant.
+
+    Raises:
+        CommandError: nobody has ever named it; or it was used last, and a laptop's stack is up.
+
+    """
+    if choice.laptop or choice.because.said or endpoint() is not None:
+        return
+    if choice.because is Because.DEFAULT:
+        raise CommandError(
+            f"Nobody has said that {choice} is meant.",
+            f"Say --stack {choice.name}, and it is the last used; or start the laptop's: `catwalk"
+            " up`.",
+        )
+    if condition(home().path) is Condition.UP:
+        raise CommandError(
+            f"Two may be meant: {choice}, used last, and the laptop's stack, which is up.",
+            f"Say --stack {choice.name} or --stack {LAPTOP}.",
+        )
+
+
 def region() -> str | None:
     """Return the AWS region that this process's clients ask."""
     return boto3.Session().region_name

@@ -115,11 +115,11 @@ def since(wish: str) -> str:
 
     """
     span = _seconds(wish)
-    if span is not None:
-        return iso(datetime.now(UTC) - timedelta(seconds=span))
     try:
+        if span is not None:
+            return iso(datetime.now(UTC) - timedelta(seconds=span))
         moment = datetime.fromisoformat(wish.strip())
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise CommandError(
             f"--since is {wish!r}, which is no time.",
             "Give a span (30m, 2h, 3d) or a day (2026-11-24), in UTC.",

@@ -44,6 +44,20 @@ from shared.photos import PhotoStore
 from shared.settings import MAX_ID, Layer
 
 dropping = typer.Typer()
+
+
+def _said(text: str) -> Path:
+    """Return the path that was said: of an empty one Python makes the folder that one is in.
+
+    Raises:
+        CommandError: it is empty, most likely a variable of the shell that is not set.
+
+    """
+    if not text.strip():
+        raise CommandError("A photo's name is empty.", "Name a photo, or leave it out.")
+    return Path(text)
+
+
 _ASKED_FROM: Final = 10
 """More credits than this are asked about: a handful of photos is what somebody just typed."""
 _LOOK_SECONDS: Final = 0.5
@@ -63,12 +77,16 @@ def drop(
     photos: Annotated[
         list[Path],
         typer.Argument(
+            parser=_said,
             help="Photos, and folders of photos: a folder's structure becomes the keys'.",
             show_default=False,
         ),
     ],
     *,
-    to: Annotated[str, typer.Option(help="The folder in the bucket: summer/.")] = "",
+    to: Annotated[
+        str | None,
+        typer.Option(help="The folder in the bucket: summer/. Its top, if it is not said."),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(help="antonia, clara, jamila, mia, lavanya, or any model's id: 002."),
@@ -110,6 +128,7 @@ def drop(
     and at last `summary`.
     """
     patience = wishes.span(timeout, "--timeout")
+    _refuse_empty(to, mask)
     catwalk = Catwalk.chosen(stack, changes=not dry_run)
     values = _values(model, scene, images, sku, request_id, extra)
     mask_file = Path(mask) if mask and Path(mask).is_file() else None
@@ -122,7 +141,7 @@ def drop(
             "Put what is long (extra) into a catwalk.json in the photos' folder.",
         )
     rules = _rules(catwalk, metadata)
-    found = collect(photos, to=to, rules=rules, mask=mask_file, anyway=anyway)
+    found = collect(photos, to=to or "", rules=rules, mask=mask_file, anyway=anyway)
     for skipped in found.skipped:
         warn(skipped)
     if not found.uploads:
@@ -138,6 +157,16 @@ def drop(
         ask(f"Go on, and spend up to {credits_of(found.jobs)}?", yes=yes)
     run = _Run(catwalk, found, metadata, wait=wait, patience=patience, as_json=as_json)
     raise SystemExit(run())
+
+
+def _refuse_empty(to: str | None, mask: str | None) -> None:
+    """Refuse what would cost credits in the wrong folder, or without the mask."""
+    for name, value, instead in (
+        ("--to", to, "Name a folder; / is the bucket's top."),
+        ("--mask", mask, "Name a PNG, or leave it out."),
+    ):
+        if value is not None and not value.strip():
+            raise CommandError(f"{name} is empty.", instead)
 
 
 def _values(
@@ -326,8 +355,11 @@ class _Run:
     def _after_upload(self) -> int:
         failed = [drop for drop in self.drops if drop.trouble]
         uploaded = len(self.drops) - len(failed)
+        left_out = {"leftOut": len(self.found.skipped)}
         if self.as_json:
-            say_json({"event": "summary", "uploaded": uploaded, "notUploaded": len(failed)})
+            say_json(
+                {"event": "summary", "uploaded": uploaded, "notUploaded": len(failed), **left_out}
+            )
         else:
             say(
                 f"{counted(uploaded, 'photo')} uploaded in"
@@ -337,7 +369,7 @@ class _Run:
                 say("`catwalk watch` shows how they get on; `catwalk jobs`, what became of them.")
             if failed and console().is_terminal:
                 _list_troubles(failed)
-        return 1 if failed or self.found.named_skipped else 0
+        return 1 if failed or self.found.missed else 0
 
     def _summary(self, *, in_time: bool) -> int:
         jobs = [(drop, job) for drop in self.drops for job in drop.jobs.values()]
@@ -361,6 +393,7 @@ class _Run:
                     "succeeded": len(good),
                     "alreadyDone": already,
                     "failed": _by_code(wrong),
+                    "leftOut": len(self.found.skipped),
                     "notUploaded": len(troubles),
                     "notInTime": len(open_drops),
                     "credits": spent,
@@ -368,7 +401,7 @@ class _Run:
                     "seconds": round(seconds, 1),
                 }
             )
-            return 0 if fine and not self.found.named_skipped else 1
+            return 0 if fine and not self.found.missed else 1
         words = [f"{len(good)} succeeded" + (f" ({already} already done)" if already else "")]
         if wrong:
             codes = ", ".join(f"{count} {code}" for code, count in _by_code(wrong).items())
@@ -384,7 +417,7 @@ class _Run:
         )
         self._links(good)
         self._what_next(wrong, troubles, open_drops)
-        return 0 if fine and not self.found.named_skipped else 1
+        return 0 if fine and not self.found.missed else 1
 
     def _links(self, good: Sequence[Job]) -> None:
         places = sorted({results_uri(job) for job in good} - {""})

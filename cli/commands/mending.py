@@ -146,8 +146,11 @@ def resolve(
     chances = catwalk.chances
     offers = [chances.offer_resolve(finding, job) for job in _selected(catwalk, selection)]
     agreed = _agreed(f"resolve as {finding}", offers, dry_run=dry_run, yes=yes, as_json=as_json)
-    for job in agreed:
+    done = [
         _done(job, chances.resolve(finding, job, task_id=task_id), as_json=as_json)
+        for job in agreed
+    ]
+    _end(selection, offers, done)
 
 
 @mending.command()
@@ -209,8 +212,19 @@ def _take(
     catwalk = Catwalk.chosen(stack, changes=not dry_run)
     chances = catwalk.chances
     offers = [chances.offer(chance, job) for job in _selected(catwalk, selection)]
-    for job in _agreed(chance.value, offers, dry_run=dry_run, yes=yes, as_json=as_json):
-        _done(job, chances.take(chance, job), as_json=as_json)
+    agreed = _agreed(chance.value, offers, dry_run=dry_run, yes=yes, as_json=as_json)
+    done = [_done(job, chances.take(chance, job), as_json=as_json) for job in agreed]
+    _end(selection, offers, done)
+
+
+def _end(selection: Selection, offers: Sequence[Offer], done: Sequence[bool]) -> None:
+    """End with status 1 if a job that was to be done was not.
+
+    Of jobs that were found by status, folder or article it is no failure that some cannot.
+    """
+    refused = any(offer.refusal is not None for offer in offers)
+    if not all(done) or (selection.job_ids and refused):
+        raise SystemExit(1)
 
 
 def _selection(
@@ -302,11 +316,12 @@ def _agreed_as_json(
     return [offer.job for offer in good]
 
 
-def _done(before: Job, after: Job | None, *, as_json: bool) -> None:
+def _done(before: Job, after: Job | None, *, as_json: bool) -> bool:
+    """Say what was done; return whether anything was."""
     if as_json:
         document = {"event": "done", "jobId": before.job_id}
         say_json({**document, "job": record(after) if after is not None else None})
-        return
+        return after is not None
     photo = before.source_key or ""
     if after is None:
         done = "it has moved on meanwhile; nothing was done."
@@ -317,3 +332,4 @@ def _done(before: Job, after: Job | None, *, as_json: bool) -> None:
     else:
         done = f"{photo} goes on as attempt {after.attempt}."
     say(f"{before.job_id}: {done}")
+    return after is not None

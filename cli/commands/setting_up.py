@@ -1,6 +1,5 @@
 """Setting a stack up on AWS, and finding out what is wrong with one."""
 
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from cli.doctor import Finding, Verdict, examine, span
 from cli.errors import CommandError
 from cli.home import enter
 from cli.options import StackName, Yes
+from cli.output import as_json as written
 from cli.output import console, say, shown, tell
 from cli.stack import Catwalk
 from cli.submission import end_pause, pause_of
@@ -67,6 +67,8 @@ def deploy(
 
     last = where.read_last()
     was = last.name if last is not None and last.name != where.LAPTOP else where.CATWALK
+    if os.environ.get(where.VARIABLE, where.LAPTOP) != where.LAPTOP:
+        was = os.environ[where.VARIABLE]
     name = ask("Name of the stack", "--stack", stack, was, deployment.stack_name)
     if name == where.LAPTOP:
         raise CommandError("`laptop` is the stack on this machine.", "Start it: `catwalk up`.")
@@ -343,10 +345,12 @@ def doctor(
     bad = sum(finding.verdict is Verdict.BAD for finding in findings)
     if as_json:
         document = {"healthy": not bad, "checks": [asdict(finding) for finding in findings]}
-        print(json.dumps(document, indent=2, ensure_ascii=False))
+        print(written(document, indent=2))
     else:
         say("")
-        say(f"{bad} thing{'' if bad == 1 else 's'} to do." if bad else "All is well.")
+        looks = sum(finding.verdict is Verdict.LOOK for finding in findings)
+        fine = f"Nothing has to be done; {looks} worth a look." if looks else "All is well."
+        say(f"{bad} thing{'' if bad == 1 else 's'} to do." if bad else fine)
     raise SystemExit(1 if bad else 0)
 
 

@@ -1,5 +1,6 @@
 """The `catwalk` command: what it says, asks and does, and that it never shows a traceback."""
 
+import io
 import json
 import os
 import subprocess
@@ -8,7 +9,10 @@ from pathlib import Path
 
 import boto3
 import pytest
+from rich.text import Text
 
+from cli.output import shown
+from cli.where import Condition
 from shared.models import JobStatus
 from tests.kit import dropped
 from tests.shell import NOW, Prompt, Shell, refusal
@@ -141,11 +145,13 @@ def test_jobs_that_cannot_are_left_out_with_the_reason(shell: Shell) -> None:
     shell.job("j")
     shell.job("k", JobStatus.SUCCEEDED)
     code, out, _ = shell("resume", "j", "k", "--yes")
-    assert code == 0
+    assert code == 1, "one of those that were named was not done"
     assert "1 of 2 jobs can be done, for no credits." in out
     assert "recopy it." in out
     assert [shell.now(job) for job in "jk"] == [("RUNNING", 2), ("SUCCEEDED", 1)]
     assert shell("resume", "k", "--yes")[0] == 1
+    shell.job("l")
+    assert shell("resume", "--folder", "a", "--status", "FAILED", "--yes")[0] == 0
 
 
 def test_folder_without_a_status_means_those_without_images(shell: Shell) -> None:
@@ -170,7 +176,7 @@ def test_job_that_moves_on_while_a_person_thinks(
 
     monkeypatch.setattr("typer.confirm", answer)
     code, out, _ = shell("resume", "j")
-    assert (code, "j: it has moved on meanwhile; nothing was done." in out) == (0, True)
+    assert (code, "j: it has moved on meanwhile; nothing was done." in out) == (1, True)
     assert shell.waiting() == 0
 
 
@@ -319,13 +325,28 @@ def test_stack_that_nobody_named_is_told(shell: Shell, monkeypatch: pytest.Monke
     """Who changes or spends something is told of what, unless it was just said."""
     shell.job()
     monkeypatch.delenv("CATWALK_STACK")
-    told = "This is about the stack 'catwalk' in us-east-1 (nothing else was named).\n"
-    assert shell("regenerate", "j", "--yes")[2] == told
-    assert shell("reconcile")[2] == told
+    monkeypatch.setattr("cli.where.condition", lambda _: Condition.NONE)
+    for command in (["regenerate", "j", "--yes"], ["reconcile"]):
+        code, _, err = shell(*command)
+        assert (code, "Nobody has said that the stack 'catwalk' in us-east-1" in err) == (1, True)
+    assert shell.now() == ("FAILED", 1)
     assert shell("regenerate", "j", "--dry-run")[2] == ""
     assert shell("credits")[2] == ""
     assert shell("reconcile", "--stack", "catwalk")[2] == ""
-    assert shell("reconcile")[2] == told.replace("nothing else was named", "used last")
+    told = "This is about the stack 'catwalk' in us-east-1 (used last).\n"
+    assert shell("reconcile")[2] == told
+
+
+def test_two_stacks_may_be_meant(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a laptop's stack up, nothing is spent on AWS because it was used last."""
+    shell.job()
+    monkeypatch.delenv("CATWALK_STACK")
+    monkeypatch.setattr("cli.where.condition", lambda _: Condition.UP)
+    assert shell("credits", "--stack", "catwalk")[0] == 0
+    code, _, err = shell("regenerate", "j", "--yes")
+    assert (code, "Two may be meant: the stack 'catwalk' in us-east-1" in err) == (1, True)
+    assert shell.now() == ("FAILED", 1)
+    assert shell("regenerate", "j", "--yes", "--stack", "catwalk")[0] == 0
 
 
 def test_stack_that_is_elsewhere(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -407,6 +428,36 @@ def test_right_that_is_missing_halfway(shell: Shell) -> None:
     shell.aws.sqs.delete_queue(QueueUrl=shell.url)
     code, _, err = shell("resume", "j", "--yes")
     assert (code, err.startswith("AWS refused: ")) == (1, True)
+
+
+def test_json_where_the_locale_has_no_such_letter(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is no UTF-8 gets JSON's own escapes: neither a locale's bytes nor Python's escapes."""
+    shell.job(source_key="été/ش.jpg")
+    for encoding in ("ascii", "latin-1", "utf-8"):
+        written = io.BytesIO()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding))
+            assert shell("jobs", "--json")[0] == 0
+            sys.stdout.flush()
+            assert json.loads(written.getvalue().decode())["sourceKey"] == "été/ش.jpg"
+
+
+def test_stream_that_the_shell_has_closed(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `>&-` Python has no stream: what would be written goes nowhere, and all else works."""
+    shell.job()
+    monkeypatch.setattr(sys, "stdout", None)
+    assert shell("jobs", "--json") == (0, "", "")
+    sys.stdout.close()
+
+
+def test_styled_text_is_shown_as_it_is() -> None:
+    """A name inside of a styled line is no command to the terminal either, and the style stays."""
+    line = Text("\u202ea: ").append("FAILED", style="red").append(" \x1b[2J")
+    safe = shown(line)
+    assert safe.plain == r"\u202ea: FAILED \x1b[2J"
+    assert [safe.plain[span.start : span.end] for span in safe.spans] == ["FAILED"]
 
 
 def test_command_as_a_process() -> None:

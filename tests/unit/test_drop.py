@@ -149,6 +149,9 @@ def test_settings_go_as_metadata(shell: Shell, photo: Callable[..., Path]) -> No
         ("dress.png --extra []", "--extra is no JSON object"),
         ("dress.png --extra x", "--extra is no JSON"),
         ("dress.png --sku ", "--sku is ''"),
+        ("dress.png --to ", "--to is empty"),
+        ("dress.png --mask ", "--mask is empty"),
+        ("dress.png ", "A photo's name is empty"),
         ("dress.png --timeout soon", "--timeout is 'soon'"),
         ("broken", "broken/catwalk.json cannot be used"),
         ('contradictory --scene original --extra {"mask":1}', "would be rejected"),
@@ -183,12 +186,17 @@ def test_what_would_be_rejected_is_left_out(shell: Shell, photo: Callable[..., P
     photo("shop/wide.png")
     photo("shop/wide.mask.png", png(16, 8))
     code, _, err = shell("drop", "shop")
-    assert code == 0
+    assert code == 1, "two of them are called photos"
     assert "notes.txt is left out" in err
     assert "is empty (0 bytes)" in err
     assert "they must be the same" in err
     assert shell.uploaded() == ["shop/good.png", "shop/wide.mask.png"]
     assert shell("drop", "shop/good.png", "shop/notes.txt")[0] == 1, "it was asked for by name"
+    photo("notes/good.png")
+    photo("notes/notes.txt", "notes")
+    assert shell("drop", "notes")[0] == 0, "nobody waits for images of that"
+    out = shell("drop", "notes", "--json")[1]
+    assert json.loads(out.splitlines()[-1])["leftOut"] == 1
     assert shell("drop", "shop", "--anyway")[0] == 0
     assert "shop/notes.txt" in shell.uploaded()
 

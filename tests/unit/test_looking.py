@@ -92,6 +92,7 @@ def test_more_than_the_limit(shell: Shell) -> None:
     ("words", "says"),
     [
         (["--since", "yesterday"], "--since is 'yesterday'"),
+        (["--since", "999999w"], "--since is '999999w'"),
         (["--scene", "beach"], "--scene is 'beach'"),
         (["--model", "claara"], "Did you mean 'clara'"),
         (["--folder", ""], "--folder is empty."),
@@ -141,7 +142,11 @@ def test_show_for_programs(three: Shell) -> None:
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("aaaa", "2 jobs begin with 'aaaa'."), ("nobody", "no job and no photo 'nobody'")],
+    [
+        ("aaaa", "2 jobs begin with 'aaaa'."),
+        ("", "no photo ''"),
+        ("nobody", "no job and no photo 'nobody'"),
+    ],
 )
 def test_show_nobody(three: Shell, name: str, says: str) -> None:
     """What is not there, or not the only one, is said so."""

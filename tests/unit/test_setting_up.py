@@ -255,6 +255,8 @@ def test_key_that_was_mended(desk: Desk, vendor: Callable[[bytes], None]) -> Non
     vendor(http(NOT_FOUND, "404 Not Found"))
     code, found = desk.doctor()
     assert (code, found["submission"][0]) == (0, "look")
+    vendor(http(NOT_FOUND, "404 Not Found"))
+    assert desk("doctor")[1].splitlines()[-1] == "Nothing has to be done; 1 worth a look."
     assert "catwalk reconcile" in found["submission"][1]
     vendor(http(REFUSED, "401 Unauthorized"))
     assert {"key", "submission"} <= desk.bad().keys()
@@ -373,7 +375,7 @@ def test_check_that_may_not_look(desk: Desk) -> None:
     """A right that is missing leaves the other checks alone."""
     desk.aws.sqs.delete_queue(QueueUrl=desk.aws.dead_letter_url)
     code, found = desk.doctor()
-    assert (code, found["dead letters"][0]) == (0, "look")
+    assert (code, found["dead letters"][0]) == (1, "bad"), "nobody knows whether there are any"
     assert "could not be looked at" in found["dead letters"][1]
     assert found["credits"][0] == "ok"
 
@@ -520,6 +522,16 @@ def test_deploy_again_keeps_what_was_chosen(desk: Desk, sam: Calls) -> None:
     assert 'ParameterKey=DefaultSceneId,ParameterValue=""' in deploy
     assert not [word for word in deploy if "Architecture" in word]
     assert "changed: DefaultSceneType from preset to original" in out
+
+
+def test_deploy_of_the_stack_that_the_shell_names(
+    desk: Desk, sam: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CATWALK_STACK names the stack for this command too."""
+    monkeypatch.setenv("CATWALK_STACK", "shop")
+    desk.cloud.names.add("shop")
+    assert desk("deploy", "--region", "eu-west-1", "--yes")[0] == 0
+    assert sam[1][sam[1].index("--stack-name") + 1] == "shop"
 
 
 def test_deploy_with_alarms(
