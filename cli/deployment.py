@@ -12,6 +12,7 @@ from typing import Final
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
+from cli import where
 from cli.errors import CommandError, sentence
 
 NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")
@@ -247,6 +248,11 @@ class Sam:
 
         """
         self._run("build", "--parameter-overrides", *_overrides(parameters))
+        if where.is_here():
+            # A rehearsal on a local AWS: what that refuses, it does without.
+            from local import differences  # noqa: PLC0415  takes a while, and is of no use elsewhere
+
+            differences.adapt(self.project / ".aws-sam" / "build" / "template.yaml")
 
     def deploy(self, stack: str, region: str, parameters: Mapping[str, str]) -> None:
         """Deploy what was built.

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import islice
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import boto3
 import httpx
@@ -144,17 +143,13 @@ def _account(choice: where.Choice) -> Finding:
         )
     except (BotoCoreError, ValueError, OSError) as error:
         todo = "Set them as for the AWS CLI: `aws configure`, or AWS_PROFILE."
-        if _is_here(where.endpoint()):
+        if where.is_here():
             todo = "The local AWS is gone: start it, and source its env.sh again."
             return _bad("MiniStack", sentence(f"It does not answer: {error}"), todo, "catwalk up")
         return _bad(check, sentence(f"AWS cannot be asked: {error}"), todo)
     if choice.laptop:
         return _ok(check, f"None are needed: {choice}.")
     return _ok(check, f"Account {caller['Account']} as {caller['Arn']}, region {asked}.")
-
-
-def _is_here(url: str | None) -> bool:
-    return urlsplit(url or "").hostname in {"127.0.0.1", "localhost", "::1"}
 
 
 def _stack(catwalk: Catwalk) -> Finding:

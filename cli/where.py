@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import boto3
 import typer
@@ -137,6 +138,11 @@ def region() -> str | None:
 def endpoint() -> str | None:
     """Return where this shell's AWS clients lead, if that is not AWS itself."""
     return os.environ.get("AWS_ENDPOINT_URL") or None
+
+
+def is_here() -> bool:
+    """Tell whether this shell's AWS clients lead to a local AWS, on this very machine."""
+    return urlsplit(endpoint() or "").hostname in {"127.0.0.1", "localhost", "::1"}
 
 
 def read_last() -> Last | None:

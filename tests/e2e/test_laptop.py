@@ -138,9 +138,11 @@ def test_a_start_that_is_interrupted_leaves_nothing(tmp_path: Path, number: sign
     """Ctrl-C, or the end of the terminal, ends all that was started."""
     folder = StateFolder(tmp_path / "stack")
     code = f"""
+import signal
 from pathlib import Path
 from local.stack import Plan, Quiet, running
 from local.state import StateFolder
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is to ignore it
 with running(StateFolder(Path({str(folder.path)!r})), Plan(), Quiet()):
     pass
 """

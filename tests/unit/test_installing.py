@@ -139,6 +139,8 @@ def test_completion(installed: Path, tmp_path: Path, words: str, proposed: set[s
 
 def test_completion_can_be_installed(installed: Path, tmp_path: Path) -> None:
     """One command does it, for the shell that is said."""
-    done = run(installed, tmp_path, "--install-completion", "bash")
+    # Otherwise the shell is the one that these tests were started from.
+    named = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    done = run(installed, tmp_path, "--install-completion", "bash", **named)
     assert done.returncode == 0, done.stderr
     assert "_CATWALK_COMPLETE" in (tmp_path / ".bash_completions" / "catwalk.sh").read_text()
