@@ -398,7 +398,7 @@ def _unpacked(after: str | None) -> dict[str, tuple[str, str] | tuple[()] | None
     try:
         document = json.loads(base64.urlsafe_b64decode(after + "=" * (-len(after) % 4)))
         return {str(name): _position(position) for name, position in document.items()}
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise CommandError(
             f"There is no page {after[:40]!r}.", "Begin with the first page."
         ) from error

@@ -113,7 +113,7 @@ def gallery(environment: Mapping[str, str], *arguments: str) -> Iterator[str]:
         assert found, f"the gallery did not start: {line!r}"
         yield found[0]
         process.send_signal(2)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()

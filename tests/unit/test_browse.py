@@ -96,7 +96,9 @@ def test_look_is_bounded(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> N
     assert page.looked_at < COUNT
 
 
-@pytest.mark.parametrize("after", ["x", "bm90IGpzb24", "W10", "eyJhIjogMX0", "é"])
+@pytest.mark.parametrize(
+    "after", ["x", "bm90IGpzb24", "W10", "eyJhIjogMX0", "é", "W1tb" * 50_000], ids=range(6)
+)
 def test_page_that_is_none(browser: Browser, after: str) -> None:
     """Whatever stands in a page's address, it is told from a page."""
     with pytest.raises(CommandError):
