@@ -32,7 +32,7 @@ _DRAW: Final = ("npx", "--yes", "svg-term-cli@2.1.1", "--window", "--no-cursor")
 
 def main() -> None:
     """Run the demo on a terminal of its own, and draw what it showed."""
-    frames = _thinned(_record(["make", "demo"]))
+    frames = _thinned(_record(["make", "--no-print-directory", "demo"]))
     header = {"version": 2, "width": _COLUMNS, "height": _LINES}
     with tempfile.TemporaryDirectory() as folder:
         cast = Path(folder) / "demo.cast"
