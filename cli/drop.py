@@ -19,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.collect import Collection, Kind, Upload
 from cli.errors import CommandError, sentence
+from cli.output import tell
 from shared.jobs import job_of
 from shared.models import Job, JobStatus
 from shared.photos import content_type_of
@@ -39,6 +40,8 @@ _ALONE_SECONDS: Final = 5.0
 """A photo rejected as a whole has one record, whatever its variants; the others of one that is not
 come within moments."""
 _MAGIC_BYTES: Final = 16
+_GRACE_SECONDS: Final = 1.0
+"""An upload that is sent at all sees within this time that it shall stop."""
 
 
 class Stage(StrEnum):
@@ -151,7 +154,15 @@ class Uploader:
     ) -> None:
         """Stop what is under way; S3 keeps nothing of an upload that did not end."""
         self._stop.set()
-        self._pool.shutdown(cancel_futures=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        # To `wait`, one that was cancelled before it began has not ended.
+        begun = [future for future in self._futures if not future.cancelled()]
+        if wait(begun, timeout=_GRACE_SECONDS).not_done:
+            tell(
+                "Stopping; an upload that hangs is given up within a minute. Ctrl-C once more does"
+                " not wait for it."
+            )
+        self._pool.shutdown()
 
     def first(self, uploads: Sequence[Upload]) -> None:
         """Upload what must be there before the photos.

@@ -368,6 +368,35 @@ def test_upload_under_way_is_stopped(photo: Callable[..., Path]) -> None:
     assert [(drop.uploaded_at, drop.trouble) for drop in drops] == [(None, None)] * 9
 
 
+def test_upload_that_hangs_is_told_of(
+    photo: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever leaves while S3 answers nothing hears why it takes a while, and how not to wait."""
+    hangs, free = threading.Event(), threading.Event()
+
+    class Deaf:
+        """An S3 that reads nothing."""
+
+        def put_object(self, **_: Any) -> dict[str, str]:
+            hangs.set()
+            assert free.wait(30)
+            return {"ETag": "e"}
+
+    def say(text: str) -> None:
+        told.append(text)
+        free.set()
+
+    told: list[str] = []
+    monkeypatch.setattr("cli.drop.tell", say)
+    monkeypatch.setattr("cli.drop._GRACE_SECONDS", 0.0)
+    drop = Drop(Upload(photo("a.png"), "a.png", Kind.PHOTO, 100))
+    with Uploader(cast("Any", Deaf()), PHOTOS, metadata={}) as uploader:
+        uploader.start([drop])
+        assert hangs.wait(30)
+    assert "Ctrl-C once more" in told[0]
+    assert drop.etag == "e", "what has come through all the same is known"
+
+
 def test_upload_that_is_refused(shell: Shell, photo: Callable[..., Path]) -> None:
     """One photo that S3 does not take is named; the others go up; the status is 1."""
     photo("a.png")
