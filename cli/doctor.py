@@ -12,9 +12,10 @@ import boto3
 import httpx
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, HTTPClientError
+from pydantic import ValidationError
 
 from cli import where
-from cli.errors import CommandError, sentence
+from cli.errors import MEND_ITEM, CommandError, sentence, unreadable
 from cli.home import home
 from cli.key import cleaned
 from cli.output import credits_of
@@ -104,6 +105,8 @@ def examine(name: str | None, *, now: Callable[[], datetime] = utc_now) -> Itera
     for check, look in patient.checks().items():
         try:
             yield from look()
+        except ValidationError as error:
+            yield _bad(check, unreadable(error), MEND_ITEM)
         except (ClientError, BotoCoreError) as error:
             # Nobody knows whether this is in order, and so the stack is not said to be.
             yield _bad(

@@ -6,6 +6,7 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import ValidationError
 
 from cli import output
 from cli.commands.dropping import dropping
@@ -14,7 +15,7 @@ from cli.commands.looking import looking
 from cli.commands.mending import mending
 from cli.commands.setting_up import setting_up
 from cli.commands.starting import starting
-from cli.errors import CommandError, sentence
+from cli.errors import MEND_ITEM, CommandError, sentence, unreadable
 from local.errors import LocalError
 
 _INTERRUPTED: Final = 130
@@ -74,6 +75,8 @@ def _said(error: Exception) -> tuple[str, str]:
         case LocalError():
             message, _, more = str(error).partition("\n")
             return message, more or "See the logs below .catwalk/."
+        case ValidationError(title="Job"):
+            return unreadable(error), MEND_ITEM
         case ClientError():
             return (
                 sentence(f"AWS refused: {error}"),

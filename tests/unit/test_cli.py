@@ -14,7 +14,7 @@ from rich.text import Text
 from cli.output import shown
 from cli.where import Condition
 from shared.models import JobStatus
-from tests.kit import dropped
+from tests.kit import TABLE, dropped
 from tests.shell import NOW, Prompt, Shell, refusal
 
 ROOT = Path(__file__).parents[2]
@@ -428,6 +428,17 @@ def test_right_that_is_missing_halfway(shell: Shell) -> None:
     shell.aws.sqs.delete_queue(QueueUrl=shell.url)
     code, _, err = shell("resume", "j", "--yes")
     assert (code, err.startswith("AWS refused: ")) == (1, True)
+
+
+def test_item_that_is_no_job(shell: Shell) -> None:
+    """What a later version, or somebody else, has put into the table is named."""
+    texts = {"pk": "OTHER#1", "status": "FAILED", "updated_at": NOW}
+    item = {name: {"S": text} for name, text in texts.items()}
+    shell.aws.dynamodb.put_item(TableName=TABLE, Item=item)
+    for command in (["jobs"], ["watch", "--once"], ["regenerate", "--status", "FAILED", "--yes"]):
+        code, _, err = shell(*command)
+        assert (code, len(err.splitlines())) == (1, 2)
+        assert "an item 'OTHER#1' that is no job: jobId: Field required." in err
 
 
 def test_json_where_the_locale_has_no_such_letter(

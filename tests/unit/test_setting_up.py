@@ -380,6 +380,17 @@ def test_check_that_may_not_look(desk: Desk) -> None:
     assert found["credits"][0] == "ok"
 
 
+def test_item_that_is_no_job(desk: Desk) -> None:
+    """What a later version, or somebody else, has put into the table is named."""
+    texts = {"pk": "OTHER#1", "status": "FAILED", "updated_at": iso(utc_now())}
+    item = {name: {"S": text} for name, text in texts.items()}
+    desk.aws.dynamodb.put_item(TableName=TABLE, Item=item)
+    _, found = desk.doctor()
+    assert found["failures"][0] == "bad"
+    assert "'OTHER#1' that is no job" in found["failures"][1]
+    assert found["credits"][0] == "ok", "the other checks go on"
+
+
 # --- set-key -------------------------------------------------------------------------------------
 
 
