@@ -22,9 +22,10 @@ from cli.output import credits_of
 from cli.stack import Catwalk
 from cli.submission import Pause, pause_of
 from shared import clients
+from shared.breaker import Cause
 from shared.clock import iso, utc_now
 from shared.models import JobStatus
-from shared.vmake.client import ReadTrouble, TaskNotFound, Trouble, VmakeClient
+from shared.vmake.client import ReadTrouble, TaskNotFound, VmakeClient
 from shared.vmake.secret import ApiKey, ApiKeyMissing
 
 _NO_TASK: Final = "00000000-0000-4000-8000-000000000000"
@@ -237,7 +238,7 @@ class Patient:
             else "paused until the next photo, which tries whether it goes through"
         )
         found = f"It is {when}: {pause.reason}."
-        if pause.kind == Trouble.KEY and self._key_is_taken:
+        if pause.cause is Cause.KEY_REFUSED and self._key_is_taken:
             # The key was mended, and no photo has come since to show it.
             todo = "The key is taken now: all go on by themselves; photos that wait, at once, with"
             yield _look("submission", found, todo, "catwalk reconcile")
@@ -411,12 +412,12 @@ _WAIT_OR_MEND: Final = (
 
 def _mends(pause: Pause) -> tuple[str, str]:
     """Return what mends a pause, and the command."""
-    match pause.kind:
-        case Trouble.KEY:
+    match pause.cause:
+        case Cause.KEY_REFUSED:
             return "Put the right key in; all go on then.", _SET_KEY
-        case Trouble.CREDITS:
+        case Cause.NO_CREDITS:
             return "Top up the vendor's account; all go on by themselves within 15 minutes.", ""
-        case Trouble.ADDRESS:
+        case Cause.WRONG_ADDRESS:
             return "Mend VmakeBaseUrl.", "catwalk deploy --parameter VmakeBaseUrl=https://…"
         case _:
             return "Nothing, if the vendor is down or throttles: all go on by themselves.", ""

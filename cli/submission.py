@@ -7,15 +7,13 @@ would be a few minutes later.
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
+from shared.breaker import ITEM_KEY, Cause, cause_of
 from shared.clock import iso, parse_iso, utc_now
-from shared.vmake.client import Trouble
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-
-_KEY: Final[Any] = {"pk": {"S": "CONTROL#submit"}}
 
 
 @dataclass(frozen=True)
@@ -25,8 +23,7 @@ class Pause:
     until: datetime
     """UTC; a pause that is over lasts until the next photo, which tries whether it goes through."""
     reason: str
-    kind: str
-    """A `Trouble`, `no answer` or `no connection`; empty if it is not known."""
+    cause: Cause
 
     def __str__(self) -> str:
         """Say it in a sentence."""
@@ -41,11 +38,10 @@ class Pause:
 
 def pause_of(dynamodb: "DynamoDBClient", table: str) -> Pause | None:
     """Return the pause there is, if there is one."""
-    item = dynamodb.get_item(TableName=table, Key=_KEY, ConsistentRead=True).get("Item", {})
+    item = dynamodb.get_item(TableName=table, Key=ITEM_KEY, ConsistentRead=True).get("Item", {})
     if "until" not in item:
         return None
-    kind = item.get("untold") or item.get("told_kind") or {"S": ""}
-    return Pause(parse_iso(item["until"]["S"]), item["reason"]["S"].rstrip("."), kind["S"])
+    return Pause(parse_iso(item["until"]["S"]), item["reason"]["S"].rstrip("."), cause_of(item))
 
 
 def end_pause(dynamodb: "DynamoDBClient", table: str, pause: Pause, now: datetime) -> bool:
@@ -54,12 +50,12 @@ def end_pause(dynamodb: "DynamoDBClient", table: str, pause: Pause, now: datetim
     One photo is then tried, and if that is refused the next pause is longer, as ever. A vendor
     that has asked for the pause itself is not to be asked earlier: that one is left alone.
     """
-    if pause.kind == Trouble.BUSY or not pause.seconds_left(now):
+    if pause.cause is Cause.THROTTLED or not pause.seconds_left(now):
         return False
     try:
         dynamodb.update_item(
             TableName=table,
-            Key=_KEY,
+            Key=ITEM_KEY,
             UpdateExpression="SET #until = :now",
             # Not a pause that came meanwhile.
             ConditionExpression="#until = :until",

@@ -58,7 +58,8 @@ does so again and again."""
 MAX_PAUSES: Final = 20
 """Pauses are counted up to here; they have long reached the longest by then."""
 _OF_PAUSE: Final = ("until", "reason", "cause", "pauses", "probe_until", "untold")
-_KEY: Final[Any] = {"pk": {"S": "CONTROL#submit"}}
+ITEM_KEY: Final[Any] = {"pk": {"S": "CONTROL#submit"}}
+"""Of the item in JobsTable that holds the state."""
 
 
 class Cause(StrEnum):
@@ -156,7 +157,7 @@ class Breaker:
 
     def look(self) -> Way | Open:
         """Return whether a photo may be submitted now; after a pause, the first to look may."""
-        answer = self._dynamodb.get_item(TableName=self._table, Key=_KEY, ConsistentRead=True)
+        answer = self._dynamodb.get_item(TableName=self._table, Key=ITEM_KEY, ConsistentRead=True)
         item = answer.get("Item")
         if item is None:
             return Way()
@@ -169,7 +170,7 @@ class Breaker:
         if "until" not in item:
             return replace(way, pace=_pace(item, now))
         reason = item["reason"]["S"]
-        watched = _cause(item) in _WATCHED_CAUSES
+        watched = cause_of(item) in _WATCHED_CAUSES
         left = _left(item, "until", now)
         if left > 0:
             return Open(left, reason, _untold(item, now), watched=watched)
@@ -224,15 +225,15 @@ class Breaker:
 
     def seconds_left(self) -> float:
         """Return how long submission is still paused; nobody becomes the probe by asking."""
-        answer = self._dynamodb.get_item(TableName=self._table, Key=_KEY, ConsistentRead=True)
+        answer = self._dynamodb.get_item(TableName=self._table, Key=ITEM_KEY, ConsistentRead=True)
         item = answer.get("Item", {})
         return max(0.0, _left(item, "until", self._now())) if "until" in item else 0.0
 
     def paused_by(self) -> Cause | None:
         """Return why no photo has gone through since the last pause; None if submission is free."""
-        answer = self._dynamodb.get_item(TableName=self._table, Key=_KEY, ConsistentRead=True)
+        answer = self._dynamodb.get_item(TableName=self._table, Key=ITEM_KEY, ConsistentRead=True)
         item = answer.get("Item", {})
-        return _cause(item) if "until" in item else None
+        return cause_of(item) if "until" in item else None
 
     def heed(self, way: Way, outcome: CreateOutcome) -> Tripped | None:
         """Take what became of a submit into account; say so if it paused submission."""
@@ -262,7 +263,7 @@ class Breaker:
         try:
             self._dynamodb.update_item(
                 TableName=self._table,
-                Key=_KEY,
+                Key=ITEM_KEY,
                 UpdateExpression="SET told_at = :now, told_kind = :kind REMOVE untold",
                 ConditionExpression="attribute_exists(pk)",
                 ExpressionAttributeValues={
@@ -279,7 +280,7 @@ class Breaker:
         names = {f"#{name}": name for name in (*pause, "unknowns", "refusals")}
         self._dynamodb.update_item(
             TableName=self._table,
-            Key=_KEY,
+            Key=ITEM_KEY,
             UpdateExpression=f"REMOVE {', '.join(names)}",
             ExpressionAttributeNames=names,
         )
@@ -329,7 +330,7 @@ class Breaker:
         try:
             before = self._dynamodb.update_item(
                 TableName=self._table,
-                Key=_KEY,
+                Key=ITEM_KEY,
                 UpdateExpression=f"SET {sets}, updated_at = :now REMOVE probe_until",
                 ExpressionAttributeNames={f"#{n}": n for n in ("until", "reason", "cause")},
                 ExpressionAttributeValues=values,
@@ -345,7 +346,7 @@ class Breaker:
         told = "told_at" in before and _left(before, "told_at", now) > -TOLD_SECONDS
         if told and before["told_kind"]["S"] == kind:
             self._dynamodb.update_item(
-                TableName=self._table, Key=_KEY, UpdateExpression="REMOVE untold"
+                TableName=self._table, Key=ITEM_KEY, UpdateExpression="REMOVE untold"
             )
             return None
         return Tripped(until, reason, kind)
@@ -357,7 +358,7 @@ class Breaker:
         try:
             return self._dynamodb.update_item(
                 TableName=self._table,
-                Key=_KEY,
+                Key=ITEM_KEY,
                 UpdateExpression=update,
                 ConditionExpression=f"{condition} AND attribute_not_exists(#until)",
                 ExpressionAttributeNames={"#until": "until"},
@@ -413,7 +414,7 @@ class Breaker:
     def _one_more_unknown(self) -> int:
         answer = self._dynamodb.update_item(
             TableName=self._table,
-            Key=_KEY,
+            Key=ITEM_KEY,
             UpdateExpression="ADD unknowns :one",
             ExpressionAttributeValues={":one": {"N": "1"}},
             ReturnValues="UPDATED_NEW",
@@ -425,7 +426,7 @@ class Breaker:
         try:
             self._dynamodb.update_item(
                 TableName=self._table,
-                Key=_KEY,
+                Key=ITEM_KEY,
                 UpdateExpression="SET probe_until = :end",
                 ConditionExpression=f"attribute_exists(pk) AND ({free})",
                 ExpressionAttributeValues={
@@ -444,7 +445,7 @@ def _untold(item: Mapping[str, Any], now: datetime) -> Tripped | None:
     return Tripped(item["until"]["S"], item["reason"]["S"], item["untold"]["S"])
 
 
-def _cause(item: Mapping[str, Any]) -> Cause:
+def cause_of(item: Mapping[str, Any]) -> Cause:
     """Return why submission is paused; another version of Catwalk may know no causes, or more."""
     cause = item.get("cause", {}).get("S")
     return Cause(cause) if cause in set(Cause) else Cause.OUTAGE

@@ -238,6 +238,16 @@ def test_breaker_open(desk: Desk, trouble: Trouble, says: str) -> None:
     assert desk.aws.records() == before, "who looks is no probe"
 
 
+def test_breaker_open_for_another_cause_by_now(desk: Desk) -> None:
+    """The photo that tried met other trouble than the first: what mends that is told."""
+    desk.trip(Trouble.KEY)
+    breaker = Breaker(desk.aws.dynamodb, TABLE, now=lambda: utc_now() + DAY)
+    probe = breaker.look()
+    assert isinstance(probe, Way)
+    breaker.heed(probe, Refused(Trouble.CREDITS, "no credits"))
+    assert "Top up" in desk.bad()["submission"]
+
+
 def test_breaker_that_is_about_to_try(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pause that is over is still a pause until a photo has gone through."""
     desk.trip(Trouble.KEY)
