@@ -20,7 +20,7 @@ from pathlib import Path
 from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING, Any, Final
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 from PIL import Image, ImageOps
 
 from cli.errors import CommandError, sentence
@@ -235,7 +235,9 @@ class Pictures:
         prefix = first.key.rpartition("-")[0] + "-"
         try:
             answer = self._s3.list_object_versions(Bucket=first.bucket, Prefix=prefix)
-        except (ClientError, BotoCoreError):
+        except ClientError as error:
+            if error.response["Error"].get("Code") != "AccessDenied":
+                raise
             return {}
         found: dict[int, str] = {}
         for result in attempt.results:

@@ -13,6 +13,7 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from queue import Queue
 from typing import Any
@@ -526,7 +527,7 @@ def test_form_of_any_length(house: House) -> None:
     assert house.send(job, house.form(job, "recopy", more="x" * 20_000)).status_code == 413
 
 
-def test_earlier_attempt(house: House) -> None:
+def test_earlier_attempt(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Results that a later attempt replaced are shown from their older versions."""
     house.aws.s3.put_bucket_versioning(
         Bucket=RESULTS, VersioningConfiguration={"Status": "Enabled"}
@@ -552,6 +553,14 @@ def test_earlier_attempt(house: House) -> None:
     (older,) = re.findall(r'class="earlier".*?(/original/[^"]+)"', text, re.DOTALL)
     body = house.browser.get(older).content
     assert hashlib.sha256(body).hexdigest() == job.results[0].sha256
+
+    def refused(code: str, **_: str) -> dict[str, Any]:
+        raise ClientError({"Error": {"Code": code, "Message": "no"}}, "ListObjectVersions")
+
+    for code, status in (("AccessDenied", 200), ("ExpiredToken", 502)):
+        # Who may not list sees the job without them; any other trouble is told as such.
+        monkeypatch.setattr(house.aws.s3, "list_object_versions", partial(refused, code))
+        assert house.browser.get(f"/jobs/{job.job_id}").status_code == status
 
 
 # --- pictures ----------------------------------------------------------------------------------
