@@ -21,8 +21,7 @@ from shared.events import continue_message, drop_message
 from shared.jobs import JobRepository
 from shared.ledger import Ledger, folder_of
 from shared.models import TERMINAL, ErrorCode, Job, JobError, JobStatus
-from shared.photos import PhotoStore
-from shared.settings import FolderFile
+from shared.photos import FolderCache, PhotoStore
 from shared.start import execution_arn
 
 if TYPE_CHECKING:
@@ -135,7 +134,7 @@ class SecondChances:
         self._ledger = ledger
         self._announcer = announcer
         self._photos = photos
-        self._folder_files: dict[str, FolderFile | InputRejected | None] = {}
+        self._folder_files: FolderCache = {}
         self._sqs = sqs
         self._queue_url = queue_url
         self._state_machine_arn = state_machine_arn

@@ -21,8 +21,14 @@ from cli.errors import CommandError
 from shared.errors import InputRejected
 from shared.events import MASK_SUFFIX, MAX_KEY_BYTES, is_photo_key
 from shared.models import Settings
-from shared.photos import MAX_FOLDER_FILE_BYTES, PhotoStore, StoredPhoto
-from shared.settings import FOLDER_FILE, FolderFile, Layer, folder_file, metadata_layer, resolve
+from shared.photos import (
+    MAX_FOLDER_FILE_BYTES,
+    FolderCache,
+    FolderEntry,
+    PhotoStore,
+    StoredPhoto,
+)
+from shared.settings import FOLDER_FILE, Layer, folder_file, metadata_layer, resolve
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -266,14 +272,14 @@ def _check_photo(store: PhotoStore, key: str, *, has_mask: bool) -> None:
 
 def _folder_files(
     files: Mapping[str, Path],
-) -> dict[str, FolderFile | InputRejected | None]:
+) -> FolderCache:
     """Read every `catwalk.json` that is to be uploaded.
 
     Raises:
         CommandError: one cannot be used; every photo below it would be rejected.
 
     """
-    read: dict[str, FolderFile | InputRejected | None] = {}
+    read: FolderCache = {}
     for key, file in files.items():
         if _kind(key) is not Kind.FOLDER_FILE:
             continue
@@ -283,7 +289,7 @@ def _folder_files(
                 raise CommandError(
                     f"{file} is longer than {MAX_FOLDER_FILE_BYTES} bytes.", "Make it shorter."
                 )
-            read[key] = folder_file(content.decode("utf-8-sig"), key)
+            read[key] = FolderEntry(folder_file(content.decode("utf-8-sig"), key))
         except InputRejected as rejected:
             raise CommandError(
                 f"{file} cannot be used: {rejected.message}", "Nothing was uploaded; mend it."
@@ -293,9 +299,7 @@ def _folder_files(
     return read
 
 
-def _looks(
-    key: str, rules: Rules, folder_files: dict[str, FolderFile | InputRejected | None]
-) -> list[Settings]:
+def _looks(key: str, rules: Rules, folder_files: FolderCache) -> list[Settings]:
     """Return the different settings that a photo gets: each is a job.
 
     Raises:

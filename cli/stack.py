@@ -20,6 +20,7 @@ from shared.announce import Announcer
 from shared.config import Config
 from shared.deadletters import DeadLetters
 from shared.events import EventPublisher
+from shared.intake.arrivals import Arrivals
 from shared.jobs import JobRepository
 from shared.ledger import Ledger
 from shared.photos import PhotoStore
@@ -186,6 +187,7 @@ class Catwalk:
             photos_bucket=self.outputs["PhotosBucketName"],
             vendor_origin=self.vendor_origin,
             jobs=self.jobs,
+            arrivals=Arrivals(clients.dynamodb(), self.outputs["JobsTableName"]),
         )
 
 

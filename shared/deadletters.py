@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from shared.announce import Announcer
 from shared.events import (
+    ArrivalContinued,
     BrokenEvent,
     Incoming,
     JobContinued,
@@ -19,10 +20,11 @@ from shared.events import (
     PhotoDropped,
     parse,
 )
+from shared.intake.arrivals import Arrival, Arrivals
+from shared.intake.requests import broken_job, stored_arrival
 from shared.jobs import JobRepository, NewJob
 from shared.models import ErrorCode, Job, JobError, Photo, job_id_of
 from shared.observability import logger
-from shared.submit import broken_job
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -56,6 +58,7 @@ class DeadLetters:
         photos_bucket: str,
         vendor_origin: str,
         jobs: JobRepository,
+        arrivals: Arrivals,
     ) -> None:
         """Look into this queue; `photos_bucket` and `vendor_origin` are for reading events."""
         self._sqs = sqs
@@ -64,6 +67,7 @@ class DeadLetters:
         self._photos_bucket = photos_bucket
         self._vendor_origin = vendor_origin
         self._jobs = jobs
+        self._arrivals = arrivals
         self._deleted: set[str] = set()
 
     def count(self) -> int:
@@ -100,12 +104,16 @@ class DeadLetters:
             self._put_back(held.values())
 
     def record(self, letter: DeadLetter, announcer: Announcer) -> bool:
-        """Have a record say that this message lies dead; return whether that was news."""
+        """Have each job that a message asks for say that it lies dead; return whether it was news.
+
+        Where the message was decided, its arrival names the jobs. Those without a record get one.
+        """
         incoming = self._read(letter)
+        made = self._missing_records(self._arrival(incoming), letter, announcer)
         jobs = self._jobs_of(incoming)
         if not jobs:
             match incoming:
-                case NotAPhoto() | JobContinued():
+                case NotAPhoto() | JobContinued() | ArrivalContinued():
                     # It asks for nothing, or for a job whose record somebody has deleted.
                     logger().warning("a dead letter about nothing", extra={"body": letter.body})
                     self._delete(letter)
@@ -114,16 +122,31 @@ class DeadLetters:
                     jobs = [self._jobs.claim(broken_job(incoming))]
                     announcer.announce(jobs[0])
                 case PhotoDropped() | ModelRequested():
-                    made = self._jobs.keep_dead_letter(
+                    placeholder = self._jobs.keep_dead_letter(
                         self._placeholder(incoming, letter),
                         _error(letter),
                         message_id=letter.message_id,
                     )
-                    if made is not None:
-                        announcer.announce(made)
-                    return made is not None
+                    if placeholder is not None:
+                        announcer.announce(placeholder)
+                    return placeholder is not None
         # A list, not any(): each of them is to say so.
-        return True in [self._note(job, letter, announcer) for job in jobs]
+        return True in [made, *(self._note(job, letter, announcer) for job in jobs)]
+
+    def _missing_records(
+        self, arrival: Arrival | None, letter: DeadLetter, announcer: Announcer
+    ) -> bool:
+        """Make the records that an arrival's jobs have not had; return whether there were any."""
+        made = False
+        for new in arrival.new_jobs() if arrival is not None else ():
+            if new.error is not None:
+                announcer.announce(self._jobs.claim(new))
+                continue
+            job = self._jobs.keep_dead_letter(new, _error(letter), message_id=letter.message_id)
+            if job is not None:
+                announcer.announce(job)
+                made = True
+        return made
 
     def redrive(self, letter: DeadLetter) -> None:
         """Send a message into SubmitQueue again. A crash in between leaves it in both queues."""
@@ -157,20 +180,40 @@ class DeadLetters:
             vendor_origin=self._vendor_origin,
         )
 
+    def _arrival(self, incoming: Incoming) -> Arrival | None:
+        """Return what was decided about a message before it died."""
+        match incoming:
+            case PhotoDropped() | ModelRequested():
+                return stored_arrival(self._arrivals, incoming, self._photos_bucket)
+            case ArrivalContinued(arrival_id):
+                return self._arrivals.get(arrival_id)
+            case _:
+                return None
+
     def _jobs_of(self, incoming: Incoming) -> list[Job]:
         """Return the jobs that a message had come to before it died."""
-        if isinstance(incoming, JobContinued):
-            job = self._jobs.get(incoming.job_id)
-            return [] if job is None else [job]
-        if isinstance(incoming, BrokenEvent):
-            job = self._jobs.get(broken_job(incoming).job_id)
-            return [] if job is None else [job]
-        if isinstance(incoming, NotAPhoto):
-            return []
-        source_key = _source_key(incoming)
+        job_ids: list[str] = []
+        match incoming:
+            case JobContinued(job_id):
+                job_ids = [job_id]
+            case BrokenEvent():
+                job_ids = [broken_job(incoming).job_id]
+            case NotAPhoto():
+                return []
+            case _:
+                arrival = self._arrival(incoming)
+                if arrival is not None:
+                    job_ids = [job.job_id for job in arrival.jobs]
+                elif not isinstance(incoming, ArrivalContinued):
+                    # A version of Catwalk without arrivals handled it.
+                    return self._jobs_by_trigger(incoming)
+        found = [self._jobs.get(job_id) for job_id in job_ids]
+        return [job for job in found if job is not None]
+
+    def _jobs_by_trigger(self, incoming: PhotoDropped | ModelRequested) -> list[Job]:
         return [
             job
-            for job in self._jobs.of_source(source_key)
+            for job in self._jobs.of_source(_source_key(incoming))
             # A FAILED record that was made for a dead letter is no job that it came to.
             if incoming.trigger in job.triggers and job.job_id != self._identity(incoming)
         ]

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 REQUEST_DETAIL_TYPE: Final = "Fashion Model Requested"
 CONTINUE_DETAIL_TYPE: Final = "Job Continued"
 """Catwalk's own message to itself, on SubmitQueue alone: go on from what the record says."""
+ARRIVAL_DETAIL_TYPE: Final = "Arrival Continued"
+"""As above, for an arrival whose jobs do not all have records yet."""
 DROP_DETAIL_TYPE: Final = "Object Created"
 SOURCE: Final = "catwalk"
 SCHEMA_VERSION: Final = "1"
@@ -105,6 +107,13 @@ class JobContinued:
 
 
 @dataclass(frozen=True)
+class ArrivalContinued:
+    """An arrival was decided, and the function stopped before all its jobs had records."""
+
+    arrival_id: str
+
+
+@dataclass(frozen=True)
 class NotAPhoto:
     """An object that is not meant to be a photo: a folder file, a mask, a folder marker."""
 
@@ -122,7 +131,7 @@ class BrokenEvent:
     source_key: str | None = None
 
 
-Incoming = PhotoDropped | ModelRequested | JobContinued | NotAPhoto | BrokenEvent
+Incoming = PhotoDropped | ModelRequested | JobContinued | ArrivalContinued | NotAPhoto | BrokenEvent
 
 
 def is_photo_key(key: str) -> bool:
@@ -162,7 +171,9 @@ def parse(body: str, *, message_id: str, photos_bucket: str, vendor_origin: str)
             raise _rejected(f"The event {odd}.")
         match event.get("detail-type"):
             case "Job Continued":
-                return _continued(detail)
+                return JobContinued(_own_id(detail, "jobId", CONTINUE_DETAIL_TYPE))
+            case "Arrival Continued":
+                return ArrivalContinued(_own_id(detail, "arrivalId", ARRIVAL_DETAIL_TYPE))
             case "Object Created":
                 dropped = _dropped(detail, event_id, photos_bucket)
                 if isinstance(dropped, PhotoDropped):
@@ -194,6 +205,17 @@ def continue_message(job: Job) -> str:
             "source": SOURCE,
             "detail-type": CONTINUE_DETAIL_TYPE,
             "detail": {"jobId": job.job_id},
+        }
+    )
+
+
+def arrival_message(arrival_id: str) -> str:
+    """Return the message that has SubmitFunction give an arrival's jobs their records."""
+    return json.dumps(
+        {
+            "source": SOURCE,
+            "detail-type": ARRIVAL_DETAIL_TYPE,
+            "detail": {"arrivalId": arrival_id},
         }
     )
 
@@ -242,11 +264,11 @@ def _time_of(event: Mapping[str, Any]) -> str | None:
         return None
 
 
-def _continued(detail: Mapping[str, Any]) -> JobContinued:
-    job_id = detail.get("jobId")
-    if not isinstance(job_id, str) or not job_id:
-        raise _rejected(f"A {CONTINUE_DETAIL_TYPE!r} message must name a jobId.")
-    return JobContinued(job_id)
+def _own_id(detail: Mapping[str, Any], name: str, detail_type: str) -> str:
+    value = detail.get(name)
+    if not isinstance(value, str) or not value:
+        raise _rejected(f"A {detail_type!r} message must have the field {name}.")
+    return value
 
 
 def _dropped(

@@ -52,6 +52,8 @@ class NewJob:
     """Whether a dropped photo makes it; else an event asks for it."""
     arrived_at: str | None = None
     """When the photo or the request arrived (ISO 8601); None is now."""
+    mask: Photo | None = None
+    """The mask's version in PhotosBucket, if it lies there."""
 
 
 class JobRepository:
@@ -145,6 +147,8 @@ class JobRepository:
             sets |= {"error": _plain(error), "finished_at": now}
         if new is not None and new.photo is not None:
             sets["photo"] = _plain(new.photo)
+        if new is not None and new.mask is not None:
+            sets["mask"] = _plain(new.mask)
         if new is not None and new.sku is not None:
             sets["sku"] = new.sku
         left_behind = [
@@ -443,6 +447,7 @@ class JobRepository:
             status=status,
             source_key=new.source_key,
             photo=new.photo,
+            mask=new.mask,
             sku=new.sku,
             request_id=new.request_id,
             settings=new.settings,
@@ -458,6 +463,8 @@ class JobRepository:
         item = {**_plain(job), "pk": _pk(new.job_id), "triggers": set(job.triggers)}
         if dead_letter is not None:
             item["dead_letter"] = dead_letter
+        if new.mask is not None:
+            item["mask"] = _plain(new.mask)
         try:
             self._dynamodb.put_item(
                 TableName=self._table,

@@ -224,6 +224,8 @@ class Job(_Model):
     """The id of a message about this job that lies in the dead-letter queue."""
     announced: str | None = Field(default=None, exclude=True)
     """The last status that an event on CatwalkBus has told."""
+    mask: Photo | None = Field(default=None, exclude=True)
+    """The version of the mask in PhotosBucket that the job was decided with."""
     triggers: frozenset[str] = Field(default=frozenset(), exclude=True)
     """Which drops or requests were already taken into account; see `JobRepository.claim`."""
 

@@ -8,6 +8,7 @@ import base64
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 import imagesize
@@ -74,6 +75,8 @@ class StoredPhoto:
     """Bytes."""
     metadata: dict[str, str]
     head: bytes = field(repr=False)
+    last_modified: datetime | None = None
+    """When this version was dropped; of a multipart upload, when the upload began."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,21 @@ class Dropped:
     version_id: str | None
     at: str
     """ISO 8601: when it was dropped."""
+
+
+@dataclass(frozen=True)
+class FolderEntry:
+    """What lies under the key of a `catwalk.json` now, and since when."""
+
+    content: FolderFile | InputRejected | None
+    since: datetime | None = None
+    """None: there was never anything else, or nobody knows."""
+    deleted: bool = False
+    """Whether there was a file once, and a delete marker lies above it."""
+
+
+FolderCache = dict[str, FolderEntry]
+"""What a batch of messages has read of `catwalk.json` files, by key."""
 
 
 def content_type_of(head: bytes) -> str | None:
@@ -115,7 +133,9 @@ class PhotoStore:
         self._bucket = bucket
         self._max_bytes = max_bytes
 
-    def open(self, key: str, *, etag: str = "", version_id: str | None = None) -> StoredPhoto:
+    def open(
+        self, key: str, *, etag: str = "", version_id: str | None = None, bytes_only: bool = False
+    ) -> StoredPhoto:
         """Read an object's head: metadata, size, first bytes.
 
         Args:
@@ -123,6 +143,7 @@ class PhotoStore:
             etag: read just these bytes; if the key holds others by now, the version is asked
                 for. Empty: whatever is there.
             version_id: the version that has this ETag, where the event told.
+            bytes_only: another version of the same bytes will do; its metadata may differ.
 
         Raises:
             InputRejected: `photo_missing`.
@@ -130,7 +151,8 @@ class PhotoStore:
         """
         found = self._get(key, None, etag)
         # The same bytes dropped again may carry other metadata: each drop has its own version.
-        if version_id is not None and (found is None or found.version_id != version_id):
+        own = found is not None and (bytes_only or found.version_id == version_id)
+        if version_id is not None and not own:
             found = self._get(key, version_id, "")
         if found is None:
             raise InputRejected(
@@ -211,15 +233,44 @@ class PhotoStore:
                 "VersionIdMarker": page["NextVersionIdMarker"],
             }
 
-    def mask_beside(self, key: str) -> StoredPhoto | None:
-        """Return the object `name.mask.png` beside `name.jpg`, if there is one."""
+    def mask_beside(self, key: str, *, as_of: datetime | None = None) -> StoredPhoto | None:
+        """Return the object `name.mask.png` beside `name.jpg`, if there is one.
+
+        Args:
+            key: the photo's.
+            as_of: the mask of this moment is meant; None is the present one.
+
+        """
         folder, slash, name = key.rpartition("/")
         stem = name.rpartition(".")[0] or name
         mask_key = f"{folder}{slash}{stem}.mask.png"
+        deleted = False
         try:
-            return self.open(mask_key)
-        except InputRejected:
-            return None
+            mask = self.open(mask_key)
+        except InputRejected as rejected:
+            mask, deleted = None, _is_delete_marker(rejected.__cause__)
+        if as_of is None or not (deleted or _is_later(mask, as_of)):
+            return mask
+        version_id = self._version_as_of(mask_key, as_of)
+        return None if version_id is None else self._get(mask_key, version_id, "")
+
+    def mask_named(self, key: str, *, as_of: datetime | None = None) -> StoredPhoto:
+        """Return the mask that a photo's metadata or a request names.
+
+        Args:
+            key: the mask's.
+            as_of: the mask of this moment is meant, if there was one; else the present one.
+
+        Raises:
+            InputRejected: `photo_missing`.
+
+        """
+        mask = self.open(key)
+        if as_of is not None and _is_later(mask, as_of):
+            version_id = self._version_as_of(key, as_of)
+            earlier = None if version_id is None else self._get(key, version_id, "")
+            return earlier or mask
+        return mask
 
     def inspect_mask(self, mask: StoredPhoto, photo: Photo) -> None:
         """Check that a mask is a PNG of the photo's pixel size, as the vendor demands.
@@ -256,13 +307,14 @@ class PhotoStore:
             )
 
     def nearest_folder_file(
-        self, key: str, cache: dict[str, FolderFile | InputRejected | None]
+        self, key: str, cache: FolderCache, *, as_of: datetime | None = None
     ) -> FolderFile | None:
         """Return the `catwalk.json` in the photo's folder or the nearest folder above.
 
         Args:
             key: the photo's.
             cache: what this batch of messages has already read, by the file's key.
+            as_of: the files of this moment are meant; None means the present ones.
 
         Raises:
             InputRejected: `bad_settings`, if the nearest file cannot be used.
@@ -270,30 +322,49 @@ class PhotoStore:
         """
         for file_key in _folder_files(key):
             if file_key not in cache:
-                try:
-                    cache[file_key] = self._folder_file(file_key)
-                except InputRejected as rejected:
-                    cache[file_key] = rejected
-            found = cache[file_key]
-            if isinstance(found, InputRejected):
-                raise found
-            if found is not None:
-                return found
+                cache[file_key] = self._folder_entry(file_key)
+            entry = cache[file_key]
+            if as_of is not None and (entry.deleted or _is_after(entry.since, as_of)):
+                version_id = self._version_as_of(file_key, as_of)
+                entry = FolderEntry(None)
+                if version_id is not None:
+                    entry = self._folder_entry(file_key, version_id)
+            if isinstance(entry.content, InputRejected):
+                raise entry.content
+            if entry.content is not None:
+                return entry.content
         return None
 
-    def presigned_url(self, stored: StoredPhoto) -> str:
+    def reopen(self, decided: Photo) -> StoredPhoto:
+        """Read the head of a photo or mask that a job was decided with.
+
+        The same bytes (ETag) are the same job: if the version is gone and the key holds the same
+        bytes again, those are read.
+
+        Raises:
+            InputRejected: `photo_missing`.
+
+        """
+        return self.open(
+            decided.key or "",
+            etag=decided.etag or "",
+            version_id=decided.version_id,
+            bytes_only=True,
+        )
+
+    def presigned_url(self, photo: Photo) -> str:
         """Return a URL at which the vendor can read just these bytes, for six hours at most."""
-        params = {"Bucket": stored.bucket, "Key": stored.key}
-        if stored.version_id is not None:
-            params["VersionId"] = stored.version_id
+        params = {"Bucket": self._bucket, "Key": photo.key}
+        if photo.version_id is not None:
+            params["VersionId"] = photo.version_id
         return self._s3.generate_presigned_url(
             "get_object", Params=params, ExpiresIn=PRESIGNED_SECONDS
         )
 
-    def base64(self, stored: StoredPhoto) -> str:
+    def base64(self, photo: Photo) -> str:
         """Return the whole object in base64; only `PhotoDelivery=inline` needs it in memory."""
-        version = {"VersionId": stored.version_id} if stored.version_id else {}
-        answer = self._s3.get_object(Bucket=stored.bucket, Key=stored.key, **version)  # type: ignore[arg-type]  # the stubs cannot see through the optional argument
+        version = {"VersionId": photo.version_id} if photo.version_id else {}
+        answer = self._s3.get_object(Bucket=self._bucket, Key=photo.key or "", **version)  # type: ignore[arg-type]  # the stubs cannot see through the optional argument
         with answer["Body"] as body:
             return base64.b64encode(body.read()).decode("ascii")
 
@@ -329,6 +400,7 @@ class PhotoStore:
                 size=head["ContentLength"],
                 metadata=head["Metadata"],
                 head=b"",
+                last_modified=head["LastModified"],
             )
         with answer["Body"] as body:
             head_bytes = body.read()
@@ -341,6 +413,7 @@ class PhotoStore:
             size=int(total) if total.isdigit() else answer["ContentLength"],
             metadata=answer["Metadata"],
             head=head_bytes,
+            last_modified=answer["LastModified"],
         )
 
     def _declared_size(self, stored: StoredPhoto) -> tuple[int, int] | None:
@@ -362,26 +435,52 @@ class PhotoStore:
         with answer["Body"] as body:
             return body.read()
 
-    def _folder_file(self, key: str) -> FolderFile | None:
+    def _folder_entry(self, key: str, version_id: str | None = None) -> FolderEntry:
+        version = {"VersionId": version_id} if version_id else {}
         try:
-            answer = self._s3.get_object(Bucket=self._bucket, Key=key)
+            answer = self._s3.get_object(Bucket=self._bucket, Key=key, **version)  # type: ignore[arg-type]  # as above
         except ClientError as error:
             if error.response["Error"]["Code"] in _MISSING:
-                return None
+                return FolderEntry(None, deleted=_is_delete_marker(error))
             raise
+        since = answer["LastModified"]
         with answer["Body"] as body:
             if answer["ContentLength"] > MAX_FOLDER_FILE_BYTES:
-                raise bad_settings(
+                too_long = bad_settings(
                     f"{short(key)} is longer than {MAX_FOLDER_FILE_BYTES} bytes; make it shorter."
                 )
+                return FolderEntry(too_long, since)
             content = body.read()
         try:
-            text = content.decode("utf-8-sig")
+            return FolderEntry(folder_file(content.decode("utf-8-sig"), key), since)
         except UnicodeDecodeError as error:
-            raise bad_settings(
-                f"{short(key)} is not UTF-8 text ({error}); save it as UTF-8."
-            ) from error
-        return folder_file(text, key)
+            no_text = bad_settings(f"{short(key)} is not UTF-8 text ({error}); save it as UTF-8.")
+            return FolderEntry(no_text, since)
+        except InputRejected as rejected:
+            return FolderEntry(rejected, since)
+
+    def _version_as_of(self, key: str, moment: datetime) -> str | None:
+        """Return the version that lay under a key at a moment, or None if nothing did."""
+        begin: dict[str, str] = {}
+        while True:
+            page = self._s3.list_object_versions(Bucket=self._bucket, Prefix=key, **begin)  # type: ignore[arg-type]  # as above
+            own = [
+                (entry["LastModified"], entry["VersionId"], kept)
+                for name, kept in (("Versions", True), ("DeleteMarkers", False))
+                for entry in page.get(name, [])
+                if entry["Key"] == key
+            ]
+            # S3 lists the versions of a key from the newest to the oldest, in two lists.
+            own.sort(key=lambda entry: entry[0], reverse=True)
+            for landed, version_id, kept in own:
+                if not _is_after(landed, moment):
+                    return version_id if kept else None
+            if not page.get("IsTruncated") or page["NextKeyMarker"] != key:
+                return None
+            begin = {
+                "KeyMarker": page["NextKeyMarker"],
+                "VersionIdMarker": page["NextVersionIdMarker"],
+            }
 
 
 class _Ranges(io.RawIOBase):
@@ -474,6 +573,23 @@ def _not_a_photo(key: str, head: bytes) -> InputRejected:
         ErrorCode.UNSUPPORTED_FORMAT,
         f"{shown(key)} is no image that can be used; only JPEG and PNG photos can.",
     )
+
+
+def _is_delete_marker(error: BaseException | None) -> bool:
+    """Whether S3 answered 404 because a delete marker lies on top of the versions of a key."""
+    if not isinstance(error, ClientError):
+        return False
+    headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return headers.get("x-amz-delete-marker") == "true"
+
+
+def _is_later(stored: StoredPhoto | None, moment: datetime) -> bool:
+    return stored is not None and _is_after(stored.last_modified, moment)
+
+
+def _is_after(landed: datetime | None, moment: datetime) -> bool:
+    """Whether something landed after a moment; both in whole seconds, as S3's headers say them."""
+    return landed is not None and landed.replace(microsecond=0) > moment.replace(microsecond=0)
 
 
 def _short(content_type: str) -> str:

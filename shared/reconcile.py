@@ -8,6 +8,7 @@ changed for a while is looked at, the longest unchanged first, a bounded number 
     RUNNING         without an execution: the task is taken up again; stopped by hand: `aborted`
     SUBMITTING      past its lease: SubmitFunction decides, as on a redelivery
     ACCEPTED        without a message: gets one
+    arrivals        whose jobs do not all have records: SubmitFunction makes them
     at its end      without an event: the event goes out
     photos          without a record: their drop is sent again
 
@@ -31,7 +32,8 @@ from shared.breaker import Breaker
 from shared.clock import iso, utc_now
 from shared.config import Config
 from shared.deadletters import DeadLetter, DeadLetters
-from shared.events import continue_message, drop_message, is_photo_key
+from shared.events import arrival_message, continue_message, drop_message, is_photo_key
+from shared.intake.arrivals import Arrivals
 from shared.jobs import JobRepository
 from shared.metrics import Gauges, Metrics
 from shared.models import TERMINAL, Job, JobError, JobStatus
@@ -155,6 +157,7 @@ class Reconciler:
         *,
         config: Config,
         jobs: JobRepository,
+        arrivals: Arrivals,
         photos: PhotoStore,
         dead_letters: DeadLetters,
         cursors: Cursors,
@@ -169,6 +172,7 @@ class Reconciler:
         """Work with these; nothing is called yet."""
         self._config = config
         self._jobs = jobs
+        self._arrivals = arrivals
         self._photos = photos
         self._dead_letters = dead_letters
         self._cursors = cursors
@@ -209,6 +213,8 @@ class Reconciler:
             (JobStatus.ACCEPTED, self._send_again),
         ):
             round_.each(status.lower(), partial(self._still, status, round_), move)
+        unclaimed = partial(self._arrivals.unclaimed, until=round_.until)
+        round_.each("arrivals", unclaimed, self._claim_again)
         for status in _ENDS:
             tell = partial(self._tell, round_=round_)
             round_.each("announced", partial(iter, [status]), tell)
@@ -252,6 +258,15 @@ class Reconciler:
                 QueueUrl=self._config.submit_queue_url, MessageBody=continue_message(job)
             )
             self._jobs.note_looked_at(job)
+        return True
+
+    def _claim_again(self, arrival_id: str) -> bool:
+        """Have SubmitFunction give an arrival's jobs their records."""
+        logger().warning("unclaimed, sent again", extra={"arrival_id": arrival_id})
+        self._sqs.send_message(
+            QueueUrl=self._config.submit_queue_url, MessageBody=arrival_message(arrival_id)
+        )
+        self._arrivals.note_resent(arrival_id)
         return True
 
     def _running(self, job: Job) -> bool:

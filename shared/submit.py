@@ -6,12 +6,11 @@ the last delivery died, goes on from what the record says.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
-from typing import Any, Final
-from urllib.parse import urlsplit
+from typing import Final
 
 from shared.announce import Announcer
 from shared.breaker import PATIENCE_SECONDS, WATCHED, Breaker, Open, Tripped, Turn, Way
@@ -19,24 +18,24 @@ from shared.clock import iso, parse_iso, utc_now
 from shared.config import INLINE, Config
 from shared.errors import InputRejected
 from shared.events import (
+    ArrivalContinued,
     BrokenEvent,
     JobContinued,
     ModelRequested,
     NotAPhoto,
     PhotoDropped,
-    PhotoRef,
     continue_message,
-    mask_ref,
     parse,
 )
-from shared.jobs import JobRepository, NewJob
+from shared.intake.arrivals import Arrival
+from shared.intake.requests import Intake, Received, broken_job, photo_of, vendor_origin
+from shared.jobs import JobRepository
 from shared.ledger import Ledger
 from shared.metrics import Metrics
-from shared.models import ErrorCode, Job, JobError, JobStatus, Photo, Settings, job_id_of
+from shared.models import ErrorCode, Job, JobError, JobStatus, Photo
 from shared.observability import keys_of, log_keys, logger
-from shared.photos import PhotoStore, StoredPhoto
+from shared.photos import FolderCache, PhotoStore
 from shared.purse import Purse, SpentUp
-from shared.settings import FolderFile, Layer, metadata_layer, metadata_text, resolve
 from shared.start import Starter, execution_arn
 from shared.vmake.client import (
     Accepted,
@@ -62,8 +61,6 @@ DOZE_SECONDS: Final = 1.0
 """Who has waited for its turn for longer looks at the breaker again before it goes."""
 RESUBMIT_SECONDS: Final = 30.0
 """How long `OnUnknownSubmit=resubmit` waits before it starts the next attempt."""
-MESSAGES_LAST: Final = timedelta(days=14)
-"""No event is older: SQS keeps none for longer."""
 MAX_RESUBMITS: Final = 3
 """`OnUnknownSubmit=resubmit` starts at most this many attempts of one job by itself."""
 
@@ -88,15 +85,6 @@ class Later:
 Outcome = Handled | Later
 
 
-@dataclass(frozen=True)
-class _Request:
-    """One variant of one photo, ready to be claimed; `error` where it can never be a task."""
-
-    new: NewJob
-    stored: StoredPhoto | None = None
-    mask: StoredPhoto | None = None
-
-
 Delivery = Callable[[], tuple[str, str | None]]
 """Gives image and mask as the vendor shall get them; raises InputRejected if they are gone."""
 
@@ -107,7 +95,7 @@ class Batch:
 
     remaining_seconds: Callable[[], float]
     paused: Open | None = None
-    folder_files: dict[str, FolderFile | InputRejected | None] = field(default_factory=dict)
+    folder_files: FolderCache = field(default_factory=dict)
 
 
 class Submitter:
@@ -117,6 +105,7 @@ class Submitter:
         self,
         *,
         config: Config,
+        intake: Intake,
         photos: PhotoStore,
         jobs: JobRepository,
         purse: Purse,
@@ -132,6 +121,7 @@ class Submitter:
     ) -> None:
         """Work with these; nothing is called yet."""
         self._config = config
+        self._intake = intake
         self._photos = photos
         self._jobs = jobs
         self._purse = purse
@@ -144,8 +134,6 @@ class Submitter:
         self._metrics = metrics
         self._now = now
         self._sleep = sleep
-        base = urlsplit(config.vmake_base_url)
-        self._vendor_origin = f"{base.scheme}://{base.netloc}"
 
     def handle(self, body: str, message_id: str, batch: Batch) -> tuple[Later, ...]:
         """Carry one message as far as it can go now, and return what must come again."""
@@ -153,37 +141,68 @@ class Submitter:
             body,
             message_id=message_id,
             photos_bucket=self._config.photos_bucket,
-            vendor_origin=self._vendor_origin,
+            vendor_origin=vendor_origin(self._config),
         )
-        if isinstance(incoming, NotAPhoto):
-            logger().debug("not a photo", extra={"source_key": incoming.key})
-            return ()
-        if isinstance(incoming, JobContinued):
-            outcome = self._continue(incoming, batch)
-            return (outcome,) if isinstance(outcome, Later) else ()
-        with log_keys(**_names(incoming)):
-            return self._each_variant(incoming, batch)
+        match incoming:
+            case NotAPhoto():
+                logger().debug("not a photo", extra={"source_key": incoming.key})
+                return ()
+            case JobContinued():
+                outcome = self._continue(incoming, batch)
+                return (outcome,) if isinstance(outcome, Later) else ()
+            case ArrivalContinued():
+                received = self._intake.resume(incoming.arrival_id)
+                if received is None:
+                    extra = {"arrival_id": incoming.arrival_id}
+                    logger().warning("no such arrival", extra=extra)
+                    return ()
+                with log_keys(source_key=received.arrival.source_key):
+                    return self._take_in(received, batch)
+            case BrokenEvent():
+                with log_keys(**_names(incoming)):
+                    made: list[Job] = []
+                    job = self._jobs.claim(broken_job(incoming), made=made.append)
+                    if made:
+                        self._metrics.photo_in(job)
+                    self._announcer.announce(job)
+                    return ()
+            case _:
+                with log_keys(**_names(incoming)):
+                    return self._take_in(self._intake.receive(incoming, batch.folder_files), batch)
 
-    def _each_variant(
-        self, incoming: PhotoDropped | ModelRequested | BrokenEvent, batch: Batch
-    ) -> tuple[Later, ...]:
-        waits: list[Later] = []
-        failure: Exception | None = None
+    def _take_in(self, received: Received, batch: Batch) -> tuple[Later, ...]:
+        """Give each job of an arrival its record; then carry them on, one after the other.
+
+        All records come before the first POST: if the invocation ends on the way, each variant
+        can be seen, and reconcile goes on with it.
+        """
+        arrival = received.arrival
         made: list[Job] = []
-        for request in self._requests(incoming, batch):
+        jobs: list[Job] = []
+        failure: Exception | None = None
+        for new in arrival.new_jobs():
+            with log_keys(job_id=new.job_id):
+                try:
+                    job = self._jobs.claim(new, made=made.append)
+                # As below: raised after the others.
+                except Exception as error:  # noqa: BLE001  see above
+                    logger().exception("variant could not be claimed")
+                    failure = failure or error
+                    continue
+            if made == [job]:  # a photo is one, whatever its variants
+                self._metrics.photo_in(job)
+            jobs.append(job)
+        if failure is None and not arrival.claimed:
+            self._intake.claimed(arrival)
+        waits: list[Later] = []
+        for job in jobs:
             if batch.remaining_seconds() < ENOUGH_SECONDS:
                 waits.append(Later(0, "this invocation has no time left for every variant"))
                 break
-            with log_keys(
-                job_id=request.new.job_id,
-                source_key=request.new.source_key,
-                request_id=request.new.request_id,
-            ):
+            with log_keys(**keys_of(job)):
                 try:
-                    job = self._jobs.claim(request.new, made=made.append)
-                    if made == [job]:  # a photo is one, whatever its variants
-                        self._metrics.photo_in(job)
-                    outcome = self._carry(job, partial(self._delivery, request), batch)
+                    delivery = partial(self._delivery, arrival if received.fresh else None, job)
+                    outcome = self._carry(job, delivery, batch)
                 # One variant's trouble must not hold up the others; it is raised after them.
                 except Exception as error:  # noqa: BLE001  see above
                     logger().exception("variant failed")
@@ -205,209 +224,11 @@ class Submitter:
             try:
                 if job.buried:
                     job = self._jobs.start_attempt(job) or job
-                return self._carry(job, partial(self._delivery_again, job), batch)
+                return self._carry(job, partial(self._delivery, None, job), batch)
             except Exception:
                 # Whoever lets the message come again does not know which job it is about.
                 logger().exception("job could not go on")
                 raise
-
-    # --- from a message to requests --------------------------------------------------------
-
-    def _requests(
-        self, incoming: PhotoDropped | ModelRequested | BrokenEvent, batch: Batch
-    ) -> list[_Request]:
-        if isinstance(incoming, BrokenEvent):
-            return [_Request(broken_job(incoming))]
-        if isinstance(incoming, PhotoDropped):
-            requests = self._of_drop(incoming, batch)
-        else:
-            requests = self._of_event(incoming, batch)
-        # Two variants that come to the same settings are one job.
-        return list({request.new.job_id: request for request in requests}.values())
-
-    def _of_drop(self, drop: PhotoDropped, batch: Batch) -> list[_Request]:
-        source = _Source(
-            key=drop.key,
-            etag=drop.etag,
-            trigger=drop.trigger,
-            dropped=True,
-            arrived_at=self._arrival(drop.at),
-        )
-        try:
-            stored = self._photos.open(drop.key, etag=drop.etag, version_id=drop.version_id)
-        except InputRejected as rejected:
-            return [self._rejected(source, rejected.error)]
-        source = replace(
-            source,
-            etag=stored.etag,
-            sku=_metadata(stored, "sku"),
-            request_id=_metadata(stored, "request-id"),
-        )
-        try:
-            folder = self._photos.nearest_folder_file(drop.key, batch.folder_files)
-            own = metadata_layer(stored.metadata)
-            mask = self._mask_of_metadata(stored)
-        except InputRejected as rejected:
-            return [self._rejected(source, rejected.error, stored.metadata)]
-        base = folder.base if folder else Layer("no folder file", {})
-        if folder and source.sku is None:
-            source = replace(source, sku=folder.sku)
-        variants = folder.variants if folder and folder.variants else (Layer("none", {}),)
-        layers = [(own, variant, base, self._defaults()) for variant in variants]
-        return self._of_layers(source, stored, layers, mask)
-
-    def _of_event(self, event: ModelRequested, batch: Batch) -> list[_Request]:
-        defaults = self._defaults()
-        variants = [
-            Layer(f"variants entry {number}", values)
-            for number, values in enumerate(event.variants, start=1)
-        ]
-        source = _Source(
-            key=event.photo.source_key,
-            etag="",
-            trigger=event.trigger,
-            sku=event.sku,
-            request_id=event.request_id,
-            url=event.photo.url,
-            arrived_at=self._arrival(event.at),
-        )
-        if event.photo.key is None:
-            layers = [(variant, defaults) for variant in variants]
-            return self._of_layers(source, None, layers, event.mask)
-        try:
-            stored = self._photos.open(event.photo.key)
-        except InputRejected as rejected:
-            return [self._rejected(source, rejected.error, variant.values) for variant in variants]
-        source = replace(source, etag=stored.etag, sku=event.sku or _metadata(stored, "sku"))
-        try:
-            folder = self._photos.nearest_folder_file(event.photo.key, batch.folder_files)
-            own = metadata_layer(stored.metadata)
-            mask = event.mask or self._mask_of_metadata(stored)
-        except InputRejected as rejected:
-            return [self._rejected(source, rejected.error, variant.values) for variant in variants]
-        weaker = (own, folder.base, defaults) if folder else (own, defaults)
-        layers = [(variant, *weaker) for variant in variants]
-        return self._of_layers(source, stored, layers, mask)
-
-    def _of_layers(
-        self,
-        source: "_Source",
-        stored: StoredPhoto | None,
-        variants: Sequence[Sequence[Layer]],
-        named_mask: PhotoRef | None,
-    ) -> list[_Request]:
-        """Check the photo once and each variant's settings by themselves."""
-        photo, mask, problem = Photo(url=source.url), None, None
-        if stored is not None:
-            photo = Photo(
-                bucket=stored.bucket,
-                key=stored.key,
-                etag=stored.etag,
-                version_id=stored.version_id,
-                bytes=stored.size,
-            )
-        try:
-            if stored is not None:
-                photo = self._photos.inspect(stored)
-            mask = self._mask(stored, named_mask)
-            if mask is not None:
-                self._photos.inspect_mask(mask, photo)
-        except InputRejected as rejected:
-            problem = rejected.error
-        # A mask that cannot be used is part of the job's identity too: the same photo without it
-        # is another job, which may long have succeeded.
-        mask_name = mask.key if mask else (named_mask.key or named_mask.url) if named_mask else None
-        requests = []
-        for layers in variants:
-            try:
-                settings = resolve(layers, mask=mask_name)
-            except InputRejected as rejected:
-                raw = [dict(layer.values) for layer in layers]
-                requests.append(self._rejected(source, problem or rejected.error, raw, photo))
-                continue
-            identity = settings.model_dump(mode="json", exclude={"mask"})
-            new = NewJob(
-                job_id=source.job_id(
-                    self._config.photos_bucket, identity, mask.etag if mask else mask_name
-                ),
-                photo=photo,
-                source_key=source.key,
-                settings=settings,
-                trigger=source.trigger,
-                sku=source.sku,
-                request_id=source.request_id,
-                dropped=source.dropped,
-                arrived_at=source.arrived_at,
-                error=problem,
-            )
-            requests.append(_Request(new, stored, mask))
-        return requests
-
-    def _mask_of_metadata(self, stored: StoredPhoto) -> PhotoRef | None:
-        try:
-            return mask_ref(
-                _metadata(stored, "mask"), self._config.photos_bucket, self._vendor_origin
-            )
-        except InputRejected as rejected:
-            raise InputRejected(
-                ErrorCode.MASK_MISMATCH,
-                f"The photo's metadata names a mask that cannot be used: {rejected.message}",
-            ) from rejected
-
-    def _mask(self, stored: StoredPhoto | None, named: PhotoRef | None) -> StoredPhoto | None:
-        if named is None:
-            return self._photos.mask_beside(stored.key) if stored is not None else None
-        if named.key is None:
-            return None  # a URL: the vendor reads and checks it
-        try:
-            return self._photos.open(named.key)
-        except InputRejected as rejected:
-            raise InputRejected(
-                ErrorCode.MASK_MISMATCH, f"The mask cannot be used: {rejected.message}"
-            ) from rejected
-
-    def _rejected(
-        self,
-        source: "_Source",
-        error: JobError,
-        settings: object = None,
-        photo: Photo | None = None,
-    ) -> _Request:
-        in_bucket = Photo(
-            bucket=self._config.photos_bucket, key=source.key, etag=source.etag or None
-        )
-        return _Request(
-            NewJob(
-                job_id=source.job_id(self._config.photos_bucket, {"unusable": settings}, None),
-                photo=photo or (Photo(url=source.url) if source.url else in_bucket),
-                source_key=source.key,
-                settings=None,
-                trigger=source.trigger,
-                sku=source.sku,
-                request_id=source.request_id,
-                dropped=source.dropped,
-                arrived_at=source.arrived_at,
-                error=error,
-            )
-        )
-
-    def _arrival(self, said: str | None) -> str:
-        """Return when a photo or request arrived: as its event says, unless that cannot be."""
-        now = self._now()
-        if said is not None and iso(now - MESSAGES_LAST) <= said <= iso(now):
-            return said
-        return iso(now)
-
-    def _defaults(self) -> Layer:
-        config = self._config
-        values: dict[str, Any] = {
-            "modelId": config.default_model_id,
-            "sceneType": config.default_scene_type.value,
-            "batchSize": config.default_batch_size,
-        }
-        if config.default_scene_id:
-            values["sceneId"] = config.default_scene_id
-        return Layer("the stack's defaults", values)
 
     # --- from a request to a running task --------------------------------------------------
 
@@ -557,51 +378,56 @@ class Submitter:
         self._announcer.submission_paused(job, until=tripped.until, reason=tripped.reason)
         self._breaker.note_told(tripped)
 
-    def _delivery(self, request: _Request) -> tuple[str, str | None]:
-        """Return image and mask as the vendor shall get them: URLs, or base64."""
-        new = request.new
-        return self._delivered(new.photo, request.stored, new.settings, request.mask)
+    def _delivery(self, arrival: Arrival | None, job: Job) -> tuple[str, str | None]:
+        """Return image and mask as the vendor shall get them: URLs, or base64.
 
-    def _delivered(
-        self,
-        photo: Photo | None,
-        stored: StoredPhoto | None,
-        settings: Settings | None,
-        mask: StoredPhoto | None,
-    ) -> tuple[str, str | None]:
-        deliver = (
-            self._photos.base64
-            if self._config.photo_delivery == INLINE
-            else self._photos.presigned_url
-        )
-        url = photo.url if photo else None
-        image = deliver(stored) if stored is not None else url
+        Args:
+            arrival: what was read and checked in this very invocation; None: only the record is
+                at hand, and photo and mask are opened and checked anew.
+            job: what is submitted.
+
+        Raises:
+            InputRejected: photo or mask are gone.
+
+        """
+        if job.settings is None:
+            raise LookupError(f"job {job.job_id} is {job.status} without settings")
+        named_mask = job.settings.mask
+        if arrival is not None:
+            photo, mask = arrival.photo, arrival.mask
+        else:
+            photo, mask = self._opened_again(job)
+        image = self._delivered(photo) if photo.key is not None else photo.url
         if image is None:
-            raise LookupError("the job has neither an object nor a URL")
-        if mask is not None:
-            return image, deliver(mask)
-        return image, settings.mask if settings else None
+            raise LookupError(f"job {job.job_id} has neither an object nor a URL")
+        return image, self._delivered(mask) if mask is not None else named_mask
 
-    def _delivery_again(self, job: Job) -> tuple[str, str | None]:
-        """Return the same for a job of which only its record is at hand."""
-        photo, settings = job.photo, job.settings
-        if photo is None or settings is None:
-            raise LookupError(f"job {job.job_id} is {job.status} without photo or settings")
-        named = settings.mask
-        ref = None
-        if named is not None:
-            ref = PhotoRef(url=named) if "://" in named else PhotoRef(key=named)
-        stored = mask = None
+    def _delivered(self, stored: Photo) -> str:
+        if self._config.photo_delivery == INLINE:
+            return self._photos.base64(stored)
+        return self._photos.presigned_url(stored)
+
+    def _opened_again(self, job: Job) -> tuple[Photo, Photo | None]:
+        """Return photo and mask of a job, if they can still be read as they were decided."""
+        photo, mask = job.photo, job.mask
+        if photo is None:
+            raise LookupError(f"job {job.job_id} is {job.status} without a photo")
         if photo.key is not None:
-            stored = self._photos.open(
-                photo.key, etag=photo.etag or "", version_id=photo.version_id
-            )
-            photo = self._photos.inspect(stored)
-        if ref is not None:
-            mask = self._mask(stored, ref)
-        if mask is not None:
-            self._photos.inspect_mask(mask, photo)
-        return self._delivered(photo, stored, settings, mask)
+            photo = self._photos.inspect(self._photos.reopen(photo))
+        named = job.settings.mask if job.settings is not None else None
+        if mask is None and named is not None and "://" not in named:
+            # A record of an earlier version of Catwalk, which kept the mask's name alone.
+            mask = Photo(key=named)
+        if mask is None:
+            return photo, None
+        try:
+            stored = self._photos.reopen(mask)
+        except InputRejected as rejected:
+            raise InputRejected(
+                ErrorCode.MASK_MISMATCH, f"The mask cannot be used: {rejected.message}"
+            ) from rejected
+        self._photos.inspect_mask(stored, photo)
+        return photo, photo_of(stored)
 
     def _accepted(self, job: Job, task_id: str) -> Outcome:
         arn = execution_arn(self._config.state_machine_arn, job.job_id, job.attempt)
@@ -660,27 +486,6 @@ class Submitter:
         return (parse_iso(job.lease_until) - self._now()).total_seconds()
 
 
-def broken_job(event: BrokenEvent) -> NewJob:
-    """Return the REJECTED job that a message becomes which cannot be read as a request."""
-    return NewJob(
-        job_id=job_id_of(
-            bucket="",
-            key=event.source_key or "",
-            etag="",
-            settings=event.error.message,
-            mask_etag=None,
-            request_id=event.request_id,
-        ),
-        photo=None,
-        source_key=event.source_key,
-        settings=None,
-        trigger=event.trigger,
-        sku=event.sku,
-        request_id=event.request_id,
-        error=event.error,
-    )
-
-
 def _again(job: Job, seconds: float, reason: str) -> Later:
     """Return what has this attempt of a job gone on with, from its record."""
     return Later(seconds, reason, continue_message(job), keys_of(job))
@@ -693,31 +498,3 @@ def _names(incoming: PhotoDropped | ModelRequested | BrokenEvent) -> dict[str, s
     if isinstance(incoming, ModelRequested):
         return {"source_key": incoming.photo.source_key, "request_id": incoming.request_id}
     return {"source_key": incoming.source_key, "request_id": incoming.request_id}
-
-
-@dataclass(frozen=True)
-class _Source:
-    """Where a photo comes from, as all jobs made of it record it."""
-
-    key: str
-    etag: str
-    trigger: str
-    sku: str | None = None
-    request_id: str | None = None
-    url: str | None = None
-    dropped: bool = False
-    arrived_at: str | None = None
-
-    def job_id(self, bucket: str, settings: object, mask_etag: str | None) -> str:
-        return job_id_of(
-            bucket="" if self.url else bucket,
-            key=self.url or self.key,
-            etag=self.etag,
-            settings=settings,
-            mask_etag=mask_etag,
-            request_id=self.request_id,
-        )
-
-
-def _metadata(stored: StoredPhoto, name: str) -> str | None:
-    return metadata_text(stored.metadata.get(name, "")).strip() or None

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from shared import clients
 from shared.announce import Announcer
@@ -11,6 +10,8 @@ from shared.breaker import Breaker
 from shared.config import config
 from shared.deadletters import DeadLetters
 from shared.events import EventPublisher
+from shared.intake.arrivals import Arrivals
+from shared.intake.requests import vendor_origin
 from shared.jobs import JobRepository
 from shared.metrics import Metrics
 from shared.observability import lambda_handler, quiet_libraries
@@ -40,18 +41,20 @@ def _reconciler() -> Reconciler:
     settings = config()
     metrics = Metrics(settings.stack_name)
     jobs = JobRepository(clients.dynamodb(), settings.jobs_table)
-    base = urlsplit(settings.vmake_base_url)
+    arrivals = Arrivals(clients.dynamodb(), settings.jobs_table)
     return Reconciler(
         config=settings,
         jobs=jobs,
+        arrivals=arrivals,
         photos=PhotoStore(clients.s3(), settings.photos_bucket, max_bytes=settings.max_photo_bytes),
         dead_letters=DeadLetters(
             clients.sqs(),
             dead_letter_url=settings.dead_letter_queue_url,
             queue_url=settings.submit_queue_url,
             photos_bucket=settings.photos_bucket,
-            vendor_origin=f"{base.scheme}://{base.netloc}",
+            vendor_origin=vendor_origin(settings),
             jobs=jobs,
+            arrivals=arrivals,
         ),
         cursors=Cursors(clients.dynamodb(), settings.jobs_table),
         announcer=Announcer(EventPublisher(clients.events(), settings.event_bus), jobs, metrics),

@@ -9,6 +9,8 @@ from shared.announce import Announcer
 from shared.breaker import Breaker
 from shared.config import config
 from shared.events import EventPublisher
+from shared.intake.arrivals import Arrivals
+from shared.intake.requests import Intake
 from shared.jobs import JobRepository
 from shared.ledger import Ledger
 from shared.metrics import Metrics
@@ -51,10 +53,13 @@ def _submitter() -> Submitter:
     api_key = ApiKey(clients.secrets(), settings.api_key_secret)
     announcer = Announcer(EventPublisher(clients.events(), settings.event_bus), jobs, metrics)
     ledger = Ledger(clients.dynamodb(), settings.jobs_table)
+    photos = PhotoStore(clients.s3(), settings.photos_bucket, max_bytes=settings.max_photo_bytes)
+    arrivals = Arrivals(clients.dynamodb(), settings.jobs_table)
     return Submitter(
         config=settings,
+        intake=Intake(config=settings, photos=photos, arrivals=arrivals),
         breaker=Breaker(clients.dynamodb(), settings.jobs_table, metrics=metrics),
-        photos=PhotoStore(clients.s3(), settings.photos_bucket, max_bytes=settings.max_photo_bytes),
+        photos=photos,
         jobs=jobs,
         purse=Purse(clients.dynamodb(), settings.jobs_table, limit=settings.daily_credit_limit),
         vendor=VmakeClient(settings.vmake_base_url, api_key),

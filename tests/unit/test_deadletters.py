@@ -9,6 +9,7 @@ from shared import deadletters
 from shared.announce import Announcer
 from shared.deadletters import DeadLetter, DeadLetters
 from shared.events import EventPublisher, continue_message
+from shared.intake.arrivals import Arrivals
 from shared.jobs import JobRepository, NewJob
 from shared.models import ErrorCode, Job, JobError, JobStatus, Photo, SceneType, Settings
 from tests.kit import BUS, PHOTOS, TABLE, VARIANT, VENDOR, Aws, Clock, jpeg, requested
@@ -31,6 +32,7 @@ class Stage:
             photos_bucket=PHOTOS,
             vendor_origin=VENDOR,
             jobs=self.jobs,
+            arrivals=Arrivals(aws.dynamodb, TABLE, now=clock),
         )
 
     def dies(self, message: dict[str, Any] | str) -> str:

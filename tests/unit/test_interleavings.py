@@ -43,6 +43,8 @@ from shared.config import Config
 from shared.deadletters import DeadLetters
 from shared.events import EventPublisher
 from shared.finalize import Finalizer
+from shared.intake.arrivals import Arrivals
+from shared.intake.requests import Intake
 from shared.jobs import JobRepository, job_of
 from shared.ledger import Certainty, Ledger
 from shared.metrics import Metrics
@@ -154,6 +156,7 @@ class World:
         self.vendor = VmakeClient(VENDOR, self.key, transport=transport, now=self.clock)
         self.photos = PhotoStore(aws.s3, PHOTOS, max_bytes=10**6)
         self.downloads = httpx.Client(transport=transport)
+        self.arrivals = Arrivals(aws.dynamodb, TABLE, now=self.clock)
         self.live: list[Invocation] = []
         self.begin()
 
@@ -203,6 +206,9 @@ class World:
         dynamodb = self.aws.dynamodb
         self.submitter = Submitter(
             config=self.config,
+            intake=Intake(
+                config=self.config, photos=self.photos, arrivals=self.arrivals, now=self.clock
+            ),
             photos=self.photos,
             jobs=self.jobs,
             breaker=Breaker(dynamodb, TABLE, now=self.clock),
@@ -246,10 +252,12 @@ class World:
             photos_bucket=PHOTOS,
             vendor_origin=VENDOR,
             jobs=self.jobs,
+            arrivals=self.arrivals,
         )
         self.reconciler = Reconciler(
             config=self.config,
             jobs=self.jobs,
+            arrivals=self.arrivals,
             photos=self.photos,
             dead_letters=self.dead_letters,
             cursors=Cursors(dynamodb, TABLE),

@@ -14,6 +14,7 @@ from moto import mock_aws
 from PIL import Image
 
 from shared.errors import InputRejected
+from shared.intake.requests import photo_of
 from shared.models import ErrorCode, Photo
 from shared.photos import (
     JPEG,
@@ -264,7 +265,7 @@ def test_whole_photo_is_read_only_to_be_sent_inline(store: PhotoStore, s3: Any) 
     put(s3, "a.jpg", body)
     stored = store.open("a.jpg")
     put(s3, "a.jpg", png())
-    assert base64.b64decode(store.base64(stored)) == body
+    assert base64.b64decode(store.base64(photo_of(stored))) == body
 
 
 # --- replaced and deleted ------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from shared.clock import iso
 from shared.config import Config
 from shared.deadletters import DeadLetters
 from shared.events import EventPublisher
+from shared.intake.arrivals import Arrivals
 from shared.jobs import JobRepository, NewJob
 from shared.metrics import Metrics
 from shared.models import ErrorCode, Job, JobError, JobStatus, Photo, SceneType, Settings
@@ -57,6 +58,7 @@ class Stage:
                 state_machine_arn=aws.state_machine_arn,
             ),
             jobs=self.jobs,
+            arrivals=Arrivals(aws.dynamodb, TABLE, now=clock),
             photos=PhotoStore(aws.s3, PHOTOS, max_bytes=1_000_000),
             dead_letters=DeadLetters(
                 aws.sqs,
@@ -65,6 +67,7 @@ class Stage:
                 photos_bucket=PHOTOS,
                 vendor_origin=VENDOR,
                 jobs=self.jobs,
+                arrivals=Arrivals(aws.dynamodb, TABLE, now=clock),
             ),
             cursors=Cursors(aws.dynamodb, TABLE),
             announcer=self.announcer,

@@ -20,6 +20,8 @@ from shared.breaker import (
 )
 from shared.config import Config
 from shared.events import EventPublisher
+from shared.intake.arrivals import Arrivals
+from shared.intake.requests import Intake
 from shared.jobs import JobRepository
 from shared.ledger import Ledger
 from shared.metrics import Metrics
@@ -113,9 +115,12 @@ class Stage:
         metrics = Metrics("catwalk", write=self.measured.append)
         announcer = Announcer(EventPublisher(self.aws.events, BUS), self.jobs, metrics)
         self.ledger = Ledger(self.aws.dynamodb, TABLE, now=self.clock)
+        photos = PhotoStore(self.aws.s3, PHOTOS, max_bytes=self.config.max_photo_bytes)
+        arrivals = Arrivals(self.aws.dynamodb, TABLE, now=self.clock)
         self.submitter = Submitter(
             config=self.config,
-            photos=PhotoStore(self.aws.s3, PHOTOS, max_bytes=self.config.max_photo_bytes),
+            intake=Intake(config=self.config, photos=photos, arrivals=arrivals, now=self.clock),
+            photos=photos,
             jobs=self.jobs,
             breaker=Breaker(self.aws.dynamodb, TABLE, metrics=metrics, now=self.clock),
             purse=Purse(
@@ -1065,15 +1070,26 @@ def test_a_photo_deleted_while_it_waits_is_rejected(stage: Stage) -> None:
     assert stage.aws.told_types()[-1] == "Job Rejected"
 
 
-def test_a_mask_replaced_while_its_photo_waits_is_checked_again(stage: Stage) -> None:
-    """What goes to the vendor is what was checked, not what was there an hour ago."""
+def test_a_mask_replaced_while_its_photo_waits_is_for_the_next_one(stage: Stage) -> None:
+    """The vendor gets the mask that the job was decided with, also if another lies there by now."""
+    mask = stage.aws.s3.put_object(Bucket=PHOTOS, Key="a/dress.mask.png", Body=png(8, 8))
+    message = paused(stage)
+    stage.aws.s3.put_object(Bucket=PHOTOS, Key="a/dress.mask.png", Body=png(8, 8, padding=9))
+    assert stage.take(message) == Handled()
+    assert stage.job().status is JobStatus.RUNNING
+    sent = httpx.URL(stage.vendor.bodies[-1]["mask"])
+    assert sent.params["versionId"] == mask["VersionId"]
+
+
+def test_a_mask_deleted_while_its_photo_waits_is_told(stage: Stage) -> None:
+    """A job whose mask is gone is REJECTED; it is not sent without the mask."""
     stage.aws.s3.put_object(Bucket=PHOTOS, Key="a/dress.mask.png", Body=png(8, 8))
     message = paused(stage)
-    stage.aws.s3.put_object(Bucket=PHOTOS, Key="a/dress.mask.png", Body=png(9, 9))
+    stage.aws.s3.delete_object(Bucket=PHOTOS, Key="a/dress.mask.png")
+    posts = len(stage.vendor.bodies)
     assert stage.take(message) == Handled()
-    job = stage.job()
-    assert job.error is not None
-    assert (job.status, job.error.code) == (JobStatus.REJECTED, ErrorCode.MASK_MISMATCH)
+    assert stage.error() is ErrorCode.MASK_MISMATCH
+    assert len(stage.vendor.bodies) == posts
 
 
 def test_mask_and_url_go_on_as_they_were(stage: Stage) -> None:

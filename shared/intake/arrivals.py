@@ -1,0 +1,283 @@
+"""Arrivals: what one drop or one request asks for, decided once and stored.
+
+An arrival is one item in JobsTable, `ARRIVAL#<arrival_id>`. A conditional put writes it before the
+first of its jobs is claimed. Each later delivery of the same drop or request, each redrive and each
+reconcile run reads the item and goes by it, whatever has changed in the bucket, in the stack's
+parameters or in the photo meanwhile.
+
+The id says what happened, not what the world looked like then: bucket, key and version of a drop,
+the `requestId` of a request, else the event's id.
+
+Until all its jobs have records, an arrival stands in the index `by-status` under `CLAIMING`. The
+function may stop between the put and the claims; reconcile finds the arrival there.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.attributes import from_attribute, to_attribute
+from shared.clock import iso, utc_now
+from shared.jobs import NewJob
+from shared.models import JobError, Photo, Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+CLAIMING: Final = "CLAIMING"
+"""The index status of an arrival whose jobs do not all have records yet. No job has it."""
+KEPT: Final = timedelta(days=60)
+"""How long an arrival is kept after it was last handled. Its message can come again for 14 days in
+SubmitQueue and 14 more in the dead-letter queue (SQS's maximum retention); EventBridge adds one day
+of retries, and reconcile looks at drops of the last 14 days. DynamoDB deletes an expired item later
+than its time, never sooner."""
+_RENEWED: Final = timedelta(days=30)
+"""An arrival that is handled with less than this left is kept for `KEPT` again."""
+_PREFIX: Final = "ARRIVAL#"
+_BATCH: Final = 100
+"""BatchGetItem takes no more keys a call."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class DecidedJob(_Model):
+    """One job of an arrival."""
+
+    job_id: str
+    settings: Settings | None = None
+    """Without the mask's name, which is the same for all jobs of the arrival."""
+    error: JobError | None = None
+    """Set if the job can never be a task: its record is made as REJECTED."""
+
+
+class Arrival(_Model):
+    """What one drop or one request asks for."""
+
+    arrival_id: str
+    trigger: str
+    """Tells this drop or request from a later one: see `JobRepository.claim`."""
+    source_key: str
+    photo: Photo
+    mask: Photo | None = None
+    """The mask's version in PhotosBucket. None: there is none, or it is at a URL."""
+    mask_name: str | None = None
+    """The mask's key or URL."""
+    sku: str | None = None
+    request_id: str | None = None
+    dropped: bool = False
+    arrived_at: str
+    """ISO 8601."""
+    content: str = ""
+    """Of a request with a `requestId`: a digest of what it asks for."""
+    expires_at: int | None = None
+    """Seconds since 1970; None: it is kept for ever."""
+    jobs: tuple[DecidedJob, ...]
+    claimed: bool = Field(default=False, exclude=True)
+    """Whether each job has had its record."""
+
+    @property
+    def refused(self) -> bool:
+        """Whether no job of it can ever be a task: nothing was or will be spent on it."""
+        return all(job.error is not None for job in self.jobs)
+
+    def new_jobs(self) -> list[NewJob]:
+        """Return what its jobs are claimed with, in the order of its variants."""
+        return [
+            NewJob(
+                job_id=job.job_id,
+                photo=self.photo,
+                mask=self.mask,
+                source_key=self.source_key,
+                settings=job.settings and job.settings.model_copy(update={"mask": self.mask_name}),
+                trigger=self.trigger,
+                sku=self.sku,
+                request_id=self.request_id,
+                dropped=self.dropped,
+                arrived_at=self.arrived_at,
+                error=job.error,
+            )
+            for job in self.jobs
+        ]
+
+
+def drop_id(bucket: str, key: str, trigger: str) -> str:
+    """Return the id of a drop's arrival.
+
+    Args:
+        bucket: PhotosBucket.
+        key: the photo's.
+        trigger: the object's version; where S3 names none, its sequencer, else the event's id.
+
+    """
+    return digest(["drop", bucket, key, trigger])
+
+
+def request_id_of(request_id: str | None, event_id: str) -> str:
+    """Return the id of a request's arrival: by its `requestId`, else by the event's id."""
+    return digest(["request", request_id] if request_id is not None else ["event", event_id])
+
+
+def reused_id(request_id: str, content: str) -> str:
+    """Return the id of the arrival of a request that reuses the `requestId` of another one."""
+    return digest(["request", request_id, content])
+
+
+def digest(value: Any) -> str:  # noqa: ANN401  any JSON value
+    """Return 32 hex digits that the same JSON value always gives again."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
+
+class Arrivals:
+    """The arrivals in JobsTable."""
+
+    def __init__(
+        self, dynamodb: "DynamoDBClient", table: str, *, now: Callable[[], datetime] = utc_now
+    ) -> None:
+        """Keep arrivals in this table."""
+        self._dynamodb = dynamodb
+        self._table = table
+        self._now = now
+
+    def get(self, arrival_id: str) -> Arrival | None:
+        """Return an arrival (a consistent read), or None."""
+        answer = self._dynamodb.get_item(
+            TableName=self._table, Key=_key(arrival_id), ConsistentRead=True
+        )
+        item = answer.get("Item")
+        return None if item is None else _arrival(item)
+
+    def decide(self, arrival: Arrival, *, instead_of: Arrival | None = None) -> Arrival:
+        """Store a decision and return the one that counts: the first that was stored.
+
+        Args:
+            arrival: what was decided just now.
+            instead_of: an arrival of the same id that was refused as a whole; it may be replaced.
+
+        """
+        condition, values = "attribute_not_exists(pk)", {}
+        if instead_of is not None:
+            condition = "#trigger = :trigger"
+            values = {":trigger": {"S": instead_of.trigger}}
+        item = {
+            **arrival.model_dump(mode="json", exclude_none=True),
+            "pk": f"{_PREFIX}{arrival.arrival_id}",
+            "status": CLAIMING,
+            "updated_at": iso(self._now()),
+        }
+        names = {"ExpressionAttributeNames": {"#trigger": "trigger"}} if values else {}
+        try:
+            self._dynamodb.put_item(
+                TableName=self._table,
+                Item={name: to_attribute(value) for name, value in item.items()},
+                ConditionExpression=condition,
+                **({"ExpressionAttributeValues": values} if values else {}),
+                **names,  # type: ignore[arg-type]  # the stubs cannot see through the arguments
+            )
+        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            # Another delivery decided first, or the answer to this very put was lost and botocore
+            # sent it again. What is stored counts in both cases.
+            stored = self.get(arrival.arrival_id)
+            if stored is None:
+                raise LookupError(
+                    f"arrival {arrival.arrival_id} was deleted while it was being decided"
+                ) from None
+            return stored
+        return arrival
+
+    def expiry(self) -> int:
+        """Return the `expires_at` of an arrival that is handled now."""
+        return int((self._now() + KEPT).timestamp())
+
+    def note_claimed(self, arrival: Arrival) -> None:
+        """Note that each job has a record; reconcile looks at the arrival no longer."""
+        self._update(arrival.arrival_id, "REMOVE #status, updated_at", {})
+
+    def note_handled(self, arrival: Arrival) -> None:
+        """Keep an arrival whose message came again, unless it is kept for long enough."""
+        if arrival.expires_at is None:
+            return
+        if arrival.expires_at < (self._now() + _RENEWED).timestamp():
+            expiry = {":expiry": {"N": str(self.expiry())}}
+            self._update(arrival.arrival_id, "SET expires_at = :expiry", expiry)
+
+    def note_resent(self, arrival_id: str) -> None:
+        """Note that a message about an unclaimed arrival is under way again."""
+        now = {":now": {"S": iso(self._now())}}
+        self._update(arrival_id, "SET updated_at = :now", now, "#status = :claiming")
+
+    def unclaimed(self, *, until: str) -> Iterator[str]:
+        """Yield the ids of arrivals that were left before all their jobs had records.
+
+        Args:
+            until: ISO 8601; only those that have not changed since.
+
+        """
+        pages = self._dynamodb.get_paginator("query").paginate(
+            TableName=self._table,
+            IndexName="by-status",
+            KeyConditionExpression="#status = :claiming AND updated_at <= :until",
+            ExpressionAttributeNames={"#status": "status"},
+            ExpressionAttributeValues={":claiming": {"S": CLAIMING}, ":until": {"S": until}},
+        )
+        for page in pages:
+            for item in page["Items"]:
+                yield item["pk"]["S"].removeprefix(_PREFIX)
+
+    def known(self, arrival_ids: Iterable[str]) -> set[str]:
+        """Return which of these arrivals there are; consistent reads, 100 a call."""
+        wanted = list(dict.fromkeys(arrival_ids))
+        found: set[str] = set()
+        for start in range(0, len(wanted), _BATCH):
+            keys = [_key(arrival_id) for arrival_id in wanted[start : start + _BATCH]]
+            while keys:
+                answer = self._dynamodb.batch_get_item(
+                    RequestItems={
+                        self._table: {
+                            "Keys": keys,
+                            "ConsistentRead": True,
+                            "ProjectionExpression": "pk",
+                        }
+                    }
+                )
+                items = answer["Responses"].get(self._table, [])
+                found |= {item["pk"]["S"].removeprefix(_PREFIX) for item in items}
+                keys = answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])  # type: ignore[assignment]  # the same keys under another name
+        return found
+
+    def _update(
+        self, arrival_id: str, update: str, values: Mapping[str, Any], condition: str = ""
+    ) -> None:
+        """Change an arrival, unless it is no longer there or the condition does not hold."""
+        all_values = dict(values)
+        names = {}
+        if "#status" in update + condition:
+            names = {"ExpressionAttributeNames": {"#status": "status"}}
+        if ":claiming" in condition:
+            all_values[":claiming"] = {"S": CLAIMING}
+        try:
+            self._dynamodb.update_item(
+                TableName=self._table,
+                Key=_key(arrival_id),
+                UpdateExpression=update,
+                ConditionExpression=condition or "attribute_exists(pk)",
+                **({"ExpressionAttributeValues": all_values} if all_values else {}),
+                **names,  # type: ignore[arg-type]  # as above
+            )
+        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            return
+
+
+def _arrival(item: Mapping[str, Any]) -> Arrival:
+    plain = {name: from_attribute(value) for name, value in item.items()}
+    return Arrival.model_validate({**plain, "claimed": plain.get("status") != CLAIMING})
+
+
+def _key(arrival_id: str) -> Any:  # noqa: ANN401  the client's wire form of a key
+    return {"pk": {"S": f"{_PREFIX}{arrival_id}"}}
