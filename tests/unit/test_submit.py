@@ -113,7 +113,9 @@ class Stage:
         self.jobs = JobRepository(self.aws.dynamodb, TABLE, now=self.clock)
         key = ApiKey(self.aws.secrets, self.config.api_key_secret)
         metrics = Metrics("catwalk", write=self.measured.append)
-        announcer = Announcer(EventPublisher(self.aws.events, BUS), self.jobs, metrics)
+        self.announcer = announcer = Announcer(
+            EventPublisher(self.aws.events, BUS), self.jobs, metrics
+        )
         self.ledger = Ledger(self.aws.dynamodb, TABLE, now=self.clock)
         photos = PhotoStore(self.aws.s3, PHOTOS, max_bytes=self.config.max_photo_bytes)
         arrivals = Arrivals(self.aws.dynamodb, TABLE, now=self.clock)
