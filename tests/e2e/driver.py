@@ -180,6 +180,25 @@ class Catwalk:
         }
         return json.dumps(event)
 
+    def drop_again(self, key: str, trigger: str, *, event_id: str = "again") -> None:
+        """Deliver the event of a drop once more, as S3 and EventBridge may.
+
+        The local AWS names no version in its events: `trigger` is the drop's sequencer.
+        """
+        item = {"key": key, "etag": self.etag(key), "sequencer": trigger}
+        event = json.loads(self.drop_event(key, etag="", event_id=event_id))
+        self.send(json.dumps({**event, "detail": {**event["detail"], "object": item}}))
+
+    def request_again(self, event_id: str, detail: Mapping[str, Any]) -> None:
+        """Deliver the event of a request once more."""
+        event = {"id": event_id, "detail-type": "Fashion Model Requested", "detail": dict(detail)}
+        self.send(json.dumps(event))
+
+    def delete(self, key: str) -> None:
+        """Put a delete marker above an object of PhotosBucket."""
+        bucket = self.stack.output("PhotosBucketName")
+        self.stack.clients.s3.delete_object(Bucket=bucket, Key=key)
+
     def again(self, key: str) -> None:
         """Have a photo that waits come at once: its first message is delayed by the pause."""
         self.send_drop(key, etag=self.etag(key))
