@@ -22,7 +22,16 @@ from shared.errors import InputRejected
 from shared.events import MASK_SUFFIX, MAX_KEY_BYTES, is_photo_key
 from shared.models import Settings
 from shared.photos import MAX_FOLDER_FILE_BYTES, PhotoStore, StoredPhoto
-from shared.settings import FOLDER_FILE, FolderFile, Layer, folder_file, metadata_layer, resolve
+from shared.settings import (
+    FOLDER_FILE,
+    FolderFile,
+    Layer,
+    check_mask_key,
+    folder_file,
+    metadata_layer,
+    metadata_text,
+    resolve,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -307,6 +316,9 @@ def _looks(
     looks: dict[str, Settings] = {}
     try:
         own = metadata_layer(rules.metadata)
+        mask = metadata_text(rules.metadata.get("mask", ""))
+        if mask and "://" not in mask:
+            check_mask_key(mask, key)
         base = folder.base if folder else Layer("no folder file", {})
         for variant in (folder.variants if folder else ()) or (Layer("none", {}),):
             settings = resolve((own, variant, base, rules.defaults))

@@ -36,7 +36,14 @@ from shared.models import ErrorCode, Job, JobError, JobStatus, Photo, Settings, 
 from shared.observability import keys_of, log_keys, logger
 from shared.photos import PhotoStore, StoredPhoto
 from shared.purse import Purse, SpentUp
-from shared.settings import FolderFile, Layer, metadata_layer, metadata_text, resolve
+from shared.settings import (
+    FolderFile,
+    Layer,
+    check_mask_key,
+    metadata_layer,
+    metadata_text,
+    resolve,
+)
 from shared.start import Starter, execution_arn
 from shared.vmake.client import (
     Accepted,
@@ -345,7 +352,7 @@ class Submitter:
 
     def _mask_of_metadata(self, stored: StoredPhoto) -> PhotoRef | None:
         try:
-            return mask_ref(
+            named = mask_ref(
                 _metadata(stored, "mask"), self._config.photos_bucket, self._vendor_origin
             )
         except InputRejected as rejected:
@@ -353,6 +360,9 @@ class Submitter:
                 ErrorCode.MASK_MISMATCH,
                 f"The photo's metadata names a mask that cannot be used: {rejected.message}",
             ) from rejected
+        if named is not None and named.key is not None:
+            check_mask_key(named.key, stored.key)
+        return named
 
     def _mask(self, stored: StoredPhoto | None, named: PhotoRef | None) -> StoredPhoto | None:
         if named is None:

@@ -52,11 +52,11 @@ from cli.gallery.views import (
 )
 from cli.output import credits_of
 from cli.stack import Catwalk
-from local.scenario import MODELS
 from shared import clients
 from shared.clock import iso, utc_now
 from shared.jobs import JobRepository
 from shared.models import Job, JobStatus
+from shared.vmake.catalogue import MODELS
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

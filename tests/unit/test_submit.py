@@ -236,6 +236,30 @@ def test_settings_come_from_the_strongest_source(stage: Stage) -> None:
     assert (stage.job().sku, stage.job().request_id) == ("S-1", "r-9")
 
 
+def test_a_models_name_means_its_id_everywhere(stage: Stage) -> None:
+    """A name in metadata, catwalk.json, an event or the stack's defaults is the id's own job."""
+    stage.set(default_model_id="Clara")
+    stage.drop("a.jpg", jpeg())
+    stage.drop("a.jpg", jpeg(), model_id="CLARA")
+    stage.take(requested({"photo": {"key": "a.jpg"}, "variants": [{"modelId": "002"}]}))
+    stage.take(
+        requested({"photo": {"key": "a.jpg"}, "variants": [{"modelId": "clara"}]}, event_id="r-2")
+    )
+    stage.aws.drop("b/catwalk.json", b'{"modelId": "jamila"}')
+    stage.drop("b/a.jpg", jpeg())
+    assert [body["modelId"] for body in stage.vendor.bodies] == ["002", "003"]
+    assert len(stage.all_jobs()) == 2
+
+
+def test_an_event_may_name_any_mask_of_the_bucket(stage: Stage) -> None:
+    """Who may send events may name any object of the bucket, as a photo or as a mask."""
+    stage.aws.drop("a/x.jpg", jpeg())
+    stage.aws.drop("masks/m.png", png(8, 8))
+    detail = {"photo": {"key": "a/x.jpg"}, "mask": "masks/m.png", "variants": [VARIANT]}
+    stage.take(requested(detail))
+    assert stage.vendor.bodies[0]["mask"].startswith("https://")
+
+
 def test_each_variant_is_a_job(stage: Stage) -> None:
     """The variants of a folder are one task each, equal ones once."""
     variants = [{"modelId": "001"}, {"modelId": "003"}, {"modelId": "001"}]
@@ -313,6 +337,10 @@ def test_what_is_no_photo_leaves_no_trace(stage: Stage, key: str) -> None:
         ("a.jpg", jpeg(), {"mask": "http://x.example/m.png"}, "mask_mismatch"),
         ("a.jpg", jpeg(), {"mask": "https://10.0.0.1/m.png"}, "mask_mismatch"),
         ("a.jpg", jpeg(), {"mask": "file:///etc/passwd"}, "mask_mismatch"),
+        ("a/b.jpg", jpeg(), {"mask": "c/m.png"}, "mask_mismatch"),
+        ("a.jpg", jpeg(), {"model_id": "02"}, "bad_settings"),
+        ("a.jpg", jpeg(), {"model_id": "../../etc"}, "bad_settings"),
+        ("a.jpg", jpeg(), {"scene_type": "preset", "scene_id": "35"}, "bad_settings"),
     ],
 )
 def test_bad_photo_is_rejected_with_its_reason(
