@@ -52,6 +52,7 @@ class ErrorCode(StrEnum):
     BAD_SETTINGS = "bad_settings"
     BAD_REQUEST_EVENT = "bad_request_event"
     PHOTO_MISSING = "photo_missing"
+    PHOTO_UNREADABLE = "photo_unreadable"
     MASK_MISMATCH = "mask_mismatch"
     # FAILED and PARTIAL.
     VENDOR_REJECTED = "vendor_rejected"

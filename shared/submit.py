@@ -34,7 +34,7 @@ from shared.ledger import Ledger
 from shared.metrics import Metrics
 from shared.models import ErrorCode, Job, JobError, JobStatus, Photo, Settings, job_id_of
 from shared.observability import keys_of, log_keys, logger
-from shared.photos import PhotoStore, StoredPhoto
+from shared.photos import PhotoStore, StoredPhoto, mask_key
 from shared.purse import Purse, SpentUp
 from shared.settings import (
     FolderFile,
@@ -321,6 +321,8 @@ class Submitter:
                 self._photos.inspect_mask(mask, photo)
         except InputRejected as rejected:
             problem = rejected.error
+            if rejected.code is ErrorCode.MASK_MISMATCH and stored is not None and mask is None:
+                named_mask = named_mask or PhotoRef(key=mask_key(stored.key))
         # A mask that cannot be used is part of the job's identity too: the same photo without it
         # is another job, which may long have succeeded.
         mask_name = mask.key if mask else (named_mask.key or named_mask.url) if named_mask else None
@@ -603,7 +605,7 @@ class Submitter:
             ref = PhotoRef(url=named) if "://" in named else PhotoRef(key=named)
         stored = mask = None
         if photo.key is not None:
-            stored = self._photos.open(
+            stored = self._photos.reopen(
                 photo.key, etag=photo.etag or "", version_id=photo.version_id
             )
             photo = self._photos.inspect(stored)

@@ -1093,6 +1093,60 @@ def test_a_photo_deleted_while_it_waits_is_rejected(stage: Stage) -> None:
     assert stage.aws.told_types()[-1] == "Job Rejected"
 
 
+def test_the_same_bytes_dropped_again_outlive_the_version_that_waited(stage: Stage) -> None:
+    """A version deleted while its job waits does not swallow the newer drop of its bytes."""
+    message = paused(stage)
+    waiting = stage.job()
+    assert waiting.photo is not None
+    stage.drop()  # remembered by the job that waits
+    stage.aws.s3.delete_object(Bucket=PHOTOS, Key="a/dress.jpg", VersionId=waiting.photo.version_id)
+    assert stage.take(message) == Handled()
+    assert (stage.job().status, stage.vendor.tasks) == (JobStatus.RUNNING, 1)
+    sent = httpx.URL(stage.vendor.bodies[-1]["image"]).params["versionId"]
+    assert sent != waiting.photo.version_id
+
+
+def test_a_photo_archived_while_it_waits_is_rejected(stage: Stage) -> None:
+    """What was a good photo when it was claimed, and is in Glacier by now, is told as such."""
+    message = paused(stage)
+    stage.aws.s3.put_object(Bucket=PHOTOS, Key="a/dress.jpg", Body=jpeg(), StorageClass="GLACIER")
+    waiting = stage.job()
+    assert waiting.photo is not None
+    stage.aws.s3.delete_object(Bucket=PHOTOS, Key="a/dress.jpg", VersionId=waiting.photo.version_id)
+    assert stage.take(message) == Handled()
+    assert (stage.job().status, stage.vendor.tasks) == (JobStatus.REJECTED, 0)
+
+
+@pytest.mark.parametrize(
+    ("archived", "code"),
+    [
+        ("a/dress.jpg", "photo_unreadable"),
+        ("a/dress.mask.png", "mask_mismatch"),
+        ("a/catwalk.json", "bad_settings"),
+    ],
+)
+def test_what_is_archived_is_rejected_with_its_own_sentence(
+    stage: Stage, archived: str, code: str
+) -> None:
+    """A photo, mask or catwalk.json in Glacier crashes nothing, and never costs a credit."""
+    stage.drop()  # done without a mask: the job of the archived mask must be another
+    done = len(stage.vendor.bodies)
+    bodies = {"a/dress.jpg": jpeg(), "a/dress.mask.png": png(), "a/catwalk.json": b"{}"}
+    event = stage.aws.drop("a/dress.jpg", jpeg())
+    put = {"Bucket": PHOTOS, "Key": archived, "Body": bodies[archived], "StorageClass": "GLACIER"}
+    answer = stage.aws.s3.put_object(**put)
+    if archived == "a/dress.jpg":
+        event["detail"]["object"]["version-id"] = answer["VersionId"]
+    assert stage.take(event) == Handled()
+    rejected = [job for job in stage.all_jobs() if job.status is JobStatus.REJECTED]
+    assert [job.error.code for job in rejected if job.error] == [code]
+    assert "archived" in str(rejected[0].error)
+    assert len(stage.vendor.bodies) == done
+    if archived == "a/dress.mask.png":
+        assert rejected[0].settings is not None
+        assert rejected[0].settings.mask == archived
+
+
 def test_a_mask_replaced_while_its_photo_waits_is_checked_again(stage: Stage) -> None:
     """What goes to the vendor is what was checked, not what was there an hour ago."""
     stage.aws.s3.put_object(Bucket=PHOTOS, Key="a/dress.mask.png", Body=png(8, 8))
