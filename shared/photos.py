@@ -456,7 +456,8 @@ class PhotoStore:
             return False
         if self._head(key, version_id) is not None:
             return False
-        current = _version((self._head(key, None) or {}).get("VersionId"))
+        head = self._head(key, None)
+        current = _version(head.get("VersionId")) if head is not None else None
         if current in {None, version_id} or self._head(key, current) is None:
             return False
         return self._head(key, version_id) is None

@@ -187,7 +187,11 @@ class Submitter:
                 request_id=request.new.request_id,
             ):
                 try:
-                    job = self._jobs.claim(request.new, made=made.append)
+                    job = self._jobs.claim(
+                        request.new,
+                        made=made.append,
+                        execution_arn=partial(execution_arn, self._config.state_machine_arn),
+                    )
                     if made == [job]:  # a photo is one, whatever its variants
                         self._metrics.photo_in(job)
                     outcome = self._carry(job, partial(self._delivery, request), batch)

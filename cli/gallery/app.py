@@ -359,6 +359,7 @@ class _Pages:
             price = price or (credits_of(offer.credits) if offer.credits else "free")
             kept = chance is Chance.REGENERATE and job.results
             more = " The present ones stay as older versions for 30 days." if kept else ""
+            more += f" It is {offer.earlier}." if offer.earlier else ""
             buttons.append(
                 _Button(chance.value, label, title, f"{says}{more}", price, offer.credits)
             )

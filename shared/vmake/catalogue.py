@@ -7,10 +7,10 @@ credit for the wrong images.
 
 import difflib
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Final
 
-MODELS: Final[Mapping[str, str]] = {
+MODELS: Final = {
     "001": "Antonia",
     "002": "Clara",
     "003": "Jamila",
@@ -18,7 +18,7 @@ MODELS: Final[Mapping[str, str]] = {
     "044": "Lavanya",
 }
 """Preset models: id and name (source: the vendor's quick start)."""
-MODEL_IDS: Final[Mapping[str, str]] = {name.casefold(): id_ for id_, name in MODELS.items()}
+MODEL_IDS: Final = {name.casefold(): id_ for id_, name in MODELS.items()}
 """The ids by name, in lower case."""
 SCENES: Final = ("033", "034", "035", "036", "001")
 """Preset scenes (source: the vendor's quick start)."""
