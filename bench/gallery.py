@@ -33,9 +33,9 @@ import httpx
 
 from bench.figures import write
 from local.paths import ROOT
-from local.scenario import MODELS
 from shared.attributes import to_attribute
 from shared.models import JobStatus
+from shared.vmake.catalogue import MODELS
 
 JOBS: Final = 50_000
 ROUNDS: Final = 9

@@ -2,6 +2,7 @@
 
     recopy      the results once more, from the task that was paid for     free
     resume      go on with a paid task that the job had given up           free
+                (both reach an earlier attempt's task, if no later attempt has one)
     regenerate  the next attempt, a new task at the vendor                 one credit
                 a photo whose settings could not be used, looked at anew   one a variant
     resolve     say what became of a submit that nobody could tell of      see `Finding`
@@ -20,7 +21,7 @@ from shared.errors import InputRejected
 from shared.events import continue_message, drop_message
 from shared.jobs import JobRepository
 from shared.ledger import Ledger, folder_of
-from shared.models import TERMINAL, ErrorCode, Job, JobError, JobStatus
+from shared.models import TERMINAL, ErrorCode, Job, JobError, JobStatus, PastAttempt
 from shared.photos import FolderCache, PhotoStore
 from shared.start import execution_arn
 
@@ -92,6 +93,15 @@ class Offer:
     """At most."""
     refusal: str | None = None
     """Why it cannot be done, as a sentence; None if it can."""
+    takes: PastAttempt | None = None
+    """The attempt whose paid task is taken up, where one is."""
+
+    @property
+    def earlier(self) -> str:
+        """`task … of attempt 1`, if the task is an earlier attempt's; else empty."""
+        if self.takes is None or self.takes.attempt == self.job.attempt:
+            return ""
+        return f"task {self.takes.task_id} of attempt {self.takes.attempt}"
 
 
 def select(jobs: JobRepository, selection: Selection) -> Iterator[Job]:
@@ -144,9 +154,9 @@ class SecondChances:
         """Return what a chance would do for a job and cost; nothing is changed."""
         match chance:
             case Chance.RECOPY:
-                return Offer(job, refusal=_no_recopy(job))
+                return _taking(job, _no_recopy(job))
             case Chance.RESUME:
-                return Offer(job, refusal=_no_resume(job))
+                return _taking(job, _no_resume(job))
             case Chance.REGENERATE:
                 refusal = _no_regenerate(job)
                 if refusal is None and job.settings is None:
@@ -254,24 +264,36 @@ _LOST: Final = JobError(
 )
 
 
+def _taking(job: Job, refusal: str | None) -> Offer:
+    """Offer to go on with the newest task, free, unless there is a reason against it."""
+    return Offer(job, refusal=refusal, takes=None if refusal else job.newest_task)
+
+
 def _no_recopy(job: Job) -> str | None:
-    if job.task_id is None:
+    task = job.newest_task
+    if task is None:
         return "It has no task whose results could be copied."
-    error = job.error.code if job.error is not None else None
-    if job.status in {JobStatus.SUCCEEDED, JobStatus.PARTIAL}:
+    if job.task_id is None and job.status not in TERMINAL:
+        return _no_regenerate(job)
+    if task.status in {JobStatus.SUCCEEDED, JobStatus.PARTIAL}:
         return None
-    if job.status is JobStatus.FAILED and error in _OF_RESULTS:
+    if task.status is JobStatus.FAILED and task.error and task.error.code in _OF_RESULTS:
         return None
     return f"It is {job.status} and its task gave no results yet; resume it instead."
 
 
 def _no_resume(job: Job) -> str | None:
-    if job.task_id is None:
+    task = job.newest_task
+    if task is None:
         return "It has no task to go on with; regenerating costs one credit."
-    if job.status is JobStatus.FAILED:
+    if job.task_id is None and job.status not in TERMINAL:
+        return _no_regenerate(job)
+    if task.status is JobStatus.FAILED:
         return None
     if job.status is JobStatus.RUNNING:
         return "It is RUNNING; if it stands still, reconcile takes its task up by itself."
+    if job.task_id is None:
+        return f"Its task of attempt {task.attempt} is {task.status}; recopy its results."
     return f"It is {job.status}; to copy its results once more, recopy it."
 
 

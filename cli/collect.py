@@ -28,7 +28,15 @@ from shared.photos import (
     PhotoStore,
     StoredPhoto,
 )
-from shared.settings import FOLDER_FILE, Layer, folder_file, metadata_layer, resolve
+from shared.settings import (
+    FOLDER_FILE,
+    Layer,
+    check_mask_key,
+    folder_file,
+    metadata_layer,
+    metadata_text,
+    resolve,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -311,6 +319,9 @@ def _looks(key: str, rules: Rules, folder_files: FolderCache) -> list[Settings]:
     looks: dict[str, Settings] = {}
     try:
         own = metadata_layer(rules.metadata)
+        mask = metadata_text(rules.metadata.get("mask", ""))
+        if mask and "://" not in mask:
+            check_mask_key(mask, key)
         base = folder.base if folder else Layer("no folder file", {})
         for variant in (folder.variants if folder else ()) or (Layer("none", {}),):
             settings = resolve((own, variant, base, rules.defaults))

@@ -1,5 +1,6 @@
 """A deployment to AWS: what is asked, what it will make, and the real SAM CLI that makes it."""
 
+import contextlib
 import os
 import re
 import subprocess
@@ -14,10 +15,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from cli import where
 from cli.errors import CommandError, sentence
+from shared.vmake import catalogue
 
 NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")
 REGION: Final = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]+")
-_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _EMAIL: Final = re.compile(r"[^@\s\"',]+@[^@\s\"',]+")
 _NOT_SAMS: Final = "VMAKE_API_KEY"
 _SHOWN: Final = {
@@ -165,18 +166,19 @@ def region_name(text: str) -> str:
 
 
 def model_id(text: str) -> str:
-    """Return a model's id.
+    """Return a model's id, given by its id or name.
 
     Raises:
-        CommandError: it is none by its form.
+        CommandError: it is no id, or nearly a known one.
 
     """
-    if not _ID.fullmatch(text):
+    try:
+        return catalogue.model_id(text)
+    except catalogue.NoSuchIdError as error:
+        known = ", ".join(f"{id_} {name}" for id_, name in catalogue.MODELS.items())
         raise CommandError(
-            f"{text!r} is no model's id.",
-            "001 Antonia, 002 Clara, 003 Jamila, 004 Mia, 044 Lavanya, or another of the vendor's.",
-        )
-    return text
+            f"{text!r} is no model's id.", f"{known}, or another of the vendor's."
+        ) from error
 
 
 def scene(text: str) -> tuple[str, str]:
@@ -189,8 +191,9 @@ def scene(text: str) -> tuple[str, str]:
     kind, _, scene_id = text.partition(":")
     if kind in {"original", "none"} and not scene_id:
         return kind, ""
-    if kind == "preset" and _ID.fullmatch(scene_id):
-        return kind, scene_id
+    if kind == "preset":
+        with contextlib.suppress(catalogue.NoSuchIdError):
+            return kind, catalogue.scene_id(scene_id)
     raise CommandError(
         f"{text!r} is no background that a stack can have by default.",
         "original (the photo's own), none (transparent) or a preset scene: preset:035. A colour is"

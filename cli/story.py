@@ -142,8 +142,9 @@ def next_steps(job: Job, chances: SecondChances) -> Sequence[Step]:
         if offer.refusal is not None:
             continue
         price = f", {credits_of(offer.credits)}." if offer.credits else ""
+        which = f" It is {offer.earlier}." if offer.earlier else ""
         steps.append(
-            Step(f"{sentence}{price}", f"catwalk {chance.value} {job.job_id}", offer.credits)
+            Step(f"{sentence}{price}{which}", f"catwalk {chance.value} {job.job_id}", offer.credits)
         )
     if not steps and not job.terminal:
         steps.append(Step("Nothing: it goes on by itself.", f"catwalk show {job.job_id}"))

@@ -1,6 +1,5 @@
 """What somebody wishes on the command line, in the words of metadata and catwalk.json."""
 
-import difflib
 import json
 import re
 from collections.abc import Mapping
@@ -10,12 +9,10 @@ from email.header import Header
 from typing import Any, Final
 
 from cli.errors import CommandError
-from local import scenario
 from shared.clock import iso
 from shared.models import SceneType
+from shared.vmake import catalogue
 
-MODELS: Final = {name.casefold(): model_id for model_id, name in scenario.MODELS.items()}
-"""The vendor's models by name (source: the vendor's quick start); it has more."""
 _UNITS: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _UNFOLDED: Final = 100_000
 """Characters of a header line: metadata must not be folded."""
@@ -26,20 +23,25 @@ def model_id(wish: str) -> str:
     """Return a model's id, be it given by its name or as the id.
 
     Raises:
-        CommandError: it is empty, or looks like a misspelt name.
+        CommandError: it is empty, no id at all, or nearly a known id or name.
 
     """
-    text = wish.strip()
-    if not text:
-        raise CommandError("--model is empty.", f"Name one: {', '.join(MODELS)}, or an id.")
-    if text.casefold() in MODELS:
-        return MODELS[text.casefold()]
-    close = difflib.get_close_matches(text.casefold(), MODELS, n=1)
-    if close and not any(letter.isdigit() for letter in text):
+    if not wish.strip():
+        names = ", ".join(catalogue.MODEL_IDS)
+        raise CommandError("--model is empty.", f"Name one: {names}, or an id.")
+    try:
+        return catalogue.model_id(wish)
+    except catalogue.NoSuchIdError as error:
         raise CommandError(
-            f"There is no model {text!r}.", f"Did you mean {close[0]!r} ({MODELS[close[0]]})?"
-        )
-    return text
+            f"There is no model {wish.strip()!r}.", _meant(error.suggestion)
+        ) from error
+
+
+def _meant(model: str | None) -> str:
+    if model is None:
+        names = ", ".join(catalogue.MODEL_IDS)
+        return f"Name one ({names}), or an id of letters, digits and . _ -"
+    return f"Did you mean {catalogue.MODELS[model].casefold()!r} ({model})?"
 
 
 def scene(wish: str) -> dict[str, str]:
@@ -58,13 +60,24 @@ def scene(wish: str) -> dict[str, str]:
         case SceneType.ORIGINAL | SceneType.NONE if not value:
             return {"sceneType": kind}
         case SceneType.PRESET if value:
-            return {"sceneType": kind, "sceneId": value}
+            return {"sceneType": kind, "sceneId": _scene_id(value)}
         case SceneType.COLOR if _COLOR.fullmatch(value):
             return {"sceneType": kind, "color": f"#{value.removeprefix('#').lower()}"}
     raise CommandError(
         f"--scene is {wish!r}, which is no scene.",
         "Give original, none, preset:035 or color:#f4e9dd.",
     )
+
+
+def _scene_id(text: str) -> str:
+    try:
+        return catalogue.scene_id(text)
+    except catalogue.NoSuchIdError as error:
+        meant = "" if error.suggestion is None else f"preset:{error.suggestion}, "
+        raise CommandError(
+            f"There is no preset scene {text!r}.",
+            f"Give {meant or 'preset:035, '}or another id of the vendor's.",
+        ) from error
 
 
 def scene_filter(wish: str) -> str:

@@ -6,17 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from shared.models import JobStatus
+from shared.vmake.catalogue import MODELS
 
 from .paths import SAMPLES
-
-MODELS: Final = {
-    "001": "Antonia",
-    "002": "Clara",
-    "003": "Jamila",
-    "004": "Mia",
-    "044": "Lavanya",
-}
-"""The preset models of the vendor's quick start."""
 
 RESULTS_A_TASK: Final = 4
 """The stack's DefaultBatchSize."""

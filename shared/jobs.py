@@ -75,18 +75,26 @@ class JobRepository:
         item = answer.get("Item")
         return None if item is None else job_of(item)
 
-    def claim(self, new: NewJob, *, made: Callable[[Job], None] | None = None) -> Job:
+    def claim(
+        self,
+        new: NewJob,
+        *,
+        made: Callable[[Job], None] | None = None,
+        execution_arn: Callable[[str, int], str] | None = None,
+    ) -> Job:
         """Return the job that this drop or request is about, after making it if need be.
 
         A new job is written as ACCEPTED, or REJECTED where `new.error` is set. An existing one
         is returned as it is, except that a drop not seen before starts the next attempt of a
-        FAILED or REJECTED job. A drop that was already taken into account changes nothing, unless
+        FAILED or REJECTED job: with the paid task if it can be taken up (`Job.free_task`), else
+        from the beginning. A drop that was already taken into account changes nothing, unless
         its message comes out of the dead-letter queue: then the job was never tried, and is now.
 
         Args:
             new: what the claim is made for.
             made: is given the job if this very claim made its present attempt, of a drop or
                 request that was not seen before.
+            execution_arn: names the execution of a job's attempt; without it no task is taken up.
 
         """
         created = self._create(new)
@@ -101,7 +109,11 @@ class JobRepository:
             if new.trigger in job.triggers and not job.buried:
                 return job
             if job.status in RESTARTABLE:
-                changed = self.start_attempt(job, new)
+                if execution_arn is None or new.error is not None or job.free_task is None:
+                    changed = self.start_attempt(job, new)
+                else:
+                    arn = execution_arn(job.job_id, job.attempt + 1)
+                    changed = self.take_up(job, execution_arn=arn, new=new)
                 if changed is not None and made is not None and new.trigger not in job.triggers:
                     made(changed)
             else:
@@ -141,16 +153,12 @@ class JobRepository:
             "progress": 0,
             "polls": 0,
             "results": [],
-            "arrived_at": (new.arrived_at if new is not None else None) or now,
+            "arrived_at": now,
         }
         if error is not None:
             sets |= {"error": _plain(error), "finished_at": now}
-        if new is not None and new.photo is not None:
-            sets["photo"] = _plain(new.photo)
-        if new is not None and new.mask is not None:
-            sets["mask"] = _plain(new.mask)
-        if new is not None and new.sku is not None:
-            sets["sku"] = new.sku
+        if new is not None:
+            sets |= _of_drop(new, now)
         left_behind = [
             *("task_id", "submitted_at", "resumed_at", "finished_at", "execution_arn", "error"),
             *("lease_until", "unsent", "waiting", "held_at", "dead_letter", "announced"),
@@ -163,29 +171,40 @@ class JobRepository:
             add_trigger=new.trigger if new is not None else None,
         )
 
-    def take_up(self, job: Job, *, execution_arn: str) -> Job | None:
-        """Start the next attempt with the task that this one has paid for: it costs nothing.
+    def take_up(self, job: Job, *, execution_arn: str, new: NewJob | None = None) -> Job | None:
+        """Start the next attempt with the newest task that was paid for: it costs nothing.
 
         Results that were copied stay in the record until better ones take their place.
 
         Args:
-            job: RUNNING or at its end, with a task id.
+            job: RUNNING or at its end; this attempt or an earlier one has a task.
             execution_arn: of the next attempt.
+            new: the drop or request that asks for it, if one does.
 
         """
-        if job.task_id is None:
+        task = job.newest_task
+        if task is None:
             raise LookupError(f"job {job.job_id} has no task to take up")
+        sets: dict[str, Any] = {
+            "attempt": job.attempt + 1,
+            "status": JobStatus.RUNNING,
+            "history": _history_with(job),
+            "task_id": task.task_id,
+            "results": [_plain(result) for result in task.results],
+            "execution_arn": execution_arn,
+            "resumed_at": iso(self._now()),
+        }
+        if new is not None:
+            sets |= _of_drop(new, iso(self._now()))
         return self._update(
             job,
             came_from={job.status},
-            sets={
-                "attempt": job.attempt + 1,
-                "status": JobStatus.RUNNING,
-                "history": _history_with(job),
-                "execution_arn": execution_arn,
-                "resumed_at": iso(self._now()),
-            },
-            removes=["finished_at", "error", "dead_letter", "announced"],
+            sets=sets,
+            removes=[
+                *("finished_at", "error", "dead_letter", "announced"),
+                *("lease_until", "unsent", "waiting"),
+            ],
+            add_trigger=new.trigger if new is not None else None,
         )
 
     def note_waiting(
@@ -592,18 +611,21 @@ class JobRepository:
         return job_of(answer["Attributes"])
 
 
+def _of_drop(new: NewJob, now: str) -> dict[str, Any]:
+    """Return what the next attempt takes over from the drop or request that asks for it."""
+    sets: dict[str, Any] = {"arrived_at": new.arrived_at or now}
+    if new.photo is not None:
+        sets["photo"] = _plain(new.photo)
+    if new.mask is not None:
+        sets["mask"] = _plain(new.mask)
+    if new.sku is not None:
+        sets["sku"] = new.sku
+    return sets
+
+
 def _history_with(job: Job) -> list[dict[str, Any]]:
     """Return a job's history with its present attempt at the end."""
-    past = PastAttempt(
-        attempt=job.attempt,
-        status=job.status,
-        task_id=job.task_id,
-        error=job.error,
-        finished_at=job.finished_at,
-        results=job.results,
-        dead_letter=job.dead_letter,
-    )
-    return [_plain(entry) for entry in (*job.history, past)[-MAX_HISTORY:]]
+    return [_plain(entry) for entry in (*job.history, job.as_past)[-MAX_HISTORY:]]
 
 
 def merged(earlier: Iterable[Result], later_ones: Iterable[Result]) -> list[Result]:

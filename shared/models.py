@@ -52,6 +52,7 @@ class ErrorCode(StrEnum):
     BAD_SETTINGS = "bad_settings"
     BAD_REQUEST_EVENT = "bad_request_event"
     PHOTO_MISSING = "photo_missing"
+    PHOTO_UNREADABLE = "photo_unreadable"
     MASK_MISMATCH = "mask_mismatch"
     # FAILED and PARTIAL.
     VENDOR_REJECTED = "vendor_rejected"
@@ -233,6 +234,45 @@ class Job(_Model):
     def execution_name(self) -> str:
         """The execution's name: one attempt can never run twice."""
         return f"{self.job_id}-{self.attempt}"
+
+    @property
+    def as_past(self) -> PastAttempt:
+        """The present attempt, as `history` keeps it once the next one has started."""
+        return PastAttempt(
+            attempt=self.attempt,
+            status=self.status,
+            task_id=self.task_id,
+            error=self.error,
+            finished_at=self.finished_at,
+            results=self.results,
+            dead_letter=self.dead_letter,
+        )
+
+    @property
+    def newest_task(self) -> PastAttempt | None:
+        """The latest attempt that has a task, the present one included."""
+        attempts = (*self.history, self.as_past)
+        return next((past for past in reversed(attempts) if past.task_id is not None), None)
+
+    @property
+    def free_task(self) -> PastAttempt | None:
+        """The newest task, if a drop takes it up before it pays for a new one.
+
+        Not if the vendor says that the task failed or is gone, and not if it was taken up before
+        and failed in the same way: then only a new task can give images.
+        """
+        task = self.newest_task
+        if task is None or task.status is not JobStatus.FAILED or task.error is None:
+            return None
+        code = task.error.code
+        tried = any(
+            (past.task_id, past.status) == (task.task_id, JobStatus.FAILED)
+            and past.error is not None
+            and past.error.code is code
+            for past in self.history
+            if past.attempt < task.attempt
+        )
+        return None if tried or code is ErrorCode.VENDOR_TASK_ERROR else task
 
     @property
     def terminal(self) -> bool:

@@ -21,6 +21,7 @@ from shared.settings import FOLDER_FILE, FolderFile, bad_settings, folder_file, 
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
 _RANGE: Final = 64 * 1024
 _MAX_RANGES: Final = 64
@@ -57,6 +58,20 @@ _OTHER_MAGIC: Final = (
 )
 _PHOTO_EXTENSIONS: Final = (".jpg", ".jpeg", ".png")
 _CHANGED: Final = frozenset({"PreconditionFailed", "412"})
+_KEY_TROUBLE: Final = frozenset(
+    {
+        "KMS.DisabledException",
+        "KMS.NotFoundException",
+        "KMS.InvalidStateException",
+        "KMS.KMSInvalidStateException",
+    }
+)
+"""The KMS key of an object is disabled or gone. KMS's other errors, throttling among them, pass."""
+_DROP_AGAIN: Final = "then drop the photo again."
+_NO_KEY: Final = (
+    "Catwalk must not use the KMS key that it is encrypted with. Upload it without that key (the"
+    f" bucket encrypts by itself), {_DROP_AGAIN}"
+)
 _MISSING: Final = frozenset(
     {"NoSuchKey", "NoSuchVersion", "404", "MethodNotAllowed", "KeyTooLongError"}
 )
@@ -105,6 +120,12 @@ FolderCache = dict[str, FolderEntry]
 """What a batch of messages has read of `catwalk.json` files, by key."""
 
 
+def mask_key(key: str) -> str:
+    """Return the key of the mask beside a photo: `name.mask.png` beside `name.jpg`."""
+    folder, slash, name = key.rpartition("/")
+    return f"{folder}{slash}{name.rpartition('.')[0] or name}.mask.png"
+
+
 def content_type_of(head: bytes) -> str | None:
     """Return `image/jpeg` or `image/png` by magic bytes, or None."""
     return next((kind for magic, kind in _MAGIC if head.startswith(magic)), None)
@@ -133,34 +154,58 @@ class PhotoStore:
         self._bucket = bucket
         self._max_bytes = max_bytes
 
-    def open(
-        self, key: str, *, etag: str = "", version_id: str | None = None, bytes_only: bool = False
-    ) -> StoredPhoto:
-        """Read an object's head: metadata, size, first bytes.
+    def open(self, key: str, *, etag: str = "", version_id: str | None = None) -> StoredPhoto:
+        """Read the head of what was dropped: metadata, size, first bytes.
+
+        This is the first reading of a drop. Its metadata counts, and so the version counts: the
+        same bytes dropped again may carry other metadata.
 
         Args:
             key: the object.
             etag: read just these bytes; if the key holds others by now, the version is asked
                 for. Empty: whatever is there.
             version_id: the version that has this ETag, where the event told.
-            bytes_only: another version of the same bytes will do; its metadata may differ.
 
         Raises:
-            InputRejected: `photo_missing`.
+            InputRejected: `photo_missing`, `photo_unreadable`.
 
         """
-        found = self._get(key, None, etag)
-        # The same bytes dropped again may carry other metadata: each drop has its own version.
-        own = found is not None and (bytes_only or found.version_id == version_id)
-        if version_id is not None and not own:
+        found = self._current(key, etag, version_id)
+        if version_id is not None and (found is None or found.version_id != version_id):
             found = self._get(key, version_id, "")
-        if found is None:
-            raise InputRejected(
-                ErrorCode.PHOTO_MISSING,
-                f"{shown(key)} was replaced by another photo before it was read; the newer photo"
-                " has a job of its own.",
-            )
-        return found
+        return self._there(key, found)
+
+    def reopen(self, key: str, *, etag: str, version_id: str | None) -> StoredPhoto:
+        """Read an object again whose job is decided: its bytes count, not its version.
+
+        The same bytes may lie there as a newer version when the version is gone. A key that was
+        deleted has no photo, whatever versions are kept.
+
+        Args:
+            key: the object.
+            etag: of the bytes that are meant.
+            version_id: a version that has them, for when the key holds others by now.
+
+        Raises:
+            InputRejected: `photo_missing`, `photo_unreadable`.
+
+        """
+        found = self._current(key, etag, version_id)
+        if found is None and version_id is not None:
+            found = self._get(key, version_id, "")
+        return self._there(key, found)
+
+    def reopen_mask(self, key: str, *, etag: str, version_id: str | None) -> StoredPhoto:
+        """Read a mask again whose job is decided, like a photo.
+
+        Raises:
+            InputRejected: `mask_mismatch`.
+
+        """
+        try:
+            return self.reopen(key, etag=etag, version_id=version_id)
+        except InputRejected as rejected:
+            raise _bad_mask(rejected) from rejected
 
     def inspect(self, stored: StoredPhoto) -> Photo:
         """Check that an object is a photo that the vendor can take.
@@ -240,19 +285,30 @@ class PhotoStore:
             key: the photo's.
             as_of: the mask of this moment is meant; None is the present one.
 
+        Raises:
+            InputRejected: `mask_mismatch`, if it is there and cannot be read.
+
         """
-        folder, slash, name = key.rpartition("/")
-        stem = name.rpartition(".")[0] or name
-        mask_key = f"{folder}{slash}{stem}.mask.png"
-        deleted = False
         try:
-            mask = self.open(mask_key)
+            return self._mask_as_of(mask_key(key), as_of)
         except InputRejected as rejected:
-            mask, deleted = None, _is_delete_marker(rejected.__cause__)
-        if as_of is None or not (deleted or _is_later(mask, as_of)):
-            return mask
-        version_id = self._version_as_of(mask_key, as_of)
-        return None if version_id is None else self._get(mask_key, version_id, "")
+            raise _bad_mask(rejected) from rejected
+
+    def _mask_as_of(self, key: str, as_of: datetime | None) -> StoredPhoto | None:
+        mask, deleted, unreadable = None, False, None
+        try:
+            mask = self.open(key)
+        except InputRejected as rejected:
+            if rejected.code is not ErrorCode.PHOTO_MISSING:
+                unreadable = rejected
+            deleted = _is_delete_marker(rejected.__cause__)
+        # Of a mask that cannot be read it is not known when it landed: its versions say so.
+        if as_of is not None and (deleted or unreadable or _is_later(mask, as_of)):
+            version_id = self._version_as_of(key, as_of)
+            return None if version_id is None else self._get(key, version_id, "")
+        if unreadable is not None:
+            raise unreadable
+        return mask
 
     def mask_named(self, key: str, *, as_of: datetime | None = None) -> StoredPhoto:
         """Return the mask that a photo's metadata or a request names.
@@ -262,15 +318,18 @@ class PhotoStore:
             as_of: the mask of this moment is meant, if there was one; else the present one.
 
         Raises:
-            InputRejected: `photo_missing`.
+            InputRejected: `mask_mismatch`.
 
         """
-        mask = self.open(key)
-        if as_of is not None and _is_later(mask, as_of):
+        try:
+            mask = self.open(key)
+            if as_of is None or not _is_later(mask, as_of):
+                return mask
             version_id = self._version_as_of(key, as_of)
             earlier = None if version_id is None else self._get(key, version_id, "")
-            return earlier or mask
-        return mask
+        except InputRejected as rejected:
+            raise _bad_mask(rejected) from rejected
+        return earlier or mask
 
     def inspect_mask(self, mask: StoredPhoto, photo: Photo) -> None:
         """Check that a mask is a PNG of the photo's pixel size, as the vendor demands.
@@ -335,23 +394,6 @@ class PhotoStore:
                 return entry.content
         return None
 
-    def reopen(self, decided: Photo) -> StoredPhoto:
-        """Read the head of a photo or mask that a job was decided with.
-
-        The same bytes (ETag) are the same job: if the version is gone and the key holds the same
-        bytes again, those are read.
-
-        Raises:
-            InputRejected: `photo_missing`.
-
-        """
-        return self.open(
-            decided.key or "",
-            etag=decided.etag or "",
-            version_id=decided.version_id,
-            bytes_only=True,
-        )
-
     def presigned_url(self, photo: Photo) -> str:
         """Return a URL at which the vendor can read just these bytes, for six hours at most."""
         params = {"Bucket": self._bucket, "Key": photo.key}
@@ -368,6 +410,26 @@ class PhotoStore:
         with answer["Body"] as body:
             return base64.b64encode(body.read()).decode("ascii")
 
+    def _current(self, key: str, etag: str, version_id: str | None) -> StoredPhoto | None:
+        """Read the head of the current object; None if a version must be asked for."""
+        try:
+            return self._get(key, None, etag)
+        except InputRejected as rejected:
+            # An object that cannot be read may have taken the place of one that can.
+            if version_id is None or rejected.code is not ErrorCode.PHOTO_UNREADABLE:
+                raise
+            return None
+
+    @staticmethod
+    def _there(key: str, found: StoredPhoto | None) -> StoredPhoto:
+        if found is None:
+            raise InputRejected(
+                ErrorCode.PHOTO_MISSING,
+                f"{shown(key)} was replaced by another photo before it was read; the newer photo"
+                " has a job of its own.",
+            )
+        return found
+
     def _get(self, key: str, version_id: str | None, etag: str) -> StoredPhoto | None:
         """Read the head of an object; None if the key now holds other bytes than `etag`."""
         arguments: dict[str, str] = {"Bucket": self._bucket, "Key": key}
@@ -382,11 +444,16 @@ class PhotoStore:
             # A version id that is none of S3's at all is InvalidArgument.
             if code in _CHANGED or (code == "InvalidArgument" and version_id is not None):
                 return None
-            if code in _MISSING:
+            if code in _MISSING or self._gone_version(error, key, version_id):
                 raise InputRejected(
                     ErrorCode.PHOTO_MISSING,
                     f"{shown(key)} is no longer in {self._bucket}; drop it again if it is still"
                     " wanted.",
+                ) from error
+            reason = self._unreadable(error, key, version_id)
+            if reason is not None:
+                raise InputRejected(
+                    ErrorCode.PHOTO_UNREADABLE, f"{shown(key)} cannot be read: {reason}"
                 ) from error
             if code != "InvalidRange":
                 raise
@@ -416,6 +483,55 @@ class PhotoStore:
             last_modified=answer["LastModified"],
         )
 
+    def _unreadable(self, error: ClientError, key: str, version_id: str | None) -> str | None:
+        """Say why this one object cannot be read; None if the trouble may be of all objects."""
+        told = error.response["Error"]
+        code, message = told["Code"], told.get("Message", "").lower()
+        if code == "InvalidObjectState":
+            return (
+                "it is archived (Glacier) and must be restored first. Restore it, or copy it to the"
+                f" storage class STANDARD, {_DROP_AGAIN}"
+            )
+        if code == "InvalidRequest" and "encrypt" in message:
+            return (
+                "it is encrypted with a key that only its uploader has (SSE-C). Upload it without"
+                f" that key, {_DROP_AGAIN}"
+            )
+        if code in _KEY_TROUBLE or (code == "AccessDenied" and "kms:" in message):
+            return _NO_KEY
+        # S3 does not always name the cause. The head of an object needs s3:GetObject too, but no
+        # KMS key: if it can be read, only the key is missing.
+        if code == "AccessDenied":
+            head = self._head(key, version_id)
+            if head is not None and head.get("ServerSideEncryption", "").startswith("aws:kms"):
+                return _NO_KEY
+        return None
+
+    def _gone_version(self, error: ClientError, key: str, version_id: str | None) -> bool:
+        """Whether S3 forbids a version only because it is gone.
+
+        S3 may answer 403 instead of 404 to who must not list versions. It is the version, and not
+        a missing permission of the function, if the key's current version can be read by its id.
+        The version is asked for once more at last, since changes of permissions arrive slowly.
+        """
+        if error.response["Error"]["Code"] != "AccessDenied" or version_id is None:
+            return False
+        if self._head(key, version_id) is not None:
+            return False
+        head = self._head(key, None)
+        current = _version(head.get("VersionId")) if head is not None else None
+        if current in {None, version_id} or self._head(key, current) is None:
+            return False
+        return self._head(key, version_id) is None
+
+    def _head(self, key: str, version_id: str | None) -> "HeadObjectOutputTypeDef | None":
+        """Return what S3 says of an object; None if it says nothing."""
+        version = {"VersionId": version_id} if version_id else {}
+        try:
+            return self._s3.head_object(Bucket=self._bucket, Key=key, **version)  # type: ignore[arg-type]  # as above
+        except ClientError:
+            return None
+
     def _declared_size(self, stored: StoredPhoto) -> tuple[int, int] | None:
         """Return the pixel size that an object's header declares, or None if it is broken."""
         source = _Ranges(stored, self._range)
@@ -442,6 +558,9 @@ class PhotoStore:
         except ClientError as error:
             if error.response["Error"]["Code"] in _MISSING:
                 return FolderEntry(None, deleted=_is_delete_marker(error))
+            reason = self._unreadable(error, key, version_id)
+            if reason is not None:
+                return FolderEntry(bad_settings(f"{short(key)} cannot be read: {reason}"))
             raise
         since = answer["LastModified"]
         with answer["Body"] as body:
@@ -590,6 +709,10 @@ def _is_later(stored: StoredPhoto | None, moment: datetime) -> bool:
 def _is_after(landed: datetime | None, moment: datetime) -> bool:
     """Whether something landed after a moment; both in whole seconds, as S3's headers say them."""
     return landed is not None and landed.replace(microsecond=0) > moment.replace(microsecond=0)
+
+
+def _bad_mask(rejected: InputRejected) -> InputRejected:
+    return InputRejected(ErrorCode.MASK_MISMATCH, f"The mask cannot be used: {rejected.message}")
 
 
 def _short(content_type: str) -> str:

@@ -8,7 +8,7 @@ one such source, its values under the vendor's own field names.
 import difflib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from email.errors import MessageError
 from email.header import decode_header, make_header
@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from shared.errors import InputRejected
 from shared.models import ErrorCode, SceneType, Settings
+from shared.vmake import catalogue
 
 FOLDER_FILE: Final = "catwalk.json"
 MAX_VARIANTS: Final = 20
@@ -51,6 +52,11 @@ _METADATA_NAMES: Final = (*METADATA_FIELDS, *_METADATA_IDS, "mask")
 _FOLDER_FIELDS: Final = (*FIELDS, "sku", "variants")
 _RESERVED: Final = (*FIELDS, "image", "mask")
 _COLOR: Final = re.compile(r"#[0-9a-fA-F]{6}")
+_IDS: Final[Mapping[str, Callable[[str], str]]] = {
+    "modelId": catalogue.model_id,
+    "sceneId": catalogue.scene_id,
+}
+"""Fields that hold an id of the vendor's, and what reads each."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +132,26 @@ def metadata_layer(metadata: Mapping[str, str]) -> Layer:
         else:
             values[field] = text
     return Layer("the photo's metadata", values)
+
+
+def check_mask_key(mask_key: str, photo_key: str) -> None:
+    """Check that a mask which a photo's metadata names lies in the photo's folder or below.
+
+    Whoever may write into one folder of the bucket may so have no object of another folder sent
+    to the vendor.
+
+    Raises:
+        InputRejected: `mask_mismatch`.
+
+    """
+    folder = photo_key[: photo_key.rfind("/") + 1]
+    # No client that tidies up a URL may come to another folder either.
+    if not mask_key.startswith(folder) or {".", ".."} & set(mask_key.split("/")):
+        raise InputRejected(
+            ErrorCode.MASK_MISMATCH,
+            f"The photo's metadata names the mask {shown(mask_key)}, which is not in the photo's"
+            f" own folder {shown(folder)} or below it. Copy the mask there.",
+        )
 
 
 def folder_file(text: str, key: str) -> FolderFile:
@@ -265,7 +291,11 @@ def _text(values: Mapping[str, tuple[int, str, Any]], name: str) -> str | None:
         return None
     _, origin, value = values[name]
     if not isinstance(value, str):
-        hint = f" Write it in quotes: {json.dumps(str(value))}." if _is_number(value) else ""
+        hint = (
+            f" Write it in quotes: {json.dumps(_in_quotes(name, value))}."
+            if _is_number(value)
+            else ""
+        )
         raise bad_settings(f"{name} in {origin} must be a string, not {kind(value)}.{hint}")
     text = value.strip()
     if not text or not text.isprintable() or len(text.encode()) > _MAX_NAME:
@@ -273,7 +303,19 @@ def _text(values: Mapping[str, tuple[int, str, Any]], name: str) -> str | None:
             f"{name} in {origin} is {value[:_MAX_NAME]!r}; it must be printable text of 1 to"
             f" {_MAX_NAME} bytes."
         )
-    return text
+    try:
+        return _IDS[name](text) if name in _IDS else text
+    except catalogue.NoSuchIdError as error:
+        raise bad_settings(f"{name} in {origin} is {shown(text)}, {error}") from error
+
+
+def _in_quotes(name: str, number: object) -> str:
+    """Return the text that was probably meant by a JSON number: `2` as a model is `002`."""
+    text = str(number)
+    try:
+        return _IDS[name](text) if name in _IDS else text
+    except catalogue.NoSuchIdError as error:
+        return error.suggestion or text
 
 
 def _batch_size(values: Mapping[str, tuple[int, str, Any]]) -> int:

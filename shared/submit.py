@@ -183,7 +183,11 @@ class Submitter:
         for new in arrival.new_jobs():
             with log_keys(job_id=new.job_id):
                 try:
-                    job = self._jobs.claim(new, made=made.append)
+                    job = self._jobs.claim(
+                        new,
+                        made=made.append,
+                        execution_arn=partial(execution_arn, self._config.state_machine_arn),
+                    )
                 # As below: raised after the others.
                 except Exception as error:  # noqa: BLE001  see above
                     logger().exception("variant could not be claimed")
@@ -413,19 +417,18 @@ class Submitter:
         if photo is None:
             raise LookupError(f"job {job.job_id} is {job.status} without a photo")
         if photo.key is not None:
-            photo = self._photos.inspect(self._photos.reopen(photo))
+            photo = self._photos.inspect(
+                self._photos.reopen(photo.key, etag=photo.etag or "", version_id=photo.version_id)
+            )
         named = job.settings.mask if job.settings is not None else None
         if mask is None and named is not None and "://" not in named:
             # A record of an earlier version of Catwalk, which kept the mask's name alone.
             mask = Photo(key=named)
         if mask is None:
             return photo, None
-        try:
-            stored = self._photos.reopen(mask)
-        except InputRejected as rejected:
-            raise InputRejected(
-                ErrorCode.MASK_MISMATCH, f"The mask cannot be used: {rejected.message}"
-            ) from rejected
+        stored = self._photos.reopen_mask(
+            mask.key or "", etag=mask.etag or "", version_id=mask.version_id
+        )
         self._photos.inspect_mask(stored, photo)
         return photo, photo_of(stored)
 

@@ -260,7 +260,8 @@ def _agreed(
     rows: list[tuple[Cell, ...]] = []
     for offer in offers[:most]:
         job = offer.job
-        verdict = offer.refusal or (credits_of(offer.credits) if offer.credits else "free")
+        price = credits_of(offer.credits) if offer.credits else "free"
+        verdict = offer.refusal or ", ".join(filter(None, (price, offer.earlier)))
         error = job.error.code.value if job.error else ""
         job_id = job.job_id[:SHORT_ID] if terminal else job.job_id
         rows.append((job_id, job.source_key or "", status_of(job.status), error, verdict))
@@ -307,6 +308,8 @@ def _agreed_as_json(
                 "status": offer.job.status.value,
                 "credits": offer.credits,
                 "refusal": offer.refusal,
+                "taskId": offer.takes.task_id if offer.takes is not None else None,
+                "ofAttempt": offer.takes.attempt if offer.takes is not None else None,
             }
         )
     if dry_run:

@@ -48,7 +48,10 @@ def deploy(
         str | None, typer.Option(help="Images a photo, 1 to 4; the price is the same.")
     ] = None,
     credit_limit: Annotated[
-        str | None, typer.Option(help="Credits that may be spent on a day (UTC); 0 is no limit.")
+        str | None,
+        typer.Option(
+            help="Credits that may be spent on a day (UTC); photos over it wait. 0 is no limit."
+        ),
     ] = None,
     alarm_email: Annotated[
         str | None, typer.Option(help="Who hears of alarms; empty is nobody.")
@@ -198,7 +201,8 @@ def _values(
         lambda text: deployment.whole_number(text, 1, 4, "number of images"),
     )
     values["DailyCreditLimit"] = ask(
-        "Credits that may be spent on a day (0 is no limit)",
+        "Credits that may be spent on a day (UTC); photos over it wait for the next day."
+        " A task is a credit. 0 is no limit",
         "--credit-limit",
         credit_limit,
         now["DailyCreditLimit"],

@@ -52,11 +52,11 @@ from cli.gallery.views import (
 )
 from cli.output import credits_of
 from cli.stack import Catwalk
-from local.scenario import MODELS
 from shared import clients
 from shared.clock import iso, utc_now
 from shared.jobs import JobRepository
 from shared.models import Job, JobStatus
+from shared.vmake.catalogue import MODELS
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -359,6 +359,7 @@ class _Pages:
             price = price or (credits_of(offer.credits) if offer.credits else "free")
             kept = chance is Chance.REGENERATE and job.results
             more = " The present ones stay as older versions for 30 days." if kept else ""
+            more += f" It is {offer.earlier}." if offer.earlier else ""
             buttons.append(
                 _Button(chance.value, label, title, f"{says}{more}", price, offer.credits)
             )

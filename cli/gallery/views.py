@@ -8,10 +8,10 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from cli.browse import Filter
 from cli.gallery.images import Picture, Pictures, Seal
-from local.scenario import MODELS
 from shared.ledger import folder_of
 from shared.models import Job, JobStatus, SceneType, Settings
 from shared.photos import JPEG, PNG
+from shared.vmake.catalogue import MODELS
 
 SCENES: Final = ("001", "033", "034", "035", "036")
 """The preset scenes of the vendor's quick start."""

@@ -29,8 +29,15 @@ from shared.intake.arrivals import (
 )
 from shared.jobs import NewJob
 from shared.models import ErrorCode, JobError, Photo, job_id_of
-from shared.photos import FolderCache, PhotoStore, StoredPhoto
-from shared.settings import Layer, metadata_layer, metadata_text, resolve, shown
+from shared.photos import FolderCache, PhotoStore, StoredPhoto, mask_key
+from shared.settings import (
+    Layer,
+    check_mask_key,
+    metadata_layer,
+    metadata_text,
+    resolve,
+    shown,
+)
 
 MESSAGES_LAST: Final = timedelta(days=14)
 """SQS keeps no message for longer, so no event is older."""
@@ -228,6 +235,8 @@ class Intake:
                 self._photos.inspect_mask(mask, photo)
         except InputRejected as rejected:
             problem = rejected.error
+            if rejected.code is ErrorCode.MASK_MISMATCH and stored is not None and mask is None:
+                named_mask = named_mask or PhotoRef(key=mask_key(stored.key))
         # A mask that cannot be used is part of the job's identity too: the same photo without it
         # is another job, which may have succeeded long ago.
         mask_name = mask.key if mask else (named_mask.key or named_mask.url) if named_mask else None
@@ -302,7 +311,7 @@ class Intake:
 
     def _mask_of_metadata(self, stored: StoredPhoto) -> PhotoRef | None:
         try:
-            return mask_ref(
+            named = mask_ref(
                 _metadata(stored, "mask"), self._config.photos_bucket, self._vendor_origin
             )
         except InputRejected as rejected:
@@ -310,6 +319,9 @@ class Intake:
                 ErrorCode.MASK_MISMATCH,
                 f"The photo's metadata names a mask that cannot be used: {rejected.message}",
             ) from rejected
+        if named is not None and named.key is not None:
+            check_mask_key(named.key, stored.key)
+        return named
 
     def _mask(
         self, stored: StoredPhoto | None, named: PhotoRef | None, as_of: datetime | None
@@ -318,12 +330,7 @@ class Intake:
             return self._photos.mask_beside(stored.key, as_of=as_of) if stored is not None else None
         if named.key is None:
             return None  # a URL: the vendor reads and checks it
-        try:
-            return self._photos.mask_named(named.key, as_of=as_of)
-        except InputRejected as rejected:
-            raise InputRejected(
-                ErrorCode.MASK_MISMATCH, f"The mask cannot be used: {rejected.message}"
-            ) from rejected
+        return self._photos.mask_named(named.key, as_of=as_of)
 
     def _arrived_at(self, said: str | None) -> str:
         """Return when a photo or request arrived: as its event says, unless that cannot be."""

@@ -161,10 +161,18 @@ def evaluate(alarm: Mapping[str, Any], *periods: Mapping[str, float]) -> str:
     missing = alarm["TreatMissingData"]
     if not values and missing in {"missing", "ignore"}:
         return "as before" if missing == "ignore" else "INSUFFICIENT_DATA"
-    bad = [crossed(float(value), float(alarm["Threshold"])) for value in values]
+    bad = [crossed(float(value), _threshold(alarm)) for value in values]
     bad += [missing == "breaching"] * (evaluated - len(values))
     enough = alarm.get("DatapointsToAlarm", alarm["EvaluationPeriods"])
     return "ALARM" if sum(bad) >= enough else "OK"
+
+
+def _threshold(alarm: Mapping[str, Any]) -> float:
+    """Return an alarm's threshold; a parameter counts as its default."""
+    threshold = alarm["Threshold"]
+    if isinstance(threshold, Mapping):
+        threshold = template()["Parameters"][threshold["Ref"]]["Default"]
+    return float(threshold)
 
 
 def _value(alarm: Mapping[str, Any], period: Mapping[str, float]) -> float | None:
@@ -230,6 +238,10 @@ CRASHING = {"visible": 0, "taken": 3, "done": 0}
         ("credits-near-limit", [{"Value": 79.9}], "OK"),
         ("credits-near-limit", [{"Value": 80}], "ALARM"),
         ("credits-near-limit", [{}], "as before"),
+        # By its default, 100; a 20-variant folder file under five uploads is as much.
+        ("many-credits", [{"Value": 99}], "OK"),
+        ("many-credits", [{"Value": 100}], "ALARM"),
+        ("many-credits", [{}], "OK"),
         ("key-refused", [{"Value": 1}, {}], "ALARM"),
         ("key-refused", [{"Value": 1}, {}, {}, {}], "ALARM"),
         ("key-refused", [{"Value": 1}, {}, {}, {}, {}], "OK"),
@@ -256,6 +268,26 @@ def test_what_alarms_and_gauges_cost_is_reckoned_with_as_many_as_there_are() -> 
     assert {name for line in lines for name in line} & set(Metric) == set(cost_page.GAUGES)
 
 
+@pytest.mark.parametrize(
+    ("text", "good"),
+    [
+        *((text, True) for text in ("0", "100", "2500")),
+        *((text, False) for text in ("00", "0.0", "1.5", "-1", "", "many")),
+    ],
+)
+def test_the_credit_alarms_threshold_is_a_whole_number(text: str, *, good: bool) -> None:
+    """A fraction is refused, and so is a zero that would not count as one."""
+    pattern = template()["Parameters"]["CreditAlarmThreshold"]["AllowedPattern"]
+    assert bool(re.fullmatch(pattern, text)) is good
+
+
+def test_credits_of_a_day_are_added_up() -> None:
+    """The alarm is on the credits that were certainly charged, over a whole day."""
+    alarm = alarms()["many-credits"]
+    assert (alarm["MetricName"], alarm["Statistic"]) == (Metric.CREDITS_SPENT, "Sum")
+    assert alarm["Period"] * alarm["EvaluationPeriods"] == 86_400
+
+
 def test_every_alarm_is_tried() -> None:
     """No alarm is without an example of when it goes off."""
     (tried,) = (
@@ -266,10 +298,12 @@ def test_every_alarm_is_tried() -> None:
 
 
 def test_a_limit_that_there_is_not_has_no_alarm() -> None:
-    """Without DailyCreditLimit nothing tells of its use."""
+    """Without DailyCreditLimit nothing tells of its use; CreditAlarmThreshold works without it."""
     document = template()
     limit = {"Fn::Not": [{"Fn::Equals": [{"Ref": "DailyCreditLimit"}, "0"]}]}
     assert document["Conditions"]["HasCreditLimit"] == limit
+    threshold = {"Fn::Not": [{"Fn::Equals": [{"Ref": "CreditAlarmThreshold"}, "0"]}]}
+    assert document["Conditions"]["HasCreditAlarm"] == threshold
     conditional = {
         name: resource["Condition"]
         for name, resource in document["Resources"].items()
@@ -277,6 +311,7 @@ def test_a_limit_that_there_is_not_has_no_alarm() -> None:
     }
     assert conditional == {
         "CreditsNearLimitAlarm": "HasCreditLimit",
+        "ManyCreditsAlarm": "HasCreditAlarm",
         "AlarmEmailSubscription": "HasAlarmEmail",
     }
 

@@ -263,6 +263,12 @@ def dropped_again(stack: Stack) -> list[Any]:
     return [stack.photo()]
 
 
+def dropped_after_a_stop(stack: Stack) -> list[Any]:
+    """The same bytes are dropped again after their execution was stopped: the task is paid."""
+    stack.finalize(stopped(stack)[0])
+    return [stack.photo()]
+
+
 def dropped_twice(stack: Stack) -> list[Any]:
     """The same bytes are dropped again while their task is running."""
     stack.submit(stack.photo())
@@ -449,6 +455,7 @@ SCENARIOS: Final = (
         "FAILED",
         "reconcile",
     ),
+    Scenario("dropped again after a stop", dropped_after_a_stop, "RUNNING"),
 )
 TWICE = [
     scenario

@@ -185,6 +185,43 @@ def test_late_steps_of_the_old_attempt_change_nothing(world: World, desk: Desk) 
     assert world.job() == done
 
 
+# --- a drop --------------------------------------------------------------------------------------
+
+
+def test_drop_after_a_late_task_takes_that_up(deploy: Callable[..., World]) -> None:
+    """The photo that is dropped again gets the images that were paid for."""
+    world, desk = late(deploy)
+    world.drop()
+    job = world.finish()
+    world.vendor.clear_faults()
+    world.drop()
+    done = world.finish()
+    assert (done.status, done.attempt, done.task_id) == ("SUCCEEDED", 2, job.task_id)
+    assert (len(done.results), desk.spent()) == (2, (1, 1, 1, []))
+    assert world.aws.started() == [f"{job.job_id}-1", f"{job.job_id}-2"]
+
+
+def test_drop_after_a_task_that_is_late_twice_pays_for_another(
+    deploy: Callable[..., World],
+) -> None:
+    """A task that never ends holds up its photo for one free try alone."""
+    world, desk = late(deploy)
+    for spent in (1, 1, 2):
+        world.drop()
+        assert world.finish().status == "FAILED"
+        assert desk.spent() == (spent, spent, spent, [])
+
+
+def test_drop_after_a_task_that_failed_pays_for_another(world: World, desk: Desk) -> None:
+    """What the vendor could not make is asked for anew."""
+    world.vendor.fault("read", "task_error")
+    world.drop()
+    assert world.finish().status == "FAILED"
+    world.drop()
+    assert world.finish().status == "SUCCEEDED"
+    assert desk.spent() == (2, 2, 2, [])
+
+
 # --- recopy --------------------------------------------------------------------------------------
 
 

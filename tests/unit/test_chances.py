@@ -25,6 +25,7 @@ from shared.models import (
     Job,
     JobError,
     JobStatus,
+    PastAttempt,
     Photo,
     Result,
     SceneType,
@@ -258,6 +259,77 @@ def test_recopy_of_a_failed_job_needs_a_finished_task(bench: Bench, code: ErrorC
     """Only a task whose results could not be taken has results to be copied again."""
     refusal = bench.chances.offer(Chance.RECOPY, bench.job(JobStatus.FAILED, code)).refusal
     assert (refusal is None) is code.value.startswith("result_")
+
+
+def past(status: JobStatus, code: ErrorCode | None, attempt: int = 1) -> PastAttempt:
+    """Return an earlier attempt with a task."""
+    return PastAttempt(
+        attempt=attempt,
+        status=status,
+        task_id=f"t-{attempt}",
+        error=JobError(code=code, message="It broke.") if code else None,
+        results=() if status is JobStatus.FAILED else (RESULT,),
+    )
+
+
+@pytest.mark.parametrize("status", [JobStatus.FAILED, JobStatus.REJECTED])
+@pytest.mark.parametrize(
+    ("chance", "earlier"),
+    [
+        (Chance.RESUME, past(JobStatus.FAILED, ErrorCode.TIMED_OUT)),
+        (Chance.RESUME, past(JobStatus.FAILED, ErrorCode.VENDOR_TASK_ERROR)),
+        (Chance.RECOPY, past(JobStatus.FAILED, ErrorCode.RESULT_INVALID)),
+        (Chance.RECOPY, past(JobStatus.PARTIAL, ErrorCode.RESULT_INVALID)),
+        (Chance.RECOPY, past(JobStatus.SUCCEEDED, None)),
+    ],
+)
+def test_earlier_attempts_task_can_be_had(
+    bench: Bench, chance: Chance, earlier: PastAttempt, status: JobStatus
+) -> None:
+    """A later attempt that never had a task hides none that was paid; the offer says which."""
+    job = bench.job(
+        status, ErrorCode.CORRUPT_IMAGE, attempt=2, task_id=None, results=(), history=(earlier,)
+    )
+    offer = bench.chances.offer(chance, job)
+    assert (offer.credits, offer.refusal) == (0, None)
+    assert offer.earlier == "task t-1 of attempt 1"
+    taken = bench.chances.take(chance, job)
+    assert taken is not None
+    assert (taken.status, taken.attempt, taken.task_id) == (JobStatus.RUNNING, 3, "t-1")
+    assert (taken.results, taken.credits) == (earlier.results, job.credits)
+    bench.ledger.enter(taken)
+    assert (bench.sent(), bench.entered()) == ([CONTINUE], [])
+
+
+def test_newest_task_is_meant(bench: Bench) -> None:
+    """Of several paid tasks it is the latest; the job's own needs no word about it."""
+    history = tuple(past(JobStatus.FAILED, ErrorCode.TIMED_OUT, number) for number in (1, 2))
+    job = bench.job(JobStatus.FAILED, attempt=3, task_id=None, history=history)
+    assert bench.chances.offer(Chance.RESUME, job).earlier == "task t-2 of attempt 2"
+    own = bench.job(JobStatus.FAILED, attempt=3, task_id="t-3", history=history)
+    offer = bench.chances.offer(Chance.RESUME, own)
+    assert offer.takes is not None
+    assert (offer.takes.task_id, offer.earlier) == ("t-3", "")
+
+
+@pytest.mark.parametrize("chance", [Chance.RECOPY, Chance.RESUME])
+@pytest.mark.parametrize(
+    "status", [JobStatus.ACCEPTED, JobStatus.SUBMITTING, JobStatus.SUBMIT_UNKNOWN]
+)
+def test_earlier_task_is_left_alone_while_the_job_is_under_way(
+    bench: Bench, chance: Chance, status: JobStatus
+) -> None:
+    """What is being submitted, or may have been charged, comes first."""
+    code = ErrorCode.RESULT_INVALID
+    job = bench.job(status, attempt=2, history=(past(JobStatus.FAILED, code),))
+    assert bench.chances.offer(chance, job).refusal is not None
+
+
+def test_earlier_task_with_images_is_recopied_not_resumed(bench: Bench) -> None:
+    """A task that gave its images has nothing to go on with; the refusal says what to do."""
+    done = past(JobStatus.SUCCEEDED, None)
+    job = bench.job(JobStatus.FAILED, attempt=2, task_id=None, history=(done,))
+    assert "recopy" in (bench.chances.offer(Chance.RESUME, job).refusal or "")
 
 
 def test_whom_chances_are_for_if_no_status_is_said(bench: Bench) -> None:

@@ -146,6 +146,10 @@ def test_settings_go_as_metadata(shell: Shell, photo: Callable[..., Path]) -> No
         ("dress.png --scene beach", "--scene is 'beach'"),
         ("dress.png --scene color:red", "--scene is 'color:red'"),
         ("dress.png --model clare", "There is no model 'clare'"),
+        ("dress.png --model 02", "There is no model '02'.\nDid you mean 'clara' (002)?"),
+        ("dress.png --model a/b", "There is no model 'a/b'"),
+        ("dress.png --scene preset:35", "There is no preset scene '35'.\nGive preset:035"),
+        ("dress.png --to x --mask y/cut.png", "not in the photo's own folder 'x/'"),
         ("dress.png --extra []", "--extra is no JSON object"),
         ("dress.png --extra x", "--extra is no JSON"),
         ("dress.png --sku ", "--sku is ''"),
@@ -315,7 +319,7 @@ def test_every_variant_is_waited_for(
     shell: Shell, backend: Backend, photo: Callable[..., Path]
 ) -> None:
     """A photo of three looks has ended when all three have."""
-    variants = [{"sceneType": "preset", "sceneId": str(n)} for n in range(3)]
+    variants = [{"sceneType": "preset", "sceneId": f"{n:03}"} for n in range(3)]
     photo("shop/catwalk.json", json.dumps({"modelId": "002", "variants": variants}))
     photo("shop/a.png")
     backend.looks = {"shop/a.png": 3}

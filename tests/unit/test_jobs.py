@@ -178,6 +178,101 @@ def test_dropping_again_in_any_other_status_changes_nothing(
     assert job.model_copy(update={"triggers": before.triggers}) == before
 
 
+def arn_of(job_id: str, attempt: int) -> str:
+    """Name an execution."""
+    return f"arn:{job_id}-{attempt}"
+
+
+FREE = [
+    *(ErrorCode.TIMED_OUT, ErrorCode.ABORTED, ErrorCode.INTERNAL, ErrorCode.VENDOR_PROTOCOL),
+    *(ErrorCode.RESULT_UNAVAILABLE, ErrorCode.RESULT_INVALID),
+    *(ErrorCode.RESULT_BLOCKED, ErrorCode.RESULT_TOO_LARGE),
+]
+
+
+@pytest.mark.parametrize("code", FREE)
+def test_drop_takes_up_a_paid_task_before_it_pays_for_another(
+    jobs: JobRepository, clock: Clock, code: ErrorCode
+) -> None:
+    """What was paid for may still give images: the next attempt has the same task, free."""
+    before = there(jobs.fail(running(jobs), JobError(code=code, message="x")))
+    clock.advance(60)
+    made: list[Job] = []
+    job = jobs.claim(new_job("drop-2"), made=made.append, execution_arn=arn_of)
+    assert made == [job]
+    assert (job.status, job.attempt, job.task_id) == (JobStatus.RUNNING, 2, before.task_id)
+    assert (job.credits, job.execution_arn, job.error) == (1, "arn:j-2", None)
+    assert job.resumed_at == job.arrived_at == iso(clock.now)
+    assert "drop-2" in job.triggers
+    assert jobs.claim(new_job("drop-2"), execution_arn=arn_of) == job
+
+
+@pytest.mark.parametrize("code", FREE)
+def test_task_that_failed_in_the_same_way_again_is_paid_anew(
+    jobs: JobRepository, code: ErrorCode
+) -> None:
+    """A task that was taken up for nothing and gave nothing does not keep the photo for ever."""
+    error = JobError(code=code, message="x")
+    there(jobs.fail(running(jobs), error))
+    taken = jobs.claim(new_job("drop-2"), execution_arn=arn_of)
+    there(jobs.fail(taken, error))
+    job = jobs.claim(new_job("drop-3"), execution_arn=arn_of)
+    assert (job.status, job.attempt, job.task_id) == (JobStatus.ACCEPTED, 3, None)
+
+
+def test_task_that_failed_in_another_way_is_taken_up_again(jobs: JobRepository) -> None:
+    """First it was late, then its results could not be had: that is worth another try, once."""
+    late, gone = (
+        JobError(code=code, message="x")
+        for code in (ErrorCode.TIMED_OUT, ErrorCode.RESULT_UNAVAILABLE)
+    )
+    job = there(jobs.fail(running(jobs), late))
+    for number, error in enumerate((gone, late), start=2):
+        job = jobs.claim(new_job(f"drop-{number}"), execution_arn=arn_of)
+        assert (job.attempt, job.task_id) == (number, "task-1")
+        there(jobs.fail(job, error))
+    assert jobs.claim(new_job("drop-9"), execution_arn=arn_of).task_id is None
+
+
+def test_task_that_failed_at_the_vendor_is_not_taken_up(jobs: JobRepository) -> None:
+    """The vendor says that it gives no images: only a new task can."""
+    error = JobError(code=ErrorCode.VENDOR_TASK_ERROR, message="x")
+    there(jobs.fail(running(jobs), error))
+    job = jobs.claim(new_job("drop-2"), execution_arn=arn_of)
+    assert (job.status, job.task_id) == (JobStatus.ACCEPTED, None)
+
+
+@pytest.mark.parametrize("ends", [JobStatus.FAILED, JobStatus.REJECTED])
+def test_drop_takes_up_the_task_of_an_earlier_attempt(jobs: JobRepository, ends: JobStatus) -> None:
+    """An attempt that never came to the vendor does not hide the task that was paid before."""
+    late = JobError(code=ErrorCode.TIMED_OUT, message="x")
+    second = there(jobs.start_attempt(there(jobs.fail(running(jobs), late))))
+    if ends is JobStatus.FAILED:
+        second = there(jobs.mark_submitting(second, lease_seconds=60))
+        there(jobs.fail(second, JobError(code=ErrorCode.VENDOR_REJECTED, message="x")))
+    else:
+        there(jobs.reject(second, REJECTED))
+    job = jobs.claim(new_job("drop-2"), execution_arn=arn_of)
+    assert (job.status, job.attempt, job.task_id) == (JobStatus.RUNNING, 3, "task-1")
+    assert (job.credits, job.lease_until) == (1, None)
+
+
+def test_drop_after_images_that_were_not_liked_pays_for_new_ones(jobs: JobRepository) -> None:
+    """A task that gave its images is not what a regenerated job's next drop is about."""
+    done = there(jobs.finish(running(jobs), results=[result()], error=None))
+    second = there(jobs.mark_submitting(there(jobs.start_attempt(done)), lease_seconds=60))
+    there(jobs.fail(second, JobError(code=ErrorCode.VENDOR_REJECTED, message="x")))
+    job = jobs.claim(new_job("drop-2"), execution_arn=arn_of)
+    assert (job.status, job.task_id) == (JobStatus.ACCEPTED, None)
+
+
+def test_drop_that_is_rejected_takes_nothing_up(jobs: JobRepository) -> None:
+    """What cannot be used as it is says so, whatever was paid for before."""
+    there(jobs.fail(running(jobs), JobError(code=ErrorCode.TIMED_OUT, message="x")))
+    job = jobs.claim(new_job("drop-2", error=REJECTED), execution_arn=arn_of)
+    assert (job.status, job.attempt, job.history[0].task_id) == ("REJECTED", 2, "task-1")
+
+
 def test_drop_during_an_attempt_does_not_restart_it_later(jobs: JobRepository) -> None:
     """A drop that came while the job ran is counted: told again after a failure, it is old."""
     job = running(jobs)

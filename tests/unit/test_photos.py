@@ -395,6 +395,200 @@ class Failing:
     def get_object(self, **_: object) -> object:
         raise ClientError({"Error": {"Code": self._code, "Message": ""}}, "GetObject")
 
+    head_object = get_object
+
+
+# --- what may not be read ------------------------------------------------------------------------
+
+SSE_C = {
+    "Code": "InvalidRequest",
+    "Message": "The object was stored using a form of Server Side Encryption. The correct"
+    " parameters must be provided to retrieve the object.",
+}
+KMS_NAMED = {
+    "Code": "AccessDenied",
+    "Message": "User: arn:aws:sts::1:assumed-role/x is not authorized to perform: kms:Decrypt on"
+    " the resource associated with this ciphertext",
+}
+KMS_DISABLED = {"Code": "KMS.DisabledException", "Message": "key is disabled."}
+ARCHIVED = {"Code": "InvalidObjectState", "Message": "The operation is not valid"}
+DENIED = {"Code": "AccessDenied", "Message": "Access Denied"}
+
+
+class Refusing:
+    """An S3 client that refuses to give some objects; each is named by its key or version."""
+
+    def __init__(self, client: Any, refusals: dict[str, dict[str, str]]) -> None:
+        self._client = client
+        self.refusals = refusals
+        self.hidden: set[str] = set()
+        """Keys and versions of which not even the head is given."""
+        self.encryption: dict[str, str] = {}
+
+    def get_object(self, **arguments: Any) -> Any:
+        refusal = self.refusals.get(arguments.get("VersionId") or arguments["Key"])
+        if refusal is not None:
+            raise ClientError({"Error": refusal}, "GetObject")
+        return self._client.get_object(**arguments)
+
+    def head_object(self, **arguments: Any) -> Any:
+        name = arguments.get("VersionId") or arguments["Key"]
+        if name in self.hidden:
+            raise ClientError({"Error": {"Code": "403", "Message": "Forbidden"}}, "HeadObject")
+        answer = self._client.head_object(**arguments)
+        if name in self.encryption:
+            answer["ServerSideEncryption"] = self.encryption[name]
+        return answer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+
+def refusing(s3: Any, refusals: dict[str, dict[str, str]]) -> tuple[Refusing, PhotoStore]:
+    """Give a bucket that refuses some objects."""
+    client = Refusing(s3, refusals)
+    return client, PhotoStore(client, PHOTOS, max_bytes=LIMIT)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("storage", ["GLACIER", "DEEP_ARCHIVE"])
+def test_archived_photo_is_unreadable(store: PhotoStore, s3: Any, storage: str) -> None:
+    """A photo in Glacier is photo_unreadable, with what to do."""
+    put(s3, "a.jpg", jpeg(), StorageClass=storage)
+    with pytest.raises(InputRejected, match=r"'a\.jpg' cannot be read: it is archived") as caught:
+        store.open("a.jpg")
+    assert caught.value.code is ErrorCode.PHOTO_UNREADABLE
+
+
+@pytest.mark.parametrize(
+    ("refusal", "words"),
+    [
+        (ARCHIVED, "Restore it"),
+        (SSE_C, "SSE-C"),
+        (KMS_NAMED, "KMS key"),
+        (KMS_DISABLED, "KMS key"),
+    ],
+)
+def test_object_that_may_not_be_read_is_refused(
+    s3: Any, refusal: dict[str, str], words: str
+) -> None:
+    """A photo, a mask and a catwalk.json that cannot be read each end with their own code."""
+    for key in ("a/b.jpg", "a/b.mask.png", "a/catwalk.json"):
+        put(s3, key, png())
+    names = ("a/b.jpg", "a/b.mask.png", "a/catwalk.json")
+    _, store = refusing(s3, dict.fromkeys(names, refusal))
+    with pytest.raises(InputRejected, match=words) as photo:
+        store.open("a/b.jpg")
+    with pytest.raises(InputRejected, match=words) as mask:
+        store.mask_beside("a/b.jpg")
+    with pytest.raises(InputRejected, match=words) as folder:
+        store.nearest_folder_file("a/b.jpg", {})
+    codes = [caught.value.code for caught in (photo, mask, folder)]
+    assert codes == ["photo_unreadable", "mask_mismatch", "bad_settings"]
+
+
+@pytest.mark.parametrize("encryption", ["aws:kms", "aws:kms:dsse"])
+def test_denied_without_a_cause_is_the_key_if_the_head_says_so(s3: Any, encryption: str) -> None:
+    """Where S3 says no more than Access Denied, the object's head tells of its KMS key."""
+    put(s3, "a.jpg", jpeg())
+    client, store = refusing(s3, {"a.jpg": DENIED})
+    client.encryption["a.jpg"] = encryption
+    with pytest.raises(InputRejected, match="KMS key"):
+        store.open("a.jpg")
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        DENIED,
+        {"Code": "InvalidRequest", "Message": "Something else"},
+        {"Code": "KMS.ThrottlingException", "Message": "Rate exceeded"},
+    ],
+)
+@pytest.mark.parametrize("hidden", [True, False])
+def test_trouble_that_may_be_of_all_objects_rejects_none(
+    s3: Any, refusal: dict[str, str], *, hidden: bool
+) -> None:
+    """A permission that the function lacks, or KMS that throttles, fails no photo by itself."""
+    put(s3, "a.jpg", jpeg())
+    client, store = refusing(s3, {"a.jpg": refusal, "a.mask.png": refusal, "catwalk.json": refusal})
+    client.hidden = {"a.jpg"} if hidden else set()
+    for read in (store.open, store.mask_beside):
+        with pytest.raises(ClientError):
+            read("a.jpg")
+    with pytest.raises(ClientError):
+        store.nearest_folder_file("a.jpg", {})
+
+
+def test_good_version_under_an_archived_one_is_read(s3: Any) -> None:
+    """A drop is read though its key holds an object by now that cannot be."""
+    first = put(s3, "a.jpg", jpeg(10, 10))
+    put(s3, "a.jpg", jpeg(20, 20), StorageClass="GLACIER")
+    _, store = refusing(s3, {"a.jpg": ARCHIVED})
+    assert store.inspect(opened(s3, store, first)).width == 10
+    etag, version = first["ETag"].strip('"'), first["VersionId"]
+    assert store.reopen("a.jpg", etag=etag, version_id=version).version_id == version
+
+
+def test_forbidden_version_is_missing_if_others_can_be_read(s3: Any) -> None:
+    """S3 may say Access Denied of a version that is gone: the photo is missing."""
+    first = put(s3, "a.jpg", jpeg(10, 10))
+    put(s3, "a.jpg", jpeg(20, 20))
+    client, store = refusing(s3, {first["VersionId"]: DENIED})
+    client.hidden = {first["VersionId"]}
+    with pytest.raises(InputRejected) as caught:
+        opened(s3, store, first)
+    assert caught.value.code is ErrorCode.PHOTO_MISSING
+
+
+def test_function_that_may_read_no_version_rejects_no_photo(s3: Any) -> None:
+    """Without s3:GetObjectVersion the message comes again, and the photo with it."""
+    first = put(s3, "a.jpg", jpeg(10, 10))
+    second = put(s3, "a.jpg", jpeg(20, 20))
+    client, store = refusing(s3, {first["VersionId"]: DENIED})
+    client.hidden = {first["VersionId"], second["VersionId"]}
+    with pytest.raises(ClientError):
+        opened(s3, store, first)
+
+
+# --- read again after the decision ---------------------------------------------------------------
+
+
+def test_same_bytes_as_a_newer_version_are_read_again(store: PhotoStore, s3: Any) -> None:
+    """Once a job is decided its bytes count: a newer version with the same ETag will do."""
+    first = put(s3, "a.jpg", jpeg(), Metadata={"sku": "old"})
+    second = put(s3, "a.jpg", jpeg(), Metadata={"sku": "new"})
+    s3.delete_object(Bucket=PHOTOS, Key="a.jpg", VersionId=first["VersionId"])
+    etag = first["ETag"].strip('"')
+    again = store.reopen("a.jpg", etag=etag, version_id=first["VersionId"])
+    assert (again.version_id, again.etag) == (second["VersionId"], etag)
+    with pytest.raises(InputRejected):
+        opened(s3, store, first)  # its metadata was read from that very version
+
+
+def test_other_bytes_are_not_read_again(store: PhotoStore, s3: Any) -> None:
+    """Under other bytes the version is taken, and nothing if it is gone."""
+    first = put(s3, "a.jpg", jpeg(10, 10))
+    put(s3, "a.jpg", jpeg(20, 20))
+    etag, version = first["ETag"].strip('"'), first["VersionId"]
+    assert store.inspect(store.reopen("a.jpg", etag=etag, version_id=version)).width == 10
+    s3.delete_object(Bucket=PHOTOS, Key="a.jpg", VersionId=version)
+    for version_id in (version, None):
+        with pytest.raises(InputRejected) as caught:
+            store.reopen("a.jpg", etag=etag, version_id=version_id)
+        assert caught.value.code is ErrorCode.PHOTO_MISSING
+
+
+def test_mask_is_read_again_by_its_bytes(store: PhotoStore, s3: Any) -> None:
+    """A mask that was replaced is the one that was decided on; one that is gone, mask_mismatch."""
+    first = put(s3, "m.png", png(8, 8))
+    put(s3, "m.png", png(9, 9))
+    etag, version = first["ETag"].strip('"'), first["VersionId"]
+    assert store.reopen_mask("m.png", etag=etag, version_id=version).version_id == version
+    s3.delete_object(Bucket=PHOTOS, Key="m.png", VersionId=version)
+    with pytest.raises(InputRejected, match="mask cannot be used") as caught:
+        store.reopen_mask("m.png", etag=etag, version_id=version)
+    assert caught.value.code is ErrorCode.MASK_MISMATCH
+
 
 # --- masks ---------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import boto3
 import pytest
@@ -699,3 +699,22 @@ def test_sam_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     said = (tmp_path / "said").read_text()
     assert 'ParameterKey=AlarmEmail,ParameterValue=""' in said
     assert SECRET not in said
+
+
+def test_deploy_asks_for_the_credit_limit_and_says_what_it_does() -> None:
+    """Who deploys for the first time hears that there is no limit, and what one would do."""
+    asked: dict[str, tuple[str, str]] = {}
+
+    def ask(question: str, option: str, _: object, default: str, check: Any) -> str:
+        asked[option] = (question, default)
+        return str(check(default))
+
+    text = (ROOT / "template.yaml").read_text("utf-8")
+    known = deployment.template_parameters(text)
+    now = {name: each.default or "" for name, each in known.items()}
+    nothing = dict.fromkeys(("model", "scene", "batch_size", "credit_limit", "alarm_email"))
+    values = setting_up._values(cast("Any", ask), now, **nothing, has_email=True)
+    question, default = asked["--credit-limit"]
+    assert "photos over it wait for the next day" in question
+    assert "0 is no limit" in question
+    assert values["DailyCreditLimit"] == default == "0"

@@ -17,12 +17,14 @@ from shared.settings import (
     MAX_VARIANTS,
     METADATA_FIELDS,
     Layer,
+    check_mask_key,
     folder_file,
     metadata_layer,
     metadata_text,
     odd_json,
     resolve,
 )
+from shared.vmake.catalogue import MODELS
 
 DEFAULTS = Layer(
     "the stack's defaults", {"modelId": "002", "sceneType": "original", "batchSize": 4}
@@ -74,7 +76,7 @@ def test_value_is_taken(values: dict[str, Any], name: str, expected: object) -> 
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"modelId": 2}, ["modelId", "a string", "a number", '"2"']),
+        ({"modelId": 2}, ["modelId", "a string", "a number", '"002"']),
         ({"modelId": True}, ["modelId", "true or false"]),
         ({"modelId": ["002"]}, ["modelId", "a list"]),
         ({"modelId": {}}, ["modelId", "an object"]),
@@ -91,7 +93,7 @@ def test_value_is_taken(values: dict[str, Any], name: str, expected: object) -> 
         ({"sceneType": 1}, ["sceneType", "a number"]),
         ({"sceneType": "preset"}, ["'preset'", "needs sceneId", "source 1"]),
         ({"sceneType": "color"}, ["'color'", "needs color"]),
-        ({"sceneType": "preset", "sceneId": 35}, ["sceneId", '"35"']),
+        ({"sceneType": "preset", "sceneId": 35}, ["sceneId", '"035"']),
         ({"sceneType": "color", "color": "red"}, ["color", "'red'", "#ff8800"]),
         ({"sceneType": "color", "color": "#fff"}, ["color", "'#fff'"]),
         ({"sceneType": "color", "color": "#gggggg"}, ["color"]),
@@ -177,22 +179,121 @@ def test_any_values_are_settings_or_refused(layer: dict[str, Any]) -> None:
     assert code is ErrorCode.BAD_SETTINGS
 
 
+# --- ids and names -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        *[(id_, id_) for id_ in MODELS],
+        *[(spelling(name), id_) for id_, name in MODELS.items()
+          for spelling in (str, str.lower, str.upper)],
+        (" Clara ", "002"),
+        *[(id_, id_) for id_ in ("005", "008", "9999", "440", "m2", "x" * 128, "my-own-model")],
+        *[(id_, id_) for id_ in ("private-7f3a_b.2", "private-002", "maria")],
+    ],
+)  # fmt: skip
+def test_model_is_its_id_or_a_known_name(text: str, expected: str) -> None:
+    """A known name means its id in any case of letters; an id that is not listed passes."""
+    assert made_of({"modelId": text}).model_id == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        *[(text, "'002' (Clara)") for text in ("02", "2", "0002", "OO2", "0 02", "#002", "002.")],
+        *[(text, "'002' (Clara)") for text in ("claro", "clare", "Clarra", "lara", "clara 002")],
+        *[(text, "'003' (Jamila)") for text in ("003 Jamila", "Jamila (003)", "jamilla")],
+        *[(text, "'002' (Clara)") for text in ("model 002", "model-002", "'002'")],
+        *[(text, "'004' (Mia)") for text in ("mai", "miia", "4")],
+        ("44", "'044' (Lavanya)"),
+    ],
+)
+def test_what_nearly_is_a_known_model_is_refused(text: str, meant: str) -> None:
+    """A typing error would cost a credit for the wrong model; the message names the right one."""
+    message = refusal({"modelId": text})
+    assert f"modelId in source 1 is {text!r}, which is no model id" in message
+    assert message.endswith(f"Did you mean {meant}?")
+
+
+@pytest.mark.parametrize("text", ["../../etc", "..", "a/b", "my model", "é", "-1", "a\\b", "002;x"])
+@pytest.mark.parametrize("field", ["modelId", "sceneId"])
+def test_characters_that_no_id_has_are_refused(field: str, text: str) -> None:
+    """An id is a part of a result's key, and of nothing but letters, digits, dots, `-` and `_`."""
+    message = refusal({"sceneType": "preset", "sceneId": "035", field: text})
+    assert f"{field} in source 1 is {text!r}" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [("35", "035"), ("0035", "035"), ("preset-035", "035"), ("scene 33", "033"), ("1", "001")],
+)
+def test_what_nearly_is_a_known_scene_is_refused(text: str, meant: str) -> None:
+    """A scene's number without its zeros is another id to the vendor."""
+    message = refusal({"sceneType": "preset", "sceneId": text})
+    assert message.endswith(f"Did you mean {meant!r}?")
+
+
+@pytest.mark.parametrize("text", ["033", "001", "037", "beach_2", "private-x"])
+def test_scene_ids_pass(text: str) -> None:
+    """A known scene is taken, and so is one that is not listed."""
+    assert made_of({"sceneType": "preset", "sceneId": text}).scene_id == text
+
+
+def test_default_model_may_be_a_name() -> None:
+    """DefaultModelId, too, may be given by name, and is refused when it is misspelt."""
+    named = Layer("the stack's defaults", {**DEFAULTS.values, "modelId": "mia"})
+    assert resolve([named]).model_id == "004"
+    misspelt = Layer("the stack's defaults", {**DEFAULTS.values, "modelId": "02"})
+    with pytest.raises(InputRejected, match="modelId in the stack's defaults is '02'"):
+        resolve([misspelt])
+
+
+@pytest.mark.parametrize(
+    ("photo", "mask"),
+    [("a/x.jpg", "a/m.png"), ("a/x.jpg", "a/b/m.png"), ("x.jpg", "m.png"), ("x.jpg", "a/m.png")],
+)
+def test_mask_in_the_photos_folder_or_below(photo: str, mask: str) -> None:
+    """A photo's metadata may name a mask of its own folder; at the bucket's top, of any."""
+    check_mask_key(mask, photo)
+
+
+@pytest.mark.parametrize(
+    ("photo", "mask"),
+    [
+        ("a/x.jpg", "m.png"),
+        ("a/x.jpg", "b/m.png"),
+        ("a/x.jpg", "ab/m.png"),
+        ("a/b/x.jpg", "a/m.png"),
+        ("a/x.jpg", "a/../b/m.png"),
+        ("a/x.jpg", "a/./m.png"),
+        ("a/x.jpg", "/a/m.png"),
+    ],
+)
+def test_mask_of_another_folder_is_refused(photo: str, mask: str) -> None:
+    """Who may write into one folder cannot have another folder's objects sent to the vendor."""
+    with pytest.raises(InputRejected, match="own folder 'a/") as caught:
+        check_mask_key(mask, photo)
+    assert caught.value.code is ErrorCode.MASK_MISMATCH
+    assert repr(mask) in caught.value.message
+
+
 # --- layers --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("layers", "expected"),
     [
-        ([{"modelId": "1"}, {"modelId": "2", "batchSize": 2}], ("1", 2, "original")),
-        ([{}, {"modelId": "2"}, {"modelId": "3", "batchSize": 3}], ("2", 3, "original")),
-        ([{"modelId": None}, {"modelId": "2"}], ("2", 4, "original")),
-        ([{"sceneType": "none"}, {"sceneType": "preset", "sceneId": "1"}], ("002", 4, "none")),
-        ([{"sceneType": "none"}, {"sceneId": "1"}], ("002", 4, "none")),
+        ([{"modelId": "m1"}, {"modelId": "m2", "batchSize": 2}], ("m1", 2, "original")),
+        ([{}, {"modelId": "m2"}, {"modelId": "m3", "batchSize": 3}], ("m2", 3, "original")),
+        ([{"modelId": None}, {"modelId": "m2"}], ("m2", 4, "original")),
+        ([{"sceneType": "none"}, {"sceneType": "preset", "sceneId": "101"}], ("002", 4, "none")),
+        ([{"sceneType": "none"}, {"sceneId": "101"}], ("002", 4, "none")),
         (
             [{"sceneType": "preset"}, {"sceneType": "color", "color": "#000000", "sceneId": "7"}],
             ("002", 4, "preset-7"),
         ),
-        ([{"sceneId": "9"}, {"sceneType": "preset", "sceneId": "1"}], ("002", 4, "preset-9")),
+        ([{"sceneId": "9"}, {"sceneType": "preset", "sceneId": "101"}], ("002", 4, "preset-9")),
         ([{"color": "#FFFFFF"}, {"sceneType": "color"}], ("002", 4, "color-ffffff")),
     ],
 )
@@ -219,7 +320,7 @@ def test_scene_id_among_the_defaults_waits_for_its_scene() -> None:
 
 def test_wrong_value_of_a_weaker_source_does_no_harm() -> None:
     """A value that is not used is not complained about."""
-    assert made_of({"modelId": "1"}, {"modelId": 7}).model_id == "1"
+    assert made_of({"modelId": "m1"}, {"modelId": 7}).model_id == "m1"
 
 
 @pytest.mark.parametrize("missing", ["modelId", "sceneType", "batchSize"])

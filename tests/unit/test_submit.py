@@ -243,6 +243,30 @@ def test_settings_come_from_the_strongest_source(stage: Stage) -> None:
     assert (stage.job().sku, stage.job().request_id) == ("S-1", "r-9")
 
 
+def test_a_models_name_means_its_id_everywhere(stage: Stage) -> None:
+    """A name in metadata, catwalk.json, an event or the stack's defaults is the id's own job."""
+    stage.set(default_model_id="Clara")
+    stage.drop("a.jpg", jpeg())
+    stage.drop("a.jpg", jpeg(), model_id="CLARA")
+    stage.take(requested({"photo": {"key": "a.jpg"}, "variants": [{"modelId": "002"}]}))
+    stage.take(
+        requested({"photo": {"key": "a.jpg"}, "variants": [{"modelId": "clara"}]}, event_id="r-2")
+    )
+    stage.aws.drop("b/catwalk.json", b'{"modelId": "jamila"}')
+    stage.drop("b/a.jpg", jpeg())
+    assert [body["modelId"] for body in stage.vendor.bodies] == ["002", "003"]
+    assert len(stage.all_jobs()) == 2
+
+
+def test_an_event_may_name_any_mask_of_the_bucket(stage: Stage) -> None:
+    """Who may send events may name any object of the bucket, as a photo or as a mask."""
+    stage.aws.drop("a/x.jpg", jpeg())
+    stage.aws.drop("masks/m.png", png(8, 8))
+    detail = {"photo": {"key": "a/x.jpg"}, "mask": "masks/m.png", "variants": [VARIANT]}
+    stage.take(requested(detail))
+    assert stage.vendor.bodies[0]["mask"].startswith("https://")
+
+
 def test_each_variant_is_a_job(stage: Stage) -> None:
     """The variants of a folder are one task each, equal ones once."""
     variants = [{"modelId": "001"}, {"modelId": "003"}, {"modelId": "001"}]
@@ -320,6 +344,10 @@ def test_what_is_no_photo_leaves_no_trace(stage: Stage, key: str) -> None:
         ("a.jpg", jpeg(), {"mask": "http://x.example/m.png"}, "mask_mismatch"),
         ("a.jpg", jpeg(), {"mask": "https://10.0.0.1/m.png"}, "mask_mismatch"),
         ("a.jpg", jpeg(), {"mask": "file:///etc/passwd"}, "mask_mismatch"),
+        ("a/b.jpg", jpeg(), {"mask": "c/m.png"}, "mask_mismatch"),
+        ("a.jpg", jpeg(), {"model_id": "02"}, "bad_settings"),
+        ("a.jpg", jpeg(), {"model_id": "../../etc"}, "bad_settings"),
+        ("a.jpg", jpeg(), {"scene_type": "preset", "scene_id": "35"}, "bad_settings"),
     ],
 )
 def test_bad_photo_is_rejected_with_its_reason(
@@ -1070,6 +1098,60 @@ def test_a_photo_deleted_while_it_waits_is_rejected(stage: Stage) -> None:
     assert (job.status, job.error.code) == (JobStatus.REJECTED, ErrorCode.PHOTO_MISSING)
     assert stage.vendor.tasks == 0
     assert stage.aws.told_types()[-1] == "Job Rejected"
+
+
+def test_the_same_bytes_dropped_again_outlive_the_version_that_waited(stage: Stage) -> None:
+    """A version deleted while its job waits does not swallow the newer drop of its bytes."""
+    message = paused(stage)
+    waiting = stage.job()
+    assert waiting.photo is not None
+    stage.drop()  # remembered by the job that waits
+    stage.aws.s3.delete_object(Bucket=PHOTOS, Key="a/dress.jpg", VersionId=waiting.photo.version_id)
+    assert stage.take(message) == Handled()
+    assert (stage.job().status, stage.vendor.tasks) == (JobStatus.RUNNING, 1)
+    sent = httpx.URL(stage.vendor.bodies[-1]["image"]).params["versionId"]
+    assert sent != waiting.photo.version_id
+
+
+def test_a_photo_archived_while_it_waits_is_rejected(stage: Stage) -> None:
+    """What was a good photo when it was claimed, and is in Glacier by now, is told as such."""
+    message = paused(stage)
+    stage.aws.s3.put_object(Bucket=PHOTOS, Key="a/dress.jpg", Body=jpeg(), StorageClass="GLACIER")
+    waiting = stage.job()
+    assert waiting.photo is not None
+    stage.aws.s3.delete_object(Bucket=PHOTOS, Key="a/dress.jpg", VersionId=waiting.photo.version_id)
+    assert stage.take(message) == Handled()
+    assert (stage.job().status, stage.vendor.tasks) == (JobStatus.REJECTED, 0)
+
+
+@pytest.mark.parametrize(
+    ("archived", "code"),
+    [
+        ("a/dress.jpg", "photo_unreadable"),
+        ("a/dress.mask.png", "mask_mismatch"),
+        ("a/catwalk.json", "bad_settings"),
+    ],
+)
+def test_what_is_archived_is_rejected_with_its_own_sentence(
+    stage: Stage, archived: str, code: str
+) -> None:
+    """A photo, mask or catwalk.json in Glacier crashes nothing, and never costs a credit."""
+    stage.drop()  # done without a mask: the job of the archived mask must be another
+    done = len(stage.vendor.bodies)
+    bodies = {"a/dress.jpg": jpeg(), "a/dress.mask.png": png(), "a/catwalk.json": b"{}"}
+    event = stage.aws.drop("a/dress.jpg", jpeg())
+    put = {"Bucket": PHOTOS, "Key": archived, "Body": bodies[archived], "StorageClass": "GLACIER"}
+    answer = stage.aws.s3.put_object(**put)
+    if archived == "a/dress.jpg":
+        event["detail"]["object"]["version-id"] = answer["VersionId"]
+    assert stage.take(event) == Handled()
+    rejected = [job for job in stage.all_jobs() if job.status is JobStatus.REJECTED]
+    assert [job.error.code for job in rejected if job.error] == [code]
+    assert "archived" in str(rejected[0].error)
+    assert len(stage.vendor.bodies) == done
+    if archived == "a/dress.mask.png":
+        assert rejected[0].settings is not None
+        assert rejected[0].settings.mask == archived
 
 
 def test_a_mask_replaced_while_its_photo_waits_is_for_the_next_one(stage: Stage) -> None:
