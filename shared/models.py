@@ -214,6 +214,8 @@ class Job(_Model):
     # Bookkeeping that the record holds and the events leave out.
     lease_until: str | None = Field(default=None, exclude=True)
     """While SUBMITTING: until when the invocation that wrote it may still be at work."""
+    lease_token: str | None = Field(default=None, exclude=True)
+    """Names the lease that was written last in this attempt; no two leases have the same."""
     unsent: bool = Field(default=False, exclude=True)
     """While SUBMITTING: the last POST certainly cost nothing and may be repeated."""
     waiting: Waiting | None = Field(default=None, exclude=True)
