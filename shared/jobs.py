@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from shared.attributes import from_attribute, to_attribute
+from shared.attributes import from_attribute, item_of, to_attribute
 from shared.clock import iso, later, utc_now
 from shared.models import (
     Job,
@@ -618,9 +618,10 @@ class JobRepository:
                 **arguments,
             )
         except self._dynamodb.exceptions.ConditionalCheckFailedException as error:
-            if own is None or "Item" not in error.response:
+            item = item_of(error)
+            if own is None or not item:
                 return None
-            now = job_of(error.response["Item"])
+            now = job_of(item)
             return now if own(now) else None
         return job_of(answer["Attributes"])
 

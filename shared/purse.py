@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from shared.attributes import item_of
 from shared.clock import utc_now
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class Purse:
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         except self._dynamodb.exceptions.ConditionalCheckFailedException as error:
-            return error.response.get("Item", {}), False
+            return item_of(error), False
         return answer["Attributes"], True
 
 
