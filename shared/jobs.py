@@ -110,9 +110,19 @@ class JobRepository:
             if changed is not None:
                 return changed
 
-    def keep_dead_letter(self, new: NewJob, error: JobError, *, message_id: str) -> Job | None:
-        """Make a FAILED record for a message that lies dead before it came to a job."""
-        return self._put(new, JobStatus.FAILED, error, dead_letter=message_id)
+    def keep_dead_letter(
+        self, new: NewJob, error: JobError, *, message_id: str, body: str | None
+    ) -> Job | None:
+        """Make a FAILED record for a message that lies dead before it came to a job.
+
+        Args:
+            new: whom it is about.
+            error: what is to be done.
+            message_id: of the message.
+            body: the message itself; the queue deletes it after 14 days.
+
+        """
+        return self._put(new, JobStatus.FAILED, error, dead_letter=message_id, dead_body=body)
 
     def forget_dead_letter(self, job_id: str) -> None:
         """Remove such a record: its message is on its way again, and will make the real ones."""
@@ -453,6 +463,7 @@ class JobRepository:
         error: JobError | None,
         *,
         dead_letter: str | None = None,
+        dead_body: str | None = None,
     ) -> Job | None:
         now = iso(self._now())
         job = Job(
@@ -470,11 +481,14 @@ class JobRepository:
             error=error,
             triggers=frozenset({new.trigger}),
             dead_letter=dead_letter,
+            dead_body=dead_body,
             dropped=new.dropped,
         )
         item = {**_plain(job), "pk": _pk(new.job_id), "triggers": set(job.triggers)}
         if dead_letter is not None:
             item["dead_letter"] = dead_letter
+        if dead_body is not None:
+            item["dead_body"] = dead_body
         try:
             self._dynamodb.put_item(
                 TableName=self._table,

@@ -224,6 +224,8 @@ class Job(_Model):
     """When the daily limit, or a pause that has an alarm of its own, was last in the way."""
     dead_letter: str | None = Field(default=None, exclude=True)
     """The id of a message about this job that lies in the dead-letter queue."""
+    dead_body: str | None = Field(default=None, exclude=True)
+    """That message itself, where the record was made for it and it is not too long."""
     announced: str | None = Field(default=None, exclude=True)
     """The last status that an event on CatwalkBus has told."""
     triggers: frozenset[str] = Field(default=frozenset(), exclude=True)
