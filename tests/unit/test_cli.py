@@ -331,7 +331,7 @@ def test_reconcile_during_a_pause(shell: Shell, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("cli.commands.mending.key_is_taken", lambda _: False)
     out = shell("reconcile")[1]
     assert "Submission is paused until " in out
-    assert "UTC: the key was refused. Then one photo is tried." in out
+    assert "UTC: the key was refused. Then one photo is tried;" in out
     assert shell.waiting() == 0
 
 

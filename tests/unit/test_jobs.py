@@ -459,8 +459,8 @@ def test_a_dead_letter_without_a_job_has_a_record_until_it_is_sent_again(
 ) -> None:
     """The record is made once, and removed by nothing but its message's being sent again."""
     new = new_job(settings=None)
-    made = there(jobs.keep_dead_letter(new, ERROR, message_id="m-1"))
-    assert jobs.keep_dead_letter(new, ERROR, message_id="m-1") is None
+    made = there(jobs.keep_dead_letter(new, ERROR, message_id="m-1", body="{}"))
+    assert jobs.keep_dead_letter(new, ERROR, message_id="m-1", body="{}") is None
     assert (made.status, made.dead_letter) == (JobStatus.FAILED, "m-1")
     assert there(jobs.get("j")) == made
     jobs.forget_dead_letter("j")
