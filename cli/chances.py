@@ -303,7 +303,7 @@ def _no_regenerate(job: Job) -> str | None:
     if job.status not in TERMINAL:
         return f"It is {job.status}, and still under way."
     if job.settings is None and job.dead_letter is not None:
-        return "Its message lies in the dead-letter queue; send that again (redrive)."
+        return "Its message is a dead letter; send that again (redrive)."
     if job.settings is None and not job.dropped:
         return "Its request could not be read or used; send or drop it again, mended."
     return None

@@ -25,6 +25,7 @@ from shared import clients
 from shared.breaker import Cause
 from shared.clock import iso, utc_now
 from shared.models import JobStatus
+from shared.reconcile import Untold
 from shared.vmake.client import ReadTrouble, TaskNotFound, VmakeClient
 from shared.vmake.secret import ApiKey, ApiKeyMissing
 
@@ -203,6 +204,7 @@ class Patient:
             "queue": self._queue,
             "dead letters": self._dead_letters,
             "unknown": self._unknown,
+            "events": self._events,
             "failures": self._failures,
             "credits": self._credits,
         }
@@ -233,14 +235,14 @@ class Patient:
             return
         left = pause.seconds_left(self._now())
         when = (
-            f"paused until {pause.until:%H:%M:%S} UTC ({span(left)})"
+            f"paused until {pause.until:%H:%M:%S} UTC ({span(left)}), when one photo is tried"
             if left
             else "paused until the next photo, which tries whether it goes through"
         )
         found = f"It is {when}: {pause.reason}."
         if pause.cause is Cause.KEY_REFUSED and self._key_is_taken:
             # The key was mended, and no photo has come since to show it.
-            todo = "The key is taken now: all go on by themselves; photos that wait, at once, with"
+            todo = "The vendor takes the key now; all go on then. To have one photo tried at once:"
             yield _look("submission", found, todo, "catwalk reconcile")
             return
         yield _bad("submission", found, *_mends(pause))
@@ -293,7 +295,7 @@ class Patient:
         for reason, count in reasons.most_common(1):
             found += f" {count} of them, since: {sentence(reason)}"
         if age > _LONG_SECONDS:
-            todo = "If nothing above holds them up, have them go on now."
+            todo = "If nothing above holds them up, have lost messages sent again."
             yield _look("queue", found, todo, "catwalk reconcile")
         else:
             yield _ok("queue", found)
@@ -323,6 +325,19 @@ class Patient:
             "Look at the vendor's list of tasks; then say what was found: --task-id ID, --charged"
             " or --not-charged.",
             f"catwalk resolve {jobs[0].job_id if len(jobs) == 1 else '--all'}",
+        )
+
+    def _events(self) -> Iterator[Finding]:
+        ids = Untold(clients.dynamodb(), self._table).ids()
+        if not ids:
+            yield _ok("events", "Every end was told on the bus.")
+            return
+        yield _bad(
+            "events",
+            f"{_many(len(ids), 'job')} whose end EventBridge refused to tell, {ids[0]} for one; it"
+            " is tried again every 15 minutes.",
+            "ReconcileFunction's log says why. Look at the records themselves.",
+            f"catwalk show {ids[0]}",
         )
 
     def _failures(self) -> Iterator[Finding]:
@@ -385,6 +400,17 @@ def _ask_with_key(url: str, key: str) -> Iterator[Finding]:
         case _:
             yield _ok("vendor", f"{url} answers.")
             yield _ok("key", "The vendor takes it.")
+
+
+def key_is_taken(catwalk: Catwalk) -> bool:
+    """Whether the vendor takes the key that is in the stack's secret now; False if nobody knows."""
+    try:
+        key = ApiKey(clients.secrets(), catwalk.outputs.get("VmakeApiKeySecretArn", ""))()
+        cleaned(key)
+        found = list(_ask_with_key(catwalk.parameters.get("VmakeBaseUrl", ""), key))
+    except (ApiKeyMissing, CommandError, ClientError, BotoCoreError):
+        return False
+    return any(finding.check == "key" and finding.verdict is Verdict.OK for finding in found)
 
 
 def _ask_without_key(url: str) -> Iterator[Finding]:

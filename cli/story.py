@@ -119,7 +119,7 @@ def next_steps(job: Job, chances: SecondChances) -> Sequence[Step]:
     if job.dead_letter is not None:
         steps.append(
             Step(
-                "Its message lies in the dead-letter queue: once the cause is mended, send it"
+                "Its message is a dead letter: once the cause is mended, send it"
                 " again; a photo that has no task yet costs a credit.",
                 "catwalk redrive",
                 1 if job.task_id is None else 0,

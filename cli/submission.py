@@ -7,13 +7,22 @@ would be a few minutes later.
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from shared.breaker import ITEM_KEY, Cause, cause_of
 from shared.clock import iso, parse_iso, utc_now
+from shared.events import continue_message
+from shared.jobs import JobRepository
+from shared.models import Job, JobStatus
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_sqs import SQSClient
+
+WHAT_NEXT: Final = "Then one photo is tried; if it goes through, all go on by themselves."
+"""What comes after a pause, behind `Pause`'s own sentence."""
+OTHERS_FOLLOW: Final = "If it goes through, the others follow by themselves within 15 minutes."
+"""A photo that waits has its message in the queue, which delays none for longer."""
 
 
 @dataclass(frozen=True)
@@ -65,3 +74,16 @@ def end_pause(dynamodb: "DynamoDBClient", table: str, pause: Pause, now: datetim
     except dynamodb.exceptions.ConditionalCheckFailedException:
         return False
     return True
+
+
+def try_one(jobs: JobRepository, sqs: "SQSClient", queue_url: str) -> Job | None:
+    """Have one photo that waits looked at now: it tries whether submission is free again.
+
+    Its own message comes too, later, and finds the photo submitted.
+    """
+    for status in (JobStatus.ACCEPTED, JobStatus.SUBMITTING):
+        for job in jobs.of_status(status):
+            if job.unspent and job.waiting is not None:
+                sqs.send_message(QueueUrl=queue_url, MessageBody=continue_message(job))
+                return job
+    return None

@@ -8,6 +8,8 @@ from collections.abc import Set as AbstractSet
 from decimal import Clamped, Context, Decimal, Inexact, Overflow, Rounded, Underflow
 from typing import Any, Final
 
+from botocore.exceptions import ClientError
+
 _NUMBERS: Final = Context(
     # What DynamoDB can hold exactly; anything else raises instead of being rounded.
     prec=38,
@@ -67,6 +69,13 @@ def from_attribute(attribute: Mapping[str, Any]) -> Any:  # noqa: ANN401  as abo
         case "NULL":
             return None
     raise TypeError(f"DynamoDB has no type {kind}")
+
+
+def item_of(error: ClientError) -> Mapping[str, Any]:
+    """Return the item that a conditional write has met, if it asked for it and there is one."""
+    response: Mapping[str, Any] = {**error.response}
+    item: Mapping[str, Any] = response.get("Item", {})
+    return item
 
 
 def _number(value: float | Decimal) -> str:

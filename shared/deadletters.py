@@ -2,14 +2,17 @@
 
 A message lies there when SubmitFunction crashed over it five times, or when EventBridge could not
 deliver it. The record is the job's own where the message had come to one, else a FAILED record
-made for it. The message stays until somebody has mended the cause and sends it again.
+made for it. The message stays until somebody has mended the cause and sends it again, for 14 days
+at most; after that the record has what is needed to send it again.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from shared.announce import Announcer
+from shared.clock import iso
 from shared.events import (
     ArrivalContinued,
     BrokenEvent,
@@ -18,12 +21,14 @@ from shared.events import (
     ModelRequested,
     NotAPhoto,
     PhotoDropped,
+    continue_message,
+    drop_message,
     parse,
 )
 from shared.intake.arrivals import Arrival, Arrivals
 from shared.intake.requests import broken_job, stored_arrival
 from shared.jobs import JobRepository, NewJob
-from shared.models import ErrorCode, Job, JobError, Photo, job_id_of
+from shared.models import ErrorCode, Job, JobError, JobStatus, Photo, job_id_of
 from shared.observability import logger
 
 if TYPE_CHECKING:
@@ -32,6 +37,12 @@ if TYPE_CHECKING:
 LOOK_SECONDS: Final = 300
 """How long a message is out of the others' sight while it is looked at: as long as a run may take,
 so that no run meets one twice; if it dies, they are back after this."""
+KEPT: Final = timedelta(days=14)
+"""SQS keeps a message so long from its first day in the first queue (SubmitDLQ's retention)."""
+COUNT_SETTLES: Final = timedelta(minutes=10)
+"""SQS counts its messages a minute late, or some; what was there before this is counted."""
+MAX_BODY_BYTES: Final = 256 * 1024
+"""A record keeps no longer message; EventBridge delivers none, and an item has 400 kB at most."""
 _BATCH: Final = 10
 _WAIT_SECONDS: Final = 1
 """Without any wait SQS asks some of its servers only, and may find nothing in a short queue."""
@@ -124,8 +135,9 @@ class DeadLetters:
                 case PhotoDropped() | ModelRequested():
                     placeholder = self._jobs.keep_dead_letter(
                         self._placeholder(incoming, letter),
-                        _error(letter),
+                        _error(letter, kept=_is_kept(letter)),
                         message_id=letter.message_id,
+                        body=letter.body if _is_kept(letter) else None,
                     )
                     if placeholder is not None:
                         announcer.announce(placeholder)
@@ -159,6 +171,56 @@ class DeadLetters:
         if isinstance(incoming, PhotoDropped | ModelRequested):
             self._jobs.forget_dead_letter(self._identity(incoming))
         self._delete(letter)
+
+    def lost(self, now: datetime) -> list[Job]:
+        """Return the jobs whose dead letter is no longer in the queue: only the record is left.
+
+        A letter has gone if it is older than SQS keeps any, or if it was there some time ago and
+        the queue is empty now.
+        """
+        found = [
+            job
+            for job in self._jobs.of_status(JobStatus.FAILED, until=iso(now - COUNT_SETTLES))
+            if job.dead_letter is not None and (job.buried or job.settings is None)
+        ]
+        if found and self.count():
+            return [job for job in found if job.updated_at <= iso(now - KEPT)]
+        return found
+
+    def can_mend(self, job: Job) -> bool:
+        """Whether such a job's record holds enough to go on by it."""
+        return self._again(job) is not None
+
+    def mend(self, job: Job) -> None:
+        """Send what such a job's message asked for again, by its record.
+
+        Raises:
+            ValueError: the record does not hold enough.
+
+        """
+        body = self._again(job)
+        if body is None:
+            raise ValueError(f"the record of {job.job_id} does not hold its request")
+        self._sqs.send_message(QueueUrl=self._queue_url, MessageBody=body)
+        self._jobs.forget_dead_letter(job.job_id)
+
+    def _again(self, job: Job) -> str | None:
+        if job.settings is not None:
+            return continue_message(job)
+        if job.dead_body is not None:
+            return job.dead_body
+        photo = job.photo
+        if photo is None or photo.key is None or photo.etag is None:
+            return None
+        # The record of a drop from before records kept their messages.
+        (trigger, *_) = job.triggers
+        return drop_message(
+            bucket=self._photos_bucket,
+            key=photo.key,
+            etag=photo.etag,
+            version_id=photo.version_id,
+            event_id=trigger,
+        )
 
     def _note(self, job: Job, letter: DeadLetter, announcer: Announcer) -> bool:
         seen_before = {past.dead_letter for past in job.history}
@@ -221,8 +283,10 @@ class DeadLetters:
     def _placeholder(self, incoming: PhotoDropped | ModelRequested, letter: DeadLetter) -> NewJob:
         requested = incoming if isinstance(incoming, ModelRequested) else None
         source_key = _source_key(incoming)
-        etag = incoming.etag if isinstance(incoming, PhotoDropped) else None
-        photo = Photo(bucket=self._photos_bucket, key=source_key, etag=etag)
+        etag = version_id = None
+        if isinstance(incoming, PhotoDropped):
+            etag, version_id = incoming.etag, incoming.version_id
+        photo = Photo(bucket=self._photos_bucket, key=source_key, etag=etag, version_id=version_id)
         if requested is not None and requested.photo.url is not None:
             photo = Photo(url=requested.photo.url)
         return NewJob(
@@ -262,10 +326,19 @@ def _source_key(incoming: PhotoDropped | ModelRequested) -> str:
     return incoming.photo.source_key if isinstance(incoming, ModelRequested) else incoming.key
 
 
-def _error(letter: DeadLetter) -> JobError:
-    return JobError(
-        code=ErrorCode.INTERNAL,
-        message=f"Catwalk could not handle this photo's message and keeps it as dead letter"
+def _is_kept(letter: DeadLetter) -> bool:
+    return len(letter.body.encode()) <= MAX_BODY_BYTES
+
+
+def _error(letter: DeadLetter, *, kept: bool = True) -> JobError:
+    message = (
+        f"Catwalk could not handle this photo's message and keeps it as dead letter"
         f" {letter.message_id}. Nothing was charged. SubmitFunction's log says why; mend that, then"
-        " send the dead letters again (`catwalk redrive`).",
+        " send the dead letters again (`catwalk redrive`)."
     )
+    if not kept:
+        message += (
+            f" Do so within {KEPT.days} days: the message is too long for this record. After that,"
+            " send the request again."
+        )
+    return JobError(code=ErrorCode.INTERNAL, message=message)

@@ -2,15 +2,18 @@
 
 Every verb below is one `UpdateItem` or `PutItem` whose condition says from where the job may
 come. A verb that returns None changed nothing: another invocation was first, and what it wrote
-stands. Nothing here retries or sleeps; botocore's own retries cover throttles.
+stands. Nothing here retries or sleeps; botocore's own retries cover throttles. When the answer to
+a write is lost, botocore sends the write again, and it fails its own condition: the verbs around
+the POST then recognise their own write, by the lease's token or the task's id.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from shared.attributes import from_attribute, to_attribute
+from shared.attributes import from_attribute, item_of, to_attribute
 from shared.clock import iso, later, utc_now
 from shared.models import (
     Job,
@@ -121,9 +124,19 @@ class JobRepository:
             if changed is not None:
                 return changed
 
-    def keep_dead_letter(self, new: NewJob, error: JobError, *, message_id: str) -> Job | None:
-        """Make a FAILED record for a message that lies dead before it came to a job."""
-        return self._put(new, JobStatus.FAILED, error, dead_letter=message_id)
+    def keep_dead_letter(
+        self, new: NewJob, error: JobError, *, message_id: str, body: str | None
+    ) -> Job | None:
+        """Make a FAILED record for a message that lies dead before it came to a job.
+
+        Args:
+            new: whom it is about.
+            error: what is to be done.
+            message_id: of the message.
+            body: the message itself; the queue deletes it after 14 days.
+
+        """
+        return self._put(new, JobStatus.FAILED, error, dead_letter=message_id, dead_body=body)
 
     def forget_dead_letter(self, job_id: str) -> None:
         """Remove such a record: its message is on its way again, and will make the real ones."""
@@ -255,21 +268,26 @@ class JobRepository:
         """Write SUBMITTING, before the POST. Only who gets a job back may send it.
 
         Args:
-            job: ACCEPTED, or SUBMITTING with a POST that certainly cost nothing.
+            job: ACCEPTED, or SUBMITTING with a POST that certainly cost nothing; as it was when
+                the credit was reserved.
             lease_seconds: how long this invocation may be at it; nobody calls the submit
                 unknown before that.
 
         """
         unsent = job.status is JobStatus.SUBMITTING
+        token = os.urandom(8).hex()
         return self._update(
             job,
             came_from={JobStatus.SUBMITTING if unsent else JobStatus.ACCEPTED},
             sets={
                 "status": JobStatus.SUBMITTING,
                 "lease_until": later(self._now(), lease_seconds),
+                "lease_token": token,
             },
             removes=["unsent", "waiting"],
             condition="unsent = :true" if unsent else "",
+            same_lease=True,
+            own=lambda now: now.lease_token == token,
         )
 
     def mark_unsent(self, job: Job) -> Job | None:
@@ -283,7 +301,8 @@ class JobRepository:
             came_from={JobStatus.SUBMITTING},
             sets={"unsent": True},
             removes=["lease_until"],
-            lease=job.lease_until,
+            same_lease=True,
+            own=lambda now: now.unsent and now.lease_token == job.lease_token,
         )
 
     def keep_task_id(self, job: Job, task_id: str, *, execution_arn: str) -> Job | None:
@@ -302,6 +321,7 @@ class JobRepository:
                 "credits": job.credits + 1,
             },
             removes=["lease_until", "unsent", "error", "dead_letter"],
+            own=lambda now: now.status is JobStatus.RUNNING and now.task_id == task_id,
         )
 
     def close_unknown(self, job: Job, error: JobError) -> Job | None:
@@ -318,14 +338,21 @@ class JobRepository:
         )
 
     def mark_unknown(self, job: Job, error: JobError) -> Job | None:
-        """Write SUBMIT_UNKNOWN: the POST may or may not have been charged."""
+        """Write SUBMIT_UNKNOWN: the POST may or may not have been charged.
+
+        A job that is SUBMIT_UNKNOWN already, of the same lease, is returned as it is: what comes
+        after this write may not have been done.
+        """
         return self._update(
             job,
             came_from={JobStatus.SUBMITTING},
             sets={"status": JobStatus.SUBMIT_UNKNOWN, "error": _plain(error)},
             removes=["lease_until", "unsent"],
             condition="attribute_not_exists(unsent)",
-            lease=job.lease_until,
+            same_lease=True,
+            own=lambda now: (
+                now.status is JobStatus.SUBMIT_UNKNOWN and now.lease_token == job.lease_token
+            ),
         )
 
     def note_poll(self, job_id: str, attempt: int, *, progress: int | None) -> Job | None:
@@ -459,6 +486,7 @@ class JobRepository:
         error: JobError | None,
         *,
         dead_letter: str | None = None,
+        dead_body: str | None = None,
     ) -> Job | None:
         now = iso(self._now())
         job = Job(
@@ -477,6 +505,7 @@ class JobRepository:
             error=error,
             triggers=frozenset({new.trigger}),
             dead_letter=dead_letter,
+            dead_body=dead_body,
             dropped=new.dropped,
         )
         item = {**_plain(job), "pk": _pk(new.job_id), "triggers": set(job.triggers)}
@@ -484,6 +513,8 @@ class JobRepository:
             item["dead_letter"] = dead_letter
         if new.mask is not None:
             item["mask"] = _plain(new.mask)
+        if dead_body is not None:
+            item["dead_body"] = dead_body
         try:
             self._dynamodb.put_item(
                 TableName=self._table,
@@ -532,10 +563,23 @@ class JobRepository:
         sets: Mapping[str, Any],
         removes: Iterable[str] = (),
         condition: str = "",
-        lease: str | None = None,
+        same_lease: bool = False,
+        own: Callable[[Job], bool] | None = None,
         add_trigger: str | None = None,
     ) -> Job | None:
-        """Move a job on, provided that it is in the same attempt and came from such a status."""
+        """Move a job on, provided that it is in the same attempt and came from such a status.
+
+        Args:
+            job: as it was read.
+            came_from: its statuses from which this may be written.
+            sets: attributes and their new values.
+            removes: attributes that go.
+            condition: another one.
+            same_lease: whether the record's lease must be the one that `job` has.
+            own: tells by the record, in the same attempt, that this very write was made before.
+            add_trigger: a drop or request that is taken into account.
+
+        """
         names = {"#status": "status"}
         values: dict[str, Any] = {":attempt": job.attempt}
         froms = []
@@ -547,9 +591,12 @@ class JobRepository:
             parts.append(condition)
             if ":true" in condition:
                 values[":true"] = True
-        if lease is not None:
-            parts.append("lease_until = :lease")
-            values[":lease"] = lease
+        if same_lease:
+            for name in ("lease_until", "lease_token"):
+                held = getattr(job, name)
+                parts.append(f"{name} = :{name}" if held else f"attribute_not_exists({name})")
+                if held:
+                    values[f":{name}"] = held
         adds = ""
         if add_trigger is not None and len(job.triggers) >= MAX_TRIGGERS:
             sets = {**sets, "triggers": {add_trigger}}
@@ -564,6 +611,7 @@ class JobRepository:
             sets=sets,
             removes=removes,
             adds=adds,
+            own=None if own is None else lambda now: now.attempt == job.attempt and own(now),
         )
 
     def _update_item(
@@ -577,6 +625,7 @@ class JobRepository:
         removes: Iterable[str] = (),
         adds: str = "",
         touch: bool = True,
+        own: Callable[[Job], bool] | None = None,
     ) -> Job | None:
         sets = {**sets, "updated_at": iso(self._now())} if touch else sets
         all_names = dict(names)
@@ -596,6 +645,8 @@ class JobRepository:
         if adds:
             clauses.append(f"ADD {adds}")
         arguments: dict[str, Any] = {"ExpressionAttributeNames": all_names} if all_names else {}
+        if own is not None:
+            arguments["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
         try:
             answer = self._dynamodb.update_item(
                 TableName=self._table,
@@ -606,8 +657,12 @@ class JobRepository:
                 ReturnValues="ALL_NEW",
                 **arguments,
             )
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            return None
+        except self._dynamodb.exceptions.ConditionalCheckFailedException as error:
+            item = item_of(error)
+            if own is None or not item:
+                return None
+            now = job_of(item)
+            return now if own(now) else None
         return job_of(answer["Attributes"])
 
 

@@ -215,6 +215,8 @@ class Job(_Model):
     # Bookkeeping that the record holds and the events leave out.
     lease_until: str | None = Field(default=None, exclude=True)
     """While SUBMITTING: until when the invocation that wrote it may still be at work."""
+    lease_token: str | None = Field(default=None, exclude=True)
+    """Names the lease that was written last in this attempt; no two leases have the same."""
     unsent: bool = Field(default=False, exclude=True)
     """While SUBMITTING: the last POST certainly cost nothing and may be repeated."""
     waiting: Waiting | None = Field(default=None, exclude=True)
@@ -223,6 +225,8 @@ class Job(_Model):
     """When the daily limit, or a pause that has an alarm of its own, was last in the way."""
     dead_letter: str | None = Field(default=None, exclude=True)
     """The id of a message about this job that lies in the dead-letter queue."""
+    dead_body: str | None = Field(default=None, exclude=True)
+    """That message itself, where the record was made for it and it is not too long."""
     announced: str | None = Field(default=None, exclude=True)
     """The last status that an event on CatwalkBus has told."""
     mask: Photo | None = Field(default=None, exclude=True)

@@ -95,14 +95,31 @@ class StoredPhoto:
 
 
 @dataclass(frozen=True)
+class Marker:
+    """A place in the listing of PhotosBucket: behind this version of this key."""
+
+    key: str
+    version_id: str
+
+
+@dataclass(frozen=True)
 class Dropped:
-    """The present version of an object of PhotosBucket."""
+    """A version of an object of PhotosBucket, the newest one or an earlier one."""
 
     key: str
     etag: str
     version_id: str | None
     at: str
-    """ISO 8601: when it was dropped."""
+    """ISO 8601: when it was dropped; of a multipart upload, when that was begun."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of the listing; one of delete markers alone has no drops."""
+
+    drops: tuple[Dropped, ...]
+    end: Marker | None
+    """Where the next page begins; None if this is the last one."""
 
 
 @dataclass(frozen=True)
@@ -258,25 +275,32 @@ class PhotoStore:
             height=height,
         )
 
-    def dropped(self, *, after: str = "") -> Iterator[Dropped]:
-        """Yield the present version of each object, by key; `after` is the key to begin behind."""
-        begin = {"KeyMarker": after} if after else {}
-        while True:
+    def dropped(self, after: Marker | None = None) -> Page:
+        """List versions of objects, by key, the newest of a key first: one page, one call."""
+        begin = {}
+        if after is not None:
+            begin = {"KeyMarker": after.key}
+            begin |= {"VersionIdMarker": after.version_id} if after.version_id else {}
+        try:
             page = self._s3.list_object_versions(Bucket=self._bucket, **begin)  # type: ignore[arg-type]  # as below
-            for version in page.get("Versions", []):
-                if version["IsLatest"]:
-                    yield Dropped(
-                        key=version["Key"],
-                        etag=version["ETag"].strip('"'),
-                        version_id=_version(version.get("VersionId")),
-                        at=iso(version["LastModified"]),
-                    )
-            if not page.get("IsTruncated"):
-                return
-            begin = {
-                "KeyMarker": page["NextKeyMarker"],
-                "VersionIdMarker": page["NextVersionIdMarker"],
-            }
+        except ClientError as error:
+            refused = error.response["Error"]["Code"] == "InvalidArgument"
+            if not refused or after is None or not after.version_id:
+                raise
+            # S3 may not take the id of a version that is gone by now; then the next key is next.
+            return self.dropped(Marker(after.key, ""))
+        drops = tuple(
+            Dropped(
+                key=version["Key"],
+                etag=version["ETag"].strip('"'),
+                version_id=_version(version.get("VersionId")),
+                at=iso(version["LastModified"]),
+            )
+            for version in page.get("Versions", [])
+        )
+        if not page.get("IsTruncated"):
+            return Page(drops, None)
+        return Page(drops, Marker(page["NextKeyMarker"], page["NextVersionIdMarker"]))
 
     def mask_beside(self, key: str, *, as_of: datetime | None = None) -> StoredPhoto | None:
         """Return the object `name.mask.png` beside `name.jpg`, if there is one.

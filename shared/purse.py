@@ -1,20 +1,26 @@
 """The daily credit limit: a credit is reserved before a POST may be sent.
 
-One counter a UTC day, in JobsTable under `CREDITS#<day>`. It can only err on the thrifty side:
-an invocation that dies between reserving and its POST leaves one credit of that day unused.
+One item a UTC day, in JobsTable under `CREDITS#<day>`: a counter, and the names of the
+reservations whose POST is not over yet. Both change in one write, so reserving or releasing under
+the same name counts once, whether a message is delivered five times or botocore retries a write
+whose answer was lost. An attempt that never gets to its POST leaves at most one credit of that
+day unused.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from shared.attributes import item_of
 from shared.clock import utc_now
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 _NAME: Final = "reserved"
+_OPEN: Final = "open"
+"""A string set; it holds as many names as POSTs are under way, and those of killed invocations."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,8 @@ class Reserved:
     day: str
     used: float | None = None
     """Per cent of the limit, this credit included; None if there is no limit."""
+    name: str = ""
+    """What it was reserved under."""
 
 
 @dataclass(frozen=True)
@@ -50,18 +58,34 @@ class Purse:
         self._limit = limit
         self._now = now
 
-    def reserve(self) -> Reserved | SpentUp:
-        """Take one credit of today's, if there is one left."""
+    def reserve(self, name: str) -> Reserved | SpentUp:
+        """Take one credit of today's, if there is one left.
+
+        Args:
+            name: tells this POST from every other one. While its reservation is open, reserving
+                under the same name again returns the same credit.
+
+        """
         now = self._now()
         day = f"{now:%Y-%m-%d}"
-        room = f"attribute_not_exists({_NAME}) OR {_NAME} < :limit"
         if not self._limit:
             return Reserved(day)
-        reserved = self._add(day, 1, room)
-        if reserved is None:
+        item, changed = self._update(
+            day,
+            f"ADD {_NAME} :credit, #open :names",
+            f"(attribute_not_exists({_NAME}) OR {_NAME} < :limit)"
+            " AND (attribute_not_exists(#open) OR NOT contains(#open, :name))",
+            {
+                ":credit": {"N": "1"},
+                ":names": {"SS": [name]},
+                ":limit": {"N": str(self._limit)},
+                ":name": {"S": name},
+            },
+        )
+        if not changed and name not in item.get(_OPEN, {}).get("SS", []):
             midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
             return SpentUp((midnight - now).total_seconds())
-        return Reserved(day, self._share(reserved))
+        return Reserved(day, self._share(_count(item)), name)
 
     def used(self) -> float | None:
         """Return how much of today's limit is reserved, in per cent; None if there is no limit."""
@@ -70,35 +94,51 @@ class Purse:
         answer = self._dynamodb.get_item(
             TableName=self._table, Key=_key(f"{self._now():%Y-%m-%d}"), ConsistentRead=True
         )
-        return self._share(int(answer.get("Item", {}).get(_NAME, {"N": "0"})["N"]))
+        return self._share(_count(answer.get("Item", {})))
 
     def release(self, reserved: Reserved) -> None:
         """Give a credit back: the vendor certainly did not charge it."""
-        if self._limit:
-            self._add(reserved.day, -1, f"{_NAME} > :zero")
+        self._close(reserved, f"ADD {_NAME} :credit ", {":credit": {"N": "-1"}})
+
+    def settle(self, reserved: Reserved) -> None:
+        """Close a reservation whose POST is over and was charged, or may have been."""
+        self._close(reserved, "", {})
 
     def _share(self, credits_: int) -> float:
         return 100 * credits_ / self._limit
 
-    def _add(self, day: str, credit: int, condition: str) -> int | None:
-        """Count, and return how many are reserved now; None if the condition fails."""
-        values = {":credit": {"N": str(credit)}}
-        if ":limit" in condition:
-            values[":limit"] = {"N": str(self._limit)}
-        else:
-            values[":zero"] = {"N": "0"}
+    def _close(self, reserved: Reserved, change: str, values: dict[str, Any]) -> None:
+        """Close a reservation, with a change of the counter; nothing if it is closed already."""
+        if self._limit and reserved.name:
+            self._update(
+                reserved.day,
+                f"{change}DELETE #open :names",
+                "contains(#open, :name)",
+                {**values, ":names": {"SS": [reserved.name]}, ":name": {"S": reserved.name}},
+            )
+
+    def _update(
+        self, day: str, update: str, condition: str, values: dict[str, Any]
+    ) -> tuple[Mapping[str, Any], bool]:
+        """Return a day's item, and whether this write has changed it."""
         try:
             answer = self._dynamodb.update_item(
                 TableName=self._table,
                 Key=_key(day),
-                UpdateExpression=f"ADD {_NAME} :credit",
+                UpdateExpression=update,
                 ConditionExpression=condition,
+                ExpressionAttributeNames={"#open": _OPEN},
                 ExpressionAttributeValues=values,
-                ReturnValues="UPDATED_NEW",
+                ReturnValues="ALL_NEW",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            return None
-        return int(answer["Attributes"][_NAME]["N"])
+        except self._dynamodb.exceptions.ConditionalCheckFailedException as error:
+            return item_of(error), False
+        return answer["Attributes"], True
+
+
+def _count(item: Mapping[str, Any]) -> int:
+    return int(item.get(_NAME, {"N": "0"})["N"])
 
 
 def _key(day: str) -> Any:  # noqa: ANN401  the client's wire form of a key

@@ -316,7 +316,8 @@ class Submitter:
 
     def _spend(self, job: Job, prepared: PreparedCreate, way: Way, batch: Batch) -> Outcome:
         """Spend a credit on a job, and make sure that the record knows of it at every moment."""
-        reserved = self._purse.reserve()
+        # All deliveries of this attempt share one reservation; it counts once.
+        reserved = self._purse.reserve(job.execution_name)
         if isinstance(reserved, SpentUp):
             self._metrics.credits_used(100)
             batch.paused = Open(
@@ -328,9 +329,10 @@ class Submitter:
         if reserved.used is not None:
             self._metrics.credits_used(reserved.used)
         lease = batch.remaining_seconds() + LEASE_MARGIN_SECONDS
+        # If this raises, the reservation stays open, for the next delivery.
         submitting = self._jobs.mark_submitting(job, lease_seconds=lease)
         if submitting is None:
-            self._purse.release(reserved)
+            # The reservation is the first delivery's by now: only that one may release it.
             return _again(job, LEASE_MARGIN_SECONDS, "another delivery of this photo was first")
         outcome = self._vendor.create_task(prepared)
         match outcome:
@@ -342,10 +344,16 @@ class Submitter:
                 result = self._refused(submitting, message)
                 self._purse.release(reserved)
             case NeverSent() | Refused():
-                unsent = self._jobs.mark_unsent(submitting)
-                self._purse.release(reserved)
+                # Released while the job is still SUBMITTING: another delivery could take over the
+                # reservation of a job that may be sent. A release that fails leaves it open, for
+                # the next POST of this attempt.
+                try:
+                    self._purse.release(reserved)
+                finally:
+                    unsent = self._jobs.mark_unsent(submitting)
                 return self._not_now(unsent or submitting, way, outcome)
         self._heed(submitting, way, outcome)
+        self._purse.settle(reserved)  # changes nothing if it was released
         return result
 
     def _not_now(self, job: Job, way: Way, outcome: NeverSent | Refused) -> Outcome:

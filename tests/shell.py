@@ -144,6 +144,8 @@ class Shell(Prompt):
             item["waiting"] = _plain(job.waiting)
         if job.dead_letter is not None:
             item["dead_letter"] = job.dead_letter
+        if job.dead_body is not None:
+            item["dead_body"] = job.dead_body
         self.aws.dynamodb.put_item(TableName=TABLE, Item=_wire(item))
         return job
 

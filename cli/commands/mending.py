@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from cli.chances import IF_NOT_SAID, Chance, Finding, Offer, Selection, select
+from cli.doctor import key_is_taken
 from cli.errors import CommandError
 from cli.find import full_ids
 from cli.options import (
@@ -37,6 +38,11 @@ from cli.output import (
 )
 from cli.output import status as status_of
 from cli.stack import Catwalk
+from cli.submission import OTHERS_FOLLOW, WHAT_NEXT, Pause, end_pause, pause_of, try_one
+from shared import clients
+from shared.breaker import Cause
+from shared.clock import utc_now
+from shared.deadletters import DeadLetters
 from shared.models import Job, JobStatus
 
 mending = typer.Typer()
@@ -157,39 +163,90 @@ def resolve(
 def redrive(
     *, dry_run: DryRun = False, yes: Yes = False, as_json: Json = False, stack: StackName = None
 ) -> None:
-    """Send the dead letters again, once what they died of is mended."""
+    """Send the dead letters again, once what they died of is mended.
+
+    Letters that the queue has deleted, after 14 days, are sent again as the records have them.
+    """
     refuse_questions(as_json=as_json, dry_run=dry_run, yes=yes)
     catwalk = Catwalk.chosen(stack, changes=not dry_run)
     dead_letters = catwalk.dead_letters
     count = dead_letters.count()
+    lost = dead_letters.lost(utc_now())
+    mendable = [job for job in lost if dead_letters.can_mend(job)]
     if not as_json:
         say(f"{counted(count, 'dead letter')} in {catwalk.name}.")
-        if count:
+        _say_lost(lost, mendable)
+        if count or mendable:
             say("Photos among them that have no task yet cost a credit each, one a variant.")
-    sent = 0
-    if count and not dry_run:
+    sent: list[str] = []
+    mended = 0
+    if (count or mendable) and not dry_run:
         ask("Send them again?", yes=yes)
-        for letter in dead_letters.letters(count):
-            dead_letters.redrive(letter)
-            sent += 1
+        sent = _send_letters(dead_letters, count)
+        mended = _send_from_records(dead_letters, mendable, sent)
     if as_json:
-        say_json({"deadLetters": count, "sent": sent})
-    elif count and not dry_run:
-        say(f"{sent} sent again.")
-        if sent < count:
+        say_json({"deadLetters": count, "sent": len(sent), "sentFromRecords": mended})
+    elif (count or mendable) and not dry_run:
+        say(f"{len(sent) + mended} sent again.")
+        if len(sent) < count:
             say("The others are being looked at just now; run this again in a minute.")
+
+
+def _say_lost(lost: Sequence[Job], mendable: Sequence[Job]) -> None:
+    if mendable:
+        say(f"{len(mendable)} no longer in the queue, but in the records.")
+    for job in lost:
+        if job not in mendable:
+            say(f"{job.job_id}: the record does not hold its request; send that again.")
+
+
+def _send_letters(dead_letters: DeadLetters, count: int) -> list[str]:
+    sent = []
+    for letter in dead_letters.letters(count):
+        dead_letters.redrive(letter)
+        sent.append(letter.message_id)
+    return sent
+
+
+def _send_from_records(
+    dead_letters: DeadLetters, mendable: Sequence[Job], sent: Sequence[str]
+) -> int:
+    lost = [job for job in mendable if job.dead_letter not in sent]
+    for job in lost:
+        dead_letters.mend(job)
+    return len(lost)
 
 
 @mending.command()
 def reconcile(*, as_json: Json = False, stack: StackName = None) -> None:
-    """Have what stands still moved on now; it is done every 15 minutes anyway."""
-    moved = Catwalk.chosen(stack, changes=True).reconcile()
+    """Have what stands still moved on now; it is done every 15 minutes anyway.
+
+    Photos that wait have their message already; while submission is paused, it says until when.
+    """
+    catwalk = Catwalk.chosen(stack, changes=True)
+    moved = catwalk.reconcile()
     if as_json:
         say_json(moved)
         return
     for name, count in moved.items():
         say(f"{count} {name}")
     say("Nothing else stands still." if moved else "Nothing stands still.")
+    pause = pause_of(clients.dynamodb(), catwalk.outputs["JobsTableName"])
+    if pause is not None:
+        say(_of_pause(catwalk, pause))
+
+
+def _of_pause(catwalk: Catwalk, pause: Pause) -> str:
+    """Try one photo if the pause has lost its cause; return what becomes of the pause."""
+    if pause.cause is Cause.KEY_REFUSED and key_is_taken(catwalk):
+        end_pause(clients.dynamodb(), catwalk.outputs["JobsTableName"], pause, utc_now())
+        job = try_one(catwalk.jobs, clients.sqs(), catwalk.outputs["SubmitQueueUrl"])
+        if job is not None:
+            return (
+                f"Submission was paused, and the vendor takes the key now: {job.source_key} is"
+                f" tried at once. {OTHERS_FOLLOW}"
+            )
+    return f"{pause} {WHAT_NEXT}"
 
 
 def _take(

@@ -17,7 +17,7 @@ from cli.options import StackName, Yes
 from cli.output import as_json as written
 from cli.output import console, say, shown, tell
 from cli.stack import Catwalk
-from cli.submission import end_pause, pause_of
+from cli.submission import OTHERS_FOLLOW, end_pause, pause_of, try_one
 from shared import clients
 from shared.clock import utc_now
 
@@ -320,10 +320,9 @@ def _put(catwalk: Catwalk, given: str) -> None:
         return
     left = pause.seconds_left(now)
     if end_pause(dynamodb, table, pause, now):
-        say(
-            "Submission was paused; that is over, and the next photo tries the key. Photos that"
-            f" waited come by themselves within {span(left)}; now, with: catwalk reconcile"
-        )
+        job = try_one(catwalk.jobs, clients.sqs(), catwalk.outputs["SubmitQueueUrl"])
+        photo = "the next photo" if job is None else job.source_key
+        say(f"Submission was paused; that is over, and {photo} tries the key. {OTHERS_FOLLOW}")
     else:
         wait = f" in {span(left)}" if left else ""
         say(f"Submission is paused ({pause.reason}); the next photo tries the key{wait}.")

@@ -17,7 +17,7 @@ from shared.metrics import Metrics
 from shared.observability import lambda_handler, quiet_libraries
 from shared.photos import PhotoStore
 from shared.purse import Purse
-from shared.reconcile import STILL_SECONDS, Cursors, Reconciler
+from shared.reconcile import STILL_SECONDS, Cursors, Reconciler, Resent, Untold
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -57,6 +57,8 @@ def _reconciler() -> Reconciler:
             arrivals=arrivals,
         ),
         cursors=Cursors(clients.dynamodb(), settings.jobs_table),
+        resent=Resent(clients.dynamodb(), settings.jobs_table, settings.photos_bucket),
+        untold=Untold(clients.dynamodb(), settings.jobs_table),
         announcer=Announcer(EventPublisher(clients.events(), settings.event_bus), jobs, metrics),
         executions=clients.executions(),
         sqs=clients.sqs(),

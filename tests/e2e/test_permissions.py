@@ -111,6 +111,7 @@ def start_cold(catwalk: Catwalk, function: str) -> None:
 
 RECONCILE = {
     "SendAgain": "SendMessage",
+    "LookAtQueue": "GetQueueAttributes",
     "LookAtDeadLetters": "ReceiveMessage",
     "ListPhotos": "ListObjectVersions",
     "KeepRecords": "GetItem",

@@ -31,6 +31,7 @@ def test_a_photo_whose_message_was_purged(catwalk: Catwalk) -> None:
     catwalk.drop("purged/dress.jpg", body, {"batch-size": "1"})
     waiting = catwalk.reached("purged/dress.jpg", "SUBMITTING")
     wait_for(lambda: "waiting" in catwalk.record(waiting["job_id"]), "the photo to wait")
+    wait_for(catwalk.queue_is_empty, "its message to be put off")
     queue = catwalk.stack.output("SubmitQueueUrl")
     catwalk.stack.clients.sqs.purge_queue(QueueUrl=queue)
     catwalk.end_pause()

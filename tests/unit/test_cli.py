@@ -5,7 +5,9 @@ import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -13,7 +15,9 @@ from rich.text import Text
 
 from cli.output import shown
 from cli.where import Condition
-from shared.models import JobStatus
+from shared.breaker import Breaker, Way
+from shared.clock import iso, later, utc_now
+from shared.models import ErrorCode, JobError, JobStatus, Photo, Waiting
 from tests.kit import TABLE, dropped
 from tests.shell import NOW, Prompt, Shell, refusal
 
@@ -286,7 +290,64 @@ def test_redrive(shell: Shell) -> None:
     assert (code, out.splitlines()[-1]) == (0, "2 sent again.")
     assert (shell.waiting(), shell.waiting(shell.dead_url)) == (2, 0)
     assert shell("redrive", "--json")[0] == 1
-    assert json.loads(shell("redrive", "--json", "--yes")[1]) == {"deadLetters": 0, "sent": 0}
+    nothing = {"deadLetters": 0, "sent": 0, "sentFromRecords": 0}
+    assert json.loads(shell("redrive", "--json", "--yes")[1]) == nothing
+
+
+def test_redrive_without_the_letter(shell: Shell) -> None:
+    """What the queue has deleted is sent again from the records, or is told to be sent anew."""
+    old = iso(utc_now() - timedelta(days=15))
+    dead: dict[str, Any] = {"settings": None, "task_id": None, "updated_at": old}
+    dead |= {"error": JobError(code=ErrorCode.INTERNAL, message="Dead."), "dead_letter": "m-1"}
+    body = json.dumps(dropped("a/dress.jpg"))
+    shell.job("whole", **dead, dead_body=body)
+    shell.job("little", **dead, photo=Photo(url="https://shop.example.com/a.jpg"))
+    before = shell.state()
+    code, out, _ = shell("redrive", "--dry-run")
+    assert code == 0
+    assert "1 no longer in the queue, but in the records." in out
+    assert "little: the record does not hold its request; send that again." in out
+    assert shell.state() == before
+    assert shell("redrive", "--yes")[1].splitlines()[-1] == "1 sent again."
+    assert shell.aws.take(shell.url) == [body]
+    assert shell.jobs.get("whole") is None
+    assert shell.jobs.get("little") is not None
+
+
+def pause(shell: Shell, *, seconds: float = 600) -> None:
+    """Have submission paused."""
+    until = later(utc_now(), seconds)
+    values = {"until": until, "reason": "the key was refused", "cause": "key_refused"}
+    shell.aws.dynamodb.put_item(
+        TableName=TABLE,
+        Item={"pk": {"S": "CONTROL#submit"}, **{k: {"S": v} for k, v in values.items()}},
+    )
+
+
+def test_reconcile_during_a_pause(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says until when submission is paused, why, and what comes then; it sends nothing."""
+    pause(shell)
+    shell.job(status=JobStatus.ACCEPTED, waiting=Waiting(until=NOW, reason="paused"), task_id=None)
+    monkeypatch.setattr("cli.commands.mending.key_is_taken", lambda _: False)
+    out = shell("reconcile")[1]
+    assert "Submission is paused until " in out
+    assert "UTC: the key was refused. Then one photo is tried;" in out
+    assert shell.waiting() == 0
+
+
+def test_reconcile_ends_a_pause_whose_cause_is_mended(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the vendor takes the key by now, one photo is tried at once; the others have messages."""
+    pause(shell)
+    for number in range(3):
+        waiting = Waiting(until=NOW, reason="paused")
+        shell.job(f"j{number}", JobStatus.ACCEPTED, waiting=waiting, task_id=None)
+    monkeypatch.setattr("cli.commands.mending.key_is_taken", lambda _: True)
+    assert "a/dress.jpg is tried at once" in shell("reconcile")[1]
+    (body,) = shell.aws.take(shell.url)
+    assert json.loads(body)["detail"]["jobId"].startswith("j")
+    assert isinstance(Breaker(shell.aws.dynamodb, TABLE).look(), Way)
 
 
 def test_reconcile(shell: Shell) -> None:

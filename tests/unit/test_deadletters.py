@@ -7,7 +7,7 @@ import pytest
 
 from shared import deadletters
 from shared.announce import Announcer
-from shared.deadletters import DeadLetter, DeadLetters
+from shared.deadletters import COUNT_SETTLES, KEPT, MAX_BODY_BYTES, DeadLetter, DeadLetters
 from shared.events import EventPublisher, continue_message
 from shared.intake.arrivals import Arrivals
 from shared.jobs import JobRepository, NewJob
@@ -23,6 +23,7 @@ class Stage:
 
     def __init__(self, aws: Aws, clock: Clock) -> None:
         self.aws = aws
+        self.clock = clock
         self.jobs = JobRepository(aws.dynamodb, TABLE, now=clock)
         self.announcer = Announcer(EventPublisher(aws.events, BUS), self.jobs)
         self.dead_letters = DeadLetters(
@@ -236,3 +237,84 @@ def test_a_job_that_was_made_anew_is_not_buried_by_its_old_letter(stage: Stage) 
     assert stage.dead_letters.record(letter, stage.announcer) is False
     assert stage.job() == again
     assert stage.aws.told() == []
+
+
+# --- a letter that has expired -------------------------------------------------------------------
+
+
+def expire(stage: Stage) -> None:
+    """Have SQS delete every letter, and some time pass."""
+    stage.aws.take(stage.aws.dead_letter_url)
+    stage.clock.advance(COUNT_SETTLES.total_seconds())
+
+
+def mend(stage: Stage) -> list[str]:
+    """Send what was lost again by its records; return what SubmitQueue then holds."""
+    for job in stage.dead_letters.lost(stage.clock()):
+        stage.dead_letters.mend(job)
+    return stage.aws.take(stage.aws.queue_url)
+
+
+@pytest.mark.parametrize("kind", ["drop", "request"])
+def test_a_record_outlives_its_letter(stage: Stage, kind: str) -> None:
+    """What the message asked for is sent again from the record, word for word, once."""
+    detail = {"photo": {"url": "https://shop.example.com/a.jpg"}, "variants": [VARIANT]}
+    event = stage.aws.drop("a.jpg", jpeg()) if kind == "drop" else requested(detail)
+    stage.dies(event)
+    expire(stage)
+    assert mend(stage) == [json.dumps(event)]
+    assert mend(stage) == []
+
+
+def test_a_job_outlives_its_letter(stage: Stage) -> None:
+    """A job that its message had come to goes on from its record."""
+    event = stage.aws.drop("a.jpg", jpeg())
+    job = stage.claimed(trigger_of(event))
+    stage.dies(event)
+    expire(stage)
+    assert mend(stage) == [continue_message(job)]
+    assert stage.job().buried, "by this the message starts the next attempt"
+
+
+def test_the_record_of_a_drop_from_before_records_kept_messages(stage: Stage) -> None:
+    """Its drop is sent again by key and ETag, and is the same drop as before."""
+    event = stage.aws.drop("a.jpg", jpeg())
+    stage.dies(event)
+    (record,) = stage.jobs.of_source("a.jpg")
+    stage.aws.dynamodb.update_item(
+        TableName=TABLE,
+        Key={"pk": {"S": f"JOB#{record.job_id}"}},
+        UpdateExpression="REMOVE dead_body, photo.version_id",
+    )
+    expire(stage)
+    (body,) = mend(stage)
+    item = event["detail"]["object"]
+    assert json.loads(body)["detail"]["object"] == {"key": "a.jpg", "etag": item["etag"]}
+    assert json.loads(body)["id"] == trigger_of(event)
+
+
+def test_a_message_that_is_too_long_for_a_record(stage: Stage) -> None:
+    """The record says until when its letter can be sent again, and that it is not in there."""
+    variant = {**VARIANT, "extra": {"note": "x" * MAX_BODY_BYTES}}
+    detail = {"photo": {"url": "https://shop.example.com/a.jpg"}, "variants": [variant]}
+    stage.dies(requested(detail))
+    (job,) = stage.jobs.of_source("url/shop.example.com/a.jpg")
+    assert job.error is not None
+    assert "within 14 days" in job.error.message
+    expire(stage)
+    (lost,) = stage.dead_letters.lost(stage.clock())
+    assert not stage.dead_letters.can_mend(lost)
+    with pytest.raises(ValueError, match="does not hold its request"):
+        mend(stage)
+
+
+def test_a_letter_that_may_be_there_is_not_lost(stage: Stage) -> None:
+    """SQS counts late: neither a young letter is given up, nor one among others before its time."""
+    stage.dies(stage.aws.drop("a.jpg", jpeg()))
+    stage.aws.take(stage.aws.dead_letter_url)
+    assert stage.dead_letters.lost(stage.clock()) == []
+    stage.clock.advance(COUNT_SETTLES.total_seconds())
+    stage.aws.sqs.send_message(QueueUrl=stage.aws.dead_letter_url, MessageBody="another")
+    assert stage.dead_letters.lost(stage.clock()) == []
+    stage.clock.advance(KEPT.total_seconds())
+    assert len(stage.dead_letters.lost(stage.clock())) == 1

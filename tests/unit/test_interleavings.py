@@ -54,7 +54,7 @@ from shared.photos import PhotoStore
 from shared.poll import Pace, Poller
 from shared.purse import Purse
 from shared.queue import SubmitQueue
-from shared.reconcile import Cursors, Reconciler
+from shared.reconcile import Cursors, Reconciler, Resent, Untold
 from shared.results import ResultStore
 from shared.start import Starter
 from shared.submit import Batch, Submitter
@@ -261,6 +261,8 @@ class World:
             photos=self.photos,
             dead_letters=self.dead_letters,
             cursors=Cursors(dynamodb, TABLE),
+            resent=Resent(dynamodb, TABLE, PHOTOS),
+            untold=Untold(dynamodb, TABLE),
             announcer=self.announcer,
             executions=self.aws.executions,
             sqs=self.aws.sqs,
@@ -325,6 +327,18 @@ class World:
         assert QueueUrl == QUEUE
         self.send(MessageBody, DelaySeconds)
         return {}
+
+    def _GetQueueAttributes(self, *, QueueUrl: str, AttributeNames: list[str]) -> Any:  # noqa: N802, N803  as above
+        assert QueueUrl == QUEUE
+        held = [message for message in self.queue if message.in_hands]
+        rest = [message for message in self.queue if not message.in_hands]
+        ready = [message for message in rest if message.visible_at <= self.seconds()]
+        counts = {
+            "ApproximateNumberOfMessages": len(ready),
+            "ApproximateNumberOfMessagesNotVisible": len(held),
+            "ApproximateNumberOfMessagesDelayed": len(rest) - len(ready),
+        }
+        return {"Attributes": {name: str(counts[name]) for name in AttributeNames}}
 
     def _ReceiveMessage(self, *, QueueUrl: str, VisibilityTimeout: int, **_: Any) -> Any:  # noqa: N802, N803  as above
         assert QueueUrl == DEAD

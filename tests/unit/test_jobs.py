@@ -554,8 +554,8 @@ def test_a_dead_letter_without_a_job_has_a_record_until_it_is_sent_again(
 ) -> None:
     """The record is made once, and removed by nothing but its message's being sent again."""
     new = new_job(settings=None)
-    made = there(jobs.keep_dead_letter(new, ERROR, message_id="m-1"))
-    assert jobs.keep_dead_letter(new, ERROR, message_id="m-1") is None
+    made = there(jobs.keep_dead_letter(new, ERROR, message_id="m-1", body="{}"))
+    assert jobs.keep_dead_letter(new, ERROR, message_id="m-1", body="{}") is None
     assert (made.status, made.dead_letter) == (JobStatus.FAILED, "m-1")
     assert there(jobs.get("j")) == made
     jobs.forget_dead_letter("j")
@@ -685,7 +685,9 @@ def test_each_verb_comes_from_its_statuses_only(
         assert after == stored
         assert RANK[stored.status] >= RANK[status]
     else:
-        assert after is None
+        # Whoever finds that the submit is unknown already still has to tell of it.
+        told = (verb, status) == ("mark_unknown", JobStatus.SUBMIT_UNKNOWN)
+        assert after == (before if told else None)
         assert stored == before
 
 
@@ -795,3 +797,72 @@ def test_same_request_has_the_same_id() -> None:
         for name in ("bucket", "key", "etag", "settings", "mask_etag", "request_id")
     ]
     assert len({job_id_of(**other) for other in [base, *others]}) == 7
+
+
+# --- a write whose answer was lost ---------------------------------------------------------------
+
+
+class AnswerLost:
+    """DynamoDB, when the first answer to each update is lost and botocore sends it again."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def update_item(self, **arguments: Any) -> Any:
+        """Write twice, and return what the second write came to."""
+        self._client.update_item(**arguments)
+        return self._client.update_item(**arguments)
+
+
+@pytest.fixture
+def unlucky(table: Aws, clock: Clock) -> JobRepository:
+    """Give a repository whose updates are all sent twice."""
+    return JobRepository(AnswerLost(table.dynamodb), TABLE, now=clock)
+
+
+def test_own_write_of_submitting_is_recognised(unlucky: JobRepository, jobs: JobRepository) -> None:
+    """The POST may go out: nobody else has the lease."""
+    submitting = there(unlucky.mark_submitting(jobs.claim(new_job()), lease_seconds=60))
+    assert submitting == jobs.get("j")
+    assert submitting.status is JobStatus.SUBMITTING
+    assert jobs.mark_submitting(jobs.claim(new_job()), lease_seconds=60) is None
+
+
+def test_own_note_that_nothing_was_sent_is_recognised(
+    unlucky: JobRepository, jobs: JobRepository
+) -> None:
+    """The photo waits, and is sent again later."""
+    submitting = there(jobs.mark_submitting(jobs.claim(new_job()), lease_seconds=60))
+    assert there(unlucky.mark_unsent(submitting)).unspent
+    assert there(unlucky.mark_submitting(there(jobs.get("j")), lease_seconds=60)) == jobs.get("j")
+    assert jobs.mark_unsent(submitting) is None, "the next POST may be out"
+
+
+def test_own_task_id_is_recognised(unlucky: JobRepository, jobs: JobRepository) -> None:
+    """The task is not taken for one that somebody else has written over."""
+    submitting = there(jobs.mark_submitting(jobs.claim(new_job()), lease_seconds=60))
+    running = there(unlucky.keep_task_id(submitting, "task-1", execution_arn=ARN))
+    assert (running, running.credits) == (jobs.get("j"), 1)
+    assert jobs.keep_task_id(submitting, "task-2", execution_arn=ARN) is None
+
+
+def test_own_unknown_submit_is_recognised(unlucky: JobRepository, jobs: JobRepository) -> None:
+    """Who wrote it, or met it later with the same lease, goes on to tell of it."""
+    submitting = there(jobs.mark_submitting(jobs.claim(new_job()), lease_seconds=60))
+    assert there(unlucky.mark_unknown(submitting, ERROR)) == jobs.get("j")
+    assert jobs.mark_unknown(submitting, ERROR) == jobs.get("j")
+    again = there(jobs.start_attempt(there(jobs.get("j"))))
+    assert jobs.mark_unknown(submitting, ERROR) is None, "that attempt is over"
+    assert there(unlucky.mark_submitting(again, lease_seconds=60)).attempt == 2
+
+
+def test_a_lease_is_written_over_what_was_read(jobs: JobRepository) -> None:
+    """A delivery that read the record before an earlier POST does not send the next one."""
+    job = there(jobs.mark_submitting(jobs.claim(new_job()), lease_seconds=60))
+    before = there(jobs.mark_unsent(job))
+    meanwhile = there(jobs.mark_submitting(before, lease_seconds=60))
+    there(jobs.mark_unsent(meanwhile))
+    assert jobs.mark_submitting(before, lease_seconds=60) is None

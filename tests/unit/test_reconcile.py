@@ -1,10 +1,12 @@
 """What stands still is found and moved on, and what is under way is left alone."""
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from shared import deadletters
 from shared import reconcile as module
@@ -22,11 +24,15 @@ from shared.photos import PhotoStore
 from shared.purse import Purse
 from shared.reconcile import (
     ENOUGH_SECONDS,
+    FULL_PASS_EVERY,
     LOOK_BACK,
     MAX_TAKE_UPS,
+    RESEND_AFTER,
     STILL_SECONDS,
     Cursors,
     Reconciler,
+    Resent,
+    Untold,
 )
 from shared.start import execution_arn
 from tests.kit import BUS, PHOTOS, TABLE, VENDOR, Aws, Clock, dropped, jpeg
@@ -70,6 +76,8 @@ class Stage:
                 arrivals=Arrivals(aws.dynamodb, TABLE, now=clock),
             ),
             cursors=Cursors(aws.dynamodb, TABLE),
+            resent=Resent(aws.dynamodb, TABLE, PHOTOS),
+            untold=Untold(aws.dynamodb, TABLE),
             announcer=self.announcer,
             executions=aws.executions,
             sqs=aws.sqs,
@@ -79,9 +87,38 @@ class Stage:
             now=clock,
         )
 
-    def run(self) -> dict[str, int]:
+    def run(self, still_seconds: float = STILL_SECONDS) -> dict[str, int]:
         """Do one round."""
-        return self.reconciler.run(lambda: self.remaining)
+        return self.reconciler.run(lambda: self.remaining, still_seconds=still_seconds)
+
+    def put(self, key: str = "a.jpg", body: bytes | None = None, **metadata: str) -> str:
+        """Put a photo whose event is lost; return its version."""
+        answer = self.aws.s3.put_object(
+            Bucket=PHOTOS, Key=key, Body=jpeg() if body is None else body, Metadata=metadata
+        )
+        return str(answer["VersionId"])
+
+    def versions(self) -> list[str]:
+        """Take what was sent to SubmitQueue: the drops' versions."""
+        return [detail["object"]["version-id"] for detail in self.sent()]
+
+    def arrive(self, key: str, version: str, *, job_id: str = "j", dropped: bool = True) -> Job:
+        """Have a record that a drop, or a backend's event, has made of a version."""
+        etag = self.aws.s3.head_object(Bucket=PHOTOS, Key=key, VersionId=version)["ETag"]
+        photo = Photo(bucket=PHOTOS, key=key, etag=etag.strip('"'), version_id=version)
+        trigger = version if dropped else "event-1"
+        new = NewJob(job_id, photo, key, SETTINGS, trigger=trigger, dropped=dropped)
+        return self.jobs.claim(new)
+
+    def short_pages(self, patch: pytest.MonkeyPatch, size: int) -> None:
+        """Have S3 list so many versions a page, and each page take ten seconds."""
+        listed = self.aws.s3.list_object_versions
+
+        def short(**arguments: Any) -> Any:
+            self.remaining -= 10
+            return listed(**arguments, MaxKeys=size)
+
+        patch.setattr(self.aws.s3, "list_object_versions", short)
 
     def sent(self) -> list[dict[str, Any]]:
         """Take what was sent to SubmitQueue: the events' details."""
@@ -281,6 +318,80 @@ def test_ends_of_one_millisecond_are_all_told_of(
     assert stage.aws.told_types() == ["Job Rejected"] * 5
 
 
+class Refusing:
+    """EventBridge, which refuses every event about these jobs."""
+
+    def __init__(self, stage: Stage, patch: pytest.MonkeyPatch, *job_ids: str) -> None:
+        self.job_ids = set(job_ids)
+        put = stage.aws.events.put_events
+
+        def put_events(*, Entries: list[dict[str, Any]]) -> Any:  # noqa: N803  EventBridge's name
+            (entry,) = Entries
+            if json.loads(entry["Detail"])["jobId"] in self.job_ids:
+                return {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "MalformedDetail"}]}
+            return put(Entries=Entries)
+
+        patch.setattr(stage.aws.events, "put_events", put_events)
+
+
+def ended(stage: Stage, count: int) -> None:
+    """Have so many jobs that ended, a second between them, and were not told of."""
+    for number in range(count):
+        assert stage.jobs.reject(stage.accepted(f"j{number}", f"{number}.jpg"), ERROR) is not None
+        stage.clock.advance(1)
+    stage.clock.advance(STILL_SECONDS)
+
+
+def test_an_event_that_is_refused_holds_up_no_other(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told of once in the log, is counted, and goes out when EventBridge takes it."""
+    ended(stage, 3)
+    bridge = Refusing(stage, monkeypatch, "j1")
+    with pytest.raises(RuntimeError, match="1 could not be moved on"):
+        stage.run()
+    assert [event["detail"]["jobId"] for event in stage.aws.told()] == ["j0", "j2"]
+    assert Untold(stage.aws.dynamodb, TABLE).ids() == ["j1"]
+    assert stage.run() == {}, "that it is still refused is no failure of the next run"
+    bridge.job_ids.clear()
+    assert stage.run() == {"announced": 1}
+    assert [event["detail"]["jobId"] for event in stage.aws.told()] == ["j1"]
+    assert Untold(stage.aws.dynamodb, TABLE).ids() == []
+    assert stage.run() == {}
+
+
+def test_refused_events_have_their_turns(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many are refused, each is tried again, and one whose job goes on is forgotten."""
+    monkeypatch.setattr(module, "MAX_LOOKS", 3)
+    ended(stage, 3)
+    bridge = Refusing(stage, monkeypatch, "j0", "j1", "j2")
+    with pytest.raises(RuntimeError, match="3 could not"):
+        stage.run()
+    monkeypatch.setattr(module, "MAX_LOOKS", 1)
+    bridge.job_ids.remove("j2")
+    assert [stage.run() for _ in range(3)] == [{}, {}, {"announced": 1}]
+    assert stage.jobs.start_attempt(stage.job("j0")) is not None
+    stage.clock.advance(-1)
+    stage.run()
+    assert Untold(stage.aws.dynamodb, TABLE).ids() == ["j1"]
+
+
+def test_an_eventbridge_that_takes_nothing_is_waited_for(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With too many refusals telling stops, and goes on there later: none is left out."""
+    monkeypatch.setattr(module, "MAX_UNTOLD", 2)
+    ended(stage, 5)
+    bridge = Refusing(stage, monkeypatch, *(f"j{number}" for number in range(5)))
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="could not"):
+            stage.run()
+    assert stage.aws.told() == []
+    bridge.job_ids.clear()
+    assert sum(stage.run().get("announced", 0) for _ in range(2)) == 5
+    assert len(stage.aws.told()) == 5
+
+
 # --- photos --------------------------------------------------------------------------------------
 
 
@@ -297,65 +408,235 @@ def test_a_photo_whose_event_was_lost(stage: Stage) -> None:
     }
 
 
-def test_a_photo_with_a_record_is_not_dropped_again(stage: Stage) -> None:
-    """Whatever became of a photo, its record is enough; new bytes under its key need another."""
-    answer = stage.aws.s3.put_object(Bucket=PHOTOS, Key="a.jpg", Body=jpeg())
-    photo = Photo(bucket=PHOTOS, key="a.jpg", etag=answer["ETag"].strip('"'))
-    stage.jobs.claim(NewJob("j", photo, "a.jpg", None, trigger="t", error=ERROR))
-    assert stage.run() == {}
-    stage.aws.s3.put_object(Bucket=PHOTOS, Key="a.jpg", Body=jpeg(9, 9))
+@pytest.mark.parametrize("error", [None, ERROR])
+def test_a_photo_that_arrived_is_not_dropped_again(stage: Stage, error: JobError | None) -> None:
+    """Whatever became of a drop, its record is enough; new bytes under its key need another."""
+    version = stage.put()
+    job = stage.arrive("a.jpg", version)
+    if error is not None:
+        assert stage.jobs.reject(job, error) is not None
+    assert "photos" not in stage.run()
+    second = stage.put(body=jpeg(9, 9))
+    assert stage.run()["photos"] == 1
+    assert stage.versions() == [second]
+
+
+def test_another_record_of_the_same_bytes_hides_no_drop(stage: Stage) -> None:
+    """Neither a backend's event about the key nor an earlier drop stands for a drop that was lost.
+
+    Its metadata may ask for something else.
+    """
+    first = stage.put()
+    stage.arrive("a.jpg", first, dropped=False)
+    assert stage.run()["photos"] == 1
+    assert stage.versions() == [first]
+    stage.arrive("a.jpg", first, job_id="j2")
+    second = stage.put(sku="S-1")
+    assert stage.run()["photos"] == 1
+    assert stage.versions() == [second]
+
+
+def test_an_earlier_version_whose_event_was_lost(stage: Stage) -> None:
+    """A photo that was overwritten meanwhile is a drop like any other."""
+    first = stage.put()
+    stage.arrive("a.jpg", stage.put(body=jpeg(9, 9)))
     assert stage.run() == {"photos": 1}
+    assert stage.versions() == [first]
+
+
+def test_drops_without_versions_in_their_events(stage: Stage) -> None:
+    """Where S3's events name no version, as on the laptop, a record stands for its bytes."""
+    version = stage.put()
+    etag = stage.aws.s3.head_object(Bucket=PHOTOS, Key="a.jpg")["ETag"].strip('"')
+    for job_id, known in (("j", version), ("j2", None)):
+        photo = Photo(bucket=PHOTOS, key="a.jpg", etag=etag, version_id=known)
+        new = NewJob(job_id, photo, "a.jpg", SETTINGS, trigger="sequencer", dropped=True)
+        stage.jobs.claim(new)
+        assert "photos" not in stage.run()
+        stage.aws.dynamodb.delete_item(TableName=TABLE, Key={"pk": {"S": f"JOB#{job_id}"}})
 
 
 def test_what_is_no_photo_is_not_dropped_again(stage: Stage) -> None:
-    """Folder files, masks and dotfiles have no records, nor has a photo that was deleted."""
-    for key in ("catwalk.json", "a.mask.png", ".hidden", "folder/", "deleted.jpg"):
-        stage.aws.s3.put_object(Bucket=PHOTOS, Key=key, Body=b"x")
-    stage.aws.s3.delete_object(Bucket=PHOTOS, Key="deleted.jpg")
+    """Folder files, masks and dotfiles have no records; a photo that was deleted needs one."""
+    for key in ("catwalk.json", "a.mask.png", ".hidden", "folder/"):
+        stage.put(key, b"x")
     assert stage.run() == {}
+    stage.put("deleted.jpg")
+    stage.aws.s3.delete_object(Bucket=PHOTOS, Key="deleted.jpg")
+    assert stage.run() == {"photos": 1}
 
 
 def test_new_photos_have_their_time_and_old_ones_their_peace(stage: Stage) -> None:
     """Neither a photo that has just landed is dropped again, nor one of a table long emptied."""
-    stage.aws.s3.put_object(Bucket=PHOTOS, Key="a.jpg", Body=jpeg())
-    stage.clock.now = datetime.now(UTC) + timedelta(seconds=STILL_SECONDS - 60)
-    assert stage.run() == {}
-    stage.clock.now = datetime.now(UTC) + LOOK_BACK + timedelta(seconds=60)
-    assert stage.run() == {}
-    stage.clock.now -= timedelta(seconds=3600)
-    assert stage.run() == {"photos": 1}
+    stage.put()
+    landed = datetime.now(UTC)
+    for age, moved in (
+        (timedelta(seconds=STILL_SECONDS - 60), {}),
+        (LOOK_BACK + timedelta(seconds=60), {}),
+        (LOOK_BACK - timedelta(seconds=60), {"photos": 1}),
+    ):
+        stage.clock.now = landed + age
+        assert stage.run() == moved
+        stage.aws.dynamodb.delete_item(TableName=TABLE, Key={"pk": {"S": "CONTROL#reconcile"}})
 
 
 def test_a_large_bucket_is_gone_through_bit_by_bit(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each run goes on behind the last one's end, and begins anew when all were seen."""
-    monkeypatch.setattr(module, "MAX_LOOKS", 2)
-    for number in range(5):
-        stage.aws.s3.put_object(Bucket=PHOTOS, Key=f"{number}.jpg", Body=jpeg(9, 9 + number))
+    """A run goes on until its time is nearly up, and the next one where it has ended."""
+    keys = [f"{number}.jpg" for number in range(9)]
+    versions = [stage.put(key) for key in keys]
+    stage.short_pages(monkeypatch, 2)
     found = []
     for _ in range(3):
+        stage.remaining = ENOUGH_SECONDS + 25
         stage.run()
-        found.append([detail["object"]["key"] for detail in stage.sent()])
-    assert sorted(key for keys in found for key in keys) == [f"{n}.jpg" for n in range(5)]
-    stage.run()
-    assert [detail["object"]["key"] for detail in stage.sent()] == ["0.jpg", "1.jpg"]
+        found.append(stage.versions())
+    assert found == [versions[:4], versions[4:8], versions[8:]]
+
+
+def test_pages_of_delete_markers_are_got_through(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The place is kept where there is no photo, too: what lies behind is reached."""
+    for number in range(10):
+        stage.aws.s3.delete_object(Bucket=PHOTOS, Key=f"a/{number}.jpg")
+    version = stage.put("b.jpg")
+    stage.short_pages(monkeypatch, 2)
+    for _ in range(4):
+        stage.remaining = ENOUGH_SECONDS + 15
+        stage.run()
+    assert stage.versions() == [version]
 
 
 def test_versions_of_one_photo_over_several_pages(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only the present version counts, wherever a page of the listing ends."""
-    for number in range(7):
-        stage.aws.s3.put_object(Bucket=PHOTOS, Key="a.jpg", Body=jpeg(9, 9 + number))
-    stage.aws.s3.put_object(Bucket=PHOTOS, Key="b.jpg", Body=jpeg())
+    """Each version counts once, wherever a page of the listing or a run ends."""
+    versions = [stage.put(body=jpeg(9, 9 + number)) for number in range(7)]
+    stage.short_pages(monkeypatch, 3)
+    for _ in range(3):
+        stage.remaining = ENOUGH_SECONDS + 15
+        stage.run()
+    assert sorted(stage.versions()) == sorted(versions)
+
+
+def test_a_place_that_is_gone_is_no_end(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If S3 does not take the version where the last run ended, the listing goes on behind its key.
+
+    Lifecycle rules delete versions between two runs.
+    """
+    for key in ("a.jpg", "b.jpg"):
+        stage.put(key)
+    cursors = Cursors(stage.aws.dynamodb, TABLE)
     listed = stage.aws.s3.list_object_versions
 
-    def short(**arguments: Any) -> Any:
-        return listed(**arguments, MaxKeys=3)
+    def strict(**arguments: Any) -> Any:
+        if arguments.get("VersionIdMarker") == "gone":
+            error = {"Error": {"Code": "InvalidArgument", "Message": "Invalid version id"}}
+            raise ClientError(error, "ListObjectVersions")
+        return listed(**arguments)
 
-    monkeypatch.setattr(stage.aws.s3, "list_object_versions", short)
+    monkeypatch.setattr(stage.aws.s3, "list_object_versions", strict)
+    since, until = iso(stage.clock() - LOOK_BACK), iso(stage.clock())
+    begun = {"since": since, "until": until, "full": True, "key": "a.jpg", "version_id": "gone"}
+    cursors.write({"photos": json.dumps(begun)})
+    stage.remaining = ENOUGH_SECONDS
     assert stage.run() == {"photos": 2}
+
+
+def test_a_drop_that_waits_long_is_sent_again_once(stage: Stage) -> None:
+    """Its message may be in the queue behind many others; a second lost one is replaced later."""
+    stage.put()
+    assert stage.run() == {"photos": 1}
+    for _ in range(20):
+        stage.clock.advance(900)
+        assert stage.run() == {}
+    stage.clock.advance(RESEND_AFTER.total_seconds() - 20 * 900)
+    assert stage.run() == {"photos": 1}
+    (note,) = [item for item in stage.aws.records() if item["pk"]["S"].startswith("RESENT#")]
+    assert float(note["expires_at"]["N"]) > stage.clock().timestamp()
+
+
+def test_each_run_looks_at_what_is_new(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Photos that have arrived are looked for again once a day, and not in every run."""
+    stage.arrive("a.jpg", stage.put())
+    asked: list[str] = []
+    of_source = stage.jobs.of_source
+
+    def counted(key: str) -> Iterator[Job]:
+        asked.append(key)
+        return of_source(key)
+
+    monkeypatch.setattr(stage.jobs, "of_source", counted)
+    stage.clock.advance(3 * 3600)
+    for _ in range(10):
+        stage.run()
+        stage.clock.advance(900)
+    assert asked == ["a.jpg"]
+    stage.aws.dynamodb.delete_item(TableName=TABLE, Key={"pk": {"S": "JOB#j"}})
+    stage.clock.advance(FULL_PASS_EVERY.total_seconds())
+    assert stage.run() == {"photos": 1}
+
+
+def test_a_record_that_cannot_be_read_hides_no_photo(stage: Stage) -> None:
+    """The run says so, and the other photos are found."""
+    for key in ("a.jpg", "b.jpg", "c.jpg"):
+        stage.put(key)
+    broken = {"pk": "JOB#x", "source_key": "b.jpg", "created_at": iso(stage.clock())}
+    stage.aws.dynamodb.put_item(
+        TableName=TABLE, Item={name: {"S": value} for name, value in broken.items()}
+    )
+    with pytest.raises(RuntimeError, match="1 could not be moved on"):
+        stage.run()
+    assert [detail["object"]["key"] for detail in stage.sent()] == ["a.jpg", "c.jpg"]
+
+
+# --- a run by hand -------------------------------------------------------------------------------
+
+
+def test_a_run_by_hand_adds_no_second_message(stage: Stage) -> None:
+    """During a pause each photo has its message, and no run adds another."""
+    for number in range(7):
+        job = stage.accepted(f"j{number}", f"{number}.jpg")
+        stage.jobs.note_waiting(job, seconds=900, reason="the key was refused")
+        stage.aws.sqs.send_message(QueueUrl=stage.aws.queue_url, MessageBody="x", DelaySeconds=900)
+    for _ in range(3):
+        stage.clock.advance(1)
+        assert stage.run(0) == {}
+    stage.aws.sqs.purge_queue(QueueUrl=stage.aws.queue_url)
+    assert stage.run(0) == {"accepted": 7}
+    stage.clock.advance(1)
+    assert stage.run(0) == {}
+    assert len(stage.sent()) == 7
+
+
+def test_a_run_by_hand_leaves_drops_that_are_in_the_queue(stage: Stage) -> None:
+    """A photo that has just landed has its message there, unless there is none."""
+    stage.clock.now = datetime.now(UTC) + timedelta(seconds=60)
+    version = stage.put()
+    stage.aws.sqs.send_message(QueueUrl=stage.aws.queue_url, MessageBody="x")
+    assert stage.run(0) == {}
+    stage.aws.sqs.purge_queue(QueueUrl=stage.aws.queue_url)
+    assert stage.run(0) == {"photos": 1}
+    assert stage.versions() == [version]
+
+
+def test_a_run_by_hand_that_cannot_look_at_the_queue(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says so, and sends nothing that may be there already."""
+    stage.accepted()
+    stage.clock.advance(1)
+
+    def denied(**_: Any) -> None:
+        raise RuntimeError("AccessDenied")
+
+    monkeypatch.setattr(stage.aws.sqs, "get_queue_attributes", denied)
+    with pytest.raises(RuntimeError, match="1 could not"):
+        stage.run(0)
+    monkeypatch.undo()
+    assert stage.sent() == []
 
 
 # --- bounds and trouble --------------------------------------------------------------------------

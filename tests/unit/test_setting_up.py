@@ -19,17 +19,20 @@ from cli.errors import CommandError
 from cli.home import Home
 from cli.key import cleaned
 from cli.main import main
+from cli.stack import Catwalk
 from shared import clients
 from shared.breaker import Breaker, Open, Way
 from shared.clock import iso, utc_now
-from shared.jobs import JobRepository, _plain, _wire
-from shared.models import ErrorCode, Job, JobError, JobStatus
+from shared.jobs import JobRepository, NewJob, _plain, _wire
+from shared.models import ErrorCode, Job, JobError, JobStatus, Photo, SceneType, Settings
+from shared.reconcile import Untold
 from shared.vmake.client import Refused, Trouble
 from tests.kit import BUS, PHOTOS, RESULTS, TABLE, Aws, http, server
 
 ROOT = Path(__file__).parents[2]
 SECRET = "sk-very-secret"
 NOT_FOUND = b'{"code":404,"message":"task not found"}'
+SETTINGS = Settings(model_id="002", scene_type=SceneType.ORIGINAL, batch_size=4)
 REFUSED = b'{"code":401,"message":"invalid api key"}'
 
 
@@ -166,7 +169,7 @@ def test_all_is_well(desk: Desk, vendor: Callable[[bytes], None]) -> None:
     assert code == 0, out
     assert out.splitlines()[-1] == "All is well."
     lines = out.splitlines()[:-2]
-    assert [line.split()[:2] for line in lines] == [["✓", "ok"]] * 11
+    assert [line.split()[:2] for line in lines] == [["✓", "ok"]] * 12
     assert "Account 123456789012 as arn:aws:iam::123456789012:user/ann" in out
 
 
@@ -270,6 +273,34 @@ def test_key_that_was_mended(desk: Desk, vendor: Callable[[bytes], None]) -> Non
     assert "catwalk reconcile" in found["submission"][1]
     vendor(http(REFUSED, "401 Unauthorized"))
     assert {"key", "submission"} <= desk.bad().keys()
+
+
+def test_key_that_was_mended_elsewhere(desk: Desk, vendor: Callable[[bytes], None]) -> None:
+    """While the pause lasts it says until when, and which command tries a photo now: it does."""
+    desk.trip(Trouble.KEY)
+    vendor(http(NOT_FOUND, "404 Not Found"))
+    text = desk.doctor()[1]["submission"][1]
+    assert "UTC (" in text
+    assert "when one photo is tried" in text
+    assert "To have one photo tried at once: catwalk reconcile" in text
+    for reply, taken in (
+        (http(NOT_FOUND, "404 Not Found"), True),
+        (http(REFUSED, "401 Unauthorized"), False),
+    ):
+        vendor(reply)
+        assert doctor.key_is_taken(Catwalk.chosen("catwalk")) is taken
+    desk.aws.secrets.put_secret_value(SecretId=desk.aws.secret_arn, SecretString="{}")
+    assert doctor.key_is_taken(Catwalk.chosen("catwalk")) is False
+
+
+def test_ends_that_eventbridge_refused(desk: Desk) -> None:
+    """How many there are is told, with one of them to look at."""
+    untold = Untold(desk.aws.dynamodb, TABLE)
+    for job_id in ("j1", "j2"):
+        untold.add(job_id)
+    text = desk.bad()["events"]
+    assert text.startswith("2 jobs whose end EventBridge refused to tell, j1 for one")
+    assert "catwalk show j1" in text
 
 
 def test_wrong_region(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -445,10 +476,24 @@ def test_key_ends_the_pause(desk: Desk) -> None:
     desk.trip(Trouble.KEY)
     breaker = Breaker(desk.aws.dynamodb, TABLE)
     assert isinstance(breaker.look(), Open)
+    for number in range(2):
+        key = f"{number}.jpg"
+        photo = Photo(bucket=PHOTOS, key=key, etag="e")
+        job = desk.jobs.claim(NewJob(f"j{number}", photo, key, SETTINGS, trigger="d"))
+        desk.jobs.note_waiting(job, seconds=60, reason="the key was refused")
     code, out, _ = desk("set-key", says="sk-new-1")
     assert code == 0
-    assert "catwalk reconcile" in out
+    assert "0.jpg tries the key. If it goes through, the others follow by themselves" in out
+    (body,) = desk.aws.take(desk.aws.queue_url)
+    assert json.loads(body)["detail"] == {"jobId": "j0"}
     assert isinstance(breaker.look(), Way)
+
+
+def test_key_ends_the_pause_of_no_photo(desk: Desk) -> None:
+    """If no photo waits, the next one tries the key."""
+    desk.trip(Trouble.KEY)
+    assert "the next photo tries the key" in desk("set-key", says="sk-new-1")[1]
+    assert desk.aws.take(desk.aws.queue_url) == []
 
 
 def test_key_ends_no_pause_that_the_vendor_asked_for(desk: Desk) -> None:

@@ -993,6 +993,88 @@ def test_unknown_post_uses_up_the_day(stage: Stage) -> None:
     assert isinstance(stage.drop("b.jpg"), Later)
 
 
+def test_a_record_that_cannot_be_written_uses_up_no_day(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two photos, five deliveries each, and no POST: the day has its other credits for others."""
+    stage.set(daily_credit_limit=3)
+    events = [stage.aws.drop(f"{number}.jpg", jpeg()) for number in range(2)]
+
+    def away(*_: Any, **__: Any) -> None:
+        raise ConnectionError("DynamoDB is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage.jobs, "mark_submitting", away)
+        for event in events * 5:
+            with pytest.raises(ConnectionError):
+                stage.take(event)
+    assert stage.drop("good.jpg") == Handled()
+    assert [stage.take(event) for event in events] == [Handled(), Handled()]
+    assert stage.vendor.tasks == 3
+    assert isinstance(stage.drop("fourth.jpg"), Later)
+
+
+def test_a_release_that_fails_keeps_the_credit_for_the_next_post(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The photo waits as if nothing had happened, and its own credit is there when it goes."""
+    stage.set(daily_credit_limit=1)
+    stage.vendor.answers = [httpx.ConnectError("refused")]
+    event = stage.aws.drop("a.jpg", jpeg())
+
+    def away(*_: Any, **__: Any) -> None:
+        raise ConnectionError("DynamoDB is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Purse, "release", away)
+        with pytest.raises(ConnectionError):
+            stage.take(event)
+    assert stage.job().unspent
+    stage.clock.advance(ACCOUNT_PAUSE_SECONDS)
+    assert stage.take(event) == Handled()
+    assert stage.vendor.tasks == 1
+
+
+def test_another_delivery_does_not_give_the_credit_back(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two deliveries at once one sends the photo, and the day has one credit less."""
+    stage.set(daily_credit_limit=1)
+    event = stage.aws.drop("a.jpg", jpeg())
+    reserve = Purse.reserve
+
+    def late(purse: Purse, name: str) -> object:
+        monkeypatch.setattr(Purse, "reserve", reserve)
+        reserved = reserve(purse, name)
+        assert stage.take(event) == Handled()
+        return reserved
+
+    monkeypatch.setattr(Purse, "reserve", late)
+    assert isinstance(stage.take(event), Later)
+    assert stage.vendor.tasks == 1
+    assert isinstance(stage.drop("b.jpg"), Later)
+
+
+@pytest.mark.parametrize("action", ["park", "resubmit"])
+def test_unknown_submit_is_told_though_its_writes_answer_was_lost(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    """A write that botocore has sent twice fails its own condition, and is recognised."""
+    stage.set(on_unknown_submit=action)
+    stage.vendor.answers = [httpx.ReadTimeout("slow")]
+    update = stage.aws.dynamodb.update_item
+
+    def twice(**arguments: Any) -> Any:
+        if "SUBMIT_UNKNOWN" in repr(arguments["ExpressionAttributeValues"]):
+            update(**arguments)
+        return update(**arguments)
+
+    monkeypatch.setattr(stage.aws.dynamodb, "update_item", twice)
+    stage.drop()
+    assert stage.aws.told_types() == ["Job Needs Attention"]
+    assert stage.job().attempt == (2 if action == "resubmit" else 1)
+
+
 # --- the key -------------------------------------------------------------------------------------
 
 
