@@ -86,7 +86,7 @@ def test_each_parameter_has_its_documented_default(
     parameter = source["Parameters"][name]
     assert "Default" in parameter
     if default is not None:
-        assert parameter["Default"] == default
+        assert str(parameter["Default"]) == str(default)
 
 
 def test_no_parameter_lacks_a_default_or_a_description(source: dict[str, Any]) -> None:
@@ -123,7 +123,7 @@ def test_every_bucket_is_private_encrypted_and_tls_only(translated: dict[str, An
         properties = bucket["Properties"]
         assert all(properties["PublicAccessBlockConfiguration"].values())
         assert properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
-        assert bucket["DeletionPolicy"] == "Retain"
+        assert bucket["DeletionPolicy"] == "RetainExceptOnCreate"
         (policy,) = (
             entry["Properties"]["PolicyDocument"]["Statement"]
             for entry in _of_type(translated, "AWS::S3::BucketPolicy").values()
