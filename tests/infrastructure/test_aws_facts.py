@@ -62,7 +62,7 @@ def may_trigger(function: str, send: dict[str, str]) -> set[str]:
     }
 
 
-# --- Lambda and SQS ---------------------------------------------------------------------------
+# --- Lambda and SQS ------------------------------------------------------------------------------
 
 FOLLOWED: Final = {
     "AWS::SQS::Queue": "sqs:SendMessage",
@@ -211,7 +211,7 @@ def test_other_numbers_are_read_as_fractions_or_chosen_from_a_list() -> None:
             assert isinstance(fraction, float) or "AllowedValues" in parameter, name
 
 
-# --- CloudFormation, DynamoDB, CloudWatch ----------------------------------------------------------
+# --- CloudFormation, DynamoDB, CloudWatch --------------------------------------------------------
 
 
 def test_what_outlives_the_stack_goes_if_the_first_creation_fails() -> None:
@@ -241,7 +241,7 @@ def test_metrics_are_not_filtered_out() -> None:
     assert set(level["Fn::If"][1:]) <= {"TRACE", "DEBUG", "INFO"}
 
 
-# --- confused deputies ------------------------------------------------------------------------------
+# --- confused deputies ---------------------------------------------------------------------------
 
 
 def grants() -> Iterator[tuple[str, dict[str, Any]]]:
