@@ -282,7 +282,10 @@ class PhotoStore:
         return None
 
     def presigned_url(self, stored: StoredPhoto) -> str:
-        """Return a URL at which the vendor can read just these bytes, for six hours at most."""
+        """Return a URL at which the vendor can read just these bytes, for six hours at most.
+
+        It also ends with the temporary credentials that sign it, possibly earlier.
+        """
         params = {"Bucket": stored.bucket, "Key": stored.key}
         if stored.version_id is not None:
             params["VersionId"] = stored.version_id
