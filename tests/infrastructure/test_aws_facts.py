@@ -118,6 +118,12 @@ def test_throttling_buries_no_healthy_photo_within_a_day() -> None:
             assert each["MessageRetentionPeriod"] == SQS_SECONDS
 
 
+def test_no_function_reserves_concurrency() -> None:
+    """A new account has ten in all, and Lambda refuses to reserve any of them."""
+    for name, function in FUNCTIONS.items():
+        assert "ReservedConcurrentExecutions" not in function["Properties"], name
+
+
 # --- S3 ------------------------------------------------------------------------------------------
 
 
