@@ -53,7 +53,7 @@ simulator: $(TOOLS)/.laptop ## run the simulated vendor alone (PORT=9000)
 
 # The end-to-end tests mostly wait: the others run beside them, and are shown when they are done.
 .PHONY: test
-test: tools lint types ## all checks, as CI runs them
+test: tools opinions lint types ## all checks, as CI runs them
 	@$(MAKE) --no-print-directory -j2 e2e beside-e2e
 
 .PHONY: beside-e2e
@@ -83,9 +83,16 @@ integration: $(TOOLS)/.dev ## the functions against moto and the simulated vendo
 	@$(PY) -m pytest tests/integration -q -n auto
 
 .PHONY: infrastructure
-infrastructure: tools ## template, state machine and permissions
+infrastructure: tools opinions ## template, state machine and permissions
 	@echo "== infrastructure tests"
-	@$(PY) -m pytest tests/infrastructure -q
+	@$(PY) -m pytest tests/infrastructure -q -n 2 --dist loadfile
+
+# Second opinions on the template and the state machine. The one from npm is left out where there is
+# no npm; its test is then skipped, and says so.
+.PHONY: opinions
+opinions: $(TOOLS)/.checkov
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(TOOLS)/.asl; \
+	  else echo "SKIPPED: asl-validator, the second opinion on the state machine, needs npm." >&2; fi
 
 # The gallery's tests need a browser: found, installed where nobody need be asked, or skipped.
 .PHONY: chromium
@@ -193,18 +200,24 @@ $(TOOLS)/.bench: requirements/bench.txt $(TOOLS)/.laptop
 	@touch $@
 
 # MiniStack, the SAM CLI and the AWS CLI pin different botocores: an environment for each.
-$(TOOLS)/.ministack $(TOOLS)/.sam $(TOOLS)/.awscli: $(TOOLS)/.%: requirements/%.txt $(UV)
+$(TOOLS)/.ministack $(TOOLS)/.sam $(TOOLS)/.awscli $(TOOLS)/.checkov: $(TOOLS)/.%: requirements/%.txt $(UV)
 	@$(UV) venv --quiet --clear --python $(PYTHON) $(TOOLS)/$*
 	@$(INSTALL) --python $(TOOLS)/$*/bin/python -r $<
 	@touch $@
 
+$(TOOLS)/.asl: requirements/asl/package-lock.json requirements/asl/package.json
+	@mkdir -p $(TOOLS)/asl && cp $^ $(TOOLS)/asl/
+	@cd $(TOOLS)/asl && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
+	@touch $@
+
 .PHONY: lock
 lock: $(UV) ## resolve requirements/*.in anew into the hash-locked requirements/*.txt
-	@cd requirements && for name in functions laptop dev bench ministack sam awscli uv; do \
+	@cd requirements && for name in functions laptop dev bench ministack sam awscli checkov uv; do \
 	  case $$name in laptop) c="-c functions.txt";; dev|bench) c="-c laptop.txt";; *) c="";; esac; \
 	  UV_CUSTOM_COMPILE_COMMAND="make lock" ../$(UV) pip compile --quiet --universal --python-version 3.11 \
 	    --generate-hashes --no-emit-index-url --no-emit-find-links $$c $$name.in -o $$name.txt || exit 1; \
 	done
+	@cd requirements/asl && npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund
 
 .PHONY: clean
 clean: down ## stop the stack and remove what was built and installed

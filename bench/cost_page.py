@@ -39,7 +39,7 @@ _LARGE_GB: Final = 0.003
 """A photo or result of 3 MB, for storage and transfer."""
 _IDLE_SQS_REQUESTS: Final = 5 * 3 * 60 * 24 * 30
 """A month's: five pollers of Lambda's, each asking an empty queue every 20 s."""
-ALARM_METRICS: Final = 12
+ALARM_METRICS: Final = 14
 """What the template's alarms look at without `DailyCreditLimit`; with it there is one more."""
 GAUGES: Final = (Metric.RECONCILE_MOVES, Metric.SUBMITS_PARKED, Metric.SUBMISSION_PAUSED)
 """What reconcile tells in every hour, whatever comes."""

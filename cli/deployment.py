@@ -19,6 +19,9 @@ from shared.vmake import catalogue
 
 NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")
 REGION: Final = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]+")
+_DEFAULT_BUS: Final = "default"
+_LONGEST_NAME: Final = 92
+"""The alarm topic's display name has 100 characters at most, and 8 of them are `Catwalk `."""
 _EMAIL: Final = re.compile(r"[^@\s\"',]+@[^@\s\"',]+")
 _NOT_SAMS: Final = "VMAKE_API_KEY"
 _SHOWN: Final = {
@@ -44,6 +47,10 @@ class Parameter:
     name: str
     default: str | None
     """None if it must be given."""
+    pattern: str | None = None
+    """What CloudFormation takes, as a regular expression for the whole value."""
+    constraint: str | None = None
+    """What the pattern means, as the end of a sentence: `must be …`."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +73,20 @@ def template_parameters(text: str) -> dict[str, Parameter]:
     for name, body in re.findall(
         r"^  (\w+):\n((?:    .*\n)*)", section[1] if section else "", re.MULTILINE
     ):
-        default = re.search(r"^    Default: *(.*)$", body, re.MULTILINE)
-        value = None if default is None else default[1].strip().strip("\"'")
-        found[name] = Parameter(name, value)
+        pattern = _entry(body, "AllowedPattern")
+        found[name] = Parameter(
+            name,
+            _entry(body, "Default"),
+            None if pattern is None else pattern.replace("\\\\", "\\"),  # as YAML's quotes need it
+            _entry(body, "ConstraintDescription"),
+        )
     return found
+
+
+def _entry(body: str, name: str) -> str | None:
+    """Return what stands after a name of a parameter, without its quotes."""
+    match = re.search(rf"^    {name}: *(.*)$", body, re.MULTILINE)
+    return None if match is None else match[1].strip().strip("\"'")
 
 
 def resources(text: str) -> str:
@@ -102,8 +119,8 @@ def present(stack: str) -> Present | None:
     if status in _STUCK:
         raise CommandError(
             f"The stack {stack!r} is {status}: it can be deployed no more.",
-            f"Delete it (`aws cloudformation delete-stack --stack-name {stack}`) and try again;"
-            " buckets and table that have been made stay.",
+            f"Delete it (`aws cloudformation delete-stack --stack-name {stack}`) and try again."
+            " Buckets and table of a stack that has been deployed stay.",
         )
     if status.endswith("_IN_PROGRESS") and status != "REVIEW_IN_PROGRESS":
         raise CommandError(
@@ -142,15 +159,43 @@ def stack_name(text: str) -> str:
     """Return a stack's name.
 
     Raises:
-        CommandError: CloudFormation takes no such name.
+        CommandError: CloudFormation takes no such name, or the template cannot use it.
 
     """
+    if text == _DEFAULT_BUS:
+        raise CommandError(
+            "A stack cannot be named 'default': its event bus has the stack's name, and each"
+            " account has an event bus of this name already.",
+            "Choose another: catwalk.",
+        )
+    if len(text) > _LONGEST_NAME:
+        raise CommandError(
+            f"The stack's name has {len(text)} characters; the most are {_LONGEST_NAME}.",
+            "The names of its alarms and topic are made of it. Choose a shorter one: catwalk.",
+        )
     if not NAME.fullmatch(text):
         raise CommandError(
             f"{text!r} is no name for a stack.",
             "Letters, digits and hyphens, a letter first: catwalk.",
         )
     return text
+
+
+def parameter_value(parameter: Parameter, value: str) -> str:
+    """Return a value of a template parameter.
+
+    Raises:
+        CommandError: CloudFormation would not take it.
+
+    """
+    pattern = parameter.pattern
+    if pattern is not None and not re.fullmatch(pattern, value):
+        says = parameter.constraint or f"must match {pattern}"
+        raise CommandError(
+            f"{parameter.name} {says}; {value!r} was given.",
+            f"The template's own value is {parameter.default!r}.",
+        )
+    return value
 
 
 def region_name(text: str) -> str:

@@ -13,8 +13,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import tomllib
 from pathlib import Path
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # `sam build` takes the first python3 on PATH, however old
+    raise SystemExit(
+        "Catwalk's functions are packaged by python3 3.11 or newer; this is"
+        f" {platform.python_version()} ({sys.executable}). Put a newer python3 first on PATH and"
+        " run sam build again."
+    ) from None
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements" / "functions.txt"

@@ -7,6 +7,7 @@ by a certificate that lies in its own file system, which is the built function.
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -16,13 +17,19 @@ from rich.console import Console
 from . import environment, ministack, sam
 from .errors import LocalError
 from .paths import ROOT, STATE, shown
-from .stack import Stack
+from .stack import STACK, Stack
 
 CONFIG_FILE: Final = STATE / "sam-local.toml"
 _FOLDER: Final = STATE / "sam-local"
 _HOST: Final = "host.docker.internal"
 _CERTIFICATE: Final = "local-aws.pem"
-_FUNCTIONS: Final = ("SubmitFunction", "PollFunction", "FinalizeFunction")
+EXAMPLES: Final[Mapping[str, str]] = {
+    "SubmitFunction": "submit/model-requested-two-variants.json",
+    "PollFunction": "poll/first-poll.json",
+    "FinalizeFunction": "finalize/results.json",
+    "ReconcileFunction": "reconcile/scheduled.json",
+}
+"""Each function with a payload of events/ to try it with."""
 _EXAMPLE_BUCKET: Final = "catwalk-photosbucket-example"
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost"})
 
@@ -44,10 +51,10 @@ def prepare(stack: Stack) -> None:
     shutil.rmtree(_FOLDER, ignore_errors=True)
     log = stack.folder.logs / "sam-local.log"
     sam.build_for_container(stack.folder, build, architecture, log)
-    for function in _FUNCTIONS:
+    for function in EXAMPLES:
         shutil.copy2(stack.address.ca_bundle, build / function / _CERTIFICATE)
-    variables = {function: _variables(stack) for function in _FUNCTIONS}
-    _write(_FOLDER / "env.json", json.dumps(variables, indent=2))
+    environments = {function: variables(stack) for function in EXAMPLES}
+    _write(_FOLDER / "env.json", json.dumps(environments, indent=2))
     for payload in (ROOT / "events").glob("*/*.json"):
         text = payload.read_text().replace(_EXAMPLE_BUCKET, stack.output("PhotosBucketName"))
         _write(_FOLDER / "events" / payload.parent.name / payload.name, text)
@@ -56,18 +63,21 @@ def prepare(stack: Stack) -> None:
 
 def print_usage(console: Console) -> None:
     """Print lines to copy."""
-    submit = shown(_FOLDER / "events" / "submit" / "model-requested-two-variants.json")
+    events = shown(_FOLDER / "events")
     config = shown(CONFIG_FILE)
     console.print(f"\nBuilt for the container; see {config} and {shown(_FOLDER)}/. Now:\n")
     for line in (
         ". .catwalk/env.sh",
         'aws s3 cp local/samples/dress.jpg "s3://$PHOTOS_BUCKET/summer/dress.jpg"',
-        f'sam local invoke SubmitFunction --config-file "$PWD/{config}" -e {submit}',
+        *(
+            f'sam local invoke {function} --config-file "$PWD/{config}" -e {events}/{payload}'
+            for function, payload in EXAMPLES.items()
+        ),
     ):
         console.print(f"    {line}", markup=False, soft_wrap=True)
 
 
-def _variables(stack: Stack) -> dict[str, str]:
+def variables(stack: Stack) -> dict[str, str]:
     """Return what the functions are given on AWS, as the container must see it.
 
     The photo goes inline: a presigned URL would name a host that only the container knows.
@@ -81,6 +91,7 @@ def _variables(stack: Stack) -> dict[str, str]:
         "AWS_REGION": environment.REGION,
         "VMAKE_BASE_URL": _seen_from_container(address.vendor_url),
         "PHOTO_DELIVERY": "inline",
+        "STACK_NAME": STACK,
         "JOBS_TABLE": stack.output("JobsTableName"),
         "EVENT_BUS": stack.output("EventBusName"),
         "API_KEY_SECRET": stack.output("VmakeApiKeySecretArn"),

@@ -14,6 +14,8 @@ from .stack import Stack
 
 ENV_FILE: Final = STATE / "env.sh"
 REQUEST_FILE: Final = STATE / "request.json"
+_YEAR_3000: Final = 32_503_680_000
+"""In seconds since 1970. SAM looks for a newer version a week after its last check."""
 _NAMES: Final = {
     "PHOTOS_BUCKET": "PhotosBucketName",
     "RESULTS_BUCKET": "ResultsBucketName",
@@ -31,16 +33,21 @@ def write_env_file(stack: Stack) -> Path:
     variables = environment.aws(
         stack.folder.path, endpoint=address.endpoint, ca_bundle=Path(address.ca_bundle)
     ) | {name: address.outputs[output] for name, output in _NAMES.items()}
-    clis = shlex.quote(str(_link_commands()))
+    clis = shlex.quote(str(_link_commands(address.endpoint)))
     lines = [
         "# Points the commands of this shell at the stack that `catwalk up` started.",
         "# To source it: . .catwalk/env.sh     A new shell is as it was.",
-        "unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN",
+        # What is set for another AWS would lead there: a profile, or AWS_ENDPOINT_URL_SQS.
+        r"for catwalk_name in $(env | sed -n 's/^\(AWS_[A-Za-z0-9_]*\)=.*/\1/p')",
+        'do unset "$catwalk_name"; done; unset catwalk_name',
         *(f"export {name}={shlex.quote(value)}" for name, value in variables.items()),
         # For `catwalk` itself, wherever this shell goes; see cli/where.py and cli/home.py.
         "export CATWALK_STACK=laptop",
         f"export CATWALK_HOME={shlex.quote(str(ROOT))}",
-        'export NO_PROXY="127.0.0.1,localhost${NO_PROXY:+,$NO_PROXY}" no_proxy="$NO_PROXY"',
+        # SAM reports its use to AWS, and looks for a newer version at PyPI.
+        f"export SAM_CLI_TELEMETRY=0 __SAM_CLI_APP_DIR={shlex.quote(str(_sam_folder()))}",
+        'export NO_PROXY="127.0.0.1,localhost${NO_PROXY:+,$NO_PROXY}"',
+        'export no_proxy="$NO_PROXY"',
         f'case ":$PATH:" in *:{clis}:*) ;; *) PATH={clis}:"$PATH";; esac',
         "export PATH",
     ]
@@ -48,22 +55,41 @@ def write_env_file(stack: Stack) -> Path:
     return ENV_FILE
 
 
-def _link_commands() -> Path:
+def _link_commands(endpoint: str) -> Path:
     """Return a folder with `aws`, `sam` and `catwalk`, without the Pythons beside them."""
     folder = STATE / "bin"
     folder.mkdir(parents=True, exist_ok=True)
-    for tool, command in (("awscli", "aws"), ("sam", "sam")):
-        link = folder / command
-        link.unlink(missing_ok=True)
-        link.symlink_to(TOOLS / tool / "bin" / command)
-    catwalk = folder / "catwalk"
-    catwalk.write_text(
-        "#!/bin/sh\n"
+    sam = folder / "sam"
+    sam.unlink(missing_ok=True)
+    sam.symlink_to(TOOLS / "sam" / "bin" / "sam")
+    _write_script(
+        folder / "aws",
+        # Version 1 of the AWS CLI ignores AWS_ENDPOINT_URL for some services (SQS, RDS, EMR) and
+        # asks AWS itself, unless the option says otherwise. The last --endpoint-url counts.
+        f"exec {shlex.quote(str(TOOLS / 'awscli/bin/aws'))}"
+        f' --endpoint-url "${{AWS_ENDPOINT_URL:-{endpoint}}}" "$@"',
+    )
+    _write_script(
+        folder / "catwalk",
         # -P: a `cli` folder in the user's own folder is not ours.
         f"PYTHONPATH={shlex.quote(str(ROOT))} exec {shlex.quote(str(TOOLS / 'python/bin/python'))}"
-        ' -P -m cli "$@"\n'
+        ' -P -m cli "$@"',
     )
-    catwalk.chmod(0o755)
+    return folder
+
+
+def _write_script(path: Path, line: str) -> None:
+    path.unlink(missing_ok=True)  # an earlier version linked `aws` to the tool, which must stay
+    path.write_text(f"#!/bin/sh\n{line}\n")
+    path.chmod(0o755)
+
+
+def _sam_folder() -> Path:
+    """Return a folder for SAM's own settings: version checks are over for good."""
+    folder = STATE / "sam-cli"
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = {"telemetryEnabled": False, "lastVersionCheck": _YEAR_3000}
+    (folder / "metadata.json").write_text(json.dumps(settings))
     return folder
 
 

@@ -4,6 +4,8 @@ botocore alone makes them: of boto3, which rests on it, the functions would use 
 importing it takes longer than making a client.
 """
 
+import os
+from collections.abc import Callable
 from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -38,14 +40,7 @@ _MAKING: Final = Lock()
 @cache
 def s3() -> "S3Client":
     """Return the S3 client."""
-    config = ClientConfig(
-        # Presigned URLs need the current signature; us-east-1 would still use the old one.
-        signature_version="s3v4",
-        # Results carry a checksum and go over TLS: hashing them for the signature too would only
-        # take time. botocore itself leaves it out where it makes the checksum.
-        s3={"payload_signing_enabled": False},
-    )
-    return cast("S3Client", _Client("s3", config))
+    return cast("S3Client", _Client("s3", _s3_config))
 
 
 @cache
@@ -78,19 +73,48 @@ def executions() -> "SFNClient":
     return cast("SFNClient", _Client("stepfunctions"))
 
 
+def _s3_config() -> ClientConfig:
+    return ClientConfig(
+        # Presigned URLs need the current signature; us-east-1 would still use the old one.
+        signature_version="s3v4",
+        s3={
+            # Results carry a checksum and go over TLS: hashing them for the signature too would
+            # only take time. botocore itself leaves it out where it makes the checksum.
+            "payload_signing_enabled": False,
+            "addressing_style": "auto" if _is_elsewhere() else "virtual",
+            "us_east_1_regional_endpoint": "regional",
+        },
+    )
+
+
+def _is_elsewhere() -> bool:
+    """Tell whether S3's endpoint is configured: a local AWS, or an endpoint of a VPC.
+
+    On AWS itself the style `virtual` gives `bucket.s3.<region>.amazonaws.com`. With `auto` botocore
+    presigns URLs for `bucket.s3.amazonaws.com`: outside us-east-1 that name answers 307 for up to a
+    day after the bucket was made, and 400 in regions launched after March 2019. At a configured
+    endpoint `auto` puts the bucket into the path, since `bucket.localhost` has no address.
+    """
+    if os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"):
+        return True
+    profile = _session().get_scoped_config()
+    return "endpoint_url" in profile or "services" in profile
+
+
 class _Client:
     """A client that is made when something is first asked of it: not every invocation does."""
 
-    def __init__(self, service: str, config: ClientConfig | None = None) -> None:
+    def __init__(self, service: str, config: Callable[[], ClientConfig] | None = None) -> None:
         self._service = service
-        self._config = _CLIENT.merge(config) if config is not None else _CLIENT
+        self._config = config
         self._client: Any = None
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401  whatever the client has
         if self._client is None:
             with _MAKING:
                 if self._client is None:
-                    self._client = _session().create_client(self._service, config=self._config)
+                    config = _CLIENT.merge(self._config()) if self._config else _CLIENT
+                    self._client = _session().create_client(self._service, config=config)
         return getattr(self._client, name)
 
 

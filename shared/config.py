@@ -10,7 +10,7 @@ from functools import cache
 from typing import Literal, Self
 
 from shared.errors import ConfigurationError
-from shared.models import SceneType
+from shared.models import Photo, SceneType
 
 INLINE = "inline"
 
@@ -43,6 +43,18 @@ class Config:
     poll_trade_seconds: float = 0.75
     polls_per_second: float = 20.0
     task_timeout_seconds: int = 21_600
+
+    def delivery_advice(self, photo: Photo | None) -> str:
+        """Return a sentence for a photo that the vendor may not have been able to fetch.
+
+        It is empty if the photo was sent inline, or lies at a URL of the user's own.
+        """
+        if self.photo_delivery == INLINE or photo is None or photo.key is None:
+            return ""
+        return (
+            " If the vendor could not fetch the photo (its URL is valid for six hours at most, and"
+            " not longer than the credentials that signed it), deploy with PhotoDelivery=inline."
+        )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:

@@ -1,9 +1,9 @@
 """The dead-letter queue: each message in it has a record that says so, and can be sent again.
 
-A message lies there when SubmitFunction crashed over it five times, or when EventBridge could not
-deliver it. The record is the job's own where the message had come to one, else a FAILED record
-made for it. The message stays until somebody has mended the cause and sends it again, for 14 days
-at most; after that the record has what is needed to send it again.
+A message lies there when SubmitFunction failed on it for about a day (`maxReceiveCount`), or when
+EventBridge could not deliver it. The record is the job's own where the message had come to one,
+else a FAILED record made for it. The message stays until somebody has mended the cause and sends it
+again, for 14 days at most; after that the record has what is needed to send it again.
 """
 
 from collections.abc import Iterable, Iterator

@@ -419,7 +419,10 @@ class PhotoStore:
         return None
 
     def presigned_url(self, photo: Photo) -> str:
-        """Return a URL at which the vendor can read just these bytes, for six hours at most."""
+        """Return a URL at which the vendor can read just these bytes, for six hours at most.
+
+        It also ends with the temporary credentials that sign it, possibly earlier.
+        """
         params = {"Bucket": self._bucket, "Key": photo.key}
         if photo.version_id is not None:
             params["VersionId"] = photo.version_id

@@ -307,7 +307,7 @@ class Poller:
                     job,
                     ErrorCode.VENDOR_TASK_ERROR,
                     f"The vendor could not make the images: {message}. Try another photo or other"
-                    " settings.",
+                    f" settings.{self._config.delivery_advice(job.photo)}",
                 )
             case TaskNotFound(message):
                 logger().warning("task not found: %s", message)

@@ -53,7 +53,7 @@ class SubmitQueue:
                 for wait in waits:
                     self._send_again(wait.body or record["body"], wait)
             # Whatever one message runs into must not touch the others; it comes again, and after
-            # some times goes to the dead-letter queue.
+            # about a day goes to the dead-letter queue.
             except Exception:  # noqa: BLE001  see above; it is logged, and it comes again
                 logger().exception("message failed", extra={"message_id": message_id})
                 failures.append({"itemIdentifier": message_id})

@@ -588,8 +588,9 @@ class Reconciler:
         """Return which of these drops have neither an arrival nor a record that speaks of them.
 
         A drop that was decided has its arrival under its version. The records are for drops of
-        before there were arrivals: a record that a drop has made knows it by its version. Where S3's events name no versions
-        (the laptop's), a record stands for all drops of its bytes that it does not know better.
+        before there were arrivals: a record that a drop has made knows it by its version. Where
+        S3's events name no versions (the laptop's), a record stands for all drops of its bytes that
+        it does not know better.
         """
         ids = {
             dropped: drop_id(self._config.photos_bucket, dropped.key, dropped.version_id)

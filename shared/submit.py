@@ -464,7 +464,7 @@ class Submitter:
         error = JobError(
             code=ErrorCode.VENDOR_REJECTED,
             message=f"The vendor refused the request ({message}). Nothing was charged. Mend the"
-            " photo or its settings and drop it again.",
+            f" photo or its settings and drop it again.{self._config.delivery_advice(job.photo)}",
         )
         failed = self._jobs.fail(job, error)
         if failed is not None:

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from cli import deployment, key, where
-from cli.deployment import Present, Sam
+from cli.deployment import Parameter, Present, Sam
 from cli.doctor import Finding, Verdict, examine, span
 from cli.errors import CommandError
 from cli.home import enter
@@ -225,7 +225,7 @@ def _scene(text: str) -> tuple[str, ...]:
     return tuple(filter(None, deployment.scene(text)))
 
 
-def _others(given: list[str] | tuple[str, ...], known: Mapping[str, object]) -> dict[str, str]:
+def _others(given: list[str] | tuple[str, ...], known: Mapping[str, Parameter]) -> dict[str, str]:
     values = {}
     for pair in given:
         name, equals, value = pair.partition("=")
@@ -234,7 +234,7 @@ def _others(given: list[str] | tuple[str, ...], known: Mapping[str, object]) -> 
                 f"{pair!r} is no parameter of the template.",
                 "Write NAME=VALUE; the README lists the names.",
             )
-        values[name] = value
+        values[name] = deployment.parameter_value(known[name], value)
     return values
 
 

@@ -121,7 +121,7 @@ class Storm:
     seed: int = 0
     """Decides all chance but the machine's own."""
     visibility_seconds: int | None = None
-    """Set as the queue's visibility timeout, in place of the template's 300 s: the messages of
+    """Set as the queue's visibility timeout, in place of the template's 900 s: the messages of
     killed workers come back sooner, and so in the middle of the storm."""
 
 

@@ -43,7 +43,7 @@ OF_AWS: Mapping[str, tuple[str, str, set[str]]] = {
     "AWS/Lambda": (
         "FunctionName",
         "AWS::Serverless::Function",  # Ref is the name
-        {"Duration", "Errors", "Throttles"},
+        {"Duration", "Errors", "RecursiveInvocationsDropped", "Throttles"},
     ),
     "AWS/States": (
         "StateMachineArn",
@@ -77,7 +77,7 @@ def test_what_aws_measures_is_named_as_aws_names_it() -> None:
 
 def test_all_functions_and_queues_are_looked_at() -> None:
     """None is left out of a widget that shows the others."""
-    for name in OF_AWS["AWS/Lambda"][2]:
+    for name in OF_AWS["AWS/Lambda"][2] - {"RecursiveInvocationsDropped"}:  # of one function only
         shown = {each.values[0] for each in of_dashboard() if each.name == name}
         assert shown == {f"${{{function}}}" for function in FUNCTIONS}
     queues = {each.values[0] for each in of_dashboard() if each.namespace == "AWS/SQS"}
@@ -201,6 +201,8 @@ QUIET = {"visible": 0, "taken": 0, "done": 0}
 WORKING = {"visible": 800, "taken": 25, "done": 40}
 STANDING = {"visible": 3, "taken": 0, "done": 0}
 CRASHING = {"visible": 0, "taken": 3, "done": 0}
+RAN = {"runs": 1, "exists": 0}
+SILENT = {"exists": 0}
 
 
 @pytest.mark.parametrize(
@@ -217,10 +219,13 @@ CRASHING = {"visible": 0, "taken": 3, "done": 0}
         ("nothing-is-happening", [CRASHING, STANDING, CRASHING, STANDING], "ALARM"),
         ("nothing-is-happening", [{"visible": 3, "taken": 0}] * 4, "ALARM"),
         ("nothing-is-happening", [{}] * 4, "OK"),
-        ("reconcile-stopped", [{"Value": 1}] * 4, "OK"),
-        ("reconcile-stopped", [{"Value": 1}, {}, {"Value": 2}, {}], "OK"),
-        ("reconcile-stopped", [{"Value": 1}, {}, {}, {}, {}], "OK"),
-        ("reconcile-stopped", [{"Value": 1}, {}, {}, {}, {}, {}], "ALARM"),
+        ("reconcile-stopped", [RAN] * 4, "OK"),
+        ("reconcile-stopped", [RAN, SILENT, {"runs": 2, "exists": 7}, SILENT], "OK"),
+        ("reconcile-stopped", [RAN, SILENT, SILENT, SILENT], "OK"),
+        ("reconcile-stopped", [RAN, SILENT, SILENT, SILENT, SILENT], "ALARM"),
+        ("reconcile-stopped", [RAN, {}, {}, {}, {}, {}, {}], "INSUFFICIENT_DATA"),
+        ("loops-ended", [{"Value": 1}], "ALARM"),
+        ("loops-ended", [{}], "OK"),
         ("failures", [{"failed": 0.2, "ended": 5}], "OK"),
         ("failures", [{"failed": 0.4, "ended": 5}], "ALARM"),
         ("failures", [{"failed": 1, "ended": 4}], "OK"),
@@ -255,6 +260,22 @@ def test_an_alarm_goes_off_when_it_should(
 ) -> None:
     """What is told of a stack in that state, or is not told, makes it so."""
     assert evaluate(alarms()[name], *periods) == state
+
+
+@pytest.mark.parametrize("name", alarms())
+@pytest.mark.parametrize("measured", [[], [SILENT], [SILENT, SILENT], [SILENT, RAN, RAN, RAN]])
+def test_no_alarm_goes_off_on_a_new_stack(name: str, measured: list[dict[str, float]]) -> None:
+    """Before the first photo and the first run of reconcile there is nothing to be told of."""
+    before_the_stack: list[dict[str, float]] = [{}] * 6
+    state = evaluate(alarms()[name], *before_the_stack, *measured)
+    assert state in {"OK", "INSUFFICIENT_DATA", "as before"}
+
+
+def test_only_reconciles_silence_is_told_as_a_lack_of_data() -> None:
+    """An alarm begins without data, so nobody is told so of a new stack."""
+    tells = {name for name, alarm in alarms().items() if "InsufficientDataActions" in alarm}
+    assert tells == {"reconcile-stopped"}
+    assert alarms()["reconcile-stopped"]["TreatMissingData"] == "missing"
 
 
 def test_what_alarms_and_gauges_cost_is_reckoned_with_as_many_as_there_are() -> None:
@@ -414,7 +435,7 @@ def test_the_laptop_leaves_out_what_it_refuses_and_nothing_else(tmp_path: Path) 
         for name, resource in whole["Resources"].items()
         if resource["Type"] == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"]
     }
-    assert reckoning == {"NothingHappensAlarm", "FailuresAlarm"}
+    assert reckoning == {"NothingHappensAlarm", "ReconcileStoppedAlarm", "FailuresAlarm"}
     gone = whole["Resources"].keys() - adapted["Resources"].keys()
     assert gone == {*queries(), *reckoning}
     assert {**whole, "Resources": None} == {**adapted, "Resources": None}

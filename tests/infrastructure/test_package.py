@@ -1,5 +1,6 @@
 """What `sam build` makes of the template: the functions' packages, and nothing else."""
 
+import ast
 import json
 import os
 import subprocess
@@ -107,6 +108,32 @@ def test_a_function_needs_nothing_that_is_not_there(function: str) -> None:
     assert done.returncode == 0, done.stderr
     line = json.loads(done.stdout)
     assert (line["message"], line["job_id"]) == ("made", "j1")
+
+
+OLD_PYTHON = """
+import runpy, sys
+
+sys.modules["tomllib"] = None  # as before 3.11: the import fails
+sys.argv = ["functions/package.py", "SubmitFunction", "nowhere"]
+runpy.run_path("functions/package.py", run_name="__main__")
+"""
+
+
+def test_an_old_python_is_told_what_it_takes() -> None:
+    """`sam build` with a python3 before 3.11, as on macOS, ends with one sentence."""
+    done = subprocess.run(
+        [sys.executable, "-c", OLD_PYTHON], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("Catwalk's functions are packaged by python3 3.11 or newer; this is 3.")
+    assert sys.executable in line
+    assert "PATH" in line
+
+
+def test_an_old_python_can_read_the_packager() -> None:
+    """What Python 3.8 cannot parse would be a SyntaxError in the place of that sentence."""
+    ast.parse((ROOT / "functions" / "package.py").read_text(), feature_version=(3, 8))
 
 
 def test_the_wheels_are_for_the_functions_processor(build: Path) -> None:

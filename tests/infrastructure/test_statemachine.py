@@ -55,6 +55,28 @@ def test_every_task_is_tried_again_with_jitter(name: str) -> None:
         assert retry["MaxDelaySeconds"]
 
 
+def _mean_seconds(retry: dict[str, Any]) -> float:
+    """Return how long a retrier waits in all, on average: with FULL jitter half of each delay."""
+    delays = (
+        min(retry["MaxDelaySeconds"], retry["IntervalSeconds"] * retry["BackoffRate"] ** attempt)
+        for attempt in range(retry["MaxAttempts"])
+    )
+    return sum(delays) * {"FULL": 0.5, "NONE": 1.0}[retry["JitterStrategy"]]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_trouble_is_retried_for_about_an_hour(name: str) -> None:
+    """The definition and docs/reliability.md say an hour; each retrier takes that on average."""
+    for retry in STATES[name]["Retry"]:
+        assert 3_300 <= _mean_seconds(retry) <= 3_900
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_retries_fit_into_the_history(name: str) -> None:
+    """An execution has 25,000 events; a retry makes three, and the polls need most of them."""
+    assert sum(retry["MaxAttempts"] for retry in STATES[name]["Retry"]) * 3 < 250
+
+
 @pytest.mark.parametrize("name", [name for name in TASKS if name != "RecordFailure"])
 def test_what_cannot_be_retried_still_ends_in_the_record(name: str) -> None:
     """Every task but the last resort itself is caught once, and the record is told."""

@@ -22,7 +22,8 @@ from shared.models import Job
 from tests.kit import BUS, KEY, PHOTOS, REGION, RESULTS, TABLE, Aws, jpeg
 
 MAX_RECEIVES = 5
-"""After so many receives a message goes to the dead-letter queue, as in template.yaml."""
+"""After so many receives a message goes to the dead-letter queue. template.yaml has more, since
+Lambda's throttling counts there and not here."""
 MAX_STEPS = 200
 """More steps than this in one execution are a loop without an end."""
 FUNCTIONS: dict[str, Callable[..., Any]] = {

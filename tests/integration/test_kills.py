@@ -46,7 +46,7 @@ from tests.kit import KEY, PHOTOS, REGION, TABLE, VARIANT, jpeg, png, requested
 
 pytestmark = pytest.mark.timeout(900)  # many runs in one test, on whatever machine
 ROOT = Path(__file__).parents[2]
-AGAIN_SECONDS = 300
+AGAIN_SECONDS = 900
 """The queue's VisibilityTimeout: a message whose invocation was killed comes again after it, when
 the lease that the invocation held is over."""
 PHOTO = "a/dress.jpg"

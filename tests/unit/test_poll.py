@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from botocore.exceptions import ClientError
@@ -208,6 +208,18 @@ def test_failed_task_fails_the_job(stage: Stage) -> None:
     assert "no garment" in error.message
     assert stage.job.task_id == "task-1"
     assert stage.aws.told_types() == ["Job Failed"]
+
+
+@pytest.mark.parametrize("delivery", ["presigned", "inline"])
+def test_failed_task_suggests_inline_delivery(
+    aws: Aws, clock: Clock, delivery: Literal["presigned", "inline"]
+) -> None:
+    """A presigned URL may have ended before the vendor fetched the photo."""
+    stage = Stage(aws, clock, replace(CONFIG, photo_delivery=delivery))
+    stage.poll(TaskFailed("image download failed"))
+    assert stage.job.error is not None
+    suggested = "PhotoDelivery=inline" in stage.job.error.message
+    assert suggested == (delivery == "presigned")
 
 
 def test_failed_task_with_a_novel_for_a_reason(stage: Stage) -> None:

@@ -28,6 +28,7 @@ from shared.models import ErrorCode, Job, JobError, JobStatus, Photo, SceneType,
 from shared.reconcile import Untold
 from shared.vmake.client import Refused, Trouble
 from tests.kit import BUS, PHOTOS, RESULTS, TABLE, Aws, http, server
+from tests.watched import template
 
 ROOT = Path(__file__).parents[2]
 SECRET = "sk-very-secret"
@@ -645,6 +646,8 @@ def test_deploy_without_a_terminal(desk: Desk, sam: Calls) -> None:
     ("words", "says"),
     [
         ("--stack 1shop", "no name for a stack"),
+        ("--stack default", "event bus"),
+        (f"--stack {'s' * 93}", "93 characters; the most are 92"),
         ("--stack laptop", "catwalk up"),
         ("--region nowhere", "no AWS region"),
         ("--model a/b", "no model"),
@@ -655,6 +658,9 @@ def test_deploy_without_a_terminal(desk: Desk, sam: Calls) -> None:
         ("--credit-limit -1", "0 or more"),
         ("--parameter Nonsense=1", "no parameter"),
         ("--parameter LogLevel", "no parameter"),
+        ("--parameter PollMinSeconds=1.5", "PollMinSeconds must be a whole number of seconds"),
+        ("--parameter MaxSubmitConcurrency=1", "whole number from 2 to 1000"),
+        ("--parameter MaxPhotoBytes=", "whole number of bytes"),
     ],
 )
 def test_deploy_of_what_makes_no_sense(desk: Desk, sam: Calls, words: str, says: str) -> None:
@@ -720,6 +726,10 @@ def test_template_is_read_as_it_is() -> None:
     text = (ROOT / "template.yaml").read_text()
     found = deployment.template_parameters(text)
     assert found["DefaultModelId"] == Parameter("DefaultModelId", "002")
+    written = template()["Parameters"]
+    for name, parameter in found.items():
+        assert parameter.pattern == written[name].get("AllowedPattern")
+        assert parameter.constraint == written[name].get("ConstraintDescription")
     assert found["VmakeBaseUrl"].default == "https://open.vmake.ai"
     assert found["DefaultSceneId"].default == ""
     section = text.partition("\nParameters:\n")[2].partition("\nConditions:")[0]
@@ -728,6 +738,14 @@ def test_template_is_read_as_it_is() -> None:
     ]
     assert list(found) == names
     assert all(parameter.default is not None for parameter in found.values())
+
+
+def test_the_longest_name_that_is_taken() -> None:
+    """Whatever the template makes of a stack's name fits, up to this length."""
+    assert deployment.stack_name("s" * 92) == "s" * 92
+    topic = template()["Resources"]["AlarmTopic"]["Properties"]["DisplayName"]["Fn::Sub"]
+    # SNS takes 100 characters; of the other names none is so narrow.
+    assert len(topic.replace("${AWS::StackName}", "s" * 92)) == 100
 
 
 def test_sam_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

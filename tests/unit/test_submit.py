@@ -531,6 +531,26 @@ def test_same_photo_dropped_again_while_running_costs_nothing(stage: Stage) -> N
     assert stage.job().attempt == 1
 
 
+@pytest.mark.parametrize("delivery", ["presigned", "inline"])
+def test_refused_photo_suggests_inline_delivery(stage: Stage, delivery: str) -> None:
+    """A vendor that fetches photos at once may not have reached the bucket."""
+    stage.set(photo_delivery=delivery)
+    stage.vendor.answers = [httpx.Response(400, json={"code": 400, "message": "no image"})]
+    stage.drop()
+    error = stage.job().error
+    assert error is not None
+    assert ("PhotoDelivery=inline" in error.message) == (delivery == "presigned")
+
+
+def test_photo_by_url_suggests_no_delivery(stage: Stage) -> None:
+    """A photo that the vendor is given by its own URL is not delivered by Catwalk."""
+    stage.vendor.answers = [httpx.Response(400, json={"code": 400, "message": "no image"})]
+    stage.take(requested({"photo": {"url": "https://shop.example/a.jpg"}, "variants": [VARIANT]}))
+    error = stage.job().error
+    assert error is not None
+    assert "PhotoDelivery" not in error.message
+
+
 def test_failed_photo_dropped_again_is_sent_again(stage: Stage) -> None:
     """Dropping a photo again after a failure is attempt 2, and a late duplicate no attempt 3."""
     stage.vendor.answers = [httpx.Response(400, json={"code": 400, "message": "bad image"})]

@@ -1,0 +1,126 @@
+"""What other tools say of the template and the state machine."""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+ROOT: Final = Path(__file__).parents[2]
+TOOLS: Final = ROOT / ".tools"
+TEMPLATE: Final = ROOT / "template.yaml"
+SETTINGS: Final = ROOT / ".checkov.yaml"
+VALIDATOR: Final = TOOLS / "asl" / "node_modules" / ".bin" / "asl-validator"
+MACHINE: Final = ROOT / "statemachine" / "job.asl.yaml"
+SUBSTITUTES: Final = {
+    "${Partition}": "aws",
+    "${PollFunctionArn}": "arn:aws:lambda:eu-central-1:123456789012:function:poll",
+    "${FinalizeFunctionArn}": "arn:aws:lambda:eu-central-1:123456789012:function:finalize",
+}
+
+Done = subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Done]]]:
+    """Run the slow ones side by side; each takes some ten seconds."""
+    # Elsewhere, so that checkov does not find its settings: all of its findings are wanted.
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+    environment |= {"AWS_DEFAULT_REGION": "eu-central-1", "SAM_CLI_TELEMETRY": "0"}
+
+    def run(*command: str | Path) -> Done:
+        return subprocess.run(
+            command, cwd=elsewhere, env=environment, capture_output=True, text=True, check=False
+        )
+
+    with ThreadPoolExecutor(2) as pool:
+        yield {
+            "sam": pool.submit(
+                run,
+                *(TOOLS / "sam" / "bin" / "sam", "validate", "--lint"),
+                *("--template-file", TEMPLATE),
+            ),
+            "checkov": pool.submit(
+                run,
+                *(TOOLS / "checkov" / "bin" / "checkov", "--file", TEMPLATE),
+                *("--framework", "cloudformation", "--skip-download", "--output", "json"),
+            ),
+        }
+
+
+def test_sam_validate_finds_nothing(running: dict[str, Future[Done]]) -> None:
+    """`sam validate --lint`, which a developer runs first, has no complaint."""
+    done = running["sam"].result()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "is a valid SAM Template" in done.stdout
+
+
+def _explained() -> dict[str, str]:
+    """Return the checks that .checkov.yaml skips, each with the comment above it."""
+    text = SETTINGS.read_text().partition("skip-check:\n")[2]
+    entries = re.findall(r"((?:^ +# .*\n)*)^ +- (CKV\w+)\n", text, re.MULTILINE)
+    return {check: comment.replace("#", "") for comment, check in entries}
+
+
+def test_checkov_finds_only_what_is_explained(running: dict[str, Future[Done]]) -> None:
+    """No finding is without its reason, and no reason is without its finding."""
+    done = running["checkov"].result()
+    report: dict[str, Any] = json.loads(done.stdout)
+    assert report["summary"]["resource_count"] > 40
+    assert report["summary"]["parsing_errors"] == 0
+    found = {failed["check_id"] for failed in report["results"]["failed_checks"]}
+    assert found == set(_explained())
+
+
+def test_each_suppression_of_checkov_has_a_reason() -> None:
+    """A sentence stands above each check that is skipped."""
+    skipped = yaml.safe_load(SETTINGS.read_text())["skip-check"]
+    assert list(_explained()) == skipped
+    assert all(len(comment.split()) >= 8 for comment in _explained().values())
+
+
+def _opinion(folder: Path, text: str) -> Done:
+    """Ask asl-validator about a definition, with ARNs for its substitutions."""
+    for name, value in SUBSTITUTES.items():
+        text = text.replace(name, value)
+    path = folder / "machine.json"
+    path.write_text(json.dumps(yaml.safe_load(text)))
+    return subprocess.run(
+        [VALIDATOR, "--json-path", path], capture_output=True, text=True, check=False
+    )
+
+
+needs_npm = pytest.mark.skipif(
+    not VALIDATOR.exists(), reason="asl-validator is not installed: it needs npm (make opinions)"
+)
+
+
+@needs_npm
+def test_asl_validator_finds_nothing_in_the_state_machine(tmp_path: Path) -> None:
+    """The state machine is valid to AWS's schema of states, and its JSONata can be parsed."""
+    done = _opinion(tmp_path, MACHINE.read_text())
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_npm
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("Next: Poll", "Next: Pol"),
+        ("$states.input.wait_seconds %}", "$states.input.( %}"),
+        ("Default: JobDone", "Default: JobGone"),
+        ("Type: Succeed", "Type: Success"),
+    ],
+)
+def test_asl_validator_finds_a_mistake(tmp_path: Path, right: str, wrong: str) -> None:
+    """The opinion is worth something: it does not say yes to everything."""
+    text = MACHINE.read_text()
+    assert right in text
+    assert _opinion(tmp_path, text.replace(right, wrong, 1)).returncode != 0
