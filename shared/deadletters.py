@@ -154,7 +154,10 @@ class DeadLetters:
             if new.error is not None:
                 announcer.announce(self._jobs.claim(new))
                 continue
-            job = self._jobs.keep_dead_letter(new, _error(letter), message_id=letter.message_id)
+            # Its settings are decided: it goes on from its record, without the message.
+            job = self._jobs.keep_dead_letter(
+                new, _error(letter), message_id=letter.message_id, body=None
+            )
             if job is not None:
                 announcer.announce(job)
                 made = True

@@ -612,8 +612,11 @@ class PhotoStore:
             page = self._s3.list_object_versions(Bucket=self._bucket, Prefix=key, **begin)  # type: ignore[arg-type]  # as above
             own = [
                 (entry["LastModified"], entry["VersionId"], kept)
-                for name, kept in (("Versions", True), ("DeleteMarkers", False))
-                for entry in page.get(name, [])
+                for listed, kept in (
+                    (page.get("Versions", []), True),
+                    (page.get("DeleteMarkers", []), False),
+                )
+                for entry in listed
                 if entry["Key"] == key
             ]
             # S3 lists the versions of a key from the newest to the oldest, in two lists.

@@ -161,7 +161,8 @@ class Arrivals:
             instead_of: an arrival of the same id that was refused as a whole; it may be replaced.
 
         """
-        condition, values = "attribute_not_exists(pk)", {}
+        condition = "attribute_not_exists(pk)"
+        values: dict[str, Any] = {}
         if instead_of is not None:
             condition = "#trigger = :trigger"
             values = {":trigger": {"S": instead_of.trigger}}
@@ -171,14 +172,16 @@ class Arrivals:
             "status": CLAIMING,
             "updated_at": iso(self._now()),
         }
-        names = {"ExpressionAttributeNames": {"#trigger": "trigger"}} if values else {}
+        more: dict[str, Any] = {}
+        if values:
+            more["ExpressionAttributeValues"] = values
+            more["ExpressionAttributeNames"] = {"#trigger": "trigger"}
         try:
             self._dynamodb.put_item(
                 TableName=self._table,
                 Item={name: to_attribute(value) for name, value in item.items()},
                 ConditionExpression=condition,
-                **({"ExpressionAttributeValues": values} if values else {}),
-                **names,  # type: ignore[arg-type]  # the stubs cannot see through the arguments
+                **more,
             )
         except self._dynamodb.exceptions.ConditionalCheckFailedException:
             # Another delivery decided first, or the answer to this very put was lost and botocore
@@ -235,7 +238,7 @@ class Arrivals:
         wanted = list(dict.fromkeys(arrival_ids))
         found: set[str] = set()
         for start in range(0, len(wanted), _BATCH):
-            keys = [_key(arrival_id) for arrival_id in wanted[start : start + _BATCH]]
+            keys: Any = [_key(arrival_id) for arrival_id in wanted[start : start + _BATCH]]
             while keys:
                 answer = self._dynamodb.batch_get_item(
                     RequestItems={
@@ -248,27 +251,29 @@ class Arrivals:
                 )
                 items = answer["Responses"].get(self._table, [])
                 found |= {item["pk"]["S"].removeprefix(_PREFIX) for item in items}
-                keys = answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])  # type: ignore[assignment]  # the same keys under another name
+                unread = answer.get("UnprocessedKeys", {})
+                keys = unread[self._table]["Keys"] if self._table in unread else []
         return found
 
     def _update(
         self, arrival_id: str, update: str, values: Mapping[str, Any], condition: str = ""
     ) -> None:
         """Change an arrival, unless it is no longer there or the condition does not hold."""
+        more: dict[str, Any] = {}
         all_values = dict(values)
-        names = {}
         if "#status" in update + condition:
-            names = {"ExpressionAttributeNames": {"#status": "status"}}
+            more["ExpressionAttributeNames"] = {"#status": "status"}
         if ":claiming" in condition:
             all_values[":claiming"] = {"S": CLAIMING}
+        if all_values:
+            more["ExpressionAttributeValues"] = all_values
         try:
             self._dynamodb.update_item(
                 TableName=self._table,
                 Key=_key(arrival_id),
                 UpdateExpression=update,
                 ConditionExpression=condition or "attribute_exists(pk)",
-                **({"ExpressionAttributeValues": all_values} if all_values else {}),
-                **names,  # type: ignore[arg-type]  # as above
+                **more,
             )
         except self._dynamodb.exceptions.ConditionalCheckFailedException:
             return
