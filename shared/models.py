@@ -179,6 +179,18 @@ class Waiting(_Model):
     reason: str
 
 
+class Refusals(_Model):
+    """Refusals of this attempt that may be about the photo or about the account."""
+
+    count: int
+    evidence: int
+    """That they are about the photo; see `shared.suspicion`."""
+    at: str
+    """ISO 8601; the last one."""
+    until: str | None = None
+    """The photo is not tried before, though others are."""
+
+
 class Job(_Model):
     """One photo with one variant: the record. Times are ISO 8601, UTC, milliseconds."""
 
@@ -216,6 +228,8 @@ class Job(_Model):
     """While SUBMITTING: until when the invocation that wrote it may still be at work."""
     unsent: bool = Field(default=False, exclude=True)
     """While SUBMITTING: the last POST certainly cost nothing and may be repeated."""
+    refusals: Refusals | None = Field(default=None, exclude=True)
+    """While SUBMITTING and unsent: what is known of the refusals so far."""
     waiting: Waiting | None = Field(default=None, exclude=True)
     """While ACCEPTED, or SUBMITTING and unsent: what the photo waits for."""
     held_at: str | None = Field(default=None, exclude=True)

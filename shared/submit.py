@@ -14,7 +14,16 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from shared.announce import Announcer
-from shared.breaker import PATIENCE_SECONDS, WATCHED, Breaker, Open, Tripped, Turn, Way
+from shared.breaker import (
+    PATIENCE_SECONDS,
+    SUSPECT_SECONDS,
+    WATCHED,
+    Breaker,
+    Open,
+    Tripped,
+    Turn,
+    Way,
+)
 from shared.clock import iso, parse_iso, utc_now
 from shared.config import INLINE, Config
 from shared.errors import InputRejected
@@ -32,12 +41,21 @@ from shared.events import (
 from shared.jobs import JobRepository, NewJob
 from shared.ledger import Ledger
 from shared.metrics import Metrics
-from shared.models import ErrorCode, Job, JobError, JobStatus, Photo, Settings, job_id_of
+from shared.models import (
+    ErrorCode,
+    Job,
+    JobError,
+    JobStatus,
+    Photo,
+    Settings,
+    job_id_of,
+)
 from shared.observability import keys_of, log_keys, logger
 from shared.photos import PhotoStore, StoredPhoto
-from shared.purse import Purse, SpentUp
+from shared.purse import Purse, Reserved, SpentUp
 from shared.settings import FolderFile, Layer, metadata_layer, metadata_text, resolve
 from shared.start import Starter, execution_arn
+from shared.suspicion import DOUBTFUL, MANY, ends, is_known, refused_again
 from shared.vmake.client import (
     Accepted,
     CreateOutcome,
@@ -95,6 +113,15 @@ class _Request:
     new: NewJob
     stored: StoredPhoto | None = None
     mask: StoredPhoto | None = None
+
+
+@dataclass
+class _Given:
+    """The way that a photo was given."""
+
+    way: Way
+    used: bool = False
+    """Whether a POST was sent on it, or the breaker was told why none was."""
 
 
 Delivery = Callable[[], tuple[str, str | None]]
@@ -432,13 +459,35 @@ class Submitter:
         """Send a job to the vendor if the way is free, and let it wait if not."""
         if job.settings is None:
             raise LookupError(f"job {job.job_id} is {job.status} without settings")
-        way = batch.paused or self._look(batch)
+        left = self._own_wait_left(job)
+        if left > 0:
+            return _again(job, left, "this photo was refused, and is tried again later")
+        way = batch.paused or self._look(job, batch)
         if isinstance(way, Open):
             if way.untold is not None:
                 self._tell_of_pause(job, way.untold)
-            batch.paused = replace(way, untold=None)  # the batch's other photos need not look
+            if not way.one:
+                batch.paused = replace(way, untold=None)  # the batch's other photos need not look
             return self._wait(job, way.seconds, way.reason, held=way.watched)
-        if way.pauses:
+        given = _Given(way)
+        try:
+            outcome = self._post(job, delivery, given, batch)
+        except Exception:
+            self._give_back(given)
+            raise
+        self._give_back(given)
+        return outcome
+
+    def _give_back(self, given: "_Given") -> None:
+        """Let another photo be the probe if this one ended without a POST."""
+        if not given.used:
+            self._breaker.give_back(given.way)
+
+    def _post(self, job: Job, delivery: Delivery, given: "_Given", batch: Batch) -> Outcome:
+        """Make the request, and send it if that can be done now."""
+        if job.settings is None:
+            raise LookupError(f"job {job.job_id} is {job.status} without settings")
+        if given.way.pauses:
             self._api_key.forget()  # another function's probe may have met a key that is mended
         try:
             image, mask = delivery()
@@ -447,23 +496,27 @@ class Submitter:
         try:
             prepared = self._vendor.prepare_create(image=image, mask=mask, settings=job.settings)
         except ApiKeyMissing as missing:
-            return self._not_now(job, way, Refused(Trouble.KEY, str(missing)))
-        if way.pace is not None:
-            way = self._in_turn(way, batch)
+            given.used = True
+            refused = Refused(Trouble.KEY, str(missing))
+            self._heed(job, given.way, refused, sent=False)
+            return self._not_now(job, refused)
+        if given.way.pace is not None:
+            way = self._in_turn(job, given.way, batch)
             if isinstance(way, Open):
                 return self._wait(job, way.seconds, way.reason, held=way.watched)
-        return self._spend(job, prepared, way, batch)
+            given.way = way
+        return self._spend(job, prepared, given, batch)
 
-    def _look(self, batch: Batch) -> Way | Open:
+    def _look(self, job: Job, batch: Batch) -> Way | Open:
         """Ask the breaker; a pause that is hardly longer than a look is waited for here."""
         while True:
-            way = self._breaker.look()
+            way = self._breaker.look(job.job_id)
             longest = min(NAP_SECONDS, self._patience(batch))
             if isinstance(way, Way) or way.untold is not None or way.seconds > longest:
                 return way
             self._sleep(way.seconds)
 
-    def _in_turn(self, way: Way, batch: Batch) -> Way | Open:
+    def _in_turn(self, job: Job, way: Way, batch: Batch) -> Way | Open:
         """Wait here until it is this photo's turn, unless that is far off."""
         while True:
             turn = self._breaker.turn(way, self._patience(batch))
@@ -477,7 +530,7 @@ class Submitter:
                 self._sleep(turn.seconds)
             if isinstance(turn, Turn) and turn.seconds <= DOZE_SECONDS:
                 return turn.way
-            seen = self._look(batch)
+            seen = self._look(job, batch)
             if isinstance(seen, Open) or seen.pauses:
                 return seen
             if isinstance(turn, Turn):
@@ -489,7 +542,7 @@ class Submitter:
         """Return for how many seconds a photo may wait here: its POST still needs its time."""
         return min(PATIENCE_SECONDS, batch.remaining_seconds() - ENOUGH_SECONDS)
 
-    def _spend(self, job: Job, prepared: PreparedCreate, way: Way, batch: Batch) -> Outcome:
+    def _spend(self, job: Job, prepared: PreparedCreate, given: "_Given", batch: Batch) -> Outcome:
         """Spend a credit on a job, and make sure that the record knows of it at every moment."""
         reserved = self._purse.reserve()
         if isinstance(reserved, SpentUp):
@@ -507,6 +560,7 @@ class Submitter:
         if submitting is None:
             self._purse.release(reserved)
             return _again(job, LEASE_MARGIN_SECONDS, "another delivery of this photo was first")
+        way, given.used = given.way, True
         outcome = self._vendor.create_task(prepared)
         match outcome:
             case Accepted(task_id):
@@ -516,21 +570,70 @@ class Submitter:
             case Refused(Trouble.REQUEST, message):
                 result = self._refused(submitting, message)
                 self._purse.release(reserved)
+            case Refused(trouble) if trouble in DOUBTFUL:
+                return self._doubtful(submitting, way, outcome, reserved)
             case NeverSent() | Refused():
                 unsent = self._jobs.mark_unsent(submitting)
                 self._purse.release(reserved)
-                return self._not_now(unsent or submitting, way, outcome)
+                self._heed(unsent or submitting, way, outcome)
+                return self._not_now(unsent or submitting, outcome)
         self._heed(submitting, way, outcome)
         return result
 
-    def _not_now(self, job: Job, way: Way, outcome: NeverSent | Refused) -> Outcome:
-        """Let a photo wait that the vendor certainly did not take: it is not its fault."""
+    def _doubtful(self, job: Job, way: Way, outcome: Refused, reserved: Reserved) -> Outcome:
+        """Deal with a refusal that may be about the account or about this photo alone."""
+        trouble = outcome.trouble
+        refusals = refused_again(
+            job.refusals,
+            trouble,
+            now=self._now(),
+            passed=way.passed,
+            many=len(way.denied | {job.job_id}) >= MANY,
+        )
+        if ends(refusals, trouble):
+            others = " while it took others" if is_known(refusals, trouble) else ""
+            what = f"this photo {refusals.count} times{others}"
+            result = self._refused(job, outcome.message, what)
+            self._purse.release(reserved)
+            self._breaker.give_back(way)
+            return result
+        unsent = self._jobs.mark_unsent(job, refusals=refusals) or job
+        self._purse.release(reserved)
+        if is_known(refusals, trouble):
+            # Others go through; the next one that does is evidence again.
+            self._breaker.note_awaited()
+            pauses = False
+        else:
+            denied = trouble is Trouble.DENIED
+            pauses = not denied or self._breaker.note_denied(job.job_id) >= MANY
+        if pauses:
+            self._heed(unsent, way, outcome)
+            return self._not_now(unsent, outcome, later=SUSPECT_SECONDS if way.pauses else 0)
+        self._breaker.give_back(way)
+        logger().warning("not submitted: %s", outcome.message)
+        return self._wait(unsent, self._own_wait_left(unsent), outcome.message)
+
+    def _own_wait_left(self, job: Job) -> float:
+        """Return for how long a photo that was refused waits although others are tried."""
+        if job.refusals is None or job.refusals.until is None:
+            return 0.0
+        return (parse_iso(job.refusals.until) - self._now()).total_seconds()
+
+    def _not_now(self, job: Job, outcome: NeverSent | Refused, *, later: float = 0) -> Outcome:
+        """Let a photo wait that the vendor certainly did not take, until the pause is over.
+
+        Args:
+            job: of the photo.
+            outcome: why it waits.
+            later: seconds that it comes back after the others, so that one of them is tried.
+
+        """
         logger().warning("not submitted: %s", outcome.message)
         if isinstance(outcome, Refused) and outcome.trouble is Trouble.KEY:
             self._api_key.forget()
-        self._heed(job, way, outcome)
         held = isinstance(outcome, Refused) and outcome.trouble in WATCHED
-        return self._wait(job, self._breaker.seconds_left(), outcome.message, held=held)
+        seconds = self._breaker.seconds_left() + later
+        return self._wait(job, seconds, outcome.message, held=held)
 
     def _wait(self, job: Job, seconds: float, reason: str, *, held: bool = False) -> Outcome:
         """Let a photo wait, and say so in its record; `held` is for what has its own alarm."""
@@ -546,9 +649,9 @@ class Submitter:
             self._announcer.announce(rejected)
         return Handled()
 
-    def _heed(self, job: Job, way: Way, outcome: CreateOutcome) -> None:
+    def _heed(self, job: Job, way: Way, outcome: CreateOutcome, *, sent: bool = True) -> None:
         """Tell the breaker, and the world if that paused submission."""
-        tripped = self._breaker.heed(way, outcome)
+        tripped = self._breaker.heed(way, outcome, job.job_id if sent else None)
         if tripped is not None:
             logger().error("submission pauses until %s: %s", tripped.until, tripped.reason)
             self._tell_of_pause(job, tripped)
@@ -623,10 +726,10 @@ class Submitter:
             self._starter.ensure(running)
         return Handled()
 
-    def _refused(self, job: Job, message: str) -> Outcome:
+    def _refused(self, job: Job, message: str, what: str = "the request") -> Outcome:
         error = JobError(
             code=ErrorCode.VENDOR_REJECTED,
-            message=f"The vendor refused the request ({message}). Nothing was charged. Mend the"
+            message=f"The vendor refused {what} ({message}). Nothing was charged. Mend the"
             " photo or its settings and drop it again.",
         )
         failed = self._jobs.fail(job, error)
