@@ -5,8 +5,8 @@ each submit. When the pause is over, one photo alone is tried (the probe). If it
 breaker closes; if not, the next pause is longer. No photo fails by it: they wait in the queue.
 
 One photo's refusal says little about the account. The item also names the photos that were refused
-since one went through: as long as it is a single one, another photo may be tried at once, in the
-middle of the pause (shared/suspicion.py).
+since one went through, and the first photos to come are tried in the middle of the pause
+(shared/suspicion.py).
 
 A vendor that throttles is not in trouble, it is asked too fast: after the first refusal the item
 holds a pace too (shared/pace.py), and each submit takes its turn by one conditional write. Only
@@ -23,7 +23,7 @@ from shared.clock import iso, later, parse_iso, utc_now
 from shared.metrics import Metrics
 from shared.models import MAX_MESSAGE
 from shared.pace import SEARCHING, START_GAP, Pace, paced_for
-from shared.suspicion import DOUBTFUL, Passed
+from shared.suspicion import DOUBTFUL, MANY
 from shared.vmake.client import Accepted, CreateOutcome, NeverSent, Refused, Trouble, Unknown
 
 if TYPE_CHECKING:
@@ -64,8 +64,11 @@ MAX_PAUSES: Final = 20
 """Pauses are counted up to here; they have long reached the longest by then."""
 MOST_SUSPECTS: Final = 10
 """The item names no more photos that were refused."""
+MOST_CLEARED: Final = 50
+"""The item forgets photos that were cleared when there are more: those have to be cleared anew."""
 SUSPECT_SECONDS: Final = 5.0
 """After a pause a photo that was refused leaves the way to others for so long."""
+_OF_REFUSED: Final = ("suspects", "denied", "awaited", "firsts")
 _OF_PAUSE: Final = ("until", "reason", "cause", "pauses", "probe_until", "untold")
 ITEM_KEY: Final[Any] = {"pk": {"S": "CONTROL#submit"}}
 """Of the item in JobsTable that holds the state."""
@@ -115,6 +118,15 @@ class Open:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """A photo that asks for the way."""
+
+    job_id: str
+    refused: bool
+    """Whether it was refused before in this attempt."""
+
+
+@dataclass(frozen=True)
 class Way:
     """The way is free, for this photo at least; `heed` wants it back with what became of it."""
 
@@ -132,14 +144,16 @@ class Way:
     """The jobs that the vendor refused for the account's sake since a photo went through."""
     denied: frozenset[str] = frozenset()
     """The jobs that it refused without saying why."""
-    awaited: bool = False
-    """Whether a photo's record waits to see if another goes through."""
-    passed: Passed | None = field(default=None, compare=False)
-    """The last photo that went through after a refusal."""
-    looked_at: str = field(default="", compare=False)
-    """ISO 8601: when the way was given."""
+    awaited: frozenset[str] = frozenset()
+    """The jobs that were cleared before and refused again: the next success is about them."""
+    cleared: frozenset[str] = field(default=frozenset(), compare=False)
+    """The jobs whose last refusal another photo's success has contradicted."""
+    candidate: Candidate | None = field(default=None, compare=False)
+    """Whose way it is."""
     permit: str | None = field(default=None, compare=False)
     """What a probe gives back if it sends nothing."""
+    early: bool = False
+    """Whether it was given in the middle of a pause."""
 
     @property
     def clear(self) -> bool:
@@ -183,19 +197,18 @@ class Breaker:
         self._metrics = metrics
         self._now = now
 
-    def look(self, job_id: str | None = None) -> Way | Open:
+    def look(self, candidate: Candidate | None = None) -> Way | Open:
         """Return whether a photo may be submitted now; after a pause, the first to look may.
 
         Args:
-            job_id: of the photo. A photo that was not refused is tried in the middle of a pause
-                for which there is one other photo's refusal alone; one that was refused again
-                leaves the way to others first.
+            candidate: the photo. One that was never refused may be tried in the middle of a
+                pause; one that was leaves the way to others first.
 
         """
         answer = self._dynamodb.get_item(TableName=self._table, Key=ITEM_KEY, ConsistentRead=True)
         item = answer.get("Item")
         if item is None:
-            return Way()
+            return Way(candidate=candidate)
         now = self._now()
         way = Way(
             pauses=_number(item, "pauses"),
@@ -203,30 +216,36 @@ class Breaker:
             refusals=_number(item, "refusals"),
             suspects=_names(item, "suspects"),
             denied=_names(item, "denied"),
-            awaited="awaited" in item,
-            passed=_passed(item),
-            looked_at=iso(now),
+            awaited=_names(item, "awaited"),
+            cleared=_names(item, "cleared"),
+            candidate=candidate,
         )
         if "until" not in item:
             return replace(way, pace=_pace(item, now))
         reason = item["reason"]["S"]
         watched = cause_of(item) in _WATCHED_CAUSES
         left = _left(item, "until", now)
-        suspect = job_id in way.suspects | way.denied
-        doubted = len(way.suspects) == 1 and cause_of(item) in _DOUBTFUL_CAUSES
-        early = job_id is not None and doubted and not suspect
-        if left > 0 and not early:
+        if left > 0 and not self._early(item, way):
             return Open(left, reason, _untold(item, now), watched=watched)
-        if suspect and way.pauses > 1 and left + SUSPECT_SECONDS > 0:
+        suspect = candidate is not None and candidate.job_id in way.suspects | way.denied
+        again = way.pauses > 1 or len(way.suspects) > 1
+        if suspect and again and left + SUSPECT_SECONDS > 0:
             return Open(left + SUSPECT_SECONDS, reason, watched=watched, one=True)
         permit = self._becomes_probe(now)
         if permit is not None:
-            return replace(way, permit=permit)
+            return replace(way, permit=permit, early=left > 0)
         probing = PROBE_SECONDS - _left(item, "probe_until", now) if "probe_until" in item else 0
         seconds = min(MAX_LOOK_SECONDS, max(MIN_LOOK_SECONDS, probing))
         if left > 0:
             seconds = min(seconds, left)
         return Open(seconds, f"one photo is being tried, since {reason}", watched=watched)
+
+    @staticmethod
+    def _early(item: Mapping[str, Any], way: Way) -> bool:
+        """Whether the photo may be tried although submission is paused."""
+        clean = way.candidate is not None and not way.candidate.refused
+        few = bool(way.suspects) and _number(item, "firsts") < MANY
+        return clean and few and cause_of(item) in _DOUBTFUL_CAUSES
 
     def turn(self, way: Way, patience: float) -> Turn | Open | None:
         """Take the next turn for a submit.
@@ -283,15 +302,8 @@ class Breaker:
         item = answer.get("Item", {})
         return cause_of(item) if "until" in item else None
 
-    def heed(self, way: Way, outcome: CreateOutcome, job_id: str | None = None) -> Tripped | None:
-        """Take what became of a submit into account; say so if it paused submission.
-
-        Args:
-            way: that it was given.
-            outcome: what the vendor answered.
-            job_id: of the photo; None if nothing was sent.
-
-        """
+    def heed(self, way: Way, outcome: CreateOutcome) -> Tripped | None:
+        """Take what became of a submit into account; say so if it paused submission."""
         match outcome:
             case Accepted() | Refused(Trouble.REQUEST):
                 if not way.clear:
@@ -313,38 +325,34 @@ class Breaker:
             case Refused(kind, message, retry_after):
                 denied = kind is Trouble.DENIED
                 first = OUTAGE_PAUSE_SECONDS if denied else ACCOUNT_PAUSE_SECONDS
-                suspect = None if denied else job_id
+                suspect = None if denied else way.candidate
                 return self._pause(way, kind, message, first, asked=retry_after, suspect=suspect)
 
     def note_denied(self, job_id: str) -> int:
-        """Note that a photo was refused without a reason; return how many since one went through.
+        """Note that a photo was refused without a reason; return how many were in a row."""
+        return self._note("denied", job_id)
 
-        A way that is given from now on, and goes through, says so in `Way.passed`.
-        """
+    def note_awaited(self, job_id: str) -> None:
+        """Note that a photo was refused that was cleared before; nothing pauses for its sake."""
+        self._note("awaited", job_id)
+
+    def _note(self, name: str, job_id: str) -> int:
         try:
             answer = self._dynamodb.update_item(
                 TableName=self._table,
                 Key=ITEM_KEY,
-                UpdateExpression="ADD denied :job",
-                ConditionExpression="attribute_not_exists(denied) OR size(denied) < :most",
+                UpdateExpression="ADD #name :job DELETE cleared :job",
+                ConditionExpression="attribute_not_exists(#name) OR size(#name) < :most",
+                ExpressionAttributeNames={"#name": name},
                 ExpressionAttributeValues={
                     ":job": {"SS": [job_id]},
                     ":most": {"N": str(MOST_SUSPECTS)},
                 },
-                ReturnValues="UPDATED_NEW",
+                ReturnValues="ALL_NEW",
             )
         except self._dynamodb.exceptions.ConditionalCheckFailedException:
             return MOST_SUSPECTS
-        return len(_names(answer["Attributes"], "denied"))
-
-    def note_awaited(self) -> None:
-        """Note that a photo's record waits to see whether another photo goes through."""
-        self._dynamodb.update_item(
-            TableName=self._table,
-            Key=ITEM_KEY,
-            UpdateExpression="SET awaited = :true",
-            ExpressionAttributeValues={":true": {"BOOL": True}},
-        )
+        return len(_names(answer["Attributes"], name))
 
     def give_back(self, way: Way) -> None:
         """Let the next photo be the probe: the one of this way sent nothing, or tells nothing."""
@@ -380,18 +388,26 @@ class Breaker:
     def _clear(self, way: Way, *, passed: bool) -> None:
         """Take back what this way was given for; a pause that came meanwhile is not its own."""
         removed = ["unknowns", "refusals", *(_OF_PAUSE if way.pauses else ())]
-        sets = ""
-        values: dict[str, Any] = {}
-        if passed and (way.suspects or way.denied or way.awaited):
-            removed += [name for name in ("suspects", "denied", "awaited") if getattr(way, name)]
-            sets = "SET passed_at = :at, passed_others = :others "
-            others = max(len(way.suspects), len(way.denied))
-            values = {":at": {"S": way.looked_at}, ":others": {"N": str(others)}}
+        cleared: set[str] = set()
+        if passed:
+            removed += [name for name in _OF_REFUSED if name == "firsts" or getattr(way, name)]
+            cleared |= way.denied
+            # Only what came at once, while nobody else was refused, contradicts a clear word.
+            if way.early and len(way.suspects) == 1:
+                cleared |= way.suspects
+            if not way.pauses and not way.suspects:
+                cleared |= way.awaited
         names = {f"#{name}": name for name in removed}
+        expression = f"REMOVE {', '.join(names)}"
+        values: dict[str, Any] = {}
+        if cleared:
+            values[":cleared"] = {"SS": sorted(cleared)}
+            many = len(way.cleared) > MOST_CLEARED
+            expression += " SET cleared = :cleared" if many else " ADD cleared :cleared"
         self._dynamodb.update_item(
             TableName=self._table,
             Key=ITEM_KEY,
-            UpdateExpression=f"{sets}REMOVE {', '.join(names)}",
+            UpdateExpression=expression,
             ExpressionAttributeNames=names,
             **({"ExpressionAttributeValues": values} if values else {}),
         )
@@ -404,7 +420,7 @@ class Breaker:
         first: float,
         *,
         asked: float | None = None,
-        suspect: str | None = None,
+        suspect: Candidate | None = None,
     ) -> Tripped | None:
         """Pause, or pause again after a probe that failed; only a first pause may be news.
 
@@ -414,11 +430,11 @@ class Breaker:
             reason: what the vendor said.
             first: seconds of the first pause in a row.
             asked: the vendor's `Retry-After`, in seconds.
-            suspect: the job, if the trouble may be about its photo alone.
+            suspect: the photo, if the trouble may be about it alone.
 
         """
         seconds = max(
-            min(MAX_PAUSE_SECONDS, first * 2**way.pauses),
+            min(MAX_PAUSE_SECONDS, first * 2 ** (way.pauses - way.early)),
             min(asked or 0, MAX_RETRY_AFTER_SECONDS),
         )
         now = self._now()
@@ -428,7 +444,8 @@ class Breaker:
             ":until": {"S": until},
             ":cause": {"S": cause},
             ":reason": {"S": reason[:MAX_MESSAGE]},
-            ":pauses": {"N": str(min(way.pauses + 1, MAX_PAUSES))},
+            # What is tried in the middle of a pause makes it no longer.
+            ":pauses": {"N": str(min(way.pauses + (not way.early), MAX_PAUSES))},
             ":zero": {"N": "0"},
             ":now": {"S": iso(now)},
         }
@@ -455,11 +472,8 @@ class Breaker:
             if not way.pauses and way.pace is None:
                 # Who was sent before anybody took turns says nothing about the pace.
                 condition += " AND (attribute_not_exists(paced_until) OR paced_until < :now)"
-        suspects = ", suspects"
-        if suspect is not None:
-            full = len(way.suspects) >= MOST_SUSPECTS
-            values |= {} if full else {":suspect": {"SS": [suspect]}}
-            suspects = "" if full else " ADD suspects :suspect"
+        suspects, named = _suspects(way, suspect)
+        values |= named
         try:
             before = self._dynamodb.update_item(
                 TableName=self._table,
@@ -586,14 +600,23 @@ def cause_of(item: Mapping[str, Any]) -> Cause:
     return Cause(cause) if cause in set(Cause) else Cause.OUTAGE
 
 
+def _suspects(way: Way, suspect: Candidate | None) -> tuple[str, dict[str, Any]]:
+    """Return how a pause changes who is suspected, behind REMOVE, and the values in that."""
+    if suspect is None:
+        return ", suspects, firsts", {}
+    expression, values, adds = "", dict[str, Any](), []
+    if len(way.suspects) < MOST_SUSPECTS:
+        values[":suspect"] = {"SS": [suspect.job_id]}
+        adds.append("suspects :suspect")
+        expression = " DELETE cleared :suspect"
+    if not suspect.refused:
+        values[":one"] = {"N": "1"}
+        adds.append("firsts :one")
+    return f"{expression} ADD {', '.join(adds)}" if adds else "", values
+
+
 def _names(item: Mapping[str, Any], name: str) -> frozenset[str]:
     return frozenset(item.get(name, {}).get("SS", ()))
-
-
-def _passed(item: Mapping[str, Any]) -> Passed | None:
-    if "passed_at" not in item:
-        return None
-    return Passed(item["passed_at"]["S"], _number(item, "passed_others"))
 
 
 def _left(item: Mapping[str, Any], name: str, now: datetime) -> float:

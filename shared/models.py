@@ -184,11 +184,9 @@ class Refusals(_Model):
 
     count: int
     evidence: int
-    """That they are about the photo; see `shared.suspicion`."""
-    at: str
-    """ISO 8601; the last one."""
+    """How often another photo's success showed that they are about the photo."""
     until: str | None = None
-    """The photo is not tried before, though others are."""
+    """ISO 8601; the photo is not tried before, though others are."""
 
 
 class Job(_Model):

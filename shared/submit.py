@@ -19,6 +19,7 @@ from shared.breaker import (
     SUSPECT_SECONDS,
     WATCHED,
     Breaker,
+    Candidate,
     Open,
     Tripped,
     Turn,
@@ -498,7 +499,7 @@ class Submitter:
         except ApiKeyMissing as missing:
             given.used = True
             refused = Refused(Trouble.KEY, str(missing))
-            self._heed(job, given.way, refused, sent=False)
+            self._heed(job, replace(given.way, candidate=None), refused)  # it is not the photo's
             return self._not_now(job, refused)
         if given.way.pace is not None:
             way = self._in_turn(job, given.way, batch)
@@ -510,7 +511,7 @@ class Submitter:
     def _look(self, job: Job, batch: Batch) -> Way | Open:
         """Ask the breaker; a pause that is hardly longer than a look is waited for here."""
         while True:
-            way = self._breaker.look(job.job_id)
+            way = self._breaker.look(Candidate(job.job_id, job.refusals is not None))
             longest = min(NAP_SECONDS, self._patience(batch))
             if isinstance(way, Way) or way.untold is not None or way.seconds > longest:
                 return way
@@ -587,11 +588,11 @@ class Submitter:
             job.refusals,
             trouble,
             now=self._now(),
-            passed=way.passed,
+            cleared=job.job_id in way.cleared,
             many=len(way.denied | {job.job_id}) >= MANY,
         )
         if ends(refusals, trouble):
-            others = " while it took others" if is_known(refusals, trouble) else ""
+            others = " while it took others" if is_known(refusals) else ""
             what = f"this photo {refusals.count} times{others}"
             result = self._refused(job, outcome.message, what)
             self._purse.release(reserved)
@@ -599,9 +600,8 @@ class Submitter:
             return result
         unsent = self._jobs.mark_unsent(job, refusals=refusals) or job
         self._purse.release(reserved)
-        if is_known(refusals, trouble):
-            # Others go through; the next one that does is evidence again.
-            self._breaker.note_awaited()
+        if is_known(refusals):
+            self._breaker.note_awaited(job.job_id)
             pauses = False
         else:
             denied = trouble is Trouble.DENIED
@@ -649,9 +649,9 @@ class Submitter:
             self._announcer.announce(rejected)
         return Handled()
 
-    def _heed(self, job: Job, way: Way, outcome: CreateOutcome, *, sent: bool = True) -> None:
+    def _heed(self, job: Job, way: Way, outcome: CreateOutcome) -> None:
         """Tell the breaker, and the world if that paused submission."""
-        tripped = self._breaker.heed(way, outcome, job.job_id if sent else None)
+        tripped = self._breaker.heed(way, outcome)
         if tripped is not None:
             logger().error("submission pauses until %s: %s", tripped.until, tripped.reason)
             self._tell_of_pause(job, tripped)

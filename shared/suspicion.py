@@ -4,21 +4,27 @@ The vendor's answer alone does not always tell. A firewall that dislikes one pho
 like one that has blocked the whole account, and even "no credits" may be wrong for all but one.
 What is known is kept in two places:
 
-    the photo's record    how often it was refused in this attempt, and when (`Refusals`)
-    the breaker's item    which photos were refused since one went through, and when one last did
+    the photo's record    how often it was refused in this attempt, and the evidence (`Refusals`)
+    the breaker's item    which photos were refused since one went through, and which of them are
+                          cleared: another photo went through in spite of their refusal
 
-A refusal after which another photo went through was about the photo. After some of those the photo
-ends, and before that it pauses nobody any more. As long as none goes through, an answer that
-clearly speaks of the account is believed, and no photo ends. An answer that does not tell
-(`Trouble.DENIED`) pauses submission only if several photos got it; a photo that gets it alone
-waits by itself, and ends after a bounded number of tries.
+There are two kinds of refusal:
+
+- The answer speaks of the account (key, credits, address). Submission pauses. Meanwhile photos that
+  were never refused are tried, one at a time and at most `MANY`: if the first of them goes
+  through, the account is not in trouble, and the refused photo is cleared. A success after the
+  pause clears nobody: the account may have been topped up.
+- The answer does not tell (`Trouble.DENIED`). The photo waits by itself. Submission pauses only if
+  `MANY` photos got this answer and none went through. Any success clears all of them.
+
+A photo that was cleared pauses nobody any more, and ends if it is refused again and again. One that
+was never cleared ends only if the answer does not tell and no other photo shares its trouble.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from shared.clock import iso, later
+from shared.clock import later
 from shared.models import Refusals
 from shared.vmake.client import Trouble
 
@@ -29,31 +35,16 @@ TRIES: Final = 3
 TRIES_ALONE: Final = 7
 """The same if none goes through and the answer does not tell: over about ten minutes."""
 MANY: Final = 3
-"""So many photos that are denied, and none that goes through, are trouble of all photos."""
+"""So many photos that are refused, and none that goes through, are trouble of all photos."""
 FIRST_WAIT_SECONDS: Final = 10.0
 """How long a photo waits by itself after a refusal; doubled each time."""
 MAX_WAIT_SECONDS: Final = 900.0
-_ALONE: Final = 3
-"""Evidence of a refusal after which the next photo went through."""
-_WITH_OTHERS: Final = 1
-"""Evidence of a refusal after which others were refused too before one went through: most likely
-the account was in trouble then."""
-_ENOUGH: Final = 2 * _ALONE
-"""Evidence against a photo for which the vendor clearly speaks of the account."""
-
-
-@dataclass(frozen=True)
-class Passed:
-    """A photo went through although others had been refused."""
-
-    at: str
-    """ISO 8601: when that photo was given the way."""
-    others: int
-    """How many photos had been refused by then, since one had gone through before."""
+_CLEARED_TWICE: Final = 2
+"""How often a photo is cleared before it ends, if the answer speaks of the account."""
 
 
 def refused_again(
-    before: Refusals | None, trouble: Trouble, *, now: datetime, passed: Passed | None, many: bool
+    before: Refusals | None, trouble: Trouble, *, now: datetime, cleared: bool, many: bool
 ) -> Refusals:
     """Return what is known of a photo after one more refusal.
 
@@ -61,30 +52,25 @@ def refused_again(
         before: what was known of it.
         trouble: what this refusal says.
         now: when it came.
-        passed: the last photo that went through after a refusal.
-        many: whether this trouble is one of many photos; then the try does not count.
+        cleared: whether the refusal before was contradicted by another photo's success.
+        many: whether many photos are denied; then this try does not count.
 
     """
-    count, evidence = (before.count, before.evidence) if before else (0, 0)
-    if before is not None and passed is not None and passed.at > before.at:
-        evidence += _ALONE if passed.others <= 1 else _WITH_OTHERS
-    known = Refusals(count=count, evidence=evidence, at=iso(now))
-    counts = not many or trouble is not Trouble.DENIED or is_known(known, trouble)
-    known = known.model_copy(update={"count": count + counts})
-    if trouble is Trouble.DENIED or is_known(known, trouble):
-        seconds = min(MAX_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** max(0, known.count - 1))
-        known = known.model_copy(update={"until": later(now, seconds)})
-    return known
+    count, evidence = (before.count, before.evidence + cleared) if before else (0, 0)
+    known = Refusals(count=count, evidence=evidence)
+    own = trouble is Trouble.DENIED or is_known(known)
+    count += is_known(known) or not (many and trouble is Trouble.DENIED)
+    wait = min(MAX_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** max(0, count - 1))
+    return Refusals(count=count, evidence=evidence, until=later(now, wait) if own else None)
 
 
-def is_known(refusals: Refusals, trouble: Trouble) -> bool:
-    """Whether others went through after the photo was refused: its next refusal is its own."""
-    return refusals.evidence >= (1 if trouble is Trouble.DENIED else _ALONE)
+def is_known(refusals: Refusals) -> bool:
+    """Whether the photo was cleared: its next refusal says nothing about the account."""
+    return refusals.evidence > 0
 
 
 def ends(refusals: Refusals, trouble: Trouble) -> bool:
     """Whether the photo was refused often enough to end."""
     if trouble is Trouble.DENIED:
-        needed = TRIES if is_known(refusals, trouble) else TRIES_ALONE
-        return refusals.count >= needed
-    return refusals.count >= TRIES and refusals.evidence >= _ENOUGH
+        return refusals.count >= (TRIES if is_known(refusals) else TRIES_ALONE)
+    return refusals.count >= TRIES and refusals.evidence >= _CLEARED_TWICE

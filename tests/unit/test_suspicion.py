@@ -5,25 +5,15 @@ import itertools
 import json
 import math
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 
-from shared.breaker import PROBE_SECONDS, Breaker, Way
-from shared.clock import iso
+from shared.breaker import ACCOUNT_PAUSE_SECONDS, PROBE_SECONDS, Breaker, Candidate, Open, Way
 from shared.models import ErrorCode, Job, JobStatus, Refusals
 from shared.submit import Batch
-from shared.suspicion import (
-    MANY,
-    TRIES,
-    TRIES_ALONE,
-    Passed,
-    ends,
-    is_known,
-    refused_again,
-)
+from shared.suspicion import MANY, TRIES, TRIES_ALONE, ends, refused_again
 from shared.vmake.client import Accepted, Refused, Trouble
 from tests.kit import START, TABLE, Aws, Clock, jpeg
 from tests.unit.test_submit import Stage
@@ -40,7 +30,7 @@ DOUBTFUL = [
     pytest.param(BAD_KEY, id="401"),
     pytest.param(NO_SUCH_PAGE, id="404 page"),
 ]
-WHOLE_DAY = 86_400.0
+A_WHILE = 8_000.0
 
 
 class World(Stage):
@@ -111,47 +101,43 @@ def failed_as_refused(job: Job) -> bool:
     return job.status is JobStatus.FAILED and job.error.code is ErrorCode.VENDOR_REJECTED
 
 
-@pytest.mark.parametrize("refusal", DOUBTFUL)
+@pytest.mark.parametrize("refusal", [PAGE, NO_CREDITS, NO_SUCH_PAGE])
 def test_poisoned_photos_stop_nobody(world: World, refusal: httpx.Response) -> None:
-    """Three photos are always refused; thirty others come back as if those were not there."""
-    poisoned, good = [f"bad-{n}.jpg" for n in range(3)], [f"good-{n}.jpg" for n in range(30)]
+    """Three photos are always refused, and come first; the others hardly notice."""
+    poisoned = [f"bad-{n}.jpg" for n in range(3)]
     world.opinion = lambda key: refusal if key.startswith("bad") else None
-    world.come(*poisoned, *good[:10])
-    for number, key in enumerate(good[10:]):
-        world.come(key, after=20.0 * number)
-    world.run(10)
-    world.run(420)
-    assert world.done("good") == 30
-    jobs = world.jobs_by_key()
-    waited = [post for post, key in world.posts if key in good[10:]]
-    assert max(at - 20 * number for number, at in enumerate(sorted(waited))) < 20
-    world.come(*(f"good-late-{n}.jpg" for n in range(60)))
-    for n in range(60):
-        world.come(f"good-later-{n}.jpg", after=60.0 * n)
-    world.run(5_000)
+    world.come(*poisoned, *(f"good-{n}.jpg" for n in range(10)))
+    world.run(70)  # the three come first: for a minute at most it looks like everybody's trouble
+    assert world.done("good") == 10
+    for n in range(30):
+        world.come(f"later-{n}.jpg", after=20.0 * n)
+    began = world.seconds
+    world.run(1_000)
+    sent = {key: at - began for at, key in world.posts if key.startswith("later")}
+    assert max(sent[f"later-{n}.jpg"] - 20 * n for n in range(30)) < 2
     jobs = world.jobs_by_key()
     assert all(failed_as_refused(jobs[key]) for key in poisoned)
-    assert all(TRIES <= world.posts_of(key) <= 8 for key in poisoned)
-    assert world.done("good") == 150
+    assert all(TRIES <= world.posts_of(key) <= 5 for key in poisoned)
+    assert world.done("later") == 30
 
 
-@pytest.mark.parametrize("refusal", DOUBTFUL)
+@pytest.mark.parametrize("refusal", [FORBIDDEN, BAD_KEY])
 def test_a_poisoned_photo_among_others_ends_after_three_tries(
     world: World, refusal: httpx.Response
 ) -> None:
     """Others go through after each of its refusals: they are about the photo."""
     world.opinion = lambda key: refusal if key == "bad.jpg" else None
     world.come("bad.jpg")
-    for n in range(60):
+    for n in range(30):
         world.come(f"good-{n}.jpg", after=5.0 * n + 1)
-    world.run(300)
+    world.run(200)
     job = world.jobs_by_key()["bad.jpg"]
     assert failed_as_refused(job)
     assert job.credits == 0
     assert job.error is not None
     assert "3 times while it took others" in job.error.message
     assert world.posts_of("bad.jpg") == TRIES
-    assert world.done("good") == 60
+    assert world.done("good") == 30
 
 
 @pytest.mark.parametrize("refusal", [PAGE, FORBIDDEN])
@@ -161,7 +147,7 @@ def test_a_lone_photo_is_tried_a_bounded_number_of_times(
     """An answer that does not tell whom it is about is no reason to try for ever."""
     world.opinion = lambda _: refusal
     world.come("bad.jpg")
-    world.run(WHOLE_DAY)
+    world.run(A_WHILE)
     assert failed_as_refused(world.job())
     moments = [at for at, _ in world.posts]
     assert len(moments) == TRIES_ALONE
@@ -176,27 +162,27 @@ def test_a_lone_photo_of_an_account_in_trouble_waits(world: World, refusal: http
     """The vendor speaks of the account, and nothing says otherwise: the photo never fails."""
     world.opinion = lambda _: refusal
     world.come("dress.jpg")
-    world.run(WHOLE_DAY)
+    world.run(A_WHILE)
     assert world.job().unspent
-    assert TRIES_ALONE < len(world.posts) < 110
+    assert TRIES_ALONE < len(world.posts) < 20
     world.opinion = lambda _: None
-    world.run(WHOLE_DAY + 1_000)
+    world.run(A_WHILE + 1_000)
     assert world.job().status is JobStatus.RUNNING
 
 
 @pytest.mark.parametrize("refusal", DOUBTFUL)
 def test_trouble_of_all_photos_fails_none(world: World, refusal: httpx.Response) -> None:
-    """Whatever the vendor calls it: a day without one photo that goes through is everybody's."""
+    """Whatever the vendor calls it: hours without one photo that goes through are everybody's."""
     world.opinion = lambda _: refusal
-    world.come(*(f"{n}.jpg" for n in range(12)))
-    world.run(WHOLE_DAY)
+    world.come(*(f"{n}.jpg" for n in range(6)))
+    world.run(A_WHILE)
     assert all(job.unspent for job in world.all_jobs())
-    assert len(world.posts) < 120
+    assert len(world.posts) < 30
     told = [event for event in world.aws.told() if "paused" in event["detail"]]
     assert len(told) == 1
     world.opinion = lambda _: None
-    world.run(WHOLE_DAY + 2_000)
-    assert world.done("") == 12
+    world.run(A_WHILE + 2_000)
+    assert world.done("") == 6
 
 
 def test_an_account_that_is_topped_up_little_by_little_fails_none(world: World) -> None:
@@ -209,11 +195,14 @@ def test_an_account_that_is_topped_up_little_by_little_fails_none(world: World) 
         return NO_CREDITS if balance < 0 else None
 
     world.opinion = opinion
-    world.come(*(f"{n}.jpg" for n in range(20)))
-    for day in range(1, 12):
-        world.run(day * 7_200.0)
+    world.come(*(f"{n}.jpg" for n in range(8)))
+    for hour in range(1, 6):
+        world.run(hour * 3_600.0)
         balance = 2
-    world.run(12 * 7_200.0)
+        world.come(f"new-{hour}.jpg", after=900.0)
+    world.run(6 * 3_600.0)
+    balance = 100
+    world.run(7 * 3_600.0)
     assert {job.status for job in world.all_jobs()} == {JobStatus.RUNNING}
 
 
@@ -241,12 +230,12 @@ def test_refusals_of_an_earlier_attempt_are_forgotten(world: World) -> None:
     """A photo that is dropped again has all its tries once more."""
     world.opinion = lambda _: PAGE
     world.come("bad.jpg")
-    world.run(WHOLE_DAY)
+    world.run(A_WHILE)
     assert failed_as_refused(world.job())
-    world.come("bad.jpg")
-    world.run(WHOLE_DAY + 1)
-    assert world.job().refusals is None or world.job().refusals.count == 1  # type: ignore[union-attr]
-    world.run(2 * WHOLE_DAY)
+    world._send(json.dumps(world.aws.drop("bad.jpg", jpeg(fill=0))), world.seconds)
+    world.run(2 * A_WHILE)
+    assert world.job().attempt == 2
+    assert failed_as_refused(world.job())
     assert len(world.posts) == 2 * TRIES_ALONE
 
 
@@ -264,16 +253,6 @@ def _paused(world: World) -> None:
 
 def _control(world: World) -> dict[str, Any]:
     return world.aws.dynamodb.get_item(TableName=TABLE, Key={"pk": {"S": "CONTROL#submit"}})["Item"]
-
-
-def _gone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = world.jobs.get(world.all_jobs()[-1].job_id)
-    assert job is not None
-    world.aws.s3.delete_object(
-        Bucket="photos",
-        Key=job.source_key or "",
-        VersionId=(job.photo and job.photo.version_id) or "",
-    )
 
 
 def _spent_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -344,77 +323,121 @@ def test_a_permit_that_is_over_is_not_given_back_for_another(table: Aws, clock: 
 # --- the evidence --------------------------------------------------------------------------------
 
 
-def test_a_success_of_before_a_refusal_is_no_evidence(table: Aws, clock: Clock) -> None:
+def _refuse(breaker: Breaker, job_id: str, *, before: bool = False) -> None:
+    """Have the vendor refuse a photo for the account's sake."""
+    way = breaker.look(Candidate(job_id, refused=before))
+    assert isinstance(way, Way)
+    breaker.heed(way, Refused(Trouble.CREDITS, "HTTP 402"))
+
+
+def _way(breaker: Breaker, job_id: str, *, before: bool = False) -> Way:
+    way = breaker.look(Candidate(job_id, refused=before))
+    assert isinstance(way, Way)
+    return way
+
+
+def test_a_success_of_before_a_refusal_clears_nobody(table: Aws, clock: Clock) -> None:
     """A photo that was sent before another was refused may have taken the last credit."""
     breaker = Breaker(table.dynamodb, TABLE, now=clock)
-    early = breaker.look("early")
-    assert isinstance(early, Way)
-    breaker.heed(Way(), Refused(Trouble.CREDITS, "HTTP 402"), "bad")
-    breaker.heed(early, Accepted("t"), "early")
-    between = breaker.look("other")
-    assert isinstance(between, Way)
-    assert (between.suspects, between.passed) == ({"bad"}, None)
-    breaker.heed(between, Accepted("t"), "other")
-    after = breaker.look("bad")
-    assert isinstance(after, Way)
-    assert (after.suspects, after.passed) == (frozenset(), Passed(between.looked_at, 1))
+    early = _way(breaker, "early")
+    _refuse(breaker, "bad")
+    breaker.heed(early, Accepted("t"))
+    other = _way(breaker, "other")
+    assert (other.suspects, other.cleared) == ({"bad"}, frozenset())
+    breaker.heed(other, Accepted("t"))
+    after = _way(breaker, "bad", before=True)
+    assert (after.suspects, after.cleared) == (frozenset(), {"bad"})
+
+
+def test_a_success_after_the_pause_clears_nobody(table: Aws, clock: Clock) -> None:
+    """The account may have been topped up meanwhile."""
+    breaker = Breaker(table.dynamodb, TABLE, now=clock)
+    _refuse(breaker, "waits")
+    clock.advance(100)
+    breaker.heed(_way(breaker, "other"), Accepted("t"))
+    assert _way(breaker, "waits", before=True).cleared == frozenset()
+
+
+def test_a_success_after_two_were_refused_clears_nobody(table: Aws, clock: Clock) -> None:
+    """Two different photos with the same trouble are no coincidence."""
+    breaker = Breaker(table.dynamodb, TABLE, now=clock)
+    _refuse(breaker, "a")
+    _refuse(breaker, "b")
+    breaker.heed(_way(breaker, "c"), Accepted("t"))
+    assert _way(breaker, "a", before=True).cleared == frozenset()
+
+
+def test_a_photo_that_was_refused_is_no_second_opinion(table: Aws, clock: Clock) -> None:
+    """During a pause only photos are tried that the vendor has not refused before."""
+    breaker = Breaker(table.dynamodb, TABLE, now=clock)
+    _refuse(breaker, "a")
+    assert isinstance(breaker.look(Candidate("b", refused=True)), Open)
+    assert isinstance(breaker.look(Candidate("c", refused=False)), Way)
+
+
+def test_a_pause_without_a_suspect_lets_nobody_through(table: Aws, clock: Clock) -> None:
+    """Without a key in the secret there is nothing to try."""
+    breaker = Breaker(table.dynamodb, TABLE, now=clock)
+    _refuse(breaker, "a")
+    breaker.heed(_way(breaker, "b"), Accepted("t"))
+    breaker.heed(Way(), Refused(Trouble.KEY, "no key in the secret"))
+    assert isinstance(breaker.look(Candidate("c", refused=False)), Open)
 
 
 def test_ordinary_successes_write_nothing(table: Aws, clock: Clock) -> None:
     """Evidence is gathered while some photo is under suspicion, and only then."""
     breaker = Breaker(table.dynamodb, TABLE, now=clock)
-    breaker.heed(Way(), Refused(Trouble.CREDITS, "HTTP 402"), "bad")
+    _refuse(breaker, "bad")
     writes: list[str] = []
     table.dynamodb.meta.events.register(
         "before-call.dynamodb.UpdateItem", lambda **_: writes.append("write"), "test"
     )
     try:
         for number in range(5):
-            way = breaker.look(f"good-{number}")
-            assert isinstance(way, Way)
-            breaker.heed(way, Accepted("t"), f"good-{number}")
+            breaker.heed(_way(breaker, f"good-{number}"), Accepted("t"))
     finally:
         table.dynamodb.meta.events.unregister("before-call.dynamodb.UpdateItem", unique_id="test")
     assert len(writes) == 2  # the permit of the first, and what it takes back
 
 
-def test_the_second_photo_that_is_refused_stops_the_third(table: Aws, clock: Clock) -> None:
-    """Two different photos are evidence enough: no third one is tried during the pause."""
+def test_three_photos_that_are_refused_stop_the_fourth(table: Aws, clock: Clock) -> None:
+    """They are evidence enough; and what was tried meanwhile made the pause no longer."""
     breaker = Breaker(table.dynamodb, TABLE, now=clock)
-    breaker.heed(Way(), Refused(Trouble.CREDITS, "HTTP 402"), "a")
-    second = breaker.look("b")
-    assert isinstance(second, Way)
-    assert not isinstance(breaker.look("c"), Way)  # one at a time
-    breaker.heed(second, Refused(Trouble.CREDITS, "HTTP 402"), "b")
-    assert not isinstance(breaker.look("c"), Way)
-
-
-NOW = START
-BEFORE = iso(NOW - timedelta(seconds=60))
-LATER = iso(NOW - timedelta(seconds=30))
+    _refuse(breaker, "a")
+    second = _way(breaker, "b")
+    assert isinstance(breaker.look(Candidate("c", refused=False)), Open)  # one at a time
+    breaker.heed(second, Refused(Trouble.CREDITS, "HTTP 402"))
+    _refuse(breaker, "c")
+    fourth = breaker.look(Candidate("d", refused=False))
+    assert isinstance(fourth, Open)
+    assert fourth.seconds == ACCOUNT_PAUSE_SECONDS
 
 
 @pytest.mark.parametrize(
-    ("trouble", "passed", "many", "expected"),
+    ("trouble", "cleared", "many", "expected"),
     [
-        (Trouble.CREDITS, None, False, (2, 0)),
-        (Trouble.CREDITS, Passed(LATER, 1), False, (2, 3)),
-        (Trouble.CREDITS, Passed(LATER, 4), False, (2, 1)),
-        (Trouble.CREDITS, Passed(BEFORE, 1), False, (2, 0)),
-        (Trouble.DENIED, None, False, (2, 0)),
-        (Trouble.DENIED, None, True, (1, 0)),
-        (Trouble.DENIED, Passed(LATER, 3), True, (2, 1)),
+        (Trouble.CREDITS, False, False, (2, 0)),
+        (Trouble.CREDITS, True, False, (2, 1)),
+        (Trouble.CREDITS, False, True, (2, 0)),
+        (Trouble.DENIED, False, False, (2, 0)),
+        (Trouble.DENIED, False, True, (1, 0)),
+        (Trouble.DENIED, True, True, (2, 1)),
     ],
 )
 def test_what_a_refusal_adds(
-    trouble: Trouble, passed: Passed | None, many: bool, expected: tuple[int, int]
+    trouble: Trouble, cleared: bool, many: bool, expected: tuple[int, int]
 ) -> None:
-    """A try counts, and is evidence against the photo if another went through since the last."""
-    before = Refusals(count=1, evidence=0, at=BEFORE)
-    after = refused_again(before, trouble, now=NOW, passed=passed, many=many)
+    """A try counts unless many photos share it; it is evidence if another went through since."""
+    before = Refusals(count=1, evidence=0)
+    after = refused_again(before, trouble, now=START, cleared=cleared, many=many)
     assert (after.count, after.evidence) == expected
-    assert after.at == iso(NOW)
-    assert (after.until is None) == (trouble is Trouble.CREDITS and not is_known(after, trouble))
+    assert (after.until is None) == (trouble is Trouble.CREDITS and not cleared)
+
+
+def test_evidence_about_an_earlier_attempt_is_none() -> None:
+    """The first refusal of an attempt is the first one, whatever the breaker still remembers."""
+    first = refused_again(None, Trouble.CREDITS, now=START, cleared=True, many=False)
+    assert (first.count, first.evidence, first.until) == (1, 0, None)
 
 
 @pytest.mark.parametrize(
@@ -425,14 +448,14 @@ def test_what_a_refusal_adds(
         (Trouble.DENIED, TRIES - 1, 3, False),
         (Trouble.DENIED, TRIES_ALONE, 0, True),
         (Trouble.CREDITS, 1_000, 0, False),
-        (Trouble.CREDITS, TRIES, 6, True),
-        (Trouble.CREDITS, TRIES, 5, False),
-        (Trouble.KEY, 1_000, 5, False),
+        (Trouble.CREDITS, 1_000, 1, False),
+        (Trouble.CREDITS, TRIES, 2, True),
+        (Trouble.KEY, TRIES - 1, 2, False),
     ],
 )
 def test_when_a_photo_ends(trouble: Trouble, count: int, evidence: int, expected: bool) -> None:
     """A clear word about the account is believed for as long as no other photo goes through."""
-    assert ends(Refusals(count=count, evidence=evidence, at=BEFORE), trouble) is expected
+    assert ends(Refusals(count=count, evidence=evidence), trouble) is expected
 
 
 def test_how_many_are_many_is_told_by_the_breaker(table: Aws, clock: Clock) -> None:
