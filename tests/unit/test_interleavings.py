@@ -405,7 +405,7 @@ class World:
             raise status
         if name in {"accepted", "accepted, and says busy"}:
             invocation.accepted = (job.attempt, task)
-            body = {"code": 0 if status == 200 else status, "data": {"taskId": task}}  # noqa: PLR2004
+            body = {"code": 0 if status == 200 else status, "data": {"taskId": task}}
         return httpx.Response(status, json=body)
 
     # --- the record ------------------------------------------------------------------------
