@@ -399,9 +399,10 @@ class Breaker:
                 cleared |= way.awaited
         names = {f"#{name}": name for name in removed}
         expression = f"REMOVE {', '.join(names)}"
-        values: dict[str, Any] = {}
+        arguments: dict[str, Any] = {}
         if cleared:
-            values[":cleared"] = {"SS": sorted(cleared)}
+            values = {":cleared": {"SS": sorted(cleared)}}
+            arguments["ExpressionAttributeValues"] = values
             many = len(way.cleared) > MOST_CLEARED
             expression += " SET cleared = :cleared" if many else " ADD cleared :cleared"
         self._dynamodb.update_item(
@@ -409,7 +410,7 @@ class Breaker:
             Key=ITEM_KEY,
             UpdateExpression=expression,
             ExpressionAttributeNames=names,
-            **({"ExpressionAttributeValues": values} if values else {}),
+            **arguments,
         )
 
     def _pause(
