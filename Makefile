@@ -119,7 +119,7 @@ kills: $(TOOLS)/.dev ## a kill at every step of every scenario (`make test`: at 
 N := 300
 SECONDS := 30
 .PHONY: storm
-storm: tools ## 300 photos (N), workers killed for 30 s (SECONDS), a failing vendor; 7 minutes
+storm: tools ## 300 photos (N), workers killed for 30 s (SECONDS), a failing vendor, then an odd one; 10 minutes
 	@$(PY) -m tests.e2e.storm --photos $(N) --seconds $(SECONDS)
 
 # ---- benches ---------------------------------------------------------------------------------

@@ -4,13 +4,17 @@ One item in JobsTable, `CONTROL#submit`, says until when and why; SubmitFunction
 each submit. When the pause is over, one photo alone is tried (the probe). If it goes through, the
 breaker closes; if not, the next pause is longer. No photo fails by it: they wait in the queue.
 
+One photo's refusal says little about the account. The item also names the photos that were refused
+since one went through, and the first photos to come are tried in the middle of the pause
+(shared/suspicion.py).
+
 A vendor that throttles is not in trouble, it is asked too fast: after the first refusal the item
 holds a pace too (shared/pace.py), and each submit takes its turn by one conditional write. Only
 refusals that come in a row, or a long `Retry-After`, pause submission again.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +23,7 @@ from shared.clock import iso, later, parse_iso, utc_now
 from shared.metrics import Metrics
 from shared.models import MAX_MESSAGE
 from shared.pace import SEARCHING, START_GAP, Pace, paced_for
+from shared.suspicion import DOUBTFUL, MANY
 from shared.vmake.client import Accepted, CreateOutcome, NeverSent, Refused, Trouble, Unknown
 
 if TYPE_CHECKING:
@@ -57,6 +62,13 @@ TOLD_SECONDS: Final = 900.0
 does so again and again."""
 MAX_PAUSES: Final = 20
 """Pauses are counted up to here; they have long reached the longest by then."""
+MOST_SUSPECTS: Final = 10
+"""The item names no more photos that were refused."""
+MOST_CLEARED: Final = 50
+"""The item forgets photos that were cleared when there are more: those have to be cleared anew."""
+SUSPECT_SECONDS: Final = 5.0
+"""After a pause a photo that was refused leaves the way to others for so long."""
+_OF_REFUSED: Final = ("suspects", "denied", "awaited", "firsts")
 _OF_PAUSE: Final = ("until", "reason", "cause", "pauses", "probe_until", "untold")
 ITEM_KEY: Final[Any] = {"pk": {"S": "CONTROL#submit"}}
 """Of the item in JobsTable that holds the state."""
@@ -71,6 +83,7 @@ class Cause(StrEnum):
     THROTTLED = "throttled"
     """Or the vendor says that it is down for now."""
     WRONG_ADDRESS = "wrong_address"
+    """Or something in between denies all photos."""
     OUTAGE = "outage"
     """No connection, or no answer to several submits in a row."""
 
@@ -80,11 +93,14 @@ _CAUSES: Final[Mapping[str, Cause]] = {
     Trouble.CREDITS: Cause.NO_CREDITS,
     Trouble.BUSY: Cause.THROTTLED,
     Trouble.ADDRESS: Cause.WRONG_ADDRESS,
+    # Most likely a firewall between here and the vendor.
+    Trouble.DENIED: Cause.WRONG_ADDRESS,
 }
 """By kind of trouble; every other is an outage."""
 WATCHED: Final = frozenset({Trouble.KEY, Trouble.CREDITS})
 """The kinds of trouble that have an alarm of their own."""
 _WATCHED_CAUSES: Final = frozenset(_CAUSES[kind] for kind in WATCHED)
+_DOUBTFUL_CAUSES: Final = frozenset(_CAUSES[kind] for kind in DOUBTFUL)
 
 
 @dataclass(frozen=True)
@@ -97,6 +113,17 @@ class Open:
     """Set if whoever paused submission died before anybody was told of it."""
     watched: bool = False
     """Whether there is an alarm on just this cause: that photos wait for it is no news."""
+    one: bool = False
+    """Whether only the photo that looked has to wait."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A photo that asks for the way."""
+
+    job_id: str
+    refused: bool
+    """Whether it was refused before in this attempt."""
 
 
 @dataclass(frozen=True)
@@ -113,11 +140,26 @@ class Way:
     """Set if submits take turns; a probe goes alone, and needs none."""
     waited: bool = False
     """Whether it had to wait for its turn; else its success tells nothing about the pace."""
+    suspects: frozenset[str] = frozenset()
+    """The jobs that the vendor refused for the account's sake since a photo went through."""
+    denied: frozenset[str] = frozenset()
+    """The jobs that it refused without saying why."""
+    awaited: frozenset[str] = frozenset()
+    """The jobs that were cleared before and refused again: the next success is about them."""
+    cleared: frozenset[str] = field(default=frozenset(), compare=False)
+    """The jobs whose last refusal another photo's success has contradicted."""
+    candidate: Candidate | None = field(default=None, compare=False)
+    """Whose way it is."""
+    permit: str | None = field(default=None, compare=False)
+    """What a probe gives back if it sends nothing."""
+    early: bool = False
+    """Whether it was given in the middle of a pause."""
 
     @property
     def clear(self) -> bool:
         """Whether there is nothing to take back after a success."""
-        return self.pauses == self.unknowns == self.refusals == 0
+        trouble = self.pauses or self.unknowns or self.refusals
+        return not (trouble or self.suspects or self.denied or self.awaited)
 
 
 @dataclass(frozen=True)
@@ -155,30 +197,55 @@ class Breaker:
         self._metrics = metrics
         self._now = now
 
-    def look(self) -> Way | Open:
-        """Return whether a photo may be submitted now; after a pause, the first to look may."""
+    def look(self, candidate: Candidate | None = None) -> Way | Open:
+        """Return whether a photo may be submitted now; after a pause, the first to look may.
+
+        Args:
+            candidate: the photo. One that was never refused may be tried in the middle of a
+                pause; one that was leaves the way to others first.
+
+        """
         answer = self._dynamodb.get_item(TableName=self._table, Key=ITEM_KEY, ConsistentRead=True)
         item = answer.get("Item")
         if item is None:
-            return Way()
+            return Way(candidate=candidate)
         now = self._now()
         way = Way(
             pauses=_number(item, "pauses"),
             unknowns=_number(item, "unknowns"),
             refusals=_number(item, "refusals"),
+            suspects=_names(item, "suspects"),
+            denied=_names(item, "denied"),
+            awaited=_names(item, "awaited"),
+            cleared=_names(item, "cleared"),
+            candidate=candidate,
         )
         if "until" not in item:
             return replace(way, pace=_pace(item, now))
         reason = item["reason"]["S"]
         watched = cause_of(item) in _WATCHED_CAUSES
         left = _left(item, "until", now)
-        if left > 0:
+        if left > 0 and not self._early(item, way):
             return Open(left, reason, _untold(item, now), watched=watched)
-        if self._becomes_probe(now):
-            return way
+        suspect = candidate is not None and candidate.job_id in way.suspects | way.denied
+        again = way.pauses > 1 or len(way.suspects) > 1
+        if suspect and again and left + SUSPECT_SECONDS > 0:
+            return Open(left + SUSPECT_SECONDS, reason, watched=watched, one=True)
+        permit = self._becomes_probe(now)
+        if permit is not None:
+            return replace(way, permit=permit, early=left > 0)
         probing = PROBE_SECONDS - _left(item, "probe_until", now) if "probe_until" in item else 0
         seconds = min(MAX_LOOK_SECONDS, max(MIN_LOOK_SECONDS, probing))
+        if left > 0:
+            seconds = min(seconds, left)
         return Open(seconds, f"one photo is being tried, since {reason}", watched=watched)
+
+    @staticmethod
+    def _early(item: Mapping[str, Any], way: Way) -> bool:
+        """Whether the photo may be tried although submission is paused."""
+        clean = way.candidate is not None and not way.candidate.refused
+        few = bool(way.suspects) and _number(item, "firsts") < MANY
+        return clean and few and cause_of(item) in _DOUBTFUL_CAUSES
 
     def turn(self, way: Way, patience: float) -> Turn | Open | None:
         """Take the next turn for a submit.
@@ -240,7 +307,7 @@ class Breaker:
         match outcome:
             case Accepted() | Refused(Trouble.REQUEST):
                 if not way.clear:
-                    self._clear(way)
+                    self._clear(way, passed=isinstance(outcome, Accepted))
                 if way.pace is not None and way.waited:
                     self._speed_up(way.pace)
                 return None
@@ -256,7 +323,51 @@ class Breaker:
                     return None
                 return self._pause(way, kind, message, BUSY_PAUSE_SECONDS, asked=retry_after)
             case Refused(kind, message, retry_after):
-                return self._pause(way, kind, message, ACCOUNT_PAUSE_SECONDS, asked=retry_after)
+                denied = kind is Trouble.DENIED
+                first = OUTAGE_PAUSE_SECONDS if denied else ACCOUNT_PAUSE_SECONDS
+                suspect = None if denied else way.candidate
+                return self._pause(way, kind, message, first, asked=retry_after, suspect=suspect)
+
+    def note_denied(self, job_id: str) -> int:
+        """Note that a photo was refused without a reason; return how many were in a row."""
+        return self._note("denied", job_id)
+
+    def note_awaited(self, job_id: str) -> None:
+        """Note that a photo was refused that was cleared before; nothing pauses for its sake."""
+        self._note("awaited", job_id)
+
+    def _note(self, name: str, job_id: str) -> int:
+        try:
+            answer = self._dynamodb.update_item(
+                TableName=self._table,
+                Key=ITEM_KEY,
+                UpdateExpression="ADD #name :job DELETE cleared :job",
+                ConditionExpression="attribute_not_exists(#name) OR size(#name) < :most",
+                ExpressionAttributeNames={"#name": name},
+                ExpressionAttributeValues={
+                    ":job": {"SS": [job_id]},
+                    ":most": {"N": str(MOST_SUSPECTS)},
+                },
+                ReturnValues="ALL_NEW",
+            )
+        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            return MOST_SUSPECTS
+        return len(_names(answer["Attributes"], name))
+
+    def give_back(self, way: Way) -> None:
+        """Let the next photo be the probe: the one of this way sent nothing, or tells nothing."""
+        if way.permit is None:
+            return
+        try:
+            self._dynamodb.update_item(
+                TableName=self._table,
+                Key=ITEM_KEY,
+                UpdateExpression="REMOVE probe_until",
+                ConditionExpression="probe_until = :mine",
+                ExpressionAttributeValues={":mine": {"S": way.permit}},
+            )
+        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            return  # it was too late, and another photo has the way
 
     def note_told(self, tripped: Tripped) -> None:
         """Note that the world was told of a pause, unless somebody has deleted the item by now."""
@@ -274,23 +385,57 @@ class Breaker:
         except self._dynamodb.exceptions.ConditionalCheckFailedException:
             return
 
-    def _clear(self, way: Way) -> None:
+    def _clear(self, way: Way, *, passed: bool) -> None:
         """Take back what this way was given for; a pause that came meanwhile is not its own."""
-        pause = _OF_PAUSE if way.pauses else ()
-        names = {f"#{name}": name for name in (*pause, "unknowns", "refusals")}
+        removed = ["unknowns", "refusals", *(_OF_PAUSE if way.pauses else ())]
+        cleared: set[str] = set()
+        if passed:
+            removed += [name for name in _OF_REFUSED if name == "firsts" or getattr(way, name)]
+            cleared |= way.denied
+            # Only what came at once, while nobody else was refused, contradicts a clear word.
+            if way.early and len(way.suspects) == 1:
+                cleared |= way.suspects
+            if not way.pauses and not way.suspects:
+                cleared |= way.awaited
+        names = {f"#{name}": name for name in removed}
+        expression = f"REMOVE {', '.join(names)}"
+        arguments: dict[str, Any] = {}
+        if cleared:
+            values = {":cleared": {"SS": sorted(cleared)}}
+            arguments["ExpressionAttributeValues"] = values
+            many = len(way.cleared) > MOST_CLEARED
+            expression += " SET cleared = :cleared" if many else " ADD cleared :cleared"
         self._dynamodb.update_item(
             TableName=self._table,
             Key=ITEM_KEY,
-            UpdateExpression=f"REMOVE {', '.join(names)}",
+            UpdateExpression=expression,
             ExpressionAttributeNames=names,
+            **arguments,
         )
 
     def _pause(
-        self, way: Way, kind: str, reason: str, first: float, *, asked: float | None = None
+        self,
+        way: Way,
+        kind: str,
+        reason: str,
+        first: float,
+        *,
+        asked: float | None = None,
+        suspect: Candidate | None = None,
     ) -> Tripped | None:
-        """Pause, or pause again after a probe that failed; only a first pause may be news."""
+        """Pause, or pause again after a probe that failed; only a first pause may be news.
+
+        Args:
+            way: of the photo that met the trouble.
+            kind: of trouble.
+            reason: what the vendor said.
+            first: seconds of the first pause in a row.
+            asked: the vendor's `Retry-After`, in seconds.
+            suspect: the photo, if the trouble may be about it alone.
+
+        """
         seconds = max(
-            min(MAX_PAUSE_SECONDS, first * 2**way.pauses),
+            min(MAX_PAUSE_SECONDS, first * 2 ** (way.pauses - way.early)),
             min(asked or 0, MAX_RETRY_AFTER_SECONDS),
         )
         now = self._now()
@@ -300,7 +445,8 @@ class Breaker:
             ":until": {"S": until},
             ":cause": {"S": cause},
             ":reason": {"S": reason[:MAX_MESSAGE]},
-            ":pauses": {"N": str(min(way.pauses + 1, MAX_PAUSES))},
+            # What is tried in the middle of a pause makes it no longer.
+            ":pauses": {"N": str(min(way.pauses + (not way.early), MAX_PAUSES))},
             ":zero": {"N": "0"},
             ":now": {"S": iso(now)},
         }
@@ -327,11 +473,13 @@ class Breaker:
             if not way.pauses and way.pace is None:
                 # Who was sent before anybody took turns says nothing about the pace.
                 condition += " AND (attribute_not_exists(paced_until) OR paced_until < :now)"
+        suspects, named = _suspects(way, suspect)
+        values |= named
         try:
             before = self._dynamodb.update_item(
                 TableName=self._table,
                 Key=ITEM_KEY,
-                UpdateExpression=f"SET {sets}, updated_at = :now REMOVE probe_until",
+                UpdateExpression=f"SET {sets}, updated_at = :now REMOVE probe_until{suspects}",
                 ExpressionAttributeNames={f"#{n}": n for n in ("until", "reason", "cause")},
                 ExpressionAttributeValues=values,
                 ReturnValues="ALL_OLD",
@@ -421,7 +569,9 @@ class Breaker:
         )
         return _number(answer["Attributes"], "unknowns")
 
-    def _becomes_probe(self, now: datetime) -> bool:
+    def _becomes_probe(self, now: datetime) -> str | None:
+        """Return the permit of the one photo that is tried, or None if another has it."""
+        end = later(now, PROBE_SECONDS)
         free = "attribute_not_exists(probe_until) OR probe_until < :now"
         try:
             self._dynamodb.update_item(
@@ -431,12 +581,12 @@ class Breaker:
                 ConditionExpression=f"attribute_exists(pk) AND ({free})",
                 ExpressionAttributeValues={
                     ":now": {"S": iso(now)},
-                    ":end": {"S": later(now, PROBE_SECONDS)},
+                    ":end": {"S": end},
                 },
             )
         except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            return False
-        return True
+            return None
+        return end
 
 
 def _untold(item: Mapping[str, Any], now: datetime) -> Tripped | None:
@@ -449,6 +599,25 @@ def cause_of(item: Mapping[str, Any]) -> Cause:
     """Return why submission is paused; another version of Catwalk may know no causes, or more."""
     cause = item.get("cause", {}).get("S")
     return Cause(cause) if cause in set(Cause) else Cause.OUTAGE
+
+
+def _suspects(way: Way, suspect: Candidate | None) -> tuple[str, dict[str, Any]]:
+    """Return how a pause changes who is suspected, behind REMOVE, and the values in that."""
+    if suspect is None:
+        return ", suspects, firsts", {}
+    expression, values, adds = "", dict[str, Any](), []
+    if len(way.suspects) < MOST_SUSPECTS:
+        values[":suspect"] = {"SS": [suspect.job_id]}
+        adds.append("suspects :suspect")
+        expression = " DELETE cleared :suspect"
+    if not suspect.refused:
+        values[":one"] = {"N": "1"}
+        adds.append("firsts :one")
+    return f"{expression} ADD {', '.join(adds)}" if adds else "", values
+
+
+def _names(item: Mapping[str, Any], name: str) -> frozenset[str]:
+    return frozenset(item.get(name, {}).get("SS", ()))
 
 
 def _left(item: Mapping[str, Any], name: str, now: datetime) -> float:

@@ -21,6 +21,7 @@ from shared.models import (
     JobStatus,
     PastAttempt,
     Photo,
+    Refusals,
     Result,
     Settings,
     Waiting,
@@ -174,7 +175,15 @@ class JobRepository:
             sets |= _of_drop(new, now)
         left_behind = [
             *("task_id", "submitted_at", "resumed_at", "finished_at", "execution_arn", "error"),
-            *("lease_until", "unsent", "waiting", "held_at", "dead_letter", "announced"),
+            *(
+                "lease_until",
+                "unsent",
+                "refusals",
+                "waiting",
+                "held_at",
+                "dead_letter",
+                "announced",
+            ),
         ]
         return self._update(
             job,
@@ -290,16 +299,24 @@ class JobRepository:
             own=lambda now: now.lease_token == token,
         )
 
-    def mark_unsent(self, job: Job) -> Job | None:
+    def mark_unsent(self, job: Job, *, refusals: Refusals | None = None) -> Job | None:
         """Note that the POST certainly cost nothing, so that it may be sent again later.
 
         Only for the lease that it was sent under: a note whose answer was lost is written again
         by botocore, and by then the next POST may be out.
+
+        Args:
+            job: SUBMITTING.
+            refusals: what is known of the photo's refusals now, if this was one of them.
+
         """
+        sets: dict[str, Any] = {"unsent": True}
+        if refusals is not None:
+            sets["refusals"] = _plain(refusals)
         return self._update(
             job,
             came_from={JobStatus.SUBMITTING},
-            sets={"unsent": True},
+            sets=sets,
             removes=["lease_until"],
             same_lease=True,
             own=lambda now: now.unsent and now.lease_token == job.lease_token,
@@ -320,7 +337,7 @@ class JobRepository:
                 "submitted_at": iso(self._now()),
                 "credits": job.credits + 1,
             },
-            removes=["lease_until", "unsent", "error", "dead_letter"],
+            removes=["lease_until", "unsent", "refusals", "error", "dead_letter"],
             own=lambda now: now.status is JobStatus.RUNNING and now.task_id == task_id,
         )
 
@@ -704,7 +721,7 @@ def _key(job_id: str) -> Any:  # noqa: ANN401  the client's wire form of a key
 
 
 def _plain(
-    model: Job | JobError | Photo | Result | Settings | PastAttempt | Waiting,
+    model: Job | JobError | Photo | Refusals | Result | Settings | PastAttempt | Waiting,
 ) -> dict[str, Any]:
     return model.model_dump(mode="json", exclude_none=True)
 

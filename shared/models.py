@@ -180,6 +180,16 @@ class Waiting(_Model):
     reason: str
 
 
+class Refusals(_Model):
+    """Refusals of this attempt that may be about the photo or about the account."""
+
+    count: int
+    evidence: int
+    """How often another photo's success showed that they are about the photo."""
+    until: str | None = None
+    """ISO 8601; the photo is not tried before, though others are."""
+
+
 class Job(_Model):
     """One photo with one variant: the record. Times are ISO 8601, UTC, milliseconds."""
 
@@ -219,6 +229,8 @@ class Job(_Model):
     """Names the lease that was written last in this attempt; no two leases have the same."""
     unsent: bool = Field(default=False, exclude=True)
     """While SUBMITTING: the last POST certainly cost nothing and may be repeated."""
+    refusals: Refusals | None = Field(default=None, exclude=True)
+    """While SUBMITTING and unsent: what is known of the refusals so far."""
     waiting: Waiting | None = Field(default=None, exclude=True)
     """While ACCEPTED, or SUBMITTING and unsent: what the photo waits for."""
     held_at: str | None = Field(default=None, exclude=True)

@@ -21,6 +21,7 @@ from shared.errors import ResultRefused, ResultUnavailable
 from shared.models import ErrorCode, Job, Result, TaskResult
 from shared.observability import logger
 from shared.photos import JPEG, PNG, content_type_of, pixel_size
+from shared.texts import MAX_TEXT_BYTES, shortened, without_queries
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -97,7 +98,7 @@ class ResultStore:
             raise ResultUnavailable(f"{name}: {error}") from error
         except (httpx.RequestError, httpx.InvalidURL) as error:
             raise ResultUnavailable(
-                f"{name} could not be read: {type(error).__name__} {error}".rstrip()
+                f"{name} could not be read: {type(error).__name__} {_said(error)}".rstrip()
             ) from error
 
     def _store(self, job: Job, index: int, body: "_CheckedBody") -> Result:
@@ -179,6 +180,11 @@ class ResultStore:
         except (BotoCoreError, ClientError) as error:
             # What went wrong before is what counts; the bucket forgets the parts after a day.
             logger().warning("an unfinished upload stays for a day: %s", error)
+
+
+def _said(error: Exception) -> str:
+    """Return an error's text, which may repeat a URL with its signature."""
+    return shortened(without_queries(str(error)), MAX_TEXT_BYTES)
 
 
 def _crc32(part: bytearray) -> str:

@@ -13,7 +13,17 @@ from functools import partial
 from typing import Final
 
 from shared.announce import Announcer
-from shared.breaker import PATIENCE_SECONDS, WATCHED, Breaker, Open, Tripped, Turn, Way
+from shared.breaker import (
+    PATIENCE_SECONDS,
+    SUSPECT_SECONDS,
+    WATCHED,
+    Breaker,
+    Candidate,
+    Open,
+    Tripped,
+    Turn,
+    Way,
+)
 from shared.clock import iso, parse_iso, utc_now
 from shared.config import INLINE, Config
 from shared.errors import InputRejected
@@ -35,8 +45,9 @@ from shared.metrics import Metrics
 from shared.models import ErrorCode, Job, JobError, JobStatus, Photo
 from shared.observability import keys_of, log_keys, logger
 from shared.photos import FolderCache, PhotoStore
-from shared.purse import Purse, SpentUp
+from shared.purse import Purse, Reserved, SpentUp
 from shared.start import Starter, execution_arn
+from shared.suspicion import DOUBTFUL, MANY, ends, is_known, refused_again
 from shared.vmake.client import (
     Accepted,
     CreateOutcome,
@@ -83,6 +94,15 @@ class Later:
 
 
 Outcome = Handled | Later
+
+
+@dataclass
+class _Given:
+    """The way that a photo was given."""
+
+    way: Way
+    used: bool = False
+    """Whether a POST was sent on it, or the breaker was told why none was."""
 
 
 Delivery = Callable[[], tuple[str, str | None]]
@@ -257,13 +277,35 @@ class Submitter:
         """Send a job to the vendor if the way is free, and let it wait if not."""
         if job.settings is None:
             raise LookupError(f"job {job.job_id} is {job.status} without settings")
-        way = batch.paused or self._look(batch)
+        left = self._own_wait_left(job)
+        if left > 0:
+            return _again(job, left, "this photo was refused, and is tried again later")
+        way = batch.paused or self._look(job, batch)
         if isinstance(way, Open):
             if way.untold is not None:
                 self._tell_of_pause(job, way.untold)
-            batch.paused = replace(way, untold=None)  # the batch's other photos need not look
+            if not way.one:
+                batch.paused = replace(way, untold=None)  # the batch's other photos need not look
             return self._wait(job, way.seconds, way.reason, held=way.watched)
-        if way.pauses:
+        given = _Given(way)
+        try:
+            outcome = self._post(job, delivery, given, batch)
+        except Exception:
+            self._give_back(given)
+            raise
+        self._give_back(given)
+        return outcome
+
+    def _give_back(self, given: "_Given") -> None:
+        """Let another photo be the probe if this one ended without a POST."""
+        if not given.used:
+            self._breaker.give_back(given.way)
+
+    def _post(self, job: Job, delivery: Delivery, given: "_Given", batch: Batch) -> Outcome:
+        """Make the request, and send it if that can be done now."""
+        if job.settings is None:
+            raise LookupError(f"job {job.job_id} is {job.status} without settings")
+        if given.way.pauses:
             self._api_key.forget()  # another function's probe may have met a key that is mended
         try:
             image, mask = delivery()
@@ -272,23 +314,27 @@ class Submitter:
         try:
             prepared = self._vendor.prepare_create(image=image, mask=mask, settings=job.settings)
         except ApiKeyMissing as missing:
-            return self._not_now(job, way, Refused(Trouble.KEY, str(missing)))
-        if way.pace is not None:
-            way = self._in_turn(way, batch)
+            given.used = True
+            refused = Refused(Trouble.KEY, str(missing))
+            self._heed(job, replace(given.way, candidate=None), refused)  # it is not the photo's
+            return self._not_now(job, refused)
+        if given.way.pace is not None:
+            way = self._in_turn(job, given.way, batch)
             if isinstance(way, Open):
                 return self._wait(job, way.seconds, way.reason, held=way.watched)
-        return self._spend(job, prepared, way, batch)
+            given.way = way
+        return self._spend(job, prepared, given, batch)
 
-    def _look(self, batch: Batch) -> Way | Open:
+    def _look(self, job: Job, batch: Batch) -> Way | Open:
         """Ask the breaker; a pause that is hardly longer than a look is waited for here."""
         while True:
-            way = self._breaker.look()
+            way = self._breaker.look(Candidate(job.job_id, job.refusals is not None))
             longest = min(NAP_SECONDS, self._patience(batch))
             if isinstance(way, Way) or way.untold is not None or way.seconds > longest:
                 return way
             self._sleep(way.seconds)
 
-    def _in_turn(self, way: Way, batch: Batch) -> Way | Open:
+    def _in_turn(self, job: Job, way: Way, batch: Batch) -> Way | Open:
         """Wait here until it is this photo's turn, unless that is far off."""
         while True:
             turn = self._breaker.turn(way, self._patience(batch))
@@ -302,7 +348,7 @@ class Submitter:
                 self._sleep(turn.seconds)
             if isinstance(turn, Turn) and turn.seconds <= DOZE_SECONDS:
                 return turn.way
-            seen = self._look(batch)
+            seen = self._look(job, batch)
             if isinstance(seen, Open) or seen.pauses:
                 return seen
             if isinstance(turn, Turn):
@@ -314,7 +360,7 @@ class Submitter:
         """Return for how many seconds a photo may wait here: its POST still needs its time."""
         return min(PATIENCE_SECONDS, batch.remaining_seconds() - ENOUGH_SECONDS)
 
-    def _spend(self, job: Job, prepared: PreparedCreate, way: Way, batch: Batch) -> Outcome:
+    def _spend(self, job: Job, prepared: PreparedCreate, given: "_Given", batch: Batch) -> Outcome:
         """Spend a credit on a job, and make sure that the record knows of it at every moment."""
         # All deliveries of this attempt share one reservation; it counts once.
         reserved = self._purse.reserve(job.execution_name)
@@ -334,6 +380,7 @@ class Submitter:
         if submitting is None:
             # The reservation is the first delivery's by now: only that one may release it.
             return _again(job, LEASE_MARGIN_SECONDS, "another delivery of this photo was first")
+        way, given.used = given.way, True
         outcome = self._vendor.create_task(prepared)
         match outcome:
             case Accepted(task_id):
@@ -343,6 +390,8 @@ class Submitter:
             case Refused(Trouble.REQUEST, message):
                 result = self._refused(submitting, message)
                 self._purse.release(reserved)
+            case Refused(trouble) if trouble in DOUBTFUL:
+                return self._doubtful(submitting, way, outcome, reserved)
             case NeverSent() | Refused():
                 # Released while the job is still SUBMITTING: another delivery could take over the
                 # reservation of a job that may be sent. A release that fails leaves it open, for
@@ -351,19 +400,68 @@ class Submitter:
                     self._purse.release(reserved)
                 finally:
                     unsent = self._jobs.mark_unsent(submitting)
-                return self._not_now(unsent or submitting, way, outcome)
+                self._heed(unsent or submitting, way, outcome)
+                return self._not_now(unsent or submitting, outcome)
         self._heed(submitting, way, outcome)
         self._purse.settle(reserved)  # changes nothing if it was released
         return result
 
-    def _not_now(self, job: Job, way: Way, outcome: NeverSent | Refused) -> Outcome:
-        """Let a photo wait that the vendor certainly did not take: it is not its fault."""
+    def _doubtful(self, job: Job, way: Way, outcome: Refused, reserved: Reserved) -> Outcome:
+        """Deal with a refusal that may be about the account or about this photo alone."""
+        trouble = outcome.trouble
+        refusals = refused_again(
+            job.refusals,
+            trouble,
+            now=self._now(),
+            cleared=job.job_id in way.cleared,
+            many=len(way.denied | {job.job_id}) >= MANY,
+        )
+        if ends(refusals, trouble):
+            others = " while it took others" if is_known(refusals) else ""
+            what = f"this photo {refusals.count} times{others}"
+            result = self._refused(job, outcome.message, what)
+            self._purse.release(reserved)
+            self._breaker.give_back(way)
+            return result
+        # As in `_spend`: released while the job is still SUBMITTING.
+        try:
+            self._purse.release(reserved)
+        finally:
+            unsent = self._jobs.mark_unsent(job, refusals=refusals) or job
+        if is_known(refusals):
+            self._breaker.note_awaited(job.job_id)
+            pauses = False
+        else:
+            denied = trouble is Trouble.DENIED
+            pauses = not denied or self._breaker.note_denied(job.job_id) >= MANY
+        if pauses:
+            self._heed(unsent, way, outcome)
+            return self._not_now(unsent, outcome, later=SUSPECT_SECONDS if way.pauses else 0)
+        self._breaker.give_back(way)
+        logger().warning("not submitted: %s", outcome.message)
+        return self._wait(unsent, self._own_wait_left(unsent), outcome.message)
+
+    def _own_wait_left(self, job: Job) -> float:
+        """Return for how long a photo that was refused waits although others are tried."""
+        if job.refusals is None or job.refusals.until is None:
+            return 0.0
+        return (parse_iso(job.refusals.until) - self._now()).total_seconds()
+
+    def _not_now(self, job: Job, outcome: NeverSent | Refused, *, later: float = 0) -> Outcome:
+        """Let a photo wait that the vendor certainly did not take, until the pause is over.
+
+        Args:
+            job: of the photo.
+            outcome: why it waits.
+            later: seconds that it comes back after the others, so that one of them is tried.
+
+        """
         logger().warning("not submitted: %s", outcome.message)
         if isinstance(outcome, Refused) and outcome.trouble is Trouble.KEY:
             self._api_key.forget()
-        self._heed(job, way, outcome)
         held = isinstance(outcome, Refused) and outcome.trouble in WATCHED
-        return self._wait(job, self._breaker.seconds_left(), outcome.message, held=held)
+        seconds = self._breaker.seconds_left() + later
+        return self._wait(job, seconds, outcome.message, held=held)
 
     def _wait(self, job: Job, seconds: float, reason: str, *, held: bool = False) -> Outcome:
         """Let a photo wait, and say so in its record; `held` is for what has its own alarm."""
@@ -460,11 +558,11 @@ class Submitter:
             self._starter.ensure(running)
         return Handled()
 
-    def _refused(self, job: Job, message: str) -> Outcome:
+    def _refused(self, job: Job, message: str, what: str = "the request") -> Outcome:
         error = JobError(
             code=ErrorCode.VENDOR_REJECTED,
-            message=f"The vendor refused the request ({message}). Nothing was charged. Mend the"
-            f" photo or its settings and drop it again.{self._config.delivery_advice(job.photo)}",
+            message=f"The vendor refused {what} ({message}). Nothing was charged. Mend the photo or"
+            f" its settings and drop it again.{self._config.delivery_advice(job.photo)}",
         )
         failed = self._jobs.fail(job, error)
         if failed is not None:

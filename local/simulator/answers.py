@@ -3,7 +3,8 @@
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from PIL import Image
@@ -113,9 +114,34 @@ def no_credits(style: str) -> Response:
     return error(int(style), message)
 
 
-def spoiled(fault: Fault, answer: Response) -> Response:
-    """Make of an answer what the fault wants."""
-    return _SPOILERS[fault.name](fault.params, answer)
+def spoiled(
+    fault: Fault, answer: Response, quotes: Mapping[str, str] = MappingProxyType({})
+) -> Response:
+    """Make of an answer what the fault wants.
+
+    Args:
+        fault: what is wrong.
+        answer: the honest one.
+        quotes: what `{name}` stands for in the fault's texts.
+
+    """
+    params = {
+        name: quoting(value, quotes) if isinstance(value, str) else value
+        for name, value in fault.params.items()
+    }
+    return _SPOILERS[fault.name](params, answer)
+
+
+def quoting(text: str, quotes: Mapping[str, str]) -> str:
+    """Put what is quoted into a text."""
+    for name, value in quotes.items():
+        text = text.replace(f"{{{name}}}", value)
+    return text
+
+
+def _contradiction(params: dict[str, Any], _: Response) -> Response:
+    data = {"taskId": params["task_id"]}
+    return envelope(data, status=params["status"], code=params["code"], message=params["message"])
 
 
 def _status(params: dict[str, Any], _: Response) -> Response:
@@ -178,6 +204,7 @@ _SPOILERS: Final[dict[str, Callable[[dict[str, Any], Response], Response]]] = {
     "drop_before": lambda _, __: DroppedResponse(),
     "status": _status,
     "error_after_charge": lambda params, _: error(params["status"], params["message"]),
+    "contradiction": _contradiction,
     "html": lambda params, _: HTMLResponse(_GATEWAY_PAGE, params["status"]),
     "garbage": _garbage,
     "slow": lambda params, answer: LateResponse(answer, params["seconds"]),

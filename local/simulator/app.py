@@ -1,6 +1,7 @@
 """The routes: the vendor's API, its downloads, and the control API that tests use."""
 
 import asyncio
+import itertools
 import logging
 import os
 import re
@@ -22,7 +23,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
-from .answers import DroppedResponse, does_no_work, expired, no_credits, spoiled
+from .answers import DroppedResponse, does_no_work, expired, no_credits, quoting, spoiled
 from .contract import (
     MAX_BODY_BYTES,
     TASKS_PATH,
@@ -196,10 +197,12 @@ class Simulator:
 
     async def _create(self, request: Request, call: _Call) -> Response:
         body = await _read_body(request)
-        url = _image_url(body)
+        image = _image_url(body)
+        url = without_query(image) if image is not None else None
+        quotes = {"image": image or "", "key": request.headers.get("X-Api-Key", "")}
         fault = self._claim(call, Facts(url=url), "answer")
         if fault is not None and does_no_work(fault):
-            return spoiled(fault, envelope())
+            return spoiled(fault, envelope(), quotes)
         try:
             check_key(request.headers.get("X-Api-Key"), self._settings.api_key)
             self._check_rate()
@@ -211,7 +214,7 @@ class Simulator:
                 facts = Facts(url=url, sha256=photo.sha256)
                 fault = self._claim(call, facts, "answer", needing="sha256")
                 if fault is not None and does_no_work(fault):
-                    return spoiled(fault, envelope())
+                    return spoiled(fault, envelope(), quotes)
             balance = self._settings.credits
             if balance is not None and self._credits_used >= balance:
                 self._withdraw(fault, call)
@@ -230,7 +233,8 @@ class Simulator:
         )
         call.task_id = task.id
         answer = envelope({"taskId": task.id})
-        return answer if fault is None else spoiled(fault, answer)
+        quotes["task_id"] = task.id
+        return answer if fault is None else spoiled(fault, answer, quotes)
 
     def _withdraw(self, fault: Fault | None, call: _Call) -> None:
         """Let a fault fire another time: the request it was to fire on is refused anyway."""
@@ -298,8 +302,8 @@ class Simulator:
                 data["results"] = self._list_results(request, task, made.result())
                 broken = self._claim(call, facts, "success")
                 if broken is not None:
-                    single = broken.name == "single_result"
-                    data["results"] = data["results"][0] if single else None
+                    key = request.headers.get("X-Api-Key", "")
+                    data["results"] = _broken_results(broken, data["results"], key)
         strange = self._claim(call, facts, "status")
         if strange is not None:
             data |= {"status": strange.params["value"], "results": None}
@@ -414,12 +418,26 @@ async def _read_body(request: Request) -> bytes:
 
 
 def _image_url(body: bytes) -> str | None:
-    """Look for the photo's URL in a body that may be anything."""
+    """Look for the photo's URL, with its query, in a body that may be anything."""
     try:
         image = parse_body(body).get("image")
     except RefusedError:
         return None
-    return without_query(image) if isinstance(image, str) and is_url(image) else None
+    return image if isinstance(image, str) and is_url(image) else None
+
+
+def _broken_results(fault: Fault, results: list[dict[str, Any]], key: str) -> object:
+    """Make of the results of a task what a fault wants."""
+    if fault.name == "no_results":
+        return None
+    if fault.name == "single_result":
+        return results[0]
+    appended = quoting(fault.params["appended"], {"key": key}) * fault.params["repeated"]
+    count = fault.params["count"] or len(results)
+    return [
+        result | {"downloadUrl": result["downloadUrl"] + appended}
+        for result in itertools.islice(itertools.cycle(results), count)
+    ]
 
 
 def _facts(

@@ -119,6 +119,17 @@ KINDS: Final[dict[str, Kind]] = {
         "accepted and charged, then an error status",
         {"status": _status(500), "message": _message("internal error")},
     ),
+    "contradiction": Kind(
+        "answer",
+        (CREATE,),
+        "accepted and charged; the answer has the task id, and says otherwise",
+        {
+            "status": _status(200),
+            "code": _Param(200, lambda value: type(value) is int, "an integer"),
+            "message": _message("OK"),
+            "task_id": _message("{task_id}"),
+        },
+    ),
     "html": Kind(
         "answer",
         _EVERYWHERE,
@@ -228,11 +239,27 @@ KINDS: Final[dict[str, Kind]] = {
     ),
     "gone": Kind("task", (READ,), "the task is unknown (404) from now on"),
     "no_results": Kind("success", (READ,), "success, but results is null"),
+    "odd_urls": Kind(
+        "success",
+        (READ,),
+        "`appended`, so many times, behind each download URL; and so many results, if told",
+        {
+            "appended": _message("?"),
+            "repeated": _Param(
+                1, lambda value: type(value) is int and value >= 0, "an integer, 0 or more"
+            ),
+            "count": _count("an integer, 1 or more, or null (as many as were asked for)"),
+        },
+    ),
     "single_result": Kind(
         "success", (READ,), "results is one object instead of a list", times=None
     ),
 }
-"""Every fault by its name. `times` is how often one fires unless told: once, or always."""
+"""Every fault by its name. `times` is how often one fires unless told: once, or always.
+
+In texts `{image}` is the photo's URL with its query, `{key}` the API key that was sent, and
+`{task_id}` the task's id: a vendor may quote them.
+"""
 
 
 def possible() -> dict[str, Any]:

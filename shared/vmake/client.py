@@ -7,6 +7,8 @@ A create costs a credit and has no idempotency key, so its outcome is one of fou
     NeverSent   no connection was made; nothing was charged
     Unknown     it may or may not have been taken: never repeated without a decision
 
+Which answer means what is one table, in `shared.vmake.answers`.
+
 A read is free and never the task's failure by itself: `TaskRead` says what is known.
 None of these is an exception; only a stack that is set up wrongly raises.
 """
@@ -17,9 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from enum import StrEnum
 from functools import cached_property
-from typing import Final, Self
+from typing import Final, Literal, Self
 from urllib.parse import quote
 
 import httpx
@@ -27,7 +28,8 @@ import httpx
 from shared.clock import utc_now
 from shared.errors import ConfigurationError
 from shared.models import Settings, TaskResult
-from shared.vmake import wire
+from shared.texts import cleaned
+from shared.vmake import answers, wire
 
 CREATE_TIMEOUT: Final = httpx.Timeout(connect=5, read=30, write=30, pool=5)
 """Seconds. The read timeout is long because giving up leaves an unknown submit behind."""
@@ -37,37 +39,7 @@ MAX_ANSWER_BYTES: Final = 1024 * 1024
 MAX_BODY_SECONDS: Final = 15.0
 """An answer of a few hundred bytes that drips for longer is cut off: the timeouts above are for
 each piece, and an invocation must not be eaten up by one answer."""
-_HTTP_ERRORS: Final = frozenset(range(400, 500))
-_NOT_THE_API: Final = frozenset({404, 405, 410, 421})
-"""Statuses that, without the vendor's envelope, say that no such API is there."""
-_UNCERTAIN: Final = frozenset(range(500, 600)) - {503}
-"""Codes in an answer with status 200 that say what a 5xx says: the task may exist."""
-_CREDIT_WORDS: Final = re.compile(
-    r"credit|balance|insufficient|quota|payment|recharge|subscription|top.?up", re.IGNORECASE
-)
-_NO_CREDITS: Final = re.compile(
-    r"\b(insufficient|not enough|no|out of)\s+(account\s+)?(credits?|balance|quota)\b"
-    r"|\b(credits?|balance|quota)\s+(is |are )?(insufficient|not enough|exhausted|used up)\b",
-    re.IGNORECASE,
-)
-"""Stricter, for a refusal with an HTTP code of its own: its text may repeat a photo's name."""
-_URL: Final = re.compile(r"https?://\S+", re.IGNORECASE)
-_KEY_WORDS: Final = re.compile(r"api.?key|unauthori[sz]ed|authentication", re.IGNORECASE)
-
-
-class Trouble(StrEnum):
-    """Whose fault a refusal is."""
-
-    REQUEST = "request"
-    """This very request: it would be refused again."""
-    KEY = "key"
-    """The API key is missing or refused."""
-    CREDITS = "credits"
-    """The account has no credits left."""
-    BUSY = "busy"
-    """The vendor throttles or is down: the same request may pass later."""
-    ADDRESS = "address"
-    """Something else than the vendor's API answered: `VmakeBaseUrl` may be wrong."""
+Trouble = answers.Trouble
 
 
 @dataclass(frozen=True)
@@ -240,9 +212,11 @@ class VmakeClient:
         try:
             answer = _send(self._create_http, prepared.request)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            return NeverSent(f"no connection to the vendor: {_name(error)}")
+            name = _name(error, prepared.request)
+            return NeverSent(f"no connection to the vendor: {name}")
         except httpx.RequestError as error:
-            return Unknown(f"the connection failed after the request was sent: {_name(error)}")
+            name = _name(error, prepared.request)
+            return Unknown(f"the connection failed after the request was sent: {name}")
         return self._create_outcome(answer)
 
     def read_task(self, task_id: str) -> TaskRead:
@@ -253,7 +227,7 @@ class VmakeClient:
         try:
             answer = _send(self._read_http, request)
         except httpx.RequestError as error:
-            return ReadTrouble(f"the vendor could not be reached: {_name(error)}")
+            return ReadTrouble(f"the vendor could not be reached: {_name(error, request)}")
         envelope = answer.envelope
         # A gateway's own 404 page, without the envelope, says nothing about the task.
         if envelope is not None and httpx.codes.NOT_FOUND in {answer.status, envelope.code}:
@@ -281,27 +255,16 @@ class VmakeClient:
         return {"X-Api-Key": self._api_key()}
 
     def _create_outcome(self, answer: "_Answer") -> CreateOutcome:
-        envelope = answer.envelope
-        message = envelope.message if envelope else ""
-        if httpx.codes.is_success(answer.status):
-            if envelope is None:
-                return Unknown(answer.said)
-            if envelope.code != 0:
-                if envelope.code in _UNCERTAIN:
-                    return Unknown(answer.said)
-                trouble = _trouble(envelope.code, message)
+        match answers.meaning(answer.read):
+            case answers.ACCEPTED if answer.created.task_id is not None:
+                return Accepted(answer.created.task_id)
+            case Trouble.ADDRESS:
+                said = f"{answer.said}; is VmakeBaseUrl the vendor's API?"
+                return Refused(Trouble.ADDRESS, said, self._retry_after(answer))
+            case Trouble() as trouble:
                 return Refused(trouble, answer.said, self._retry_after(answer))
-            task_id = wire.created_task_id(envelope.data)
-            return Accepted(task_id) if task_id else Unknown(f"{answer.said}, without a task id")
-        if answer.status in _NOT_THE_API and envelope is None:
-            said = f"{answer.said}; is VmakeBaseUrl the vendor's API?"
-            return Refused(Trouble.ADDRESS, said, self._retry_after(answer))
-        if httpx.codes.is_client_error(answer.status):
-            trouble = _trouble(answer.status, message)
-            return Refused(trouble, answer.said, self._retry_after(answer))
-        if answer.status == httpx.codes.SERVICE_UNAVAILABLE and envelope and envelope.code != 0:
-            return Refused(Trouble.BUSY, answer.said, self._retry_after(answer))
-        return Unknown(answer.said)
+            case _:
+                return Unknown(answer.said)
 
     def _retry_after(self, answer: "_Answer") -> float | None:
         text = answer.retry_after.strip()
@@ -315,30 +278,6 @@ class VmakeClient:
         return max(0.0, (moment - self._now()).total_seconds()) if moment.tzinfo else None
 
 
-def _trouble(code: int, message: str) -> Trouble:
-    """Tell whose fault a refusal is, from the HTTP status or the vendor's own code.
-
-    How the vendor says "no credits" is not documented: 402, 403, or any code with a message
-    about credits are all taken for it. A message may also repeat the photo's URL, and a photo may
-    be called `new-balance.jpg`: that is not about credits.
-    """
-    text = _URL.sub("", message)
-    match code:
-        case 401:
-            return Trouble.KEY
-        case 402:
-            return Trouble.CREDITS
-        case 408 | 425 | 429 | 503:
-            return Trouble.BUSY
-        case 403:
-            about_key = _KEY_WORDS.search(text) and not _CREDIT_WORDS.search(text)
-            return Trouble.KEY if about_key else Trouble.CREDITS
-        case _ if (_NO_CREDITS if code in _HTTP_ERRORS else _CREDIT_WORDS).search(text):
-            return Trouble.CREDITS
-        case _:
-            return Trouble.REQUEST
-
-
 @dataclass(frozen=True)
 class _Answer:
     """What of a response matters."""
@@ -346,14 +285,28 @@ class _Answer:
     status: int
     retry_after: str
     envelope: wire.Envelope | None
+    created: wire.Created
+
+    @property
+    def read(self) -> answers.Answer:
+        """The answer as the table of meanings reads it."""
+        envelope, created = self.envelope, self.created
+        without: Literal["unusable", "none"] = "unusable" if created.unusable else "none"
+        return answers.Answer(
+            status=self.status,
+            code=envelope.code if envelope else None,
+            message=envelope.message if envelope else "",
+            task_id="usable" if created.task_id is not None else without,
+        )
 
     @property
     def said(self) -> str:
         """The answer in words, for logs and records."""
+        unusable = " (with a task id that cannot be kept)" if self.created.unusable else ""
         if self.envelope is None:
-            return f"HTTP {self.status} without the vendor's envelope"
+            return f"HTTP {self.status} without the vendor's envelope{unusable}"
         message = self.envelope.message or "no message"
-        return f"HTTP {self.status}, code {self.envelope.code}: {message}"
+        return f"HTTP {self.status}, code {self.envelope.code}: {message}{unusable}"
 
 
 def _send(client: httpx.Client, request: httpx.Request) -> _Answer:
@@ -377,12 +330,16 @@ def _send(client: httpx.Client, request: httpx.Request) -> _Answer:
     finally:
         response.close()
     # A vendor that quotes the refused key in its message would spread it into logs and records.
+    hidden = request.headers["X-Api-Key"]
     return _Answer(
         status=response.status_code,
         retry_after=response.headers.get("Retry-After", ""),
-        envelope=wire.envelope_of(bytes(body), hidden=request.headers["X-Api-Key"]),
+        envelope=wire.envelope_of(bytes(body), hidden=hidden),
+        created=wire.created_of(bytes(body), hidden=hidden),
     )
 
 
-def _name(error: httpx.RequestError) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+def _name(error: httpx.RequestError, request: httpx.Request) -> str:
+    """Name an error; its text may repeat what the vendor sent, or the request."""
+    text = cleaned(str(error), hidden=request.headers["X-Api-Key"])
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

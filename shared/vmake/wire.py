@@ -6,20 +6,28 @@ the flat colour's field is not documented; `color` is used (one place: `COLOR_FI
 
 import json
 import math
+from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from shared.models import SceneType, Settings, TaskResult
+from shared.texts import cleaned, json_bytes, without_key
 
 TASKS_PATH: Final = "/api/v4/image/ai-fashion-model/clothing-tasks"
 COLOR_FIELD: Final = "color"
 _MAX_HINT: Final = 2**53
-_MAX_TASK_ID: Final = 1024
-_MAX_URL: Final = 8192
-_MAX_RESULTS: Final = 16
-"""A task has four results. The state machine carries their URLs and takes 256 KiB in all; more
-would end the execution in a way that nothing can catch."""
+MAX_TASK_ID_BYTES: Final = 1024
+"""As JSON."""
+MAX_URL_BYTES: Final = 8192
+"""As JSON: a control character takes six bytes there."""
+MAX_URLS_BYTES: Final = 65_536
+MAX_RESULTS: Final = 16
+"""A task has four results. The state machine carries their URLs, and what was copied of them, and
+takes 262,144 bytes of JSON in all; more would end the execution in a way that nothing can catch."""
+_SECRET_LENGTH: Final = 8
+"""A shorter API key is no secret: the simulated vendor takes any, and `a` is in most task ids. It
+is left out of messages alone."""
 
 
 class _Wire(BaseModel):
@@ -50,16 +58,46 @@ class CreatedData(_Wire):
 
     model_config = ConfigDict(coerce_numbers_to_str=True)
 
-    task_id: str = Field(alias="taskId", min_length=1, max_length=_MAX_TASK_ID)
+    task_id: str = Field(alias="taskId", min_length=1, max_length=MAX_TASK_ID_BYTES)
+
+    @field_validator("task_id")
+    @classmethod
+    def _short_enough(cls, value: str) -> str:
+        if json_bytes(value) > MAX_TASK_ID_BYTES:
+            raise ValueError("too long")
+        return value
+
+
+class _AnyData(_Wire):
+    """Any JSON object, whether it is an envelope or not."""
+
+    data: Any = None
+
+
+@dataclass(frozen=True)
+class Created:
+    """What an answer says of a task that was created."""
+
+    task_id: str | None = None
+    """The id, if it can be kept."""
+    unusable: bool = False
+    """Whether there is an id that cannot be kept."""
 
 
 class ResultData(_Wire):
     """One entry of `data.results`. Only the URL is needed; the rest is compared if given."""
 
-    download_url: str = Field(alias="downloadUrl", min_length=1, max_length=_MAX_URL)
+    download_url: str = Field(alias="downloadUrl", min_length=1, max_length=MAX_URL_BYTES)
     width: int | None = None
     height: int | None = None
     file_size: int | None = Field(default=None, alias="fileSize")
+
+    @field_validator("download_url")
+    @classmethod
+    def _short_enough(cls, value: str) -> str:
+        if json_bytes(value) > MAX_URL_BYTES:
+            raise ValueError("too long")
+        return value
 
     @field_validator("width", "height", "file_size", mode="before")
     @classmethod
@@ -73,7 +111,7 @@ class TaskData(_Wire):
     status: str
     progress: float | None = None
     message: str = ""
-    results: list[ResultData] = Field(default_factory=list, max_length=_MAX_RESULTS)
+    results: list[ResultData] = Field(default_factory=list, max_length=MAX_RESULTS)
 
     @field_validator("progress", mode="before")
     @classmethod
@@ -95,6 +133,13 @@ class TaskData(_Wire):
         if value is None:
             return []
         return [value] if isinstance(value, dict) else value
+
+    @field_validator("results")
+    @classmethod
+    def _short_enough(cls, value: list[ResultData]) -> list[ResultData]:
+        if sum(json_bytes(result.download_url) for result in value) > MAX_URLS_BYTES:
+            raise ValueError("too long")
+        return value
 
     def task_results(self) -> tuple[TaskResult, ...]:
         """Return the results in our own words, numbered from 1."""
@@ -139,7 +184,7 @@ def envelope_of(body: bytes, *, hidden: str) -> Envelope | None:
 
     Args:
         body: the answer's.
-        hidden: is left out of every message, the API key.
+        hidden: the API key. It is left out, and so are the queries of URLs in messages.
 
     """
     try:
@@ -147,18 +192,55 @@ def envelope_of(body: bytes, *, hidden: str) -> Envelope | None:
     except ValidationError:
         return None
     data = envelope.data
-    if data is not None and isinstance(data.get("message"), str):
-        data = {**data, "message": data["message"].replace(hidden, "[API key]")}
-    message = envelope.message.replace(hidden, "[API key]")
+    if data is not None:
+        if len(hidden) >= _SECRET_LENGTH:
+            data = _without_key(data, hidden)
+        texts = {name: data[name] for name in ("message", "status") if name in data}
+        data |= {
+            name: cleaned(text, hidden=hidden)
+            for name, text in texts.items()
+            if isinstance(text, str)
+        }
+    message = cleaned(envelope.message, hidden=hidden)
     return envelope.model_copy(update={"message": message, "data": data})
 
 
-def created_task_id(data: dict[str, Any] | None) -> str | None:
-    """Return the task id of an accepted create, or None if there is none to be read."""
+def created_of(body: bytes, *, hidden: str) -> Created:
+    """Read the task id out of any answer, whatever else the answer says.
+
+    An id that repeats the API key cannot be kept: it would be in records, events and URLs.
+
+    Args:
+        body: the answer's.
+        hidden: the API key.
+
+    """
     try:
-        return CreatedData.model_validate(data).task_id
+        data = _AnyData.model_validate_json(body).data
     except ValidationError:
-        return None
+        # Cut off or garbled: where the name of the field stands, there was a task.
+        return Created(unusable=b'"taskId"' in body)
+    # On an error some vendors send the field all the same: null, empty or 0.
+    if not isinstance(data, dict) or not data.get("taskId"):
+        return Created()
+    try:
+        task_id = CreatedData.model_validate(data).task_id.strip()
+    except ValidationError:
+        return Created(unusable=True)
+    if len(hidden) >= _SECRET_LENGTH and without_key(task_id, hidden) != task_id:
+        return Created(unusable=True)
+    return Created(task_id or None)
+
+
+def _without_key(value: Any, hidden: str) -> Any:  # noqa: ANN401  any JSON
+    """Return a JSON value with the API key replaced in all of its texts."""
+    if isinstance(value, str):
+        return without_key(value, hidden)
+    if isinstance(value, list):
+        return [_without_key(entry, hidden) for entry in value]
+    if isinstance(value, dict):
+        return {name: _without_key(entry, hidden) for name, entry in value.items()}
+    return value
 
 
 def task_of(data: dict[str, Any] | None) -> TaskData | None:

@@ -80,7 +80,7 @@ def storm(
         return
     folder = tmp_path_factory.mktemp("storm")
     log = folder / "storm.log"
-    size = ["--photos", "24", "--seconds", "5", "--visibility", "60"]
+    size = ["--photos", "24", "--seconds", "5", "--visibility", "60", "--odd", "14"]
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.e2e.storm", *size, "--folder", folder / "stack"],

@@ -2,7 +2,8 @@
 
 `python -m tests.e2e.storm`, or `make storm`, has a stack of its own up, lets the storm rage over
 it, lets it settle, and judges from outside what became of each photo: nothing may be lost, and
-nothing charged twice.
+nothing charged twice. Then the odd storm: a vendor that contradicts itself, five poisoned photos,
+and the question how long the good photos take.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from local.paths import shown
 from local.simulator import ControlError, SimulatorControl
 from local.stack import STACK, Plan, Stack, folder_of, running
 from local.state import StateFolder
+from shared.clock import parse_iso
 from tests.e2e.driver import ENDED, Catwalk, inbox, photo, sha256
 
 FUNCTIONS: Final = ("SubmitFunction", "PollFunction", "FinalizeFunction")
@@ -80,6 +82,33 @@ FAULTS: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
 }
 """How the vendor fails: of a call's kinds, each as often as another."""
 
+ODD_ANSWERS: Final[Sequence[Mapping[str, Any]]] = (
+    {"fault": "contradiction"},
+    {"fault": "contradiction", "status": 429, "code": 429, "message": "slow down"},
+    {"fault": "contradiction", "status": 402, "code": 402, "message": "insufficient credits"},
+    {"fault": "contradiction", "status": 400, "code": 400, "message": "bad image"},
+    {"fault": "contradiction", "status": 500, "code": 50000, "message": "system error"},
+    {"fault": "status", "status": 200, "code": 50000, "message": "system error"},
+    {"fault": "status", "status": 402, "message": "insufficient image resolution"},
+    {"fault": "error_after_charge", "status": 408, "message": "request timeout"},
+    {"fault": "html", "status": 403},
+)
+"""Answers to creates whose status, code, words and task id contradict each other."""
+POISON: Final[Sequence[Mapping[str, Any]]] = (
+    {"fault": "html", "status": 403},
+    {"fault": "html", "status": 403},
+    {"fault": "status", "status": 403, "message": "forbidden"},
+    {"fault": "status", "status": 402, "message": "insufficient image resolution"},
+    {"fault": "status", "status": 200, "code": 20018, "message": "insufficient image resolution"},
+)
+"""What the vendor always says to one of the poisoned photos each."""
+ODD_SHARE: Final = 0.1
+MOST_TIMES_AS_LONG: Final = 1.5
+"""How much longer the good photos may take for the sake of the poisoned ones."""
+ODD_GAP_SECONDS: Final = 0.5
+"""Between two drops of the odd storm."""
+ODD_SETTLE_SECONDS: Final = 900.0
+
 LIFE_SECONDS: Final = 5.0
 """How long a worker lives on average while workers are killed: a few invocations."""
 SHARE_WITH_DROPS: Final = 0.6
@@ -123,6 +152,10 @@ class Storm:
     visibility_seconds: int | None = None
     """Set as the queue's visibility timeout, in place of the template's 900 s: the messages of
     killed workers come back sooner, and so in the middle of the storm."""
+    odd: int = 60
+    """Good photos in each half of the odd storm."""
+    folder_seconds: float | None = None
+    """How often the folder file changes in the odd storm; None is never."""
 
 
 @dataclass(frozen=True)
@@ -177,8 +210,8 @@ class Report:
         return [*self.no_record, *self.overcharged, *self.not_ended, *self.wrong]
 
 
-def rage(stack: Stack, storm: Storm, tell: Tell) -> Report:
-    """Let the storm rage over a stack, let it settle, and judge."""
+def rage(stack: Stack, storm: Storm, tell: Tell) -> "tuple[Report, Odd]":
+    """Let the storm rage over a stack, let it settle, and judge; then have the odd one."""
     report = Report()
     with stack.vendor() as vendor:
         catwalk = Catwalk(stack, vendor, inbox(stack))
@@ -205,7 +238,11 @@ def rage(stack: Stack, storm: Storm, tell: Tell) -> Report:
         begun = time.monotonic()
         judge(catwalk, photos, report)
         report.seconds["books"] = time.monotonic() - begun
-    return report
+        begun = time.monotonic()
+        odd = odd_storm(catwalk, storm, tell)
+        report.seconds["odd storm"] = time.monotonic() - begun
+        judge_events(catwalk, odd.books)
+    return report, odd
 
 
 # --- the storm itself --------------------------------------------------------------------------
@@ -414,6 +451,186 @@ class Killer:
         finally:
             os.close(handle)
         return True
+
+
+# --- the odd storm -----------------------------------------------------------------------------
+
+
+@dataclass
+class Odd:
+    """What became of the good photos of the odd storm, without and with poisoned ones."""
+
+    good: int = 0
+    poisoned: int = 0
+    mean: list[float] = field(default_factory=list)
+    """Seconds from a good photo's drop to its end; without, and with poisoned photos."""
+    longest: list[float] = field(default_factory=list)
+    parked: list[int] = field(default_factory=list)
+    folder_files: int = 0
+    answers: int = 0
+    """Of the vendor to creates."""
+    contradictions: int = 0
+    poison_tries: int = 0
+    books: Report = field(default_factory=Report)
+
+    @property
+    def ratio(self) -> float:
+        """How many times as long the good photos take with the poisoned ones."""
+        without, with_ = self.mean
+        return with_ / without
+
+    @property
+    def problems(self) -> list[str]:
+        """Everything that is not as it must be."""
+        found = self.books.problems
+        if self.ratio > MOST_TIMES_AS_LONG:
+            found.append(f"good photos take {self.ratio:.2f} times as long with poisoned ones")
+        return found
+
+
+def odd_storm(catwalk: Catwalk, storm: Storm, tell: Tell) -> Odd:
+    """Have a vendor that contradicts itself: once without poisoned photos, and once with them."""
+    odd = Odd(good=storm.odd, poisoned=len(POISON))
+    catwalk.vendor.clear_faults()
+    catwalk.close_breaker()
+    warm = [Photo(f"odd-warm/{number}.jpg", photo(), twice=False) for number in range(6)]
+    drop_odd(catwalk, warm, tell)
+    for folder, poisoned in (("odd-without", 0), ("odd-with", len(POISON))):
+        good = [
+            Photo(f"{folder}/{number:03}.jpg", photo(), twice=number % 3 == 0)
+            for number in range(storm.odd)
+        ]
+        bad = [
+            Photo(f"{folder}/poison-{number}.jpg", photo(), twice=False)
+            for number in range(poisoned)
+        ]
+        # The poisoned ones are the first, the third and so on: most good photos come after them.
+        mixed = [entry for pair in zip(bad, good, strict=False) for entry in pair]
+        tell(f"{storm.odd} good photos and {poisoned} poisoned ones; a vendor that is odd")
+        before = catwalk.creates()
+        script_odd(catwalk.vendor, folder, poisoned)
+        with FolderFile(catwalk, folder, storm.folder_seconds) as folder_file:
+            dropped = drop_odd(catwalk, [*mixed, *good[poisoned:]], tell)
+        odd.folder_files += folder_file.written
+        odd.answers += catwalk.creates() - before
+        judge_odd(catwalk, odd, good, bad, dropped)
+        catwalk.vendor.clear_faults()
+    return odd
+
+
+def script_odd(vendor: SimulatorControl, folder: str, poisoned: int) -> None:
+    """Have a share of the creates contradict themselves, and some photos always refused."""
+    for number in range(poisoned):
+        match = {"path_contains": f"{folder}/poison-{number}."}
+        vendor.fault("create", times=None, match=match, **POISON[number])
+    each = ODD_SHARE / len(ODD_ANSWERS)
+    for position, fault in enumerate(ODD_ANSWERS):
+        vendor.fault("create", times=None, probability=each / (1 - position * each), **fault)
+
+
+def drop_odd(catwalk: Catwalk, photos: Sequence[Photo], tell: Tell) -> dict[str, float]:
+    """Drop photos one by one, have the queue settle, and return when each was dropped."""
+    records = len(catwalk.all_records())
+    dropped = {}
+    for entry in photos:
+        dropped[entry.key] = time.time()
+        deliver(catwalk, Delivery(entry))
+        if entry.twice:
+            deliver(catwalk, Delivery(entry, copy=True))
+        time.sleep(ODD_GAP_SECONDS)
+    settle(catwalk, records + len(photos), tell, seconds=ODD_SETTLE_SECONDS)
+    return dropped
+
+
+class FolderFile:
+    """Changes a folder's `catwalk.json` again and again, while its `with` block lasts."""
+
+    def __init__(self, catwalk: Catwalk, folder: str, seconds: float | None) -> None:
+        """Change nothing if `seconds` is None."""
+        self._catwalk = catwalk
+        self._key = f"{folder}/catwalk.json"
+        self._seconds = seconds
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._change_on, name="folder file")
+        self.written = 0
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop."""
+        self._over.set()
+        self._thread.join()
+
+    def _change_on(self) -> None:
+        while self._seconds is not None and not self._over.is_set():
+            model = f"{self.written % 4 + 1:03}"
+            self._catwalk.drop(self._key, f'{{"modelId": "{model}"}}'.encode())
+            self.written += 1
+            self._over.wait(self._seconds)
+
+
+def judge_odd(
+    catwalk: Catwalk,
+    odd: Odd,
+    good: Sequence[Photo],
+    bad: Sequence[Photo],
+    dropped: Mapping[str, float],
+) -> None:
+    """Compare records and charges, and find how long the good photos took."""
+    charges = catwalk.vendor.charges()
+    tasks = {task["task_id"]: task["photo"]["sha256"] for task in catwalk.vendor.state()["tasks"]}
+    seconds, parked = [], 0
+    for entry in (*good, *bad):
+        records = catwalk.records(entry.key)
+        charged = charges.by_sha256.get(sha256(entry.body), 0)
+        # One set of jobs a dropped version: here one job, since no folder file asks for variants.
+        judge_photo(entry, records, charged, tasks, odd.books)
+        for record in records:
+            odd.books.statuses[record["status"]] += 1
+            odd.books.charges += charged
+            odd.books.credits += record["credits"]
+            parked += record["status"] == "SUBMIT_UNKNOWN"
+            if entry in bad and (record.get("error") or {}).get("code") != "vendor_rejected":
+                odd.books.wrong.append(f"{entry.key}: {record['status']}, and always refused")
+            if entry in good and record["status"] == "SUCCEEDED":
+                ended = parse_iso(record["finished_at"]).timestamp()
+                seconds.append(ended - dropped[entry.key])
+            if entry in good and record["status"] not in {"SUCCEEDED", "SUBMIT_UNKNOWN"}:
+                odd.books.wrong.append(f"{entry.key}: {record['status']}, and a good photo")
+    odd.parked.append(parked)
+    odd.mean.append(sum(seconds) / max(1, len(seconds)))
+    odd.longest.append(max(seconds, default=0.0))
+    fired = [(fault["match"], fault["fired"]) for fault in catwalk.vendor.faults()]
+    odd.contradictions += sum(count for match, count in fired if not match)
+    odd.poison_tries += sum(count for match, count in fired if match)
+
+
+def odd_table(odd: Odd) -> str:
+    """Return the odd storm's figures as a table."""
+    without, with_ = odd.mean
+    rows: list[tuple[str, str, str]] = [
+        ("good photos", f"{2 * odd.good}", f"half of them beside {odd.poisoned} poisoned ones"),
+        ("answers to creates", f"{odd.answers}", f"{odd.contradictions} contradict themselves"),
+        ("tries of the poisoned", f"{odd.poison_tries}", f"of {odd.poisoned} photos"),
+        ("folder files", f"{odd.folder_files}", "that changed meanwhile"),
+        ("parked", f"{sum(odd.parked)}", MEANINGS["SUBMIT_UNKNOWN"]),
+        ("photos lost", f"{len(odd.books.no_record) + len(odd.books.not_ended)}", ""),
+        ("photos paid twice", f"{len(odd.books.overcharged)}", ""),
+        ("books that disagree", f"{len(odd.books.wrong)}", "records, charges, results"),
+        ("seconds without", f"{without:.1f}", f"on average; the longest {odd.longest[0]:.1f}"),
+        ("seconds with", f"{with_:.1f}", f"on average; the longest {odd.longest[1]:.1f}"),
+        ("times as long", f"{odd.ratio:.2f}", f"{MOST_TIMES_AS_LONG} at most"),
+    ]
+    wide = max(len(name) for name, _, _ in rows)
+    return "\n".join(f"  {name:{wide}}  {value:>6}  {text}".rstrip() for name, value, text in rows)
 
 
 # --- after the storm ---------------------------------------------------------------------------
@@ -655,9 +872,8 @@ MEANINGS: Final = {
 }
 
 
-def verdict(report: Report) -> str:
+def verdict(problems: Sequence[str]) -> str:
     """Say whether all went well, or what did not."""
-    problems = report.problems
     if not problems:
         return "Nothing was lost, and nothing was charged twice."
     shown_ = [f"  {problem}" for problem in problems[:_SHOWN_PROBLEMS]]
@@ -702,7 +918,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with running(folder, PLAN, aloud) as stack:
             started = time.monotonic() - begun
-            report = rage(stack, storm, aloud)
+            report, odd = rage(stack, storm, aloud)
             report.seconds = {"start": started, **report.seconds}
     except LocalError as problem:
         print(f"\n{problem}", file=sys.stderr)
@@ -717,10 +933,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nStopped; nothing was left running.", file=sys.stderr)
         return _INTERRUPTED
-    print(f"\n{table(storm, report)}\n\n{verdict(report)}", flush=True)
-    if report.problems:
+    problems = [*report.problems, *odd.problems]
+    print(f"\n{table(storm, report)}\n\nThe odd storm:\n\n{odd_table(odd)}", flush=True)
+    print(f"\n{verdict(problems)}", flush=True)
+    if problems:
         print(f"The logs are in {shown(folder.logs)}/.")
-    return 1 if report.problems else 0
+    return 1 if problems else 0
 
 
 def _arguments(argv: Sequence[str] | None) -> tuple[Storm, StateFolder]:
@@ -730,9 +948,21 @@ def _arguments(argv: Sequence[str] | None) -> tuple[Storm, StateFolder]:
     parser.add_argument("--failing", type=float, default=0.1, help="share of the vendor's calls")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--visibility", type=int, help="seconds, in place of the template's")
+    parser.add_argument("--odd", type=int, default=60, help="good photos in each odd half")
+    parser.add_argument(
+        "--folder-seconds", type=float, help="how often the folder file changes; without: never"
+    )
     parser.add_argument("--folder", type=Path, help="for the stack's files")
     given = parser.parse_args(argv)
-    storm = Storm(given.photos, given.seconds, given.failing, given.seed, given.visibility)
+    storm = Storm(
+        given.photos,
+        given.seconds,
+        given.failing,
+        given.seed,
+        given.visibility,
+        given.odd,
+        given.folder_seconds,
+    )
     return storm, StateFolder(given.folder) if given.folder else folder_of("storm")
 
 

@@ -188,3 +188,56 @@ def test_a_vendor_that_throttles(catwalk: Catwalk, retry_after: bool) -> None:
     dozen.all_succeed()
     assert DOZEN < dozen.creates() <= DOZEN + FEW
     assert len(dozen.pauses()) == 1
+
+
+POISON: Final[dict[str, dict[str, Any]]] = {
+    "page": {"fault": "html", "status": 403},
+    "reason": {"fault": "status", "status": 403, "message": "forbidden"},
+    "words": {"fault": "status", "status": 402, "message": "insufficient image resolution"},
+}
+"""Answers that may be taken for an account in trouble."""
+
+
+def test_poisoned_photos(catwalk: Catwalk) -> None:
+    """Photos that are always refused end as refused after a few tries, and stop nobody."""
+    poisoned, dozen = {f"poison-{name}/1.jpg": photo() for name in POISON}, Dozen(catwalk, "among")
+    for name, fault in POISON.items():
+        match = {"path_contains": f"poison-{name}/"}
+        catwalk.vendor.fault("create", times=None, match=match, **fault)
+    for key, body in poisoned.items():
+        catwalk.drop(key, body, {"batch-size": "1"})
+    wait_for(lambda: all(fault["fired"] for fault in catwalk.vendor.faults()), "the refusals")
+    dozen.drop()
+    dozen.all_succeed()
+    for key, body in poisoned.items():
+        wait_for(
+            lambda key=key: catwalk.records(key)[0]["status"] == "FAILED",
+            f"{key} to end",
+            seconds=120,
+        )
+        record = catwalk.end_of(key, "FAILED")
+        assert record["error"]["code"] == "vendor_rejected"
+        assert "while it took others" in record["error"]["message"]
+        assert catwalk.charges(body) == record["credits"] == 0
+    assert all(3 <= fault["fired"] <= 5 for fault in catwalk.vendor.faults())
+
+
+def test_a_probe_whose_photo_is_gone(catwalk: Catwalk) -> None:
+    """It sends nothing, and the next photo goes at once: nobody waits two minutes for it."""
+    catwalk.vendor.fault("create", "bad_key", match={"path_contains": "gone-probe/"})
+    catwalk.drop("gone-probe/a.jpg", photo(), {"batch-size": "1"})
+    wait_for(lambda: "until" in catwalk.control(), "the pause")
+    wait_for(catwalk.queue_is_empty, "the photo to have been put off")
+    bucket = catwalk.stack.output("PhotosBucketName")
+    versions = catwalk.stack.clients.s3.list_object_versions(Bucket=bucket, Prefix="gone-probe/")
+    for version in versions["Versions"]:
+        catwalk.stack.clients.s3.delete_object(
+            Bucket=bucket, Key=version["Key"], VersionId=version["VersionId"]
+        )
+    catwalk.end_pause()
+    catwalk.again("gone-probe/a.jpg")
+    catwalk.end_of("gone-probe/a.jpg", "REJECTED")
+    assert "probe_until" not in catwalk.control()
+    body = photo()
+    catwalk.drop("gone-probe/b.jpg", body, {"batch-size": "1"})
+    catwalk.reached("gone-probe/b.jpg", "SUCCEEDED")

@@ -80,11 +80,17 @@ class Case:
         return f"{self.on}-{self.fault}-{params}".rstrip("-")
 
 
+WAITED = DONE_LATE
+"""The answer does not tell whom it is about: the photo waits by itself, and pauses nobody."""
 ALWAYS = {"times": None}
 PAGE = {"raw": "a gateway's page"}
 SELF = "/api/v4/image/ai-fashion-model/clothing-tasks"
 CREDITS_GONE = {"message": "insufficient credits"}
 KEY_BAD = {"message": "invalid API key"}
+SYSTEM_ERROR = {"message": "system error"}
+RESOLUTION = {"message": "insufficient image resolution"}
+CONTROL = {"appended": "\x01"}
+"""Six bytes of JSON each."""
 
 CREATES = [
     Case("create", "lost_response", {}, PARKED_PAID),
@@ -92,10 +98,10 @@ CREATES = [
     Case("create", "status", {"status": 400}, REFUSED),
     Case("create", "status", {"status": 401}, PAUSED),
     Case("create", "status", {"status": 402}, PAUSED),
-    Case("create", "status", {"status": 403}, PAUSED),
-    Case("create", "status", {"status": 404}, REFUSED),
-    Case("create", "status", {"status": 405}, REFUSED),
-    Case("create", "status", {"status": 408}, PAUSED),
+    Case("create", "status", {"status": 403}, WAITED),
+    Case("create", "status", {"status": 404}, WAITED),
+    Case("create", "status", {"status": 405}, WAITED),
+    Case("create", "status", {"status": 408}, PARKED_UNPAID),
     Case("create", "status", {"status": 413}, REFUSED),
     Case("create", "status", {"status": 429}, PAUSED),
     Case("create", "status", {"status": 500}, PARKED_UNPAID),
@@ -105,10 +111,10 @@ CREATES = [
     Case("create", "status", {"status": 400, **PAGE}, REFUSED),
     Case("create", "status", {"status": 401, **PAGE}, PAUSED),
     Case("create", "status", {"status": 402, **PAGE}, PAUSED),
-    Case("create", "status", {"status": 403, **PAGE}, PAUSED),
+    Case("create", "status", {"status": 403, **PAGE}, WAITED),
     Case("create", "status", {"status": 404, **PAGE}, NO_SUCH_PATH),
     Case("create", "status", {"status": 405, **PAGE}, NO_SUCH_PATH),
-    Case("create", "status", {"status": 408, **PAGE}, PAUSED),
+    Case("create", "status", {"status": 408, **PAGE}, PARKED_UNPAID),
     Case("create", "status", {"status": 413, **PAGE}, REFUSED),
     Case("create", "status", {"status": 429, **PAGE}, PAUSED),
     Case("create", "status", {"status": 500, **PAGE}, PARKED_UNPAID),
@@ -124,14 +130,29 @@ CREATES = [
     Case("create", "status", {"status": 200, "code": 429}, PAUSED),
     Case("create", "status", {"status": 200, "code": 500}, PARKED_UNPAID),
     Case("create", "status", {"status": 200, "code": 503}, PAUSED),
-    Case("create", "status", {"status": 200, "code": 10001}, REFUSED),
+    Case("create", "status", {"status": 200, "code": 10001}, PARKED_UNPAID),
+    Case("create", "status", {"status": 200, "code": 50000, **SYSTEM_ERROR}, PARKED_UNPAID),
+    Case("create", "status", {"status": 429, **SYSTEM_ERROR}, PARKED_UNPAID),
+    Case("create", "status", {"status": 200, "code": 20018, **RESOLUTION}, REFUSED),
+    Case("create", "status", {"status": 402, **RESOLUTION}, WAITED),
+    Case("create", "contradiction", {}, DONE),
+    Case("create", "contradiction", {"code": 0, "message": "accepted"}, DONE),
+    Case("create", "contradiction", {"status": 400, "code": 400, **RESOLUTION}, DONE),
+    Case("create", "contradiction", {"status": 402, "code": 402, **CREDITS_GONE}, DONE),
+    Case("create", "contradiction", {"status": 429, "code": 429}, DONE),
+    Case("create", "contradiction", {"status": 500, "code": 50000, **SYSTEM_ERROR}, DONE),
+    Case("create", "contradiction", {"status": 503, "code": 503}, DONE),
+    Case("create", "contradiction", {"task_id": "{task_id}/{key}"}, PARKED_PAID),
+    Case("create", "contradiction", {"status": 429, "task_id": "{key}"}, PARKED_PAID),
     Case("create", "error_after_charge", {}, PARKED_PAID),
+    Case("create", "error_after_charge", {"status": 408}, PARKED_PAID),
     Case("create", "error_after_charge", {"status": 502}, PARKED_PAID),
     Case("create", "error_after_charge", {"status": 504, "message": "late"}, PARKED_PAID),
     Case("create", "html", {}, PARKED_UNPAID),
     Case("create", "html", {"accepted": True}, PARKED_PAID),
     Case("create", "html", {"status": 200}, PARKED_UNPAID),
     Case("create", "html", {"status": 200, "accepted": True}, PARKED_PAID),
+    Case("create", "html", {"status": 403}, WAITED),
     Case("create", "html", {"status": 404}, NO_SUCH_PATH),
     Case("create", "html", {"status": 405}, NO_SUCH_PATH),
     Case("create", "html", {"status": 429}, PAUSED),
@@ -228,6 +249,12 @@ READS = [
     Case("read", "no_results", {}, DONE),
     Case("read", "no_results", ALWAYS, WITHOUT),
     Case("read", "single_result", {}, DONE),
+    Case("read", "odd_urls", {}, DONE),
+    Case("read", "odd_urls", {"appended": "?key={key}"}, DONE),
+    # As much as is taken, and more than is.
+    Case("read", "odd_urls", {**CONTROL, "repeated": 600, "count": 16}, DONE_LATE),
+    Case("read", "odd_urls", {**CONTROL, "repeated": 900, "count": 16}, DONE),
+    Case("read", "odd_urls", {**CONTROL, "repeated": 2000, "count": 4}, DONE),
 ]
 DOWNLOADS = [
     Case("download", "lost_response", {}, DONE),

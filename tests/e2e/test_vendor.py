@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.e2e.driver import Catwalk, photo, wait_for
 
 
@@ -115,6 +117,46 @@ def test_an_execution_stopped_by_hand_ends_in_the_record(catwalk: Catwalk) -> No
     assert record["error"]["code"] == "aborted"
     assert record["task_id"] == running["task_id"]
     catwalk.event(record["job_id"], "Job Failed")
+
+
+def test_a_request_that_is_quoted(catwalk: Catwalk, api_key: str) -> None:
+    """The photo's signature and the API key get into no record, event or log."""
+    body = photo()
+    catwalk.vendor.fault(
+        *("create", "status"),
+        match={"path_contains": "quoted/"},
+        status=400,
+        message="image cannot be loaded from {image} with {key}",
+    )
+    catwalk.drop("quoted/dress.jpg", body, {"batch-size": "1"})
+    record = catwalk.end_of("quoted/dress.jpg", "FAILED")
+    assert "quoted/dress.jpg with [API key]" in record["error"]["message"]
+    event = catwalk.event(record["job_id"], "Job Failed")
+    told = json.dumps([record, event["detail"]]) + "".join(catwalk.logs())
+    assert "X-Amz-Signature" not in told
+    assert api_key not in told
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 429, 503])
+def test_a_refusal_at_length(catwalk: Catwalk, status: int) -> None:
+    """A message of 900 KB makes no dead letter: the photo waits, and comes back."""
+    catwalk.close_breaker()
+    key, body = f"long-{status}/dress.jpg", photo()
+    catwalk.vendor.fault(
+        *("create", "status"),
+        match={"path_contains": f"long-{status}/"},
+        status=status,
+        message="no " * 300_000,
+    )
+    catwalk.drop(key, body, {"batch-size": "1"})
+    waiting = wait_for(
+        lambda: [record for record in catwalk.records(key) if "waiting" in record], "its wait"
+    )[0]
+    assert len(waiting["waiting"]["reason"]) < 1_000
+    catwalk.close_breaker()
+    catwalk.again(key)
+    assert catwalk.reached(key, "SUCCEEDED")["attempt"] == 1
+    assert catwalk.charges(body) == 1
 
 
 def test_a_vendor_that_throttles(catwalk: Catwalk) -> None:

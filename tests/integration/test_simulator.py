@@ -563,7 +563,7 @@ def test_every_fault_is_documented(server: SimulatorServer, control: SimulatorCo
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({"on": "create", "fault": "meteor"}, "there are bad_key, drop_before"),
+        ({"on": "create", "fault": "meteor"}, "there are bad_key, contradiction, drop_before"),
         ({"on": "download", "fault": "stuck"}, "on read, not on 'download'"),
         (
             {"on": "create", "fault": "status", "sattus": 500},
@@ -690,6 +690,37 @@ def test_an_error_may_come_after_the_charge(api: httpx.Client, control: Simulato
     answer = api.post(TASKS, json=GOOD)
     assert (answer.status_code, answer.json()["code"]) == (504, 504)
     assert control.charges().total == 1
+
+
+def test_an_answer_may_contradict_itself(api: httpx.Client, control: SimulatorControl) -> None:
+    """The task is there and charged, whatever the status, the code and the words say."""
+    control.fault("create", "contradiction", status=429, code=429, message="slow down")
+    control.fault("create", "contradiction", task_id="{task_id} of {key}")
+    busy, odd = (api.post(TASKS, json=GOOD) for _ in range(2))
+    assert (busy.status_code, busy.json()["code"]) == (429, 429)
+    assert (odd.status_code, odd.json()["code"]) == (200, 200)
+    first, second = (task["task_id"] for task in control.state()["tasks"])
+    assert busy.json()["data"] == {"taskId": first}
+    assert odd.json()["data"] == {"taskId": f"{second} of {api.headers['X-Api-Key']}"}
+    assert control.charges().total == 2
+
+
+def test_an_error_may_quote_the_request(api: httpx.Client, control: SimulatorControl) -> None:
+    """A message repeats the photo's URL with its signature, or the API key."""
+    control.fault("create", "status", status=400, message="cannot load {image} with {key}")
+    url = "https://photos.example/a.jpg?X-Amz-Signature=1"
+    answer = api.post(TASKS, json={**GOOD, "image": url})
+    assert answer.json()["message"] == f"cannot load {url} with {api.headers['X-Api-Key']}"
+
+
+def test_download_urls_may_be_odd(api: httpx.Client, control: SimulatorControl) -> None:
+    """Too many results, with URLs of any length and content."""
+    task_id = create(api)
+    control.fault("read", "odd_urls", appended="{key}\x01", repeated=3, count=9)
+    odd = results(api, task_id)
+    assert len(odd) == 9
+    ending = f"{api.headers['X-Api-Key']}\x01" * 3
+    assert all(result["downloadUrl"].endswith(ending) for result in odd)
 
 
 @pytest.mark.parametrize(("accepted", "charged"), [(True, 1), (False, 0)])

@@ -92,12 +92,15 @@ CREATES: Final[Mapping[str, tuple[bool, int | Exception, Any]]] = {
     "accepted, answer lost": (True, httpx.ReadTimeout("lost"), None),
     "lost on the way": (False, httpx.ReadError("reset"), None),
     "charged, then 500": (True, 500, {"code": 500, "message": "internal"}),
+    "charged, then an own code": (True, 200, {"code": 50000, "message": "system error"}),
+    "accepted, and says busy": (True, 429, None),
     "busy": (False, 429, {"code": 429, "message": "slow down"}),
     "no credits": (False, 402, {"code": 402, "message": "no credits"}),
     "no connection": (False, httpx.ConnectError("refused"), None),
+    "denied": (False, 403, {"code": 403, "message": "forbidden"}),
     "bad request": (False, 400, {"code": 400, "message": "bad image"}),
 }
-FREE: Final = frozenset({"busy", "no credits", "no connection", "bad request"})
+FREE: Final = frozenset({"busy", "no credits", "no connection", "denied", "bad request"})
 """After these answers, and no others, a create may be sent again."""
 READS: Final[Mapping[str, tuple[int, Any]]] = {
     "running": (200, {"code": 0, "data": {"status": "running", "progress": 50}}),
@@ -422,9 +425,9 @@ class World:
             self.charges[job.job_id, job.attempt] = task
         if isinstance(status, Exception):
             raise status
-        if name == "accepted":
+        if name in {"accepted", "accepted, and says busy"}:
             invocation.accepted = (job.attempt, task)
-            body = {"code": 0, "data": {"taskId": task}}
+            body = {"code": 0 if status == 200 else status, "data": {"taskId": task}}
         return httpx.Response(status, json=body)
 
     # --- the record ------------------------------------------------------------------------

@@ -1,10 +1,12 @@
 """The wait loop: how long it waits, what each poll concludes, and that it always ends."""
 
+import json
 import math
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Literal
 
+import httpx
 import pytest
 from botocore.exceptions import ClientError
 from hypothesis import given
@@ -36,6 +38,7 @@ from shared.poll import (
     bounds_of,
     first_state,
 )
+from shared.results import MAX_KEY_BYTES
 from shared.vmake.client import (
     ReadTrouble,
     TaskDone,
@@ -43,6 +46,7 @@ from shared.vmake.client import (
     TaskNotFound,
     TaskOngoing,
     TaskRead,
+    VmakeClient,
 )
 from shared.vmake.secret import ApiKeyMissing
 from tests.kit import BUS, START, TABLE, Aws, Clock
@@ -471,3 +475,42 @@ def test_a_look_that_came_late_teaches_nothing(stage: Stage) -> None:
     stage.clock.advance(3_600)
     assert stage.poll(TaskDone((RESULT,)))["outcome"] == "finalize"
     assert stage.pace()._experiences.of("original#1").tasks == 0
+
+
+STATE_BYTES = 262_144
+"""What Step Functions takes of a state, as JSON."""
+
+
+@pytest.mark.parametrize("character", ["\x01", "é", "𝄞", '"', "x"])
+def test_no_answer_makes_a_state_that_is_too_large(stage: Stage, character: str) -> None:
+    """Bytes of JSON are bounded: the largest answer that is taken, with the largest copies."""
+    each = len(json.dumps(character)) - 2
+    taken = 0
+    for length in (400, 600, 680, 1_000, 1_365, 2_730, 4_096, 8_191, 8_193):
+        for count in (1, 4, 8, 16, 17):
+            url = "https://c/" + character * (length // each)
+            body = {"status": "success", "results": [{"downloadUrl": url}] * count}
+            answer = httpx.Response(200, json={"code": 0, "data": body})
+            transport = httpx.MockTransport(lambda _, answer=answer: answer)
+            with VmakeClient("https://v", lambda: "key", transport=transport) as client:
+                read = client.read_task("t" * 1_000)
+            if isinstance(read, TaskDone):
+                taken = max(taken, count * (length // each))
+                copied = [
+                    COPIED.model_copy(
+                        update={
+                            "index": index,
+                            "bucket": "b" * 63,
+                            "key": "\x01" * MAX_KEY_BYTES,
+                            "sha256": "0" * 64,
+                        }
+                    ).model_dump(mode="json")
+                    for index in range(1, count + 1)
+                ]
+                # What an execution carries from an earlier round, and after a long wait.
+                looks = [[123_456.78, 42.123456789]] * MOST_LOOKS
+                stage.state = {**stage.state, "copied": copied, "looks": looks}
+                state = stage.poll(read)
+                assert state["outcome"] == "finalize"
+                assert len(json.dumps(state)) < STATE_BYTES - 50_000  # a caught error has room too
+    assert taken * each > 40_000

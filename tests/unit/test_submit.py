@@ -14,7 +14,9 @@ from shared.announce import Announcer
 from shared.breaker import (
     ACCOUNT_PAUSE_SECONDS,
     BUSY_PAUSE_SECONDS,
+    MAX_PAUSE_SECONDS,
     OUTAGE_PAUSE_SECONDS,
+    SUSPECT_SECONDS,
     Breaker,
     Way,
 )
@@ -41,6 +43,7 @@ from shared.submit import (
     Outcome,
     Submitter,
 )
+from shared.suspicion import FIRST_WAIT_SECONDS
 from shared.vmake.client import Refused, Trouble, VmakeClient
 from shared.vmake.secret import ApiKey
 from tests.kit import (
@@ -596,7 +599,7 @@ def test_message_that_was_handled_before_its_event_went_out(stage: Stage) -> Non
         (httpx.Response(503, json={"code": 503, "message": "busy"}), BUSY_PAUSE_SECONDS),
         (httpx.Response(401, json={"code": 401, "message": "key"}), ACCOUNT_PAUSE_SECONDS),
         (httpx.Response(402), ACCOUNT_PAUSE_SECONDS),
-        (httpx.Response(403), ACCOUNT_PAUSE_SECONDS),
+        (httpx.Response(403), FIRST_WAIT_SECONDS),
         (
             httpx.Response(200, json={"code": 10402, "message": "insufficient credits"}),
             ACCOUNT_PAUSE_SECONDS,
@@ -1422,20 +1425,20 @@ def test_wait_for_what_has_an_alarm_of_its_own_is_not_counted(stage: Stage, cloc
     Else photos-wait-too-long would go off each time that a pause or the daily limit is over.
     """
     refused = httpx.Response(401, json={"code": 401, "message": "key"})
-    stage.vendor.answers = [refused] * 11
+    stage.vendor.answers = [refused] * 12
     event = stage.aws.drop("a.jpg", jpeg())
     stage.take(event)
     behind = stage.aws.drop("b.jpg", jpeg(fill=2))
     stage.take(behind)
     for _ in range(10):
-        clock.advance(900)
+        clock.advance(MAX_PAUSE_SECONDS + SUSPECT_SECONDS)
         stage.take(event)
         stage.take(behind)
     assert measured(stage, "WaitSeconds") == []
-    clock.advance(900)
+    clock.advance(MAX_PAUSE_SECONDS + SUSPECT_SECONDS)
     stage.take(event)
     stage.take(behind)
-    assert measured(stage, "WaitSeconds") == [900, 900]
+    assert measured(stage, "WaitSeconds") == [905, 905]
     assert [job.status for job in stage.all_jobs()] == [JobStatus.RUNNING] * 2
 
 

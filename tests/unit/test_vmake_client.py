@@ -171,8 +171,8 @@ CREATES: list[tuple[str, httpx.Response | Answer, CreateOutcome | type, Trouble 
     ("200_empty_id", envelope(data={"taskId": ""}), Unknown, None),
     ("200_endless_id", envelope(data={"taskId": "t" * 5_000}), Unknown, None),
     ("200_null_id", envelope(data={"taskId": None}), Unknown, None),
-    ("200_no_code", httpx.Response(200, json={"data": TASK}), Unknown, None),
-    ("200_code_text", envelope("zero", data=TASK), Unknown, None),
+    ("200_no_code", httpx.Response(200, json={}), Unknown, None),
+    ("200_code_text", envelope("zero"), Unknown, None),
     ("200_latin", httpx.Response(200, content=b'{"code": 0, "message": "\xe4"}'), Unknown, None),
     # A 200 that says 5xx inside is a 5xx after sending, whatever its status line says.
     ("200_code_500", envelope(500, "internal error"), Unknown, None),
@@ -199,7 +199,8 @@ CREATES: list[tuple[str, httpx.Response | Answer, CreateOutcome | type, Trouble 
     ("402", envelope(402, "pay", status=402), Refused, Trouble.CREDITS),
     ("402_plain", httpx.Response(402), Refused, Trouble.CREDITS),
     ("403_credits", envelope(403, "insufficient credits", status=403), Refused, Trouble.CREDITS),
-    ("403_unexplained", httpx.Response(403, html="<h1>No</h1>"), Refused, Trouble.CREDITS),
+    ("403_page", httpx.Response(403, html="<h1>No</h1>"), Refused, Trouble.DENIED),
+    ("403_unexplained", envelope(403, "forbidden", status=403), Refused, Trouble.DENIED),
     ("200_code_402", envelope(402, "pay"), Refused, Trouble.CREDITS),
     ("200_credits", envelope(10402, "Insufficient credits"), Refused, Trouble.CREDITS),
     ("200_credits_list", envelope(10402, "Insufficient credits", []), Refused, Trouble.CREDITS),
@@ -209,6 +210,52 @@ CREATES: list[tuple[str, httpx.Response | Answer, CreateOutcome | type, Trouble 
     ("429_plain", httpx.Response(429), Refused, Trouble.BUSY),
     ("200_code_429", envelope(429, "slow down"), Refused, Trouble.BUSY),
     ("503_refusal", envelope(503, "overloaded", status=503), Refused, Trouble.BUSY),
+    # With a task id it was accepted, whatever else it says.
+    ("task_in_code_200", envelope(200, "OK", TASK), Accepted("t-1"), None),
+    ("task_in_429", envelope(429, "slow down", TASK, status=429), Accepted("t-1"), None),
+    ("task_in_400", envelope(400, "bad image", TASK, status=400), Accepted("t-1"), None),
+    ("task_in_402", envelope(402, "no credits", TASK, status=402), Accepted("t-1"), None),
+    ("task_in_500", envelope(500, "oops", TASK, status=500), Accepted("t-1"), None),
+    ("task_in_503", envelope(503, "down", TASK, status=503), Accepted("t-1"), None),
+    ("task_without_code", httpx.Response(200, json={"data": TASK}), Accepted("t-1"), None),
+    ("task_with_code_text", envelope("zero", data=TASK), Accepted("t-1"), None),
+    # An id that cannot be kept is still a task: sent again, it would be paid twice.
+    ("429_endless_id", envelope(429, "", {"taskId": "t" * 5_000}, status=429), Unknown, None),
+    ("429_odd_id", envelope(429, "", {"taskId": {"id": 1}}, status=429), Unknown, None),
+    ("429_cut", httpx.Response(429, content=b'{"data": {"taskId": "t-'), Unknown, None),
+    ("400_id_with_key", envelope(400, "", {"taskId": f"t-{KEY}"}, status=400), Unknown, None),
+    ("200_id_with_key", envelope(data={"taskId": f"t-{KEY}"}), Unknown, None),
+    # An id that is empty names no task.
+    ("429_null_id", envelope(429, "", {"taskId": None}, status=429), Refused, Trouble.BUSY),
+    ("400_zero_id", envelope(400, "", {"taskId": 0}, status=400), Refused, Trouble.REQUEST),
+    # An internal error, a timeout or an overload after the request was taken in.
+    ("408", envelope(408, "request timeout", status=408), Unknown, None),
+    ("408_plain", httpx.Response(408), Unknown, None),
+    ("200_code_408", envelope(408, "slow"), Unknown, None),
+    ("200_system_error", envelope(50000, "system error"), Unknown, None),
+    ("200_timed_out", envelope(20031, "the image service timed out"), Unknown, None),
+    ("200_overload", envelope(20032, "system busy, try again later"), Unknown, None),
+    ("400_internal_error", envelope(400, "Internal Server Error", status=400), Unknown, None),
+    ("400_code_500", envelope(500, "oops", status=400), Unknown, None),
+    ("429_internal_error", envelope(429, "internal error", status=429), Unknown, None),
+    ("503_internal_error", envelope(503, "internal error", status=503), Unknown, None),
+    ("503_code_500", envelope(500, "oops", status=503), Unknown, None),
+    ("200_work_failed", envelope(20040, "image generation failed"), Unknown, None),
+    # What nothing describes was sent, and may be charged.
+    ("200_strange_code", envelope(10001, "E-17"), Unknown, None),
+    ("409", envelope(409, "conflict", status=409), Unknown, None),
+    ("418_plain", httpx.Response(418), Unknown, None),
+    # About the request, in whole phrases.
+    ("200_resolution", envelope(20018, "insufficient image resolution"), Refused, Trouble.REQUEST),
+    ("400_resolution", envelope(400, "insufficient image", status=400), Refused, Trouble.REQUEST),
+    ("409_mask", envelope(409, "the mask has other pixels", status=409), Refused, Trouble.REQUEST),
+    ("400_fetch", envelope(400, "image download timed out", status=400), Refused, Trouble.REQUEST),
+    # About the photo or the account, and nobody can tell.
+    ("402_resolution", envelope(402, "image too small", status=402), Refused, Trouble.DENIED),
+    ("404_what", envelope(404, "not found", status=404), Refused, Trouble.DENIED),
+    # About the account.
+    ("200_quota", envelope(7, "INSUFFICIENT_QUOTA"), Refused, Trouble.CREDITS),
+    ("200_bad_key", envelope(10401, "invalid API key"), Refused, Trouble.KEY),
 ]
 
 
@@ -257,15 +304,36 @@ def says() -> Iterator[tuple[Says, VmakeClient]]:
         yield vendor, client
 
 
-@given(code=st.integers(-(10**6), 10**6).filter(bool), message=st.text(max_size=30))
-def test_error_code_in_a_200_is_never_success(
-    says: tuple[Says, VmakeClient], code: int, message: str
+@given(
+    status=st.integers(200, 599).filter(lambda status: status not in {204, 205, 304}),
+    code=st.integers(-(10**6), 10**6),
+    message=st.text(max_size=30),
+)
+def test_an_answer_with_a_task_id_is_an_accepted_task(
+    says: tuple[Says, VmakeClient], status: int, code: int, message: str
 ) -> None:
-    """A 200 with any code but 0 is no task, even if it carries a task id."""
+    """Status, code and words may contradict it: the task is there, and its id is kept."""
     vendor, client = says
-    vendor.answer = envelope(code, message, TASK)
+    vendor.answer = envelope(code, message, TASK, status=status)
     prepared = client.prepare_create(image=PHOTO, mask=None, settings=SETTINGS)
-    assert isinstance(client.create_task(prepared), Refused | Unknown)
+    assert client.create_task(prepared) == Accepted("t-1")
+
+
+@given(
+    status=st.sampled_from([200, 201, 408, 500, 502, 504, 599]),
+    code=st.integers(-(10**6), 10**6),
+    message=st.sampled_from(["internal error", "System error", "timed out", "server overloaded"]),
+)
+def test_an_error_after_the_request_was_taken_in_is_never_sent_again(
+    says: tuple[Says, VmakeClient], status: int, code: int, message: str
+) -> None:
+    """It may have been charged, whatever code the vendor gives it."""
+    vendor, client = says
+    vendor.answer = envelope(code, message, status=status)
+    prepared = client.prepare_create(image=PHOTO, mask=None, settings=SETTINGS)
+    outcome = client.create_task(prepared)
+    throttled = isinstance(outcome, Refused) and outcome.trouble is Trouble.BUSY
+    assert isinstance(outcome, Unknown) or (throttled and code in {425, 429, 503})
 
 
 @given(
@@ -439,6 +507,74 @@ def test_vendor_that_repeats_the_key_does_not_spread_it(
     gone = read(envelope(404, message, status=404))
     assert KEY not in repr((outcome, looked, failed, gone))
     assert KEY not in caplog.text
+
+
+def test_key_in_an_id_or_a_url_is_not_kept() -> None:
+    """What repeats the key outside of a message does not reach a record or a state either."""
+    url = f"https://cdn.example/{KEY}/1.png?key={KEY}"
+    looked = read(task(f"strange {KEY}", results=[{"downloadUrl": url}]))
+    done = read(task("success", results=[{"downloadUrl": url}]))
+    assert isinstance(done, TaskDone)
+    created = create(envelope(data={"taskId": f"t-{KEY}"}))
+    assert isinstance(created, Unknown)
+    assert KEY not in repr((looked, done, created))
+
+
+def test_a_short_key_of_the_simulator_is_no_secret() -> None:
+    """A key of one letter, which the simulated vendor takes, does not spoil ids and URLs."""
+    with VmakeClient(
+        VENDOR, lambda: "t", transport=httpx.MockTransport(lambda _: envelope(data=TASK))
+    ) as client:
+        prepared = client.prepare_create(image=PHOTO, mask=None, settings=SETTINGS)
+        assert client.create_task(prepared) == Accepted("t-1")
+
+
+SIGNED = "https://photos.s3.eu-central-1.amazonaws.com/a.jpg?X-Amz-Credential=A&X-Amz-Signature=5ec"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        f"image cannot be fetched: {SIGNED}",
+        f'cannot load "{SIGNED}" (403)',
+        f"cannot load {SIGNED.upper()}",
+        "no image at a.jpg?X-Amz-Algorithm=AWS4&X-Amz-Signature=5ec",
+        "x" * 580 + SIGNED,
+        "signature=5ec does not match",
+    ],
+)
+def test_signature_that_the_vendor_quotes_is_not_kept(message: str) -> None:
+    """A presigned URL loses its query, however it is quoted."""
+    texts = (
+        create(envelope(400, message, status=400)),
+        create(envelope(503, message, status=503)),
+        read(envelope(500, message, status=500)),
+        read(task("error", message=message)),
+        create(failing(httpx.RemoteProtocolError(message))),
+    )
+    assert "5ec" not in repr(texts).lower()
+    # The query of a result's URL stays: without it nothing could be downloaded.
+    done = read(task("success", results=[{"downloadUrl": SIGNED}]))
+    assert done == TaskDone((TaskResult(index=1, url=SIGNED),))
+
+
+@pytest.mark.parametrize("character", ["x", "\x00", "é", "𝄞", '"'])
+@pytest.mark.parametrize("status", [200, 400, 401, 402, 403, 408, 429, 500, 503])
+def test_long_message_is_cut_where_it_comes_in(status: int, character: str) -> None:
+    """A message of 900 KB, or one of characters that JSON writes long, fits into any record."""
+    message = character * (900_000 // len(json.dumps(character)))
+    outcome = create(envelope(status if status != 200 else 17, message, status=status))
+    assert isinstance(outcome, Refused | Unknown)
+    assert len(json.dumps(outcome.message)) < 700
+    failed = read(task("error", message=message))
+    assert isinstance(failed, TaskFailed)
+    assert len(json.dumps(failed.message)) <= 602
+
+
+@pytest.mark.parametrize("url", ["http://" * 100_000, "https://x?" * 60_000, "x" * 900_000])
+def test_message_that_is_hard_to_search_is_cut_soon(url: str) -> None:
+    """Looking for URLs in a megabyte takes no minute."""
+    assert isinstance(create(envelope(400, url, status=400)), Refused)
 
 
 def test_key_is_in_no_representation() -> None:
