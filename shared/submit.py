@@ -275,8 +275,6 @@ class Submitter:
 
     def _submit(self, job: Job, delivery: Delivery, batch: Batch) -> Outcome:
         """Send a job to the vendor if the way is free, and let it wait if not."""
-        if job.settings is None:
-            raise LookupError(f"job {job.job_id} is {job.status} without settings")
         left = self._own_wait_left(job)
         if left > 0:
             return _again(job, left, "this photo was refused, and is tried again later")

@@ -13,7 +13,8 @@ MAX_TEXT_BYTES: Final = 600
 """As JSON. `error.message` holds 1,000 characters: the advice behind the vendor's words fits in."""
 _MAX_CHARACTERS: Final = 4_096
 """Only so much of a text is searched for URLs; a search of a whole megabyte could take minutes."""
-_REDACTED: Final = "[API key]"
+REDACTED: Final = "[API key]"
+"""Stands where the API key stood."""
 _QUERY: Final = re.compile(r"(https?://[^\s?#\"'<>]*)[?#][^\s\"'<>]*", re.IGNORECASE)
 _SIGNATURE: Final = re.compile(
     r"((?:X-Amz-[A-Za-z-]+|AWSAccessKeyId|Signature)(?:=|%3D))[^\s&\"'<>]+", re.IGNORECASE
@@ -35,7 +36,7 @@ def cleaned(text: str, *, hidden: str) -> str:
 def without_key(text: str, hidden: str) -> str:
     """Return a text with each occurrence of the API key replaced."""
     for spelling in (hidden, quote(hidden, safe="")):
-        text = text.replace(spelling, _REDACTED)
+        text = text.replace(spelling, REDACTED)
     return text
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Literal
 
+from shared.texts import REDACTED
+
 
 class Trouble(StrEnum):
     """What a refusal is about."""
@@ -174,5 +176,9 @@ def meaning(answer: Answer) -> Meaning:
 
 
 def _plain(message: str) -> str:
-    """Return a message as phrases are looked for: without URLs, words a single space apart."""
-    return " ".join(_URL.sub(" ", message).replace("_", " ").split())
+    """Return a message as phrases are looked for: without URLs, words a single space apart.
+
+    A message that quotes the API key is not therefore about it.
+    """
+    text = _URL.sub(" ", message).replace(REDACTED, " ").replace("_", " ")
+    return " ".join(text.split())

@@ -105,6 +105,8 @@ POISON: Final[Sequence[Mapping[str, Any]]] = (
 ODD_SHARE: Final = 0.1
 MOST_TIMES_AS_LONG: Final = 1.5
 """How much longer the good photos may take for the sake of the poisoned ones."""
+ENOUGH_FOR_A_MEAN: Final = 30
+"""Good photos below which the time is only shown: what else the machine does would decide."""
 ODD_GAP_SECONDS: Final = 0.5
 """Between two drops of the odd storm."""
 ODD_SETTLE_SECONDS: Final = 900.0
@@ -483,7 +485,7 @@ class Odd:
     def problems(self) -> list[str]:
         """Everything that is not as it must be."""
         found = self.books.problems
-        if self.ratio > MOST_TIMES_AS_LONG:
+        if self.good >= ENOUGH_FOR_A_MEAN and self.ratio > MOST_TIMES_AS_LONG:
             found.append(f"good photos take {self.ratio:.2f} times as long with poisoned ones")
         return found
 
@@ -497,8 +499,7 @@ def odd_storm(catwalk: Catwalk, storm: Storm, tell: Tell) -> Odd:
     drop_odd(catwalk, warm, tell)
     for folder, poisoned in (("odd-without", 0), ("odd-with", len(POISON))):
         good = [
-            Photo(f"{folder}/{number:03}.jpg", photo(), twice=number % 3 == 0)
-            for number in range(storm.odd)
+            Photo(f"{folder}/{number:03}.jpg", photo(), twice=False) for number in range(storm.odd)
         ]
         bad = [
             Photo(f"{folder}/poison-{number}.jpg", photo(), twice=False)
@@ -535,8 +536,6 @@ def drop_odd(catwalk: Catwalk, photos: Sequence[Photo], tell: Tell) -> dict[str,
     for entry in photos:
         dropped[entry.key] = time.time()
         deliver(catwalk, Delivery(entry))
-        if entry.twice:
-            deliver(catwalk, Delivery(entry, copy=True))
         time.sleep(ODD_GAP_SECONDS)
     settle(catwalk, records + len(photos), tell, seconds=ODD_SETTLE_SECONDS)
     return dropped

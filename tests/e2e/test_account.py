@@ -6,6 +6,8 @@ from typing import Any, Final
 
 import pytest
 
+from shared.events import continue_message
+from shared.models import Job
 from tests.e2e.driver import Catwalk, photo, wait_for
 
 DOZEN: Final = 12
@@ -235,7 +237,8 @@ def test_a_probe_whose_photo_is_gone(catwalk: Catwalk) -> None:
             Bucket=bucket, Key=version["Key"], VersionId=version["VersionId"]
         )
     catwalk.end_pause()
-    catwalk.again("gone-probe/a.jpg")
+    (record,) = catwalk.records("gone-probe/a.jpg")
+    catwalk.send(continue_message(Job.model_validate(record)))
     catwalk.end_of("gone-probe/a.jpg", "REJECTED")
     assert "probe_until" not in catwalk.control()
     body = photo()

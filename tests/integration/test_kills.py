@@ -233,6 +233,27 @@ def probe(stack: Stack, *, refusals: int) -> list[Any]:
     return [stack.photo()]
 
 
+def suspected(stack: Stack, tries: int, **refusal: Any) -> list[Any]:
+    """A photo was refused so many times, and each time another one went through."""
+    stack.vendor.fault("read", "task_error", times=None)  # all photos end alike
+    message = stack.photo()
+    for number in range(tries):
+        stack.vendor.fault("create", **refusal)
+        stack.submit(message)
+        ((message, _),) = stack.queued()
+        stack.submit(stack.photo(f"other-{number}.jpg"))
+        stack.sleep(900)
+    stack.vendor.fault("create", **refusal)
+    return [message]
+
+
+def early(stack: Stack) -> list[Any]:
+    """Another photo was refused a moment ago: this one is tried in the middle of the pause."""
+    stack.vendor.fault("create", "bad_key")
+    stack.submit(stack.photo("first.jpg"))
+    return [stack.photo()]
+
+
 def paced(stack: Stack, **refusal: Any) -> list[Any]:
     """The vendor has throttled, submits take turns, and others are before this photo."""
     (photo,) = probe(stack, refusals=1)
@@ -395,6 +416,8 @@ LAST = {"DAILY_CREDIT_LIMIT": "1"}
 AGAIN = {"ON_UNKNOWN_SUBMIT": "resubmit"}
 BLOCKED = {"match": {"result_index": 1}, "times": None}
 
+DENIED = {"fault": "html", "status": 403}
+BAD_KEY = {"fault": "bad_key"}
 DROP = Scenario("drop", drop)
 POLL = Scenario("poll: done", polled, function="poll")
 FINALIZE = Scenario("finalize", finished, function="finalize")
@@ -406,6 +429,10 @@ SCENARIOS: Final = (
     Scenario("refused", drop_with("status", status=400), "FAILED", parameters=LIMIT),
     Scenario("throttled", drop_with("status", status=429), "RUNNING", parameters=LIMIT),
     Scenario("bad key", drop_with("bad_key"), "RUNNING"),
+    Scenario("denied", drop_with("html", status=403), "RUNNING", parameters=LIMIT),
+    Scenario("early", early, "RUNNING"),
+    Scenario("denied once more", partial(suspected, tries=2, **DENIED), "FAILED"),
+    Scenario("refused though another is not", partial(suspected, tries=1, **BAD_KEY), "RUNNING"),
     Scenario("unanswered", drop_with("lost_response"), "SUBMIT_UNKNOWN"),
     Scenario("third unanswered", third_unanswered, "SUBMIT_UNKNOWN"),
     Scenario("resubmitted", drop_with("lost_response"), "RUNNING", parameters=AGAIN),

@@ -250,6 +250,7 @@ CREATES: list[tuple[str, httpx.Response | Answer, CreateOutcome | type, Trouble 
     ("400_resolution", envelope(400, "insufficient image", status=400), Refused, Trouble.REQUEST),
     ("409_mask", envelope(409, "the mask has other pixels", status=409), Refused, Trouble.REQUEST),
     ("400_fetch", envelope(400, "image download timed out", status=400), Refused, Trouble.REQUEST),
+    ("400_quotes_key", envelope(400, f"image {KEY} is odd", status=400), Refused, Trouble.REQUEST),
     # About the photo or the account, and nobody can tell.
     ("402_resolution", envelope(402, "image too small", status=402), Refused, Trouble.DENIED),
     ("404_what", envelope(404, "not found", status=404), Refused, Trouble.DENIED),
