@@ -11,6 +11,7 @@ import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -361,4 +362,10 @@ class _Local:
     @staticmethod
     def _about(file: Path) -> dict[str, Any]:
         etag = hashlib.sha256(os.fsencode(file)).hexdigest()
-        return {"ETag": etag, "Metadata": {}, "ContentLength": file.stat().st_size}
+        about = file.stat()
+        return {
+            "ETag": etag,
+            "Metadata": {},
+            "ContentLength": about.st_size,
+            "LastModified": datetime.fromtimestamp(about.st_mtime, UTC),
+        }
