@@ -15,7 +15,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, ClassVar, Final
 from unittest import mock
@@ -181,7 +181,8 @@ class World:
         self.told: set[tuple[str, int, str]] = set()
         self.posts: dict[tuple[str, int], list[str]] = defaultdict(list)
         self.charges: dict[tuple[str, int], str] = {}
-        self.drops: dict[str, float] = {}
+        self.drops: set[str] = set()
+        self.landed: dict[str, datetime] = {}
         self.config = Config(
             jobs_table=TABLE,
             event_bus=BUS,
@@ -292,7 +293,9 @@ class World:
     def drop(self, *, events: int = 1) -> None:
         """Drop the photo; S3's event of it comes so many times."""
         event = self.aws.drop(PHOTO, jpeg())
-        self.drops[event["detail"]["object"]["version-id"]] = self.seconds()
+        version = event["detail"]["object"]["version-id"]
+        self.drops.add(version)
+        self.landed[version] = self.clock.now
         for _ in range(events):
             self.send(json.dumps(event))
 
@@ -312,7 +315,8 @@ class World:
                 self._deploy()
 
     def _put(self, key: str, body: bytes) -> None:
-        self.aws.s3.put_object(Bucket=PHOTOS, Key=key, Body=body)
+        version = self.aws.s3.put_object(Bucket=PHOTOS, Key=key, Body=body)["VersionId"]
+        self.landed[version] = self.clock.now
 
     def send(self, body: str, delay: float = 0) -> None:
         """Put a message on SubmitQueue."""
@@ -339,10 +343,11 @@ class World:
             # What was put without an event is no drop of this world: see `change`.
             known = [v for v in answer.get("Versions", []) if v["VersionId"] in self.drops]
             answer["Versions"] = known if "Prefix" not in arguments else answer["Versions"]
-            for version in answer.get("Versions", []):
-                if version["VersionId"] in self.drops:
-                    ago = self.seconds() - self.drops[version["VersionId"]]
-                    version["LastModified"] = self.clock.now - timedelta(seconds=ago)
+        # S3 goes by the clock of this world too.
+        for version in [answer, *answer.get("Versions", [])]:
+            landed = self.landed.get(version.get("VersionId", ""))
+            if landed is not None:
+                version["LastModified"] = landed
         if name in {"PutItem", "UpdateItem", "DeleteItem"}:
             self._look_at_write(invocation, name, arguments, answer)
         return answer
