@@ -52,7 +52,7 @@ _EXPIRED = {"on": "download", "fault": "expired_url", "urls": 1}
 NEEDS = [
     Need("SubmitRole", "TakeMessages", "SendMessage", fault=_BUSY),
     Need("SubmitRole", "ReadPhotos", "GetObject"),
-    Need("SubmitRole", "KeepRecords", "PutItem"),
+    Need("SubmitRole", "KeepRecords", "GetItem"),
     Need("SubmitRole", "StartWaiting", "StartExecution"),
     Need("SubmitRole", "ReadTheKey", "GetSecretValue"),
     Need("SubmitRole", "TellOfJobs", "PutEvents"),

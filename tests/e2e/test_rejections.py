@@ -254,7 +254,7 @@ FOLDERS = [
     folder("too-long", b"{}".ljust(300_000), "catwalk.json", "longer than"),
     folder("too-deep", b'{"extra": ' + b"[" * 5_000, "catwalk.json", "JSON"),
     folder("twice", b'{"batchSize": 1, "batchSize": 4}', "'batchSize' twice", "keep one"),
-    folder("model-number", {"modelId": 3}, "modelId", "in quotes", '"3"'),
+    folder("model-number", {"modelId": 3}, "modelId", "in quotes", '"003"'),
     folder("size-in-quotes", {"batchSize": "4"}, "batchSize", "'4'", "whole number"),
     folder("size-with-a-point", {"batchSize": 2.0}, "batchSize", "2.0", "whole number"),
     folder("size-true", {"batchSize": True}, "batchSize", "True", "whole number"),
@@ -345,7 +345,7 @@ URLS = [
 ]
 
 VARIANTS = [
-    variant("model-number", {"modelId": 2}, "modelId", '"2"'),
+    variant("model-number", {"modelId": 2}, "modelId", '"002"'),
     variant("model-empty", {"modelId": " "}, "modelId", "printable"),
     variant("scene-unknown", {"sceneType": "presets"}, "'presets'", "Did you mean 'preset'?"),
     variant("size-with-a-point", {"batchSize": 2.0}, "batchSize", "2.0"),
