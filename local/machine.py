@@ -7,6 +7,7 @@ what Windows does not have: it uses the standard library alone and runs on Pytho
 import platform
 import shutil
 import sys
+from typing import Tuple  # noqa: UP035  Python 3.6
 
 OLDEST = (3, 11)
 NEWEST = (3, 14)
@@ -14,7 +15,7 @@ _PROCESSORS = ("x86_64", "amd64", "arm64", "aarch64")
 _SYSTEMS = ("linux", "darwin")
 
 
-def problem():  # type: ignore[no-untyped-def]  # noqa: ANN201  tuple[str, str] needs Python 3.9
+def problem() -> Tuple[str, ...]:  # noqa: UP006  Python 3.6
     """Return why the laptop stack cannot run on this Python, and what to do; else nothing."""
     version = sys.version_info[:2]
     if not sys.platform.startswith(_SYSTEMS):
@@ -47,7 +48,7 @@ def problem():  # type: ignore[no-untyped-def]  # noqa: ANN201  tuple[str, str] 
     return ()
 
 
-def _dotted(version):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202  as above
+def _dotted(version: Tuple[int, ...]) -> str:  # noqa: UP006  as above
     return ".".join(map(str, version))
 
 

@@ -67,7 +67,7 @@ def start_deploy(
             *(_SAM, "deploy", "--stack-name", stack, "--resolve-s3"),
             *("--template-file", built_template(folder)),
             *("--capabilities", "CAPABILITY_IAM", "--region", environment.REGION),
-            *("--no-confirm-changeset", "--no-progressbar"),
+            *("--no-confirm-changeset", "--no-progressbar", "--no-fail-on-empty-changeset"),
             *("--parameter-overrides", *_overrides(parameters)),
         ],
         environment=environment.sam_deploy(folder.path, endpoint=endpoint, ca_bundle=certificate),
