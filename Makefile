@@ -124,7 +124,7 @@ storm: tools ## 300 photos (N), workers killed for 30 s (SECONDS), a failing ven
 # One after the other: each wants the machine to itself.
 .PHONY: bench
 bench: ## all benches; writes docs/performance.md and docs/cost.md; half an hour
-	@for name in polling imports finalize cost gallery; do $(MAKE) --no-print-directory bench-$$name || exit 1; done
+	@for name in polling imports quota finalize cost gallery; do $(MAKE) --no-print-directory bench-$$name || exit 1; done
 	@$(PY) -m bench.burst --series
 	@$(PY) -m bench.report
 
@@ -139,6 +139,11 @@ bench-finalize: $(TOOLS)/.bench $(TOOLS)/.ministack ## results copied: MB/s and 
 .PHONY: bench-imports
 bench-imports: tools $(TOOLS)/.bench ## cold starts: import and first client beside a naive handler's
 	@$(PY) -m bench.imports
+
+.PHONY: bench-quota
+bench-quota: tools $(TOOLS)/.bench ## cold starts with the share of a core that Lambda gives; 7 minutes
+	@$(PY) -m bench.quota
+	@$(PY) -m bench.report quota
 
 .PHONY: bench-burst
 bench-burst: N = 1000
