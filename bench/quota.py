@@ -32,6 +32,7 @@ from rich.table import Table
 from bench import figures, imports
 from bench.stub import Stub, stub
 from local.paths import ROOT
+from local.stack import signals_raise
 
 RUNS: Final = 9
 SIZES: Final = (256, 512, 1024)
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for early in (False, True)
     ]
     measured: dict[tuple[str, int, bool], list[Run]] = {case: [] for case in cases}
-    with tempfile.TemporaryDirectory() as temporary, stub() as server:
+    with signals_raise(), tempfile.TemporaryDirectory() as temporary, stub() as server:
         server.aws_seconds, server.vendor_seconds = AWS_SECONDS, VENDOR_SECONDS
         folder = Path(temporary)
         packages = imports.our_packages(folder)
@@ -119,11 +120,12 @@ def _run(
             process.stdin.write(b"go\n")
             process.stdin.flush()
             phases.append(_phase(process, share(memory)))
+    except BaseException:
+        process.kill()
+        raise
     finally:
         process.stdin.close()
-        process.send_signal(signal.SIGCONT)
-        if process.wait() != 0:
-            raise RuntimeError(f"{module} failed; see above")
+        process.wait()
     init, first, *warm = phases
     warmest = {name: statistics.mean(one[name] for one in warm) for name in warm[0]}
     return {
@@ -159,6 +161,8 @@ def _phase(process: subprocess.Popen[bytes], of_a_core: float) -> Run:
         if stopped != (left <= 0):
             stopped = left <= 0
             process.send_signal(signal.SIGSTOP if stopped else signal.SIGCONT)
+    # It may have been stopped just after it wrote the line.
+    process.send_signal(signal.SIGCONT)
     took: Run = json.loads(line.removeprefix(b"phase "))
     return took
 

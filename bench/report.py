@@ -1,7 +1,7 @@
 """docs/performance.md, written from the figures of the last benches: `make bench`.
 
 Every figure comes from `bench/out/*.json`; the plots are copied to docs/images/. Nothing is
-measured here. `python -m bench.report gallery` (or `quota`, `burst`) writes that section alone,
+measured here. `python -m bench.report gallery` (or `polling`, `quota`, `burst`) writes that section alone,
 from that bench's figures. Each section says on which commit it was measured.
 """
 
@@ -407,6 +407,7 @@ counted in executions on the laptop stack. What that and everything else costs:
 _ALONE: Final[dict[str, Callable[[Figures], str]]] = {
     "burst": _burst,
     "gallery": _gallery,
+    "polling": _polling,
     "quota": _quota,
 }
 """Sections that may be written without the others."""
