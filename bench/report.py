@@ -1,8 +1,8 @@
 """docs/performance.md, written from the figures of the last benches: `make bench`.
 
 Every figure comes from `bench/out/*.json`; the plots are copied to docs/images/. Nothing is
-measured here. `python -m bench.report gallery` (or `polling`, `quota`, `burst`) writes that section alone,
-from that bench's figures. Each section says on which commit it was measured.
+measured here. `python -m bench.report SECTION` (polling, quota, burst or gallery) writes that
+section alone, from that bench's figures. Each section says on which commit it was measured.
 """
 
 import argparse
