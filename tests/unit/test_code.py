@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cli import laptop, where
-from local import code, stack, usage
+from local import code, environment, stack, usage
 from local.code import Code
 from local.paths import ROOT
 from local.state import Address, State, StateFolder
@@ -90,6 +90,8 @@ def brought_up(
 
     for name in ("write_env_file", "write_request_file", "print_usage"):
         monkeypatch.setattr(usage, name, lambda *_: None)
+    # It would take the region from the tests that come after.
+    monkeypatch.setattr(environment, "forget_users_aws", lambda _: None)
     monkeypatch.setattr(where, "laptop_folder", lambda _: folder)
     monkeypatch.setattr(where, "remember", lambda _: None)
     monkeypatch.setattr(where, "laptop_choice", lambda *_: None)
