@@ -16,7 +16,11 @@ export PYTHONDONTWRITEBYTECODE :=
 CATWALK := $(PY) -m cli
 # This clone is meant, even in a shell that sourced another one's .catwalk/env.sh.
 export CATWALK_HOME := $(CURDIR)
-INSTALL = $(UV) pip install --quiet --require-hashes
+# uv trusts certificate authorities of its own. The system's, which pip trusts, include those of a
+# company's proxy; but uv fails if the system has none, so it is asked first.
+SYSTEM_CERTS = $(if $(UV_SYSTEM_CERTS),,$(shell UV_SYSTEM_CERTS=1 $(UV) pip compile --offline \
+  --quiet /dev/null >/dev/null 2>&1 && echo UV_SYSTEM_CERTS=1))
+INSTALL = $(SYSTEM_CERTS) $(UV) pip install --quiet --require-hashes
 
 # ---- what people use ------------------------------------------------------------------------
 
@@ -127,7 +131,7 @@ storm: tools ## 300 photos (N), workers killed for 30 s (SECONDS), a failing ven
 # One after the other: each wants the machine to itself.
 .PHONY: bench
 bench: ## all benches; writes docs/performance.md and docs/cost.md; half an hour
-	@for name in polling imports finalize cost gallery; do $(MAKE) --no-print-directory bench-$$name || exit 1; done
+	@for name in polling imports quota finalize cost gallery; do $(MAKE) --no-print-directory bench-$$name || exit 1; done
 	@$(PY) -m bench.burst --series
 	@$(PY) -m bench.report
 
@@ -142,6 +146,11 @@ bench-finalize: $(TOOLS)/.bench $(TOOLS)/.ministack ## results copied: MB/s and 
 .PHONY: bench-imports
 bench-imports: tools $(TOOLS)/.bench ## cold starts: import and first client beside a naive handler's
 	@$(PY) -m bench.imports
+
+.PHONY: bench-quota
+bench-quota: tools $(TOOLS)/.bench ## cold starts with the share of a core that Lambda gives; 7 minutes
+	@$(PY) -m bench.quota
+	@$(PY) -m bench.report quota
 
 .PHONY: bench-burst
 bench-burst: N = 1000
@@ -173,7 +182,8 @@ tools: laptop $(TOOLS)/.dev
 # uv installs everything else. A python3 without venv (Debian's, without python3-venv) may still
 # have pip; a machine with neither is told what to install.
 $(UV): requirements/uv.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 14) or sys.exit("Catwalk needs python3 3.11 to 3.14; %s is %d.%d. Set PYTHON=/path/to/another." % ((sys.executable,) + v))'
+	@command -v $(PYTHON) >/dev/null || { echo "Catwalk needs python3; $(PYTHON) was not found. Install it, or set PYTHON=/path/to/python3." >&2; exit 1; }
+	@$(PYTHON) local/machine.py
 	@mkdir -p $(TOOLS)
 	@echo "Installing tools below $(TOOLS)/ (once)" >&2
 	@( $(PYTHON) -m venv --clear $(TOOLS)/uv && $(TOOLS)/uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt ) >$(TOOLS)/uv.log 2>&1 \
@@ -214,7 +224,7 @@ $(TOOLS)/.asl: requirements/asl/package-lock.json requirements/asl/package.json
 lock: $(UV) ## resolve requirements/*.in anew into the hash-locked requirements/*.txt
 	@cd requirements && for name in functions laptop dev bench ministack sam awscli checkov uv; do \
 	  case $$name in laptop) c="-c functions.txt";; dev|bench) c="-c laptop.txt";; *) c="";; esac; \
-	  UV_CUSTOM_COMPILE_COMMAND="make lock" ../$(UV) pip compile --quiet --universal --python-version 3.11 \
+	  UV_CUSTOM_COMPILE_COMMAND="make lock" $(SYSTEM_CERTS) ../$(UV) pip compile --quiet --universal --python-version 3.11 \
 	    --generate-hashes --no-emit-index-url --no-emit-find-links $$c $$name.in -o $$name.txt || exit 1; \
 	done
 	@cd requirements/asl && npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +26,18 @@ def machine() -> dict[str, str]:
     }
 
 
+def commit() -> str:
+    """Return the commit that is measured, and whether the files differ from it."""
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty=, with changes", "--abbrev=7", "--exclude=*"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return described.stdout.strip() or "unknown"
+
+
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -40,6 +53,7 @@ def write(name: str, figures: Mapping[str, Any]) -> Path:
     path = OUT / f"{name}.json"
     document = {
         "measured_at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "commit": commit(),
         "machine": machine(),
         **figures,
     }

@@ -53,7 +53,7 @@ SPANS: Final = ("first_client", "first_request", "first_answer")
 _BOTO3: Final = (
     *("boto3", "botocore", "s3transfer", "jmespath", "python-dateutil", "six", "urllib3"),
 )
-_JOB_ID: Final = "5f0e1d2c3b4a59687786a5b4c3d2e1f0"
+JOB_ID: Final = "5f0e1d2c3b4a59687786a5b4c3d2e1f0"
 _EVENTS: Final = {
     "submit": "submit/photo-dropped.json",
     "poll": "poll/first-poll.json",
@@ -103,11 +103,27 @@ def _candidates(folder: Path) -> dict[str, tuple[str, Path, list[Path]]]:
     candidates = {
         name: ("naive_handler", event, [package, runtime]) for name, package in naive.items()
     }
-    for function in OUR_FUNCTIONS:
-        package = build / f"{function.title()}Function"
-        module = f"functions.{function}.handler"
-        candidates[function] = (module, ROOT / "events" / _EVENTS[function], [package, runtime])
-    return candidates
+    return candidates | _ours(build, runtime)
+
+
+def our_packages(folder: Path) -> dict[str, tuple[str, Path, list[Path]]]:
+    """Make Catwalk's packages and the runtime's boto3; as `_candidates`, without the others."""
+    build, runtime = folder / "build", folder / "runtime"
+    _sam_build(build)
+    _copy(_BOTO3, runtime)
+    _compile(runtime)
+    return _ours(build, runtime)
+
+
+def _ours(build: Path, runtime: Path) -> dict[str, tuple[str, Path, list[Path]]]:
+    return {
+        function: (
+            f"functions.{function}.handler",
+            ROOT / "events" / _EVENTS[function],
+            [build / f"{function.title()}Function", runtime],
+        )
+        for function in OUR_FUNCTIONS
+    }
 
 
 def _sam_build(build: Path) -> None:
@@ -156,14 +172,14 @@ def _size(package: Path) -> int:
 
 def _cold_start(server: Stub, folder: Path, module: str, event: Path, on_path: list[Path]) -> Run:
     """Run once; return the spans in seconds."""
-    server.items = {f"JOB#{_JOB_ID}": _running_job()}
+    server.items = {f"JOB#{JOB_ID}": running_job()}
     server.asked_at.clear()
     payload = folder / "event.json"
     payload.write_text(event.read_text("utf-8").replace("https://open.vmake.ai", server.url))
     script = str(ROOT / "bench" / "cold_start.py")
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-B", script, module, str(payload), *map(str, on_path)],
-        env=_environment(server.url),
+        env=environment(server.url),
         check=True,
         capture_output=True,
         text=True,
@@ -178,7 +194,7 @@ def _cold_start(server: Stub, folder: Path, module: str, event: Path, on_path: l
     }
 
 
-def _environment(url: str) -> dict[str, str]:
+def environment(url: str) -> dict[str, str]:
     """Return what the template and Lambda give a function."""
     states = "arn:aws:states:eu-central-1:111122223333:stateMachine:jobs"
     return {
@@ -202,11 +218,12 @@ def _environment(url: str) -> dict[str, str]:
     }
 
 
-def _running_job() -> dict[str, Any]:
+def running_job() -> dict[str, Any]:
+    """Return the item of the job that the events for Poll and Finalize are about."""
     settings = {"model_id": "002", "scene_type": "original"}
     return {
-        "pk": {"S": f"JOB#{_JOB_ID}"},
-        "job_id": {"S": _JOB_ID},
+        "pk": {"S": f"JOB#{JOB_ID}"},
+        "job_id": {"S": JOB_ID},
         "attempt": {"N": "1"},
         "status": {"S": "RUNNING"},
         "announced": {"S": "RUNNING"},

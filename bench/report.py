@@ -1,8 +1,8 @@
 """docs/performance.md, written from the figures of the last benches: `make bench`.
 
 Every figure comes from `bench/out/*.json`; the plots are copied to docs/images/. Nothing is
-measured here. `python -m bench.report gallery` writes that section alone: it says itself when and
-where it was measured, and needs no other bench's figures.
+measured here. `python -m bench.report SECTION` (polling, quota, burst or gallery) writes that
+section alone, from that bench's figures. Each section says on which commit it was measured.
 """
 
 import argparse
@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from local.paths import ROOT
 
 PAGE: Final = ROOT / "docs" / "performance.md"
 IMAGES: Final = ROOT / "docs" / "images"
-PARTS: Final = ("polling", "imports", "finalize", "burst", "cost", "gallery")
+PARTS: Final = ("polling", "imports", "quota", "finalize", "burst", "cost", "gallery")
 PLOTS: Final = ("polling", "imports", "finalize", "burst")
 _LIBRARIES: Final = ("botocore", "httpx", "pydantic", "aws-lambda-powertools")
 _MEGA: Final = 1_000_000
@@ -32,10 +32,13 @@ Figures = dict[str, Any]
 def main() -> int:
     """Write the page, or one section of it."""
     parser = argparse.ArgumentParser(prog="python -m bench.report", description=__doc__)
-    parser.add_argument("section", nargs="?", choices=("gallery",))
-    if parser.parse_args().section:
-        figures = json.loads((OUT / "gallery.json").read_text())
-        PAGE.write_text(with_section(PAGE.read_text("utf-8"), _gallery(figures)), "utf-8")
+    parser.add_argument("section", nargs="?", choices=sorted(_ALONE))
+    name = parser.parse_args().section
+    if name:
+        figures = json.loads((OUT / f"{name}.json").read_text())
+        if name in PLOTS and (OUT / f"{name}.png").is_file():
+            shutil.copy2(OUT / f"{name}.png", IMAGES / f"bench-{name}.png")
+        PAGE.write_text(with_section(PAGE.read_text("utf-8"), _ALONE[name](figures)), "utf-8")
         print(f"{PAGE.relative_to(ROOT)} has the new figures.")
         return 0
     missing = [name for name in PARTS if not (OUT / f"{name}.json").is_file()]
@@ -57,6 +60,7 @@ def page(figures: dict[str, Figures]) -> str:
         _polling(figures["polling"]),
         _cost(figures["cost"]),
         _imports(figures["imports"]),
+        _quota(figures["quota"]),
         _finalize(figures["finalize"]),
         _burst(figures["burst"]),
         _gallery(figures["gallery"]),
@@ -79,6 +83,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Return a table; the first column is text, the others are numbers."""
     lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def _measured(figures: Figures) -> str:
+    commit = figures.get("commit")
+    return f"Measured {figures['measured_at']} on commit {commit}." if commit else ""
 
 
 def _head(figures: dict[str, Figures]) -> str:
@@ -140,6 +149,8 @@ What `PollTradeSeconds` chooses; the default is {summary["trade_seconds"]:g}. Me
 traces, and the worst of those with linear progress:
 
 {table(("PollTradeSeconds", "polls", "lag, s", "ratio", "linear: polls", "linear: lag, s"), trades)}
+
+{_measured(figures)}
 """
 
 
@@ -183,6 +194,62 @@ top; as SAM's own builder ships it, and precompiled by hand. Packages are unzipp
 ![Cold starts](images/bench-imports.png)
 
 {table(columns, rows)}
+
+{_measured(figures)}
+"""
+
+
+def _quota(figures: Figures) -> str:
+    before, after = (
+        {
+            (row["function"], row["memory_megabytes"]): row
+            for row in figures["rows"]
+            if row["clients_in_init"] is early
+        }
+        for early in (False, True)
+    )
+    rows = [
+        (
+            function,
+            memory,
+            *(
+                f"{before[function, memory][name]:.0f} / {row[name]:.0f}"
+                for name in ("init_milliseconds", "first_milliseconds", "cold_milliseconds")
+            ),
+            f"{row['warm_milliseconds']:.0f}",
+            f"{row['first_processor_milliseconds']:.0f} / {row['warm_processor_milliseconds']:.0f}",
+            f"{row['dollars_a_million_cold']:.2f}",
+            f"{row['dollars_a_million_warm']:.2f}",
+        )
+        for (function, memory), row in after.items()
+    ]
+    columns = (
+        "function",
+        "MB",
+        "init, ms",
+        "first invocation, ms",
+        "both, ms",
+        "warm, ms",
+        "processor ms, first / warm",
+        "$ a million cold",
+        "$ a million warm",
+    )
+    return f"""
+## Cold starts as Lambda gives processor time
+
+Lambda's init phase has a whole core, an invocation memory / 1,769 MB of one. Here the handler is
+imported without a limit, and each invocation is stopped and continued (SIGSTOP, SIGCONT) so that
+it uses that share in each 20 ms. The pairs are with clients made in the first invocation / in init,
+which is how it is now. Medians of {figures["runs"]} runs by turns, from the built artefact. AWS
+answers after {figures["aws_milliseconds"]:.0f} ms and the vendor after {
+        figures[
+            "vendor_milliseconds"
+        ]:.0f} ms, which is assumed, without TLS. Dollars are arm64's list
+price of the duration; init is billed too.
+
+{table(columns, rows)}
+
+{_measured(figures)}
 """
 
 
@@ -234,6 +301,8 @@ MiB more memory than 4 x 100 kB.**
 ![Results copied](images/bench-finalize.png)
 
 {table(columns, rows)}
+
+{_measured(figures)}
 """
 
 
@@ -278,6 +347,8 @@ the processor's time is the emulated AWS's.
 ![A burst](images/bench-burst.png)
 
 {table(columns, rows)}
+
+{_measured(figures)}
 """
 
 
@@ -318,7 +389,7 @@ All {paged["jobs"]:,} jobs are paged through in {paged["pages"]:,} pages,
 {min(memory)} to {max(memory)} MiB.**
 
 Measured {figures["measured_at"]} on {machine["processor"]}, {machine["cores"]} cores, Python
-{machine["python"]}.
+{machine["python"]}{f", commit {figures['commit']}" if "commit" in figures else ""}.
 """
 
 
@@ -329,8 +400,17 @@ def _cost(figures: Figures) -> str:
 A task of 30 s takes **{figures["transitions_a_job"]:.1f} state transitions, {figures["ratio"]:.2f}
 of the {figures["fixed_3s_transitions_a_job"]:.1f}** of the usual Wait-Poll-Choice loop with 3 s,
 counted in executions on the laptop stack. What that and everything else costs:
-[cost.md](cost.md).
+[cost.md](cost.md). {_measured(figures)}
 """
+
+
+_ALONE: Final[dict[str, Callable[[Figures], str]]] = {
+    "burst": _burst,
+    "gallery": _gallery,
+    "polling": _polling,
+    "quota": _quota,
+}
+"""Sections that may be written without the others."""
 
 
 if __name__ == "__main__":

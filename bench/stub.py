@@ -1,4 +1,4 @@
-"""A stub of AWS and of the vendor in one server: it answers at once, and says when it was asked.
+"""A stub of AWS and of the vendor in one server: it says when it was asked.
 
 It knows as much of each service as one invocation of each function needs, and checks nothing.
 """
@@ -22,7 +22,10 @@ _ETAG = {"ETag": '"d41f8a7c1e0b4a56b1f5f6a4f0c1b2a3"'}
 
 
 class Stub(ThreadingHTTPServer):
-    """The server. `items` is the table, by `pk`; `asked_at` are moments of `perf_counter`."""
+    """The server. `items` is the table, by `pk`; `asked_at` are moments of `perf_counter`.
+
+    It answers at once, or after `aws_seconds` and `vendor_seconds`.
+    """
 
     daemon_threads = True
 
@@ -31,6 +34,7 @@ class Stub(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.items: dict[str, dict[str, Any]] = {}
         self.asked_at: list[float] = []
+        self.aws_seconds = self.vendor_seconds = 0.0
 
 
 @contextmanager
@@ -55,6 +59,8 @@ class _Handler(BaseHTTPRequestHandler):
     def handle_any(self) -> None:
         self.server.asked_at.append(time.perf_counter())
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        vendors = self.path.startswith(("/api/", "/result"))
+        time.sleep(self.server.vendor_seconds if vendors else self.server.aws_seconds)
         operation = self.headers.get("X-Amz-Target", "").partition(".")[2]
         if operation:
             answer = _aws(operation, json.loads(body), self.server.items)

@@ -21,6 +21,7 @@ from typing import Final, NoReturn
 
 from cli.errors import CommandError
 from cli.output import tell
+from local.machine import problem
 
 VARIABLE: Final = "CATWALK_HOME"
 """The project's folder for a shell that sourced its .catwalk/env.sh, wherever it goes."""
@@ -109,6 +110,8 @@ def make_tools(place: Home) -> None:
         CommandError: it could not be installed.
 
     """
+    if why := problem():
+        raise CommandError(*why)
     environment = {
         name: value
         for name, value in os.environ.items()

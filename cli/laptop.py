@@ -12,11 +12,13 @@ from typing import Final
 
 import httpx
 from botocore.exceptions import BotoCoreError, ClientError
+from rich.console import Console
 
 from cli import where
 from cli.errors import CommandError, sentence
 from cli.output import say, tell
 from local import environment, samlocal, stack, usage
+from local.code import Code
 from local.console import StepList, make_console
 from local.demo import demo as run_demo
 from local.errors import LocalError, StackBusyError
@@ -43,16 +45,37 @@ def start(host: str, port: int) -> None:
         folder = where.laptop_folder(ROOT)
         with folder.locked(), stack.signals_raise():
             running = stack.find(folder)
+            plan = stack.Plan(host=host, port=port)
             if running is None:
                 console.print("Starting Catwalk on this machine: no account, no key, no cost.")
                 with StepList(console) as steps:
-                    running = stack.start(folder, stack.Plan(host=host, port=port), steps)
+                    running = stack.start(folder, plan, steps)
             else:
-                console.print("Catwalk is already up on this machine.")
+                running = _bring_up_to_date(running, plan, console)
             usage.write_env_file(running)
             usage.write_request_file(running)
         where.remember(where.laptop_choice(ROOT, running.address, where.Because.FOUND))
         usage.print_usage(console, running)
+
+
+def _bring_up_to_date(running: stack.Stack, plan: stack.Plan, console: Console) -> stack.Stack:
+    """Deploy changed code onto the stack that is up; say so if its servers run older code."""
+    present, before = Code.present(plan.parameters), running.folder.read().code
+    if before is not None and before.deployed == present.deployed:
+        console.print("Catwalk is already up on this machine.")
+    else:
+        console.print(
+            "Catwalk is up on this machine with other code than this folder's. Deploying this"
+            " folder's; photos and jobs stay."
+        )
+        with StepList(console) as steps:
+            running = stack.update(running, plan, steps)
+    if before is None or before.servers != present.servers:
+        console.print(
+            "The local AWS or the simulated vendor runs other code than this folder's. To restart"
+            " them: `catwalk down`, then `catwalk up`. All photos and jobs are then gone.",
+        )
+    return running
 
 
 def stop() -> None:

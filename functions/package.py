@@ -5,13 +5,18 @@ three reasons: it knows no shared code beside the function's folder, it leaves o
 (which halves a cold start, since Lambda's file system is read-only), and it wants a Python of
 the runtime's version on this machine. Wheels for the runtime and architecture are fetched with
 uv if it is there, else with pip, whatever Python this is.
+
+Lambda runs Linux, so the wheels are Linux's. The laptop stack runs the functions as processes of
+this machine, which may be a Mac: it sets CATWALK_BUILD_FOR=this-machine.
 """
 
 import hashlib
+import os
 import platform
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 
@@ -28,6 +33,8 @@ ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements" / "functions.txt"
 DEFAULT_RUNTIME = "python3.13"
 DEFAULT_ARCHITECTURE = "arm64"
+BUILD_FOR = "CATWALK_BUILD_FOR"
+THIS_MACHINE = "this-machine"
 _WHEEL_PLATFORM = {"arm64": "aarch64", "x86_64": "x86_64"}
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")
 _NOT_PACKAGED = (
@@ -53,8 +60,9 @@ def main(logical_id: str, artifacts: Path) -> None:
     shutil.copytree(ROOT / "functions" / name, functions / name, ignore=_LEFT_OUT)
     shutil.copytree(ROOT / "shared", artifacts / "shared", ignore=_LEFT_OUT)
     compiled = precompile([functions, artifacts / "shared"], artifacts, runtime)
+    system = "this machine" if _for_this_machine() else architecture
     print(
-        f"{logical_id}: for {runtime} on {architecture}"
+        f"{logical_id}: for {runtime} on {system}"
         + ("" if compiled else f", without bytecode, since {runtime} is not on this machine")
     )
 
@@ -82,14 +90,17 @@ def dependencies(runtime: str, architecture: str) -> Path:
     """Return a folder with the installed packages; it is made once for each set of them."""
     compiled = _interpreter(runtime) is not None  # a Python that came since makes them anew
     recipe = REQUIREMENTS.read_text() + Path(__file__).read_text()
-    identity = f"{runtime} {architecture} {compiled} {recipe}"
+    system = sysconfig.get_platform() if _for_this_machine() else "lambda"
+    identity = f"{runtime} {architecture} {system} {compiled} {recipe}"
     folder = ROOT / ".aws-sam" / "dependencies" / hashlib.sha256(identity.encode()).hexdigest()[:16]
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         made = Path(temporary) / "packages"
-        subprocess.run(_install_command(runtime, architecture, made), check=True)
+        uv = _uv()
+        command = _install_command(runtime, architecture, made, uv)
+        subprocess.run(command, check=True, env=_with_system_certificates(uv))
         for pattern in _NOT_PACKAGED:
             for path in list(made.glob(pattern)):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -103,16 +114,17 @@ def dependencies(runtime: str, architecture: str) -> Path:
     return folder
 
 
-def _install_command(runtime: str, architecture: str, folder: Path) -> list[str]:
+def _install_command(runtime: str, architecture: str, folder: Path, uv: str | None) -> list[str]:
     version = runtime.removeprefix("python")
     machine = _WHEEL_PLATFORM[architecture]
     common = ["--target", str(folder), "--require-hashes", "-r", str(REQUIREMENTS), "--quiet"]
-    uv = _uv()
+    # Without a platform, both installers take the wheels of the interpreter's own.
+    here = _for_this_machine()
     if uv is not None:
         return [
             *[uv, "pip", "install", "--only-binary=:all:"],
-            *["--python", sys.executable],
-            *["--python-version", version, "--python-platform", f"{machine}-manylinux_2_28"],
+            *["--python", sys.executable, "--python-version", version],
+            *([] if here else ["--python-platform", f"{machine}-manylinux_2_28"]),
             *common,
         ]
     probe = [sys.executable, "-m", "pip", "--version"]
@@ -125,9 +137,27 @@ def _install_command(runtime: str, architecture: str, folder: Path) -> list[str]
     return [
         *[sys.executable, "-m", "pip", "install", "--only-binary=:all:", "--no-compile"],
         *["--python-version", version, "--implementation", "cp", "--disable-pip-version-check"],
-        *[f"--platform={name}" for name in platforms],
+        *([] if here else [f"--platform={name}" for name in platforms]),
         *common,
     ]
+
+
+def _for_this_machine() -> bool:
+    return os.environ.get(BUILD_FOR) == THIS_MACHINE
+
+
+def _with_system_certificates(uv: str | None) -> dict[str, str] | None:
+    """Return an environment in which uv trusts the system's certificate authorities, as pip does.
+
+    A company's proxy may have one of its own. uv fails if the system has no authorities at all, so
+    it is asked first whether it finds any; None leaves the environment as it is.
+    """
+    if uv is None or "UV_SYSTEM_CERTS" in os.environ:
+        return None
+    environment = os.environ | {"UV_SYSTEM_CERTS": "1"}
+    probe = [uv, "pip", "compile", "--offline", "--quiet", os.devnull]
+    found = subprocess.run(probe, env=environment, capture_output=True, check=False)
+    return environment if found.returncode == 0 else None
 
 
 def _uv() -> str | None:

@@ -4,14 +4,19 @@ The template is right on AWS, so the laptop gives way. Each function here can go
 does as AWS: its docstring says what to look for. Found with MiniStack 1.5.33.
 """
 
+import contextlib
 import json
 import subprocess
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from . import ministack
 from .clients import Clients
 
+_SUBMITS_SECONDS: Final = 30.0
+"""A create may take 15 seconds; then the next message may have been taken just before the hold."""
 _YAML_TO_JSON = "import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdout)"
 
 
@@ -41,6 +46,46 @@ def mend(clients: Clients, state_machine_arn: str) -> None:
     """Bring the deployed stack to what the template says."""
     _read_definition_as_yaml(clients, state_machine_arn)
     _make_concurrency_a_number(clients)
+
+
+@contextlib.contextmanager
+def submission_held(clients: Clients, jobs_table: str, state_machine_arn: str) -> Iterator[None]:
+    """Have SubmitFunction take no message while a stack that is up is deployed anew, then mend.
+
+    MiniStack kills the functions' running invocations when their code changes, and keeps the YAML
+    of a changed state machine until it is mended. AWS does neither. PollFunction and
+    FinalizeFunction are called again by the state machine; a killed create would be parked as
+    SUBMIT_UNKNOWN.
+    """
+    _take_messages(clients, taken=False)
+    try:
+        deadline, quiet = time.monotonic() + _SUBMITS_SECONDS, 0
+        while quiet < 2 and time.monotonic() < deadline:  # noqa: PLR2004  one may have just begun
+            time.sleep(0.5)
+            quiet = 0 if _submitting(clients, jobs_table) else quiet + 1
+        yield
+    finally:
+        try:
+            mend(clients, state_machine_arn)
+        finally:
+            _take_messages(clients, taken=True)
+
+
+def _take_messages(clients: Clients, *, taken: bool) -> None:
+    for mapping in clients.functions.list_event_source_mappings()["EventSourceMappings"]:
+        clients.functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=taken)
+
+
+def _submitting(clients: Clients, jobs_table: str) -> bool:
+    answer = clients.dynamodb.query(
+        TableName=jobs_table,
+        IndexName="by-status",
+        KeyConditionExpression="#status = :status",
+        ExpressionAttributeNames={"#status": "status"},
+        ExpressionAttributeValues={":status": {"S": "SUBMITTING"}},
+        Select="COUNT",
+    )
+    return answer["Count"] > 0
 
 
 def _read_definition_as_yaml(clients: Clients, state_machine_arn: str) -> None:

@@ -10,6 +10,8 @@ from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Final
 
+from functions.package import BUILD_FOR
+
 from .paths import ROOT, TOOLS
 
 REGION: Final = "us-east-1"
@@ -66,7 +68,7 @@ def sam_build(folder: Path) -> dict[str, str]:
     """Return the user's environment without AWS: packages may come through proxies and mirrors."""
     environment = dict(os.environ)
     for name in list(environment):
-        if name.startswith(_FOREIGN):
+        if name.startswith((*_FOREIGN, BUILD_FOR)):
             del environment[name]
     python = os.fspath(TOOLS / "python" / "bin")
     return environment | {

@@ -108,10 +108,16 @@ def _started(pid: int) -> str | None:
         # The name before ")" may hold anything. Then: the state, and 19 fields on, the start.
         fields = stat.rpartition(")")[2].split()
         return None if fields[0] in {"Z", "X"} else fields[19]
+    return _started_by_ps(pid)
+
+
+def _started_by_ps(pid: int) -> str | None:
     answer = subprocess.run(
-        ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+        ["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
     )
-    return answer.stdout.strip() or None
+    state, _, started = answer.stdout.strip().partition(" ")
+    # A child that has ended is listed until its parent has waited for it.
+    return None if state.startswith("Z") else started.strip() or None
 
 
 def _signal(group: int, number: signal.Signals) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from functions.package import BUILD_FOR, THIS_MACHINE
+
 from . import environment, processes
 from .errors import CommandError, ToolMissingError
 from .paths import ROOT, TOOLS
@@ -19,7 +21,10 @@ _DEPLOY_SECONDS: Final = 300.0
 
 
 def start_build(folder: StateFolder, parameters: Mapping[str, str]) -> Process:
-    """Start `sam build`, into the stack's own folder: two stacks may be built side by side."""
+    """Start `sam build`, into the stack's own folder: two stacks may be built side by side.
+
+    The functions will run as processes of this machine: its packages are taken, not Linux's.
+    """
     if not _SAM.exists():
         raise ToolMissingError("The SAM CLI is not installed; run `make laptop`.")
     return processes.start(
@@ -28,7 +33,7 @@ def start_build(folder: StateFolder, parameters: Mapping[str, str]) -> Process:
             *("--build-dir", folder.path / "sam" / "build"),
             *("--parameter-overrides", *_overrides(parameters)),
         ],
-        environment=environment.sam_build(folder.path),
+        environment=environment.sam_build(folder.path) | {BUILD_FOR: THIS_MACHINE},
         log=folder.logs / "build.log",
     )
 
@@ -62,7 +67,7 @@ def start_deploy(
             *(_SAM, "deploy", "--stack-name", stack, "--resolve-s3"),
             *("--template-file", built_template(folder)),
             *("--capabilities", "CAPABILITY_IAM", "--region", environment.REGION),
-            *("--no-confirm-changeset", "--no-progressbar"),
+            *("--no-confirm-changeset", "--no-progressbar", "--no-fail-on-empty-changeset"),
             *("--parameter-overrides", *_overrides(parameters)),
         ],
         environment=environment.sam_deploy(folder.path, endpoint=endpoint, ca_bundle=certificate),

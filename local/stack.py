@@ -11,13 +11,14 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final, Protocol
 
 from . import differences, ministack, processes, sam, vendor
 from .clients import Clients
+from .code import Code
 from .errors import StackGoneError
 from .paths import STATE
 from .processes import Process
@@ -158,8 +159,9 @@ def start(folder: StateFolder, plan: Plan, steps: Steps) -> Stack:
     with ExitStack() as undo:
         undo.callback(folder.tidy)
         watch = _Watch(steps)
-        runtime, architecture = ministack.runtime()
-        machine = {"PythonRuntime": runtime, "Architecture": architecture}
+        # Before the build: what is changed while it runs may be missing from it.
+        code = Code.present(plan.parameters)
+        machine = _machine()
 
         watch.begin("sam build")
         build = sam.start_build(folder, machine)
@@ -186,16 +188,15 @@ def start(folder: StateFolder, plan: Plan, steps: Steps) -> Stack:
             vendor_url = vendor.wait_until_ready(folder, simulator)
             watch.done("simulated vendor", vendor_url)
         sam.finish_build(folder, build)
-        watch.done("sam build", f"four functions for {runtime} on {architecture}")
+        watch.done("sam build", _built(machine))
 
         watch.begin("sam deploy")
         differences.adapt(sam.built_template(folder))
         clients = Clients(endpoint, certificate)
-        where = {"VmakeBaseUrl": vendor_url} if vendor_url else {}
         deploy = sam.start_deploy(
             folder,
             stack=STACK,
-            parameters={**plan.parameters, **where, **machine},
+            parameters=_parameters(plan, vendor_url, machine),
             endpoint=endpoint,
             certificate=certificate,
         )
@@ -213,9 +214,73 @@ def start(folder: StateFolder, plan: Plan, steps: Steps) -> Stack:
 
         servers = [aws] if plan.real_vendor else [aws, simulator]
         address = Address(endpoint, str(certificate), vendor_url, outputs, plan.host)
-        folder.write(State(tuple(processes.identify(server.pid) for server in servers), address))
+        running = tuple(processes.identify(server.pid) for server in servers)
+        folder.write(State(running, address, code))
         undo.pop_all()
     return Stack.at(address, folder)
+
+
+def update(stack: Stack, plan: Plan, steps: Steps) -> Stack:
+    """Build the code as it is now and deploy it onto a stack that is up; its jobs stay.
+
+    The folder must be locked. The servers run on. If anything fails, the stack is as it was, or as
+    the failed deployment left it, and the next call tries again.
+
+    Args:
+        stack: as `find` returned it.
+        plan: its parameters are deployed; ports, host and key stay as they are.
+        steps: hears of the build and of the deployment.
+
+    """
+    folder, address, clients = stack.folder, stack.address, stack.clients
+    watch = _Watch(steps)
+    code = Code.present(plan.parameters)
+    machine = _machine()
+    # No process is added to the state: once ended, it would make the stack look as if it had ended.
+    with ExitStack() as undo:
+        watch.begin("sam build")
+        build = sam.start_build(folder, machine)
+        undo.callback(_end_quietly, build)
+        sam.finish_build(folder, build)
+        watch.done("sam build", _built(machine))
+
+        watch.begin("sam deploy")
+        differences.adapt(sam.built_template(folder))
+        arn = address.outputs["StateMachineArn"]
+        with differences.submission_held(clients, address.outputs["JobsTableName"], arn):
+            deploy = sam.start_deploy(
+                folder,
+                stack=STACK,
+                parameters=_parameters(plan, address.vendor_url, machine),
+                endpoint=address.endpoint,
+                certificate=Path(address.ca_bundle),
+            )
+            undo.callback(_end_quietly, deploy)
+            sam.finish_deploy(folder, deploy)
+        address = replace(address, outputs=_outputs(clients))
+        if address.vendor_url:
+            _warm_up(clients)
+        watch.done("sam deploy", f"onto stack {STACK!r}; its jobs are still there")
+        # The servers have not been restarted: their code is what it was.
+        before = folder.read()
+        servers = before.code.servers if before.code is not None else ""
+        folder.write(State(before.processes, address, replace(code, servers=servers)))
+        undo.pop_all()
+    return Stack.at(address, folder)
+
+
+def _machine() -> dict[str, str]:
+    runtime, architecture = ministack.runtime()
+    return {"PythonRuntime": runtime, "Architecture": architecture}
+
+
+def _built(machine: Mapping[str, str]) -> str:
+    return f"four functions for {machine['PythonRuntime']} on {machine['Architecture']}"
+
+
+def _parameters(plan: Plan, vendor_url: str, machine: Mapping[str, str]) -> dict[str, str]:
+    where = {"VmakeBaseUrl": vendor_url} if vendor_url else {}
+    return {**plan.parameters, **where, **machine}
 
 
 def stop(folder: StateFolder) -> bool:

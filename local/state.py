@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from . import processes
+from .code import Code
 from .errors import StackBusyError
 from .processes import ProcessId
 
@@ -41,6 +42,8 @@ class State:
 
     processes: tuple[ProcessId, ...] = ()
     address: Address | None = None
+    code: Code | None = None
+    """What it was made from; unknown for a stack of an older version of this project."""
 
     @property
     def complete(self) -> bool:
@@ -91,6 +94,7 @@ class StateFolder:
             return State(
                 tuple(ProcessId(**process) for process in document["processes"]),
                 Address(**document["address"]) if document["address"] else None,
+                Code(**document["code"]) if document.get("code") else None,
             )
         except (OSError, ValueError, TypeError, KeyError):
             return State()

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 FRESH_SECONDS: Final = 30.0
 """How long a process goes by what it has read."""
+FEW_TASKS: Final = 20.0
+FEW_FRESH_SECONDS: Final = 3.0
+"""The same while fewer tasks are known, each of which may change the plan a lot: a burst on a new
+stack profits from its first photos."""
 _PREFIX: Final = "TASKS#"
 _TASKS: Final = "tasks"
 _BIN: Final = "d"
@@ -50,12 +54,13 @@ class ExperienceStore:
         self._known: dict[str, tuple[float, Experience]] = {}
 
     def of(self, kind: str) -> Experience:
-        """Return the experience of a kind of task, at most `FRESH_SECONDS` old."""
+        """Return the experience of a kind of task, as old as `FRESH_SECONDS` at most."""
         known = self._known.get(kind)
         if known is not None and self._monotonic() < known[0]:
             return known[1]
         experience = self._read(kind, consistent=False)
-        self._known[kind] = (self._monotonic() + FRESH_SECONDS, experience)
+        fresh = FRESH_SECONDS if experience.tasks >= FEW_TASKS else FEW_FRESH_SECONDS
+        self._known[kind] = (self._monotonic() + fresh, experience)
         return experience
 
     def add(self, kind: str, taught: Experience) -> None:

@@ -25,9 +25,14 @@ KEEP_TASKS: Final = 60.0
 # --- durations ---------------------------------------------------------------------------------
 _BINS: Final = 34
 """Durations are counted in so many bins an e-fold: 3 % each."""
-_TYPICAL: Final = math.log(35.0)
+_TYPICAL: Final = math.log(10.0)
+_FIRST_SPREAD: Final = 1.3
+"""The vendor documents no durations. Until the first task has ended, ten seconds are expected, give
+or take a factor of four: a first look comes after 3 s, and the next ones after 7, 11 and 16 s. A
+late first look would be dear: it only tells that the end was before it, and photos that are under
+way together all wait for it."""
 _SPREAD: Final = 0.7
-"""The vendor documents no durations: half a minute, give or take a factor of two, until learnt."""
+"""A task of a kind that is known may take half or twice as long as the others."""
 _BLANK_WEIGHT: Final = 1.0
 """What is thought before anything is known counts as much as so many tasks."""
 _ODD_SHARE: Final = 0.02
@@ -260,12 +265,14 @@ class _Durations:
         self._weight = self._before[-1]
         self._middle = _TYPICAL
         self._blur = 1.0
+        self._spread = _FIRST_SPREAD
         if self._weight > 0:
             weighted = list(zip(self._centres, self._weights, strict=True))
             mean = sum(weight * place for place, weight in weighted) / self._weight
             variance = sum(w * (place - mean) ** 2 for place, w in weighted) / self._weight
             blur = _BLUR * math.sqrt(variance) * max(1.0, self._weight) ** (-1 / 3)
             self._middle = mean
+            self._spread = _SPREAD
             self._blur = max(_LEAST_BLUR, blur)
 
     def ended_by(self, seconds: float) -> float:
@@ -279,7 +286,7 @@ class _Durations:
             self._weights[i] * _normal((place - self._centres[i]) / self._blur)
             for i in range(surely, hardly)
         )
-        blank = _BLANK_WEIGHT * _normal((place - self._middle) / _SPREAD)
+        blank = _BLANK_WEIGHT * _normal((place - self._middle) / self._spread)
         usual = (counted + blank) / (self._weight + _BLANK_WEIGHT)
         odd = _normal((place - self._middle) / _ODD_SPREAD)
         return (1 - _ODD_SHARE) * usual + _ODD_SHARE * odd

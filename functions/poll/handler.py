@@ -32,11 +32,17 @@ def _poller() -> Poller:
     metrics = Metrics(settings.stack_name)
     jobs = JobRepository(clients.dynamodb(), settings.jobs_table)
     api_key = ApiKey(clients.secrets(), settings.api_key_secret)
+    vendor = VmakeClient(settings.vmake_base_url, api_key)
+    vendor.make_for_reads()
     return Poller(
         config=settings,
         jobs=jobs,
-        vendor=VmakeClient(settings.vmake_base_url, api_key),
+        vendor=vendor,
         api_key=api_key,
         announcer=Announcer(EventPublisher(clients.events(), settings.event_bus), jobs, metrics),
         pace=Pace(clients.dynamodb(), settings),
     )
+
+
+# `events` is left out: it is needed for a task that failed.
+clients.make_in_init(_poller, clients.dynamodb, clients.secrets)

@@ -66,3 +66,7 @@ def _reconciler() -> Reconciler:
         purse=Purse(clients.dynamodb(), settings.jobs_table, limit=settings.daily_credit_limit),
         metrics=metrics,
     )
+
+
+# `events` and `executions` are left out: they are needed for what stands still.
+clients.make_in_init(_reconciler, clients.dynamodb, clients.s3, clients.sqs)

@@ -51,6 +51,8 @@ def _submitter() -> Submitter:
     metrics = Metrics(settings.stack_name)
     jobs = JobRepository(clients.dynamodb(), settings.jobs_table)
     api_key = ApiKey(clients.secrets(), settings.api_key_secret)
+    vendor = VmakeClient(settings.vmake_base_url, api_key)
+    vendor.make_for_creates()
     announcer = Announcer(EventPublisher(clients.events(), settings.event_bus), jobs, metrics)
     ledger = Ledger(clients.dynamodb(), settings.jobs_table)
     photos = PhotoStore(clients.s3(), settings.photos_bucket, max_bytes=settings.max_photo_bytes)
@@ -62,7 +64,7 @@ def _submitter() -> Submitter:
         photos=photos,
         jobs=jobs,
         purse=Purse(clients.dynamodb(), settings.jobs_table, limit=settings.daily_credit_limit),
-        vendor=VmakeClient(settings.vmake_base_url, api_key),
+        vendor=vendor,
         api_key=api_key,
         announcer=announcer,
         ledger=ledger,
@@ -75,3 +77,10 @@ def _submitter() -> Submitter:
             executions=clients.executions(),
         ),
     )
+
+
+# `sqs` is left out: it is needed for a photo that must wait.
+clients.make_in_init(
+    *(_submitter, _queue, clients.dynamodb, clients.s3),
+    *(clients.secrets, clients.executions, clients.events),
+)

@@ -15,6 +15,11 @@ def main() -> NoReturn:
     here = Path(__file__).resolve().parent
     project = here / "project"
     sys.path.insert(0, str(project if project.is_dir() else here.parent.parent))
-    from cli.main import main as run  # noqa: PLC0415  it can be found from now on
+    # They can be found from now on. Windows lacks modules that `cli` imports.
+    if sys.platform == "win32":
+        from local.machine import problem  # noqa: PLC0415  see above
+
+        raise SystemExit("\n".join(problem()))
+    from cli.main import main as run  # noqa: PLC0415  see above
 
     run()

@@ -166,6 +166,14 @@ class VmakeClient:
     def _read_http(self) -> httpx.Client:
         return self._http(READ_TIMEOUT, httpx.Limits())
 
+    def make_for_creates(self) -> None:
+        """Make the HTTP client for creates before the first one; no connection is made."""
+        self._create_http  # noqa: B018  the property keeps it
+
+    def make_for_reads(self) -> None:
+        """Make the HTTP client for reads before the first one; no connection is made."""
+        self._read_http  # noqa: B018  the property keeps it
+
     def _http(self, timeout: httpx.Timeout, limits: httpx.Limits) -> httpx.Client:
         return httpx.Client(
             base_url=self._base_url,

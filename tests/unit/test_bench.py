@@ -2,12 +2,14 @@
 
 import itertools
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench import polling, report, traces
+from bench import polling, quota, report, traces
 from bench.traces import RecordedTask, Trace
 
 
@@ -100,3 +102,27 @@ def test_one_section_of_the_page() -> None:
     assert report.with_section(page, section) == expected
     assert report.with_section(expected, section) == expected
     assert report.with_section(page, "## Two\n\nx") == f"{page}\n## Two\n\nx\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells another process's time")
+def test_an_invocation_gets_its_share_of_a_core() -> None:
+    """At a tenth of a core, 0.1 s of processor time takes a second."""
+    code = """
+import json, sys, time
+print("a line of a log", flush=True)
+began, cpu = time.perf_counter(), time.process_time()
+while time.process_time() - cpu < 0.1:
+    pass
+print("phase " + json.dumps({"seconds": time.perf_counter() - began, "cpu": 0.1}), flush=True)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        took = quota._phase(process, 0.1)
+        assert process.wait(60) == 0, "it is not left standing"
+    # Never sooner, however busy the machine; the period's first share comes at once.
+    assert took["seconds"] > 0.9
+
+
+def test_a_share_of_a_core() -> None:
+    """Lambda's own figure: a whole core at 1,769 MB; more is not modelled."""
+    assert quota.share(1769) == quota.share(3008) == 1
+    assert quota.share(256) == pytest.approx(0.1447, abs=1e-4)

@@ -2,7 +2,13 @@
 
 import pytest
 
-from shared.experience import FRESH_SECONDS, ExperienceStore, kind_of
+from shared.experience import (
+    FEW_FRESH_SECONDS,
+    FEW_TASKS,
+    FRESH_SECONDS,
+    ExperienceStore,
+    kind_of,
+)
 from shared.models import SceneType, Settings
 from shared.planner import KEEP_TASKS, Experience, Look, Sums, lesson
 from tests.kit import TABLE, Aws
@@ -97,10 +103,22 @@ def test_a_process_reads_seldom(aws: Aws) -> None:
     """What is known is read again after half a minute."""
     now = 0.0
     reader = ExperienceStore(aws.dynamodb, TABLE, monotonic=lambda: now)
+    store(aws).add(KIND, Experience(FEW_TASKS, {100: FEW_TASKS}))
+    assert reader.of(KIND).tasks == FEW_TASKS
+    store(aws).add(KIND, TAUGHT)
+    now = FRESH_SECONDS - 1
+    assert reader.of(KIND).tasks == FEW_TASKS
+    now = FRESH_SECONDS + 1
+    assert reader.of(KIND).tasks == FEW_TASKS + 1
+
+
+def test_a_new_stack_reads_more_often(aws: Aws) -> None:
+    """The first tasks that end teach those that are submitted right after them."""
+    now = 0.0
+    reader = ExperienceStore(aws.dynamodb, TABLE, monotonic=lambda: now)
     assert reader.of(KIND).tasks == 0
     store(aws).add(KIND, TAUGHT)
-    assert reader.of(KIND).tasks == 0
-    now = FRESH_SECONDS + 1
+    now = FEW_FRESH_SECONDS + 1
     assert reader.of(KIND).tasks == 1
 
 

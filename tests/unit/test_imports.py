@@ -1,5 +1,10 @@
-"""Importing a module does nothing: no environment read, no client made."""
+"""Importing a module does nothing: no environment read, no client made.
 
+In Lambda's init phase alone, which one variable tells, a handler's module makes its clients.
+"""
+
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +27,8 @@ import pydantic.alias_generators
 
 class Poisoned(dict):
     def _no(self, *names):
+        if names == ("AWS_LAMBDA_INITIALIZATION_TYPE",):
+            return
         name = sys._getframe(2).f_globals.get("__name__", "")
         if name.split(".")[0] in {"shared", "functions"}:
             raise SystemExit(f"{name} read the environment: {names}")
@@ -70,6 +77,67 @@ def test_the_poison_works(tmp_path: Path, line: str) -> None:
         check=False,
     )
     assert done.returncode != 0
+
+
+INIT = """
+import importlib, json, sys
+import botocore.session, httpx
+
+made = []
+create_client, init = botocore.session.Session.create_client, httpx.Client.__init__
+
+def create(self, service, **options):
+    made.append(service)
+    return create_client(self, service, **options)
+
+def http(self, **options):
+    made.append("http")
+    init(self, **options)
+
+botocore.session.Session.create_client, httpx.Client.__init__ = create, http
+importlib.import_module(sys.argv[1])
+print(json.dumps(sorted(made)))
+"""
+NEEDED = {
+    "submit": ["dynamodb", "events", "http", "s3", "secretsmanager", "stepfunctions"],
+    "poll": ["dynamodb", "http", "secretsmanager"],
+    "finalize": ["dynamodb", "events", "http", "s3"],
+    "reconcile": ["dynamodb", "s3", "sqs"],
+}
+
+
+def made_by_importing(function: str, **environment: str) -> list[str]:
+    """Return the clients that importing a handler makes, in an environment of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", INIT, f"functions.{function}.handler"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "AWS_DEFAULT_REGION": "eu-central-1"} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    made: list[str] = json.loads(done.stdout)
+    return made
+
+
+SETTINGS = dict.fromkeys(
+    ("JOBS_TABLE", "EVENT_BUS", "API_KEY_SECRET", "RESULTS_BUCKET", "PHOTOS_BUCKET"), "example"
+) | {"VMAKE_BASE_URL": "https://open.vmake.ai", "STATE_MACHINE_ARN": "arn", "SUBMIT_QUEUE_URL": "q"}
+
+
+@pytest.mark.parametrize("function", NEEDED)
+def test_clients_are_made_in_lambdas_init(function: str) -> None:
+    """Init has a whole core: it makes what an ordinary invocation needs, and nothing more."""
+    kind = "AWS_LAMBDA_INITIALIZATION_TYPE"
+    assert made_by_importing(function, **SETTINGS, **{kind: "on-demand"}) == NEEDED[function]
+    assert made_by_importing(function, **SETTINGS) == []
+
+
+@pytest.mark.parametrize("function", NEEDED)
+def test_init_leaves_errors_to_the_first_invocation(function: str) -> None:
+    """A setting that is missing is told by an invocation, with its request's id in the log."""
+    made_by_importing(function, AWS_LAMBDA_INITIALIZATION_TYPE="on-demand")
 
 
 def test_shared_knows_nothing_of_who_uses_it() -> None:

@@ -154,10 +154,10 @@ def made(progress: Callable[[random.Random, float], list[tuple[float, float]]]) 
 def test_progress_that_says_nothing_does_no_harm(
     progress: Callable[[random.Random, float], list[tuple[float, float]]],
 ) -> None:
-    """Progress that does not tell the end costs hardly more than none."""
-    assert (
-        polling.replay(made(progress)).product < 1.3 * polling.replay(made(lambda *_: [])).product
-    )
+    """Progress that does not tell the end costs hardly more than none for the same tasks."""
+    trace = made(progress)
+    silent = Trace("silent", tuple(RecordedTask(task.seconds, ()) for task in trace.jobs))
+    assert polling.replay(trace).product < 1.3 * polling.replay(silent).product
 
 
 def test_it_follows_a_change() -> None:
@@ -170,6 +170,24 @@ def test_it_follows_a_change() -> None:
     share = len(after) / (len(before) + len(after))
     assert whole.polls < 3 * fresh.polls * share + 3
     assert whole.lag < 8
+
+
+@pytest.mark.parametrize(("seconds", "most_polls"), [(2, 2), (5, 2), (12, 3), (30, 3), (60, 5)])
+def test_the_first_photos_of_a_new_stack(seconds: float, most_polls: int) -> None:
+    """Photos that are under way together, with nothing known, are found soon and read seldom.
+
+    None of them can learn of another. Those submitted after the first have ended do.
+    """
+    experience = Experience()
+    for lag in (max(2.0, 0.2 * seconds), max(1.0, 0.1 * seconds)):
+        task = RecordedTask(seconds, tuple((n * seconds / 50, 2.0 * n) for n in range(50)))
+        looks, after, by = polling._wait_for(task, experience, BOUNDS)
+        assert len(looks) + 1 <= most_polls
+        assert by - seconds <= lag
+        seen = [Look(at, said) for at, said in looks if said is not None]
+        taught = lesson(experience, seen, after=after, by=by)
+        for _ in range(20):
+            experience = experience.plus(taught)
 
 
 # --- experience ----------------------------------------------------------------------------------

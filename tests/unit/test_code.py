@@ -1,0 +1,149 @@
+"""What a stack was made from, and what `up` does when the files have changed since."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cli import laptop, where
+from local import code, environment, stack, usage
+from local.code import Code
+from local.paths import ROOT
+from local.state import Address, State, StateFolder
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """Return a copy of what stacks are made from."""
+    for name in (*code.DEPLOYED, *code.SERVERS):
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, tmp_path / name)
+        else:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def append(name: str) -> Callable[[Path], None]:
+    """Return what changes a file."""
+
+    def change(clone: Path) -> None:
+        with (clone / name).open("a") as file:
+            file.write("# changed\n")
+
+    return change
+
+
+def rename(clone: Path) -> None:
+    """Give a file another name."""
+    (clone / "shared" / "purse.py").rename(clone / "shared" / "wallet.py")
+
+
+CHANGES = {
+    "a function": (append("functions/poll/handler.py"), {"deployed"}),
+    "shared code": (append("shared/vmake/wire.py"), {"deployed"}),
+    "another name": (rename, {"deployed"}),
+    "the template": (append("template.yaml"), {"deployed"}),
+    "the state machine": (append("statemachine/job.asl.yaml"), {"deployed"}),
+    "the functions' packages": (append("requirements/functions.txt"), {"deployed"}),
+    "the simulated vendor": (append("local/simulator/tasks.py"), {"servers"}),
+    "the local AWS": (append("requirements/ministack.txt"), {"servers"}),
+    "a description": (append("local/simulator/README.md"), set()),
+    "nothing": (lambda _: None, set()),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_is_noticed(change: str, clone: Path) -> None:
+    """Each file that a stack is made from counts, for the part that is made from it."""
+    make, expected = CHANGES[change]
+    before = Code.present({}, clone)
+    make(clone)
+    after = Code.present({}, clone)
+    assert {n for n in ("deployed", "servers") if getattr(before, n) != getattr(after, n)} == (
+        expected
+    )
+
+
+def test_other_parameters_are_a_change() -> None:
+    """The stack's parameters are the laptop's own, and belong to what is deployed."""
+    assert Code.present({"PollMaxSeconds": "3"}) != Code.present({"PollMaxSeconds": "5"})
+
+
+# --- up ------------------------------------------------------------------------------------------
+
+
+def brought_up(
+    before: Code | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[list[str], State]:
+    """Run `up` on a stack that is up; return what was done, and the state then."""
+    folder = StateFolder(tmp_path / "up")
+    folder.path.mkdir()
+    folder.write(State((), Address("https://127.0.0.1:1", "ca.pem", "", {}), before))
+    done: list[str] = []
+
+    def update(running: stack.Stack, plan: stack.Plan, _steps: stack.Steps) -> stack.Stack:
+        assert plan.parameters == stack.LAPTOP
+        done.append("updated")
+        return running
+
+    for name in ("write_env_file", "write_request_file", "print_usage"):
+        monkeypatch.setattr(usage, name, lambda *_: None)
+    # It would take the region from the tests that come after.
+    monkeypatch.setattr(environment, "forget_users_aws", lambda _: None)
+    monkeypatch.setattr(where, "laptop_folder", lambda _: folder)
+    monkeypatch.setattr(where, "remember", lambda _: None)
+    monkeypatch.setattr(where, "laptop_choice", lambda *_: None)
+    monkeypatch.setattr("local.ministack.answers", lambda *_: True)
+    monkeypatch.setattr(stack, "update", update)
+    laptop.start("127.0.0.1", 0)
+    return done, folder.read()
+
+
+def test_up_does_nothing_for_the_same_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stack of this code is up already."""
+    present = Code.present(stack.LAPTOP)
+    done, state = brought_up(present, tmp_path, monkeypatch)
+    assert done == []
+    assert state.code == present
+    said = capsys.readouterr().out
+    assert "already up" in said
+    assert "catwalk down" not in said
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_up_deploys_other_code(
+    known: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A stack of other code, or of nobody knows which, is brought up to date."""
+    before = Code("other", Code.present({}).servers) if known else None
+    done, _ = brought_up(before, tmp_path, monkeypatch)
+    assert done == ["updated"]
+    assert ("catwalk down" in capsys.readouterr().out) is not known
+
+
+def test_up_says_what_it_cannot_bring_up_to_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The servers hold photos, jobs and tasks: only the user can decide to lose them."""
+    before = Code(Code.present(stack.LAPTOP).deployed, "other")
+    done, _ = brought_up(before, tmp_path, monkeypatch)
+    assert done == []
+    assert "`catwalk down`, then `catwalk up`" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_state_of_an_older_version(tmp_path: Path) -> None:
+    """A stack that an older version of this project has started is found, its code unknown."""
+    folder = StateFolder(tmp_path)
+    folder.write(State((), Address("https://127.0.0.1:1", "ca.pem", "", {})))
+    file = tmp_path / "state.json"
+    file.write_text(file.read_text().replace('"code"', '"unknown"'))
+    state = folder.read()
+    assert state.address is not None
+    assert state.code is None
