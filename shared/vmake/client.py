@@ -35,8 +35,6 @@ CREATE_TIMEOUT: Final = httpx.Timeout(connect=5, read=30, write=30, pool=5)
 READ_TIMEOUT: Final = httpx.Timeout(connect=5, read=15, write=5, pool=5)
 """Seconds. A slow read is no loss: the next poll comes anyway."""
 MAX_ANSWER_BYTES: Final = 1024 * 1024
-_MAX_RETRY_AFTER: Final = 100
-"""Characters; a date has 29."""
 CREATE_SECONDS: Final = 75.0
 """For a whole create, from the look-up of the name to the last byte: SubmitFunction begins a photo
 only with `ENOUGH_SECONDS` left."""
@@ -393,13 +391,12 @@ def _send(client: httpx.Client, request: httpx.Request) -> _Answer:
         body.clear()
     finally:
         response.close()
+    body[:] = decoded(bytes(body), encoding, MAX_ANSWER_BYTES)
     # A vendor that quotes the refused key in its message would spread it into logs and records.
     return _Answer(
         status=response.status_code,
-        retry_after=response.headers.get("Retry-After", "")[:_MAX_RETRY_AFTER],
-        envelope=wire.envelope_of(
-            decoded(bytes(body), encoding, MAX_ANSWER_BYTES), hidden=request.headers["X-Api-Key"]
-        ),
+        retry_after=response.headers.get("Retry-After", ""),
+        envelope=wire.envelope_of(bytes(body), hidden=request.headers["X-Api-Key"]),
     )
 
 
