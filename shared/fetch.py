@@ -73,12 +73,7 @@ class _GuardedTransport(BoundedTransport):
             if response.status_code not in _REDIRECTS or location is None:
                 return response
             response.close()
-            request = httpx.Request(
-                request.method,
-                _joined(request.url, location),
-                headers=_HEADERS,
-                extensions=request.extensions,
-            )
+            request = _redirected(request, location)
         raise httpx.TooManyRedirects(f"more than {MAX_REDIRECTS} redirects", request=request)
 
     def _check(self, url: httpx.URL) -> None:
@@ -104,9 +99,10 @@ class _GuardedBackend(Backend):
             raise blocked(f"The result's host {name} is at {address}, which is not public.")
 
 
-def _joined(url: httpx.URL, location: str) -> httpx.URL:
+def _redirected(request: httpx.Request, location: str) -> httpx.Request:
     try:
-        return url.join(location)
+        url = request.url.join(location)
+        return httpx.Request("GET", url, headers=_HEADERS, extensions=request.extensions)
     except Exception as error:
         # httpx, urllib and idna raise errors of many types for a text that is no URL.
         message = f"the redirect leads to what is no URL ({type(error).__name__})"
