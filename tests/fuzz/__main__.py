@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from tests import guard
 from tests.fuzz.surfaces import SURFACES, Surface, wire
 
-BATCH: Final = 2_000
+BATCH: Final = 500
 """Inputs a seed: Hypothesis has no limit of time."""
 _SETTINGS: Final = settings(
     max_examples=BATCH,

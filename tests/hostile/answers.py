@@ -2,6 +2,7 @@
 
 import gzip
 import itertools
+import select
 import socket
 import threading
 import time
@@ -247,7 +248,6 @@ class Server:
         self._api = api
         """An answer's name, or a whole answer."""
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self._open: set[socket.socket] = set()
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._serve, daemon=True).start()
 
@@ -265,7 +265,10 @@ class Server:
 
     def _answer(self, connection: socket.socket) -> None:
         with connection, suppress(OSError):
-            path = read_request(connection).split(b" ", 2)[1].decode()
+            words = read_request(connection).split(b" ", 2)
+            if len(words) < 3 or not words[1].startswith(b"/"):
+                return  # the client went without a request, or spoke TLS
+            path = words[1].decode(errors="replace")
             name = path.strip("/").removesuffix(".png")
             answer = self._api if path.startswith("/api/") else name
             if isinstance(answer, bytes):
@@ -273,8 +276,8 @@ class Server:
                 return
             for piece in ANSWERS[answer]():
                 connection.sendall(piece)
-                if not piece and connection.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK) == b"":
-                    return
+                if not piece and select.select([connection], [], [], 0)[0]:
+                    return  # the client went
 
 
 @contextmanager

@@ -74,7 +74,9 @@ def test_plain_url_is_blocked(client: httpx.Client, connections: list[str], url:
 
 @pytest.mark.parametrize(
     "host",
-    ["127.0.0.1", "127.1", "0x7f.1", "2130706433", "localhost", "[::1]", "[::ffff:127.0.0.1]",
+    ["printer", "nas.lan", "wiki.corp", "nas.home.arpa", "db.internal", "x.svc.cluster.local",
+     "192.0.0.192", "192.88.99.1", "[3fff::1]", "[2002:7f00:1::]", "[::1%25eth0]", "a..b",
+     "127.0.0.1", "127.1", "0x7f.1", "2130706433", "localhost", "[::1]", "[::ffff:127.0.0.1]",
      "169.254.169.254", "10.0.0.1", "0.0.0.1", "[fec0::1]", "[::127.0.0.1]"],
 )  # fmt: skip
 def test_private_address_is_blocked(
@@ -186,6 +188,8 @@ def redirect(location: str) -> bytes:
         "https://[::1]:1/x",
         "https://10.0.0.1/x",
         "ftp://cdn.example.com/x",
+        "https://minio.default.svc.cluster.local/x",
+        "https://printer/x",
     ],
 )
 def test_redirect_is_checked_like_the_first_url(location: str) -> None:
@@ -193,6 +197,19 @@ def test_redirect_is_checked_like_the_first_url(location: str) -> None:
     with server(redirect(location)) as (url, seen), download_client(url) as client:
         blocked(client, f"{url}/1.png")
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize(
+    "location", ["https://[::1", "https://xn--a.com/x", "https://h:x/", "https://[v1]/"]
+)
+def test_redirect_to_what_is_no_url_is_an_error_of_the_request(location: str) -> None:
+    """A redirect that no client can parse is trouble of this download, and no crash."""
+    with (
+        server(redirect(location)) as (url, _),
+        download_client(url) as client,
+        pytest.raises(httpx.RemoteProtocolError, match="no URL"),
+    ):
+        client.get(f"{url}/1.png")
 
 
 def test_redirect_within_the_origin_is_followed() -> None:
