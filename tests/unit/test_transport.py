@@ -179,6 +179,7 @@ def test_an_apis_redirect_is_not_even_parsed() -> None:
         ("gzip, gzip", gzip.compress(gzip.compress(b"abc")), b""),
         ("gzip", gzip.compress(bytes(10_000)), bytes(100)),
     ],
+    ids=itertools.count(),
 )
 def test_what_is_decoded(encoding: str, body: bytes, plain: bytes) -> None:
     """One gzip or deflate is undone, to so many bytes; all else is no body."""
