@@ -20,7 +20,7 @@ DOWNLOAD_TIMEOUT: Final = httpx.Timeout(connect=5, read=30, write=5, pool=60)
 DOWNLOAD_SECONDS: Final = 240.0
 """For a whole download, from the look-up of the name to the last byte, redirects included."""
 _SHOWN: Final = 200
-"""Characters of a host that messages show; its URL may have 8,192."""
+"""Characters of a host that messages show; a redirect's URL may have 100,000."""
 MAX_REDIRECTS: Final = 5
 MAX_CONNECTIONS: Final = 8
 """Four results at once, and as many again that are kept for the next."""
@@ -78,7 +78,7 @@ class _GuardedTransport(BoundedTransport):
 
     def _check(self, url: httpx.URL) -> None:
         if _origin(url) != self._vendor and url.scheme != "https":
-            where = f"{url.scheme}://{_host(url)[:_SHOWN]}"
+            where = f"{url.scheme}://{_host(url)}"[:_SHOWN]
             raise blocked(f"The result's URL {where} is neither https nor the vendor's own.")
 
 

@@ -35,6 +35,8 @@ _HEAD_BYTES: Final = 256 * 1024
 _TAIL_BYTES: Final = 4096
 _END: Final = {PNG: b"IEND\xaeB`\x82", JPEG: b"\xff\xd9"}
 _EXTENSION: Final = {PNG: "png", JPEG: "jpg"}
+_SHOWN: Final = 200
+"""Characters of a server's text that messages repeat."""
 MAX_KEY_BYTES: Final = 1024
 MAX_METADATA_BYTES: Final = 1900
 """S3 takes 2 kB of user metadata in all."""
@@ -92,7 +94,7 @@ class ResultStore:
                 return self._store(job, task_result.index, body)
         except httpx.RequestError as error:
             raise ResultUnavailable(
-                f"{name} could not be read: {type(error).__name__} {error}".rstrip()
+                f"{name} could not be read: {type(error).__name__} {_shown(str(error))}".rstrip()
             ) from error
 
     def _request(self, name: str, url: str) -> httpx.Request:
@@ -186,6 +188,11 @@ class ResultStore:
             logger().warning("an unfinished upload stays for a day: %s", error)
 
 
+def _shown(text: str) -> str:
+    """Return a server's text as a record may repeat it: an answer's head may have 100 kB."""
+    return text[:_SHOWN]
+
+
 def _crc32(part: bytearray) -> str:
     """Return the checksum that S3 compares with what it got.
 
@@ -219,7 +226,7 @@ class _CheckedBody:
             raise ResultUnavailable(f"{self._name} came without a byte")
         content_type = content_type_of(bytes(head[:16]))
         if content_type is None:
-            kind = response.headers.get("Content-Type", "no type")
+            kind = _shown(response.headers.get("Content-Type", "no type"))
             raise self._invalid(f"is neither PNG nor JPEG (it was sent as {kind})")
         self.content_type = content_type
         size = pixel_size(bytes(head))
@@ -307,8 +314,8 @@ def _check_head(response: httpx.Response, name: str) -> None:
         # A few kilobytes of nested gzip unpack to gigabytes. An image gains nothing by it.
         raise ResultRefused(
             ErrorCode.RESULT_INVALID,
-            f"{name} was sent with Content-Encoding {encoding[:40]!r}; images are taken as they"
-            " are.",
+            f"{name} was sent with Content-Encoding {_shown(encoding)!r}; images are taken as"
+            " they are.",
         )
 
 

@@ -197,7 +197,7 @@ _EVENTS: Final = (
 
 def _check_message(message: str) -> None:
     """A record takes it: it is not empty, not long, and can be encoded."""
-    assert 0 < len(message.encode()) < 4_000, message
+    assert 0 < len(message.encode()) < 2_000, message
 
 
 def _resolve(*layers: Layer) -> None:
@@ -473,6 +473,7 @@ _FRAMES: Final = mutated(
     _answer(b"200 OK", b"Content-Encoding: gzip", content=zlib.compress(_TASK)),
     _answer(b"429 Too Many Requests", b"Retry-After: 5", content=_ENVELOPE),
     _answer(b"302 Found", b"Location: /2.png"),
+    _answer(b"200 OK", b"Content-Type: text/html", content=b"<html>"),
     b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + _answer(b"200 OK", content=png()),
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nxyz",
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x;a=b\r\n%b\r\n0\r\nX: y\r\n\r\n"

@@ -293,6 +293,26 @@ def test_encoded_result_is_refused(s3: Any, encoding: str) -> None:
     assert keys(s3) == []
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"no http " * 5_000 + b"\r\n\r\n",
+        http(b"<html>", "200 OK", "Content-Type: " + "x" * 60_000),
+        http(b"<html>", "200 OK", "Content-Encoding: " + "x" * 60_000),
+        http(b"", "302 Found", "Location: https://" + "x" * 60_000),
+        http(b"", "302 Found", "Location: " + "x" * 60_000 + "://a.b/"),
+    ],
+    ids=["no_http", "type", "encoding", "redirect", "scheme"],
+)
+def test_what_a_server_says_fills_no_record(s3: Any, reply: bytes) -> None:
+    """A message repeats little of an answer: a record takes 400 kB, and an event 256."""
+    with server(reply) as (url, _), download_client(url) as client:
+        store = ResultStore(s3, RESULTS, client, max_bytes=LIMIT)
+        with pytest.raises((ResultRefused, ResultUnavailable)) as caught:
+            store.copy(job_of(), TaskResult(index=1, url=f"{url}/1.png"))
+    assert len(caught.value.message.encode()) < 1_000
+
+
 @pytest.mark.parametrize("answer", ["redirect_large", "redirect_drips"])
 def test_what_a_redirect_says_besides_is_not_read(s3: Any, answer: str) -> None:
     """A redirect is followed at once, however much comes with it."""
