@@ -120,6 +120,15 @@ e2e: tools chromium ## the deployed template on the local AWS, driven from outsi
 kills: $(TOOLS)/.dev ## a kill at every step of every scenario (`make test`: at most of them)
 	@CATWALK_ALL_KILLS=1 $(PY) -m pytest tests/integration/test_kills.py -q -n auto
 
+.PHONY: hostile
+hostile: $(TOOLS)/.dev ## hostile servers against the real deadlines: docs/reliability.md; 10 minutes
+	@$(PY) -m tests.hostile
+
+.PHONY: fuzz
+fuzz: SECONDS = 600
+fuzz: $(TOOLS)/.dev ## made-up inputs for each parser and protocol, 600 s each (SECONDS)
+	@$(PY) -m tests.fuzz --seconds $(SECONDS)
+
 N := 300
 SECONDS := 30
 .PHONY: storm

@@ -24,6 +24,7 @@ from cli.submission import Pause, pause_of
 from shared import clients
 from shared.breaker import Cause
 from shared.clock import iso, utc_now
+from shared.errors import ConfigurationError
 from shared.models import JobStatus
 from shared.reconcile import Untold
 from shared.vmake.client import ReadTrouble, TaskNotFound, VmakeClient
@@ -378,12 +379,17 @@ class Patient:
 
 _ON: Final = {"Enabled", "Enabling", "Creating", "Updating"}
 _SET_KEY: Final = "catwalk set-key"
+_SET_URL: Final = "catwalk deploy --parameter VmakeBaseUrl=https://…"
 
 
 def _ask_with_key(url: str, key: str) -> Iterator[Finding]:
     """Read a task that there is not: free, and a wrong key is refused with 401 before all else."""
-    with VmakeClient(url, lambda: key) as vendor:
-        read = vendor.read_task(_NO_TASK)
+    try:
+        with VmakeClient(url, lambda: key) as vendor:
+            read = vendor.read_task(_NO_TASK)
+    except ConfigurationError as error:
+        yield _bad("vendor", str(error), "Mend VmakeBaseUrl.", _SET_URL)
+        return
     match read:
         case ReadTrouble(key_refused=True):
             yield _ok("vendor", f"{url} answers.")
@@ -444,7 +450,7 @@ def _mends(pause: Pause) -> tuple[str, str]:
         case Cause.NO_CREDITS:
             return "Top up the vendor's account; all go on by themselves within 15 minutes.", ""
         case Cause.WRONG_ADDRESS:
-            return "Mend VmakeBaseUrl.", "catwalk deploy --parameter VmakeBaseUrl=https://…"
+            return "Mend VmakeBaseUrl.", _SET_URL
         case _:
             return "Nothing, if the vendor is down or throttles: all go on by themselves.", ""
 

@@ -6,7 +6,6 @@ becomes one of five things, the last of which is a broken event that still gets 
 Catwalk also writes to itself there: a job that waits goes on from its record.
 """
 
-import contextlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -15,9 +14,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from shared.addresses import is_public_host
 from shared.clock import iso, parse_iso, utc_now
 from shared.errors import InputRejected
-from shared.fetch import is_public
 from shared.models import ErrorCode, Job, JobError, JobStatus
 from shared.settings import (
     FIELDS,
@@ -49,9 +48,6 @@ MAX_URL_BYTES: Final = 8192
 _PHOTO_FIELDS: Final = ("key", "url", "bucket")
 _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,1024}")
 """An ETag, a version id or a sequencer: S3 says no more of it than that it is short ASCII."""
-_HOST: Final = re.compile(r"(?=.{1,254}$)([a-z0-9_-]+\.)+[a-z0-9-]+\.?")
-"""Two labels at least, of letters and digits: anything else is read by each client in its own way
-(`localhost\\.example.com`), and by some as another host."""
 _REQUEST_FIELDS: Final = ("requestId", "sku", "photo", "mask", "variants")
 
 
@@ -404,32 +400,12 @@ def _public_url(url: object, name: str, vendor_origin: str) -> str:
         raise _rejected(f"{name} is {shown(_without_query(url))}; only https URLs can be used.")
     if parts.username is not None:
         raise _rejected(f"{name} carries a user name or password; use a URL without.")
-    if not _public_host(host):
+    if not is_public_host(host):
         raise _rejected(
             f"{name} points to {shown(host)}, which is not a public host; give an address that"
             " anybody can reach."
         )
     return url
-
-
-def _public_host(host: str) -> bool:
-    # No name has a %: it is the zone of an IPv6 address, or an escape that some clients undo.
-    if "%" in host:
-        return False
-    with contextlib.suppress(ValueError):
-        return is_public(host)
-    try:
-        # As a resolver gets it: full-width letters and dots are letters and dots there.
-        name = host.encode("idna").decode("ascii").lower()
-    except UnicodeError:
-        return False
-    last = name.rstrip(".").rpartition(".")[2]
-    # A last label of digits is another spelling of an IPv4 address (0x7f.1, 2130706433).
-    return (
-        _HOST.fullmatch(name) is not None
-        and last not in {"local", "localhost", "internal"}
-        and not (last.isdigit() or last.startswith("0x"))
-    )
 
 
 def _without_query(url: str) -> str:

@@ -6,9 +6,12 @@ Results that could not be had this time send the loop round again through Wait a
 brings fresh URLs; what was copied stays copied.
 """
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
+
+from botocore.exceptions import BotoCoreError, ClientError
 
 from shared.announce import Announcer
 from shared.errors import ResultRefused, ResultUnavailable
@@ -26,8 +29,18 @@ ROUND_WAIT_SECONDS: Final = (10, 30, 90, 270)
 """The wait before each further round."""
 SIDE_BY_SIDE: Final = 4
 """A task has four results at most; all are copied at once."""
+BEGIN_SECONDS: Final = 45.0
+"""A result that could not be begun for so long, because others before it take their time, waits for
+the next round. A download takes 240 s at most, and FinalizeFunction has 600 s."""
+FRESH_SECONDS: Final = 100.0
+"""Fresh URLs are asked for within this time only; else the next round has them anyway."""
 _HEALS: Final = frozenset({ErrorCode.RESULT_INVALID})
 """Refusals worth another round: a gateway's error page looks like a broken image."""
+
+
+_Problems = dict[int, ResultRefused | ResultUnavailable]
+_Copied = tuple[list[Result], _Problems, list[Exception]]
+"""Copies; what was wrong with results, by index; and what was wrong with AWS."""
 
 
 class Finalizer:
@@ -40,8 +53,10 @@ class Finalizer:
         results: ResultStore,
         vendor: VmakeClient,
         announcer: Announcer,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Work with these; nothing is called yet."""
+        self._monotonic = monotonic
         self._jobs = jobs
         self._results = results
         self._vendor = vendor
@@ -92,13 +107,27 @@ class Finalizer:
         return state.moved(outcome=outcome_of(job), copied=(), results=())
 
     def _copy_all(self, state: PollState, job: Job) -> dict[str, Any]:
+        begun = self._monotonic()
         have = {result.index: result for result in state.copied}
         wanted = [result for result in state.results if result.index not in have]
-        copied, problems = self._copy(job, wanted)
-        if any(_expired(problem) for problem in problems.values()):
-            copied_again, problems = self._with_fresh_urls(state, job, problems)
+        # Each round begins with other results, so that slow ones keep nobody from a turn.
+        first = SIDE_BY_SIDE * state.finalize_rounds % max(1, len(wanted))
+        copied, problems, broken = self._copy(job, [*wanted[first:], *wanted[:first]])
+        expired = any(_expired(problem) for problem in problems.values())
+        if expired and not broken and self._monotonic() - begun < FRESH_SECONDS:
+            copied_again, problems, broken = self._with_fresh_urls(state, job, problems)
             copied = [*copied, *copied_again]
         results = merged(have.values(), copied)
+        if broken:
+            if not copied:
+                raise broken[0]
+            # The state keeps what was copied, whatever AWS does next. The rest comes again.
+            return state.moved(
+                outcome=Outcome.WAIT,
+                wait_seconds=ROUND_WAIT_SECONDS[0],
+                copied=tuple(results),
+                results=(),
+            )
         rounds = state.finalize_rounds + 1
         if any(_heals(problem) for problem in problems.values()) and rounds < MAX_ROUNDS:
             wait = ROUND_WAIT_SECONDS[rounds - 1]
@@ -121,45 +150,58 @@ class Finalizer:
         logger().info("finished", extra={"status": finished.status, "results": len(there)})
         return state.moved(outcome=outcome_of(finished), copied=(), results=())
 
-    def _copy(
-        self, job: Job, wanted: Iterable[TaskResult]
-    ) -> tuple[list[Result], dict[int, ResultRefused | ResultUnavailable]]:
-        """Copy results side by side; return the copies, and what was wrong by index."""
+    def _copy(self, job: Job, wanted: Iterable[TaskResult]) -> _Copied:
+        """Copy results side by side; none of them hears of another's trouble."""
         copied: list[Result] = []
-        problems: dict[int, ResultRefused | ResultUnavailable] = {}
+        problems: _Problems = {}
+        broken: list[Exception] = []
+        begin_by = self._monotonic() + BEGIN_SECONDS
+
+        def copy(result: TaskResult) -> Result:
+            if self._monotonic() > begin_by:
+                raise ResultUnavailable(f"Result {result.index} was not begun: others took long")
+            return self._results.copy(job, result)
+
         with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-            tasks = {
-                result.index: pool.submit(self._results.copy, job, result) for result in wanted
-            }
+            tasks = {result.index: pool.submit(copy, result) for result in wanted}
         for index, task in tasks.items():
             try:
                 copied.append(task.result())
             except (ResultRefused, ResultUnavailable) as problem:
                 problems[index] = problem
-        return copied, problems
+            except (BotoCoreError, ClientError) as error:
+                # AWS in trouble is no fault of the result: the state machine tries for an hour.
+                logger().exception("result %d could not be stored", index)
+                broken.append(error)
+            # What a stranger sent led to an error that nobody foresaw. It costs this result alone.
+            except Exception as error:  # noqa: BLE001
+                logger().exception("result %d could not be copied", index)
+                problems[index] = ResultUnavailable(
+                    f"Result {index} could not be copied: {type(error).__name__} in Catwalk itself"
+                )
+        return copied, problems, broken
 
-    def _with_fresh_urls(
-        self,
-        state: PollState,
-        job: Job,
-        problems: dict[int, ResultRefused | ResultUnavailable],
-    ) -> tuple[list[Result], dict[int, ResultRefused | ResultUnavailable]]:
+    def _with_fresh_urls(self, state: PollState, job: Job, problems: _Problems) -> _Copied:
         """Ask the task for new download URLs, once, and try the expired ones again."""
         try:
             read = self._vendor.read_task(state.task_id)
         except ApiKeyMissing:
-            return [], problems  # the next round's poll waits for the key
+            return [], problems, []  # the next round's poll waits for the key
+        # The other results are copied already, and the next round's poll brings fresh URLs.
+        except Exception:  # noqa: BLE001
+            logger().exception("no fresh URLs could be had")
+            return [], problems, []
         if not isinstance(read, TaskDone):
-            return [], problems
+            return [], problems, []
         fresh = [
             result
             for result in read.results
             if result.index in problems and _expired(problems[result.index])
         ]
-        copied, still = self._copy(job, fresh)
+        copied, still, broken = self._copy(job, fresh)
         retried = {result.index for result in fresh}
         rest = {index: problem for index, problem in problems.items() if index not in retried}
-        return copied, {**rest, **still}
+        return copied, {**rest, **still}, broken
 
     def _fail(self, state: PollState, job: Job, error: JobError) -> dict[str, Any]:
         ended = self._jobs.give_up(job, error, copied=state.copied)

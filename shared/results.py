@@ -7,10 +7,11 @@ lies in ResultsBucket is whole.
 
 import base64
 import hashlib
-import time
+import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
-MAX_COPY_SECONDS: Final = 240.0
-"""One result that drips must not use up FinalizeFunction's 600 s, in which each result may be
-tried twice: the others' copies would be lost with it."""
 PART_BYTES: Final = 5 * 1024 * 1024
 """The least that S3 takes as a part: two parts of four results at once are 40 MiB. Larger parts
 were not faster (docs/decisions.md)."""
@@ -38,6 +36,8 @@ _HEAD_BYTES: Final = 256 * 1024
 _TAIL_BYTES: Final = 4096
 _END: Final = {PNG: b"IEND\xaeB`\x82", JPEG: b"\xff\xd9"}
 _EXTENSION: Final = {PNG: "png", JPEG: "jpg"}
+_SHOWN: Final = 200
+"""Characters of a server's text that messages repeat."""
 MAX_KEY_BYTES: Final = 1024
 MAX_METADATA_BYTES: Final = 1900
 """S3 takes 2 kB of user metadata in all."""
@@ -71,10 +71,8 @@ class ResultStore:
         http: httpx.Client,
         *,
         max_bytes: int,
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Write to this bucket what `http` downloads; larger results are refused."""
-        self._monotonic = monotonic
         self._s3 = s3
         self._bucket = bucket
         self._http = http
@@ -89,16 +87,25 @@ class ResultStore:
 
         """
         name = f"Result {task_result.index}"
+        request = self._request(name, task_result.url)
         try:
-            with self._http.stream("GET", task_result.url) as response:
-                _check_status(response, name)
-                body = _CheckedBody(response, name, self._max_bytes, self._monotonic)
+            with closing(self._http.send(request, stream=True)) as response:
+                _check_head(response, name)
+                body = _CheckedBody(response, name, self._max_bytes)
                 return self._store(job, task_result.index, body)
-        except httpx.TooManyRedirects as error:
-            raise ResultUnavailable(f"{name}: {error}") from error
-        except (httpx.RequestError, httpx.InvalidURL) as error:
+        except httpx.RequestError as error:
             raise ResultUnavailable(
                 f"{name} could not be read: {type(error).__name__} {_said(error)}".rstrip()
+            ) from error
+
+    def _request(self, name: str, url: str) -> httpx.Request:
+        try:
+            return self._http.build_request("GET", url)
+        except Exception as error:
+            # httpx, urllib and idna raise errors of many types for a text that is no URL. Their
+            # messages may quote a signature.
+            raise ResultUnavailable(
+                f"{name} has a download URL that cannot be used ({type(error).__name__})"
             ) from error
 
     def _store(self, job: Job, index: int, body: "_CheckedBody") -> Result:
@@ -182,6 +189,11 @@ class ResultStore:
             logger().warning("an unfinished upload stays for a day: %s", error)
 
 
+def _shown(text: str) -> str:
+    """Return a server's text as a record may repeat it: an answer's head may have 100 kB."""
+    return text[:_SHOWN]
+
+
 def _said(error: Exception) -> str:
     """Return an error's text, which may repeat a URL with its signature."""
     return shortened(without_queries(str(error)), MAX_TEXT_BYTES)
@@ -198,16 +210,13 @@ def _crc32(part: bytearray) -> str:
 class _CheckedBody:
     """A response's body in parts, which hashes what passes and refuses what is no whole image."""
 
-    def __init__(
-        self, response: httpx.Response, name: str, max_bytes: int, monotonic: Callable[[], float]
-    ) -> None:
+    def __init__(self, response: httpx.Response, name: str, max_bytes: int) -> None:
         self._name = name
         self._max_bytes = max_bytes
-        self._monotonic = monotonic
-        self._deadline = monotonic() + MAX_COPY_SECONDS
         declared = response.headers.get("Content-Length", "")
-        if declared.isdigit() and int(declared) > max_bytes:
+        if re.fullmatch(r"[0-9]{1,20}", declared) and int(declared) > max_bytes:
             raise self._too_large(f"declares {int(declared):,} bytes")
+        # As they come: `_check_head` has refused every encoding that httpx would undo.
         self._chunks: Iterator[bytes] = response.iter_bytes()
         self._waiting = memoryview(b"")
         """What came and has no place in a part yet."""
@@ -223,7 +232,7 @@ class _CheckedBody:
             raise ResultUnavailable(f"{self._name} came without a byte")
         content_type = content_type_of(bytes(head[:16]))
         if content_type is None:
-            kind = response.headers.get("Content-Type", "no type")
+            kind = _shown(response.headers.get("Content-Type", "no type"))
             raise self._invalid(f"is neither PNG nor JPEG (it was sent as {kind})")
         self.content_type = content_type
         size = pixel_size(bytes(head))
@@ -280,10 +289,6 @@ class _CheckedBody:
         if not chunk:
             self.ended = True
             return False
-        if self._monotonic() > self._deadline:
-            raise ResultUnavailable(
-                f"{self._name} was not read within {MAX_COPY_SECONDS:.0f} seconds"
-            )
         self.count += len(chunk)
         if self.count > self._max_bytes:
             raise self._too_large("goes on after that many bytes")
@@ -304,13 +309,20 @@ class _CheckedBody:
         )
 
 
-def _check_status(response: httpx.Response, name: str) -> None:
-    if response.status_code == httpx.codes.OK:
-        return
-    raise ResultUnavailable(
-        f"{name} was answered with HTTP {response.status_code}",
-        expired=response.status_code in _EXPIRED,
-    )
+def _check_head(response: httpx.Response, name: str) -> None:
+    if response.status_code != httpx.codes.OK:
+        raise ResultUnavailable(
+            f"{name} was answered with HTTP {response.status_code}",
+            expired=response.status_code in _EXPIRED,
+        )
+    encoding = response.headers.get("Content-Encoding", "").strip()
+    if encoding.lower() not in {"", "identity"}:
+        # A few kilobytes of nested gzip unpack to gigabytes. An image gains nothing by it.
+        raise ResultRefused(
+            ErrorCode.RESULT_INVALID,
+            f"{name} was sent with Content-Encoding {_shown(encoding)!r}; images are taken as"
+            " they are.",
+        )
 
 
 def _metadata(job: Job) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Fixtures of all tests: no test reaches AWS or the vendor."""
+"""Fixtures of all tests: no test reaches AWS, the vendor, or any machine but this one."""
 
 import shutil
 from collections.abc import Iterator
@@ -8,8 +8,11 @@ from hypothesis import HealthCheck, settings
 from moto import mock_aws
 
 from cli.home import NEEDED
+from tests import guard
 from tests.kit import REGION, Aws, Clock
 from tests.quick import quicken
+
+guard.install()
 
 settings.register_profile(
     "catwalk",

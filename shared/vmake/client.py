@@ -26,16 +26,22 @@ from urllib.parse import quote
 import httpx
 
 from shared.clock import utc_now
-from shared.errors import ConfigurationError
 from shared.models import Settings, TaskResult
 from shared.texts import cleaned
+from shared.transport import BoundedTransport, decoded
 from shared.vmake import answers, wire
+from shared.vmake.address import check_base_url
 
 CREATE_TIMEOUT: Final = httpx.Timeout(connect=5, read=30, write=30, pool=5)
 """Seconds. The read timeout is long because giving up leaves an unknown submit behind."""
 READ_TIMEOUT: Final = httpx.Timeout(connect=5, read=15, write=5, pool=5)
 """Seconds. A slow read is no loss: the next poll comes anyway."""
 MAX_ANSWER_BYTES: Final = 1024 * 1024
+CREATE_SECONDS: Final = 75.0
+"""For a whole create, from the look-up of the name to the last byte: SubmitFunction begins a photo
+only with `ENOUGH_SECONDS` left."""
+READ_SECONDS: Final = 30.0
+"""The same for a read, which PollFunction makes within its 60 s."""
 MAX_BODY_SECONDS: Final = 15.0
 """An answer of a few hundred bytes that drips for longer is cut off: the timeouts above are for
 each piece, and an invocation must not be eaten up by one answer."""
@@ -146,11 +152,10 @@ class VmakeClient:
             now: the clock, for a `Retry-After` that is a date.
 
         Raises:
-            ConfigurationError: the base URL is not http(s).
+            ConfigurationError: the base URL cannot be used, or would send the key in clear.
 
         """
-        if not re.match(r"https?://[^/]", base_url):
-            raise ConfigurationError(f"VmakeBaseUrl {base_url!r} is no http(s) URL; mend it.")
+        check_base_url(base_url)
         self._api_key = api_key
         self._now = now
         self._base_url = base_url
@@ -160,11 +165,11 @@ class VmakeClient:
     def _create_http(self) -> httpx.Client:
         # A create never travels over a connection that was used before: one that the vendor
         # closes just then would leave an unknown submit behind. Reads may reuse theirs.
-        return self._http(CREATE_TIMEOUT, httpx.Limits(max_keepalive_connections=0))
+        return self._http(CREATE_TIMEOUT, CREATE_SECONDS, max_keepalive=0)
 
     @cached_property
     def _read_http(self) -> httpx.Client:
-        return self._http(READ_TIMEOUT, httpx.Limits())
+        return self._http(READ_TIMEOUT, READ_SECONDS)
 
     def make_for_creates(self) -> None:
         """Make the HTTP client for creates before the first one; no connection is made."""
@@ -174,13 +179,20 @@ class VmakeClient:
         """Make the HTTP client for reads before the first one; no connection is made."""
         self._read_http  # noqa: B018  the property keeps it
 
-    def _http(self, timeout: httpx.Timeout, limits: httpx.Limits) -> httpx.Client:
+    def _http(
+        self, timeout: httpx.Timeout, seconds: float, max_keepalive: int | None = None
+    ) -> httpx.Client:
         return httpx.Client(
             base_url=self._base_url,
             timeout=timeout,
-            limits=limits,
-            transport=self._transport,
-            headers={"User-Agent": "catwalk", "Accept": "application/json"},
+            transport=self._transport or BoundedTransport(seconds, max_keepalive=max_keepalive),
+            # A proxy from the environment would be given the key.
+            trust_env=False,
+            headers={
+                "User-Agent": "catwalk",
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+            },
         )
 
     def __enter__(self) -> Self:
@@ -328,8 +340,11 @@ def _send(client: httpx.Client, request: httpx.Request) -> _Answer:
     response = client.send(request, stream=True)
     body = bytearray()
     deadline = time.monotonic() + MAX_BODY_SECONDS
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    # httpx would undo an encoding without a bound on what comes out.
+    chunks = response.iter_raw() if encoding else response.iter_bytes()
     try:
-        for chunk in response.iter_bytes():
+        for chunk in chunks:
             body += chunk
             if len(body) > MAX_ANSWER_BYTES or time.monotonic() > deadline:
                 break
@@ -337,6 +352,7 @@ def _send(client: httpx.Client, request: httpx.Request) -> _Answer:
         body.clear()
     finally:
         response.close()
+    body[:] = decoded(bytes(body), encoding, MAX_ANSWER_BYTES)
     # A vendor that quotes the refused key in its message would spread it into logs and records.
     hidden = request.headers["X-Api-Key"]
     return _Answer(

@@ -195,6 +195,7 @@ def main() -> None:
     answers = os.dup(1)
     os.dup2(2, 1)
     sys.path.insert(0, str(ROOT))
+    importlib.import_module("tests.guard").install()
     time.sleep = _Time.sleep
     functions = {
         package.name: importlib.import_module(f"functions.{package.name}.handler").handler

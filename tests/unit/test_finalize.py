@@ -1,10 +1,13 @@
 """The end of a job: results copied, the record closed, whatever happens in between."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
+from shared import finalize
 from shared.announce import Announcer
 from shared.errors import ResultRefused, ResultUnavailable
 from shared.events import EventPublisher
@@ -123,10 +126,11 @@ class Stage:
         self.state = self.finalizer.finalize({**self.state, **more})
         return self.state
 
-    def round(self) -> dict[str, Any]:
+    def round(self, count: int = 4) -> dict[str, Any]:
         """Go round the loop: the poll finds the task done and brings URLs."""
         assert self.state["outcome"] == "wait"
-        done = PollState.model_validate(self.state).moved(outcome=Outcome.FINALIZE, results=urls())
+        found = urls(count=count)
+        done = PollState.model_validate(self.state).moved(outcome=Outcome.FINALIZE, results=found)
         self.state = done
         return self.run()
 
@@ -287,16 +291,84 @@ def test_superseded_attempt_ends_quietly(stage: Stage) -> None:
     assert stage.store.copied == []
 
 
+AWS_AWAY = ClientError({"Error": {"Code": "InternalError"}}, "PutObject")
+
+
 def test_trouble_of_our_own_is_raised(stage: Stage) -> None:
     """If ResultsBucket cannot be written, the state machine tries the whole run again."""
-    state = stage.state
-    stage.store.troubles = {"url-3": [RuntimeError("S3 is away")]}
-    with pytest.raises(RuntimeError, match="away"):
+    stage.store.troubles = {f"url-{n}": [AWS_AWAY] for n in range(1, 5)}
+    with pytest.raises(ClientError, match="InternalError"):
         stage.run()
     assert stage.job.results == ()
-    stage.state = state
-    assert stage.run()["outcome"] == "done"
-    assert stage.job.status is JobStatus.SUCCEEDED
+    assert stage.job.status is JobStatus.RUNNING
+
+
+def test_what_was_copied_outlives_trouble_of_our_own(stage: Stage) -> None:
+    """Copies stay in the state and come into the record, even if AWS never heals."""
+    stage.store.troubles = {"url-3": [AWS_AWAY]}
+    waiting = stage.run()
+    assert (waiting["outcome"], len(waiting["copied"])) == ("wait", 3)
+    stage.store.troubles = {"url-3": [AWS_AWAY]}
+    with pytest.raises(ClientError):
+        stage.round()
+    stage.run(failure={"Error": "ClientError", "Cause": "S3 is away"})
+    assert stage.job.status is JobStatus.PARTIAL
+    assert [result.index for result in stage.job.results] == [1, 2, 4]
+
+
+@pytest.mark.parametrize(
+    "trouble", [RuntimeError("?"), UnicodeError("idna"), ValueError("x"), MemoryError(), KeyError()]
+)
+def test_an_error_that_nobody_foresaw_costs_one_result(stage: Stage, trouble: Exception) -> None:
+    """Whatever one result leads to, the three others are in the record."""
+    stage.state["finalize_rounds"] = MAX_ROUNDS - 1
+    stage.store.troubles = {"url-4": [trouble]}
+    stage.run()
+    assert stage.job.status is JobStatus.PARTIAL
+    assert [result.index for result in stage.job.results] == [1, 2, 3]
+    assert stage.error.code is ErrorCode.RESULT_UNAVAILABLE
+    assert type(trouble).__name__ in stage.error.message
+
+
+def test_fresh_urls_that_cannot_be_asked_for_cost_no_copies(stage: Stage) -> None:
+    """If the fresh URLs lead to trouble of our own, what was copied stays copied."""
+    stage.store.troubles = {"url-2": [EXPIRED]}
+    stage.vendor.answer = AWS_AWAY
+    waiting = stage.run()
+    assert (waiting["outcome"], len(waiting["copied"])) == ("wait", 3)
+
+
+def test_slow_results_keep_nobody_from_a_turn(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of more results than are copied at once, each has its turn in some round."""
+    seconds = 0.0
+    stage.finalizer._monotonic = lambda: seconds
+    copy = stage.store.copy
+    monkeypatch.setattr(finalize, "ThreadPoolExecutor", InOrder)
+
+    def slow(job: Job, task_result: TaskResult) -> Result:
+        nonlocal seconds
+        if task_result.index <= 13:
+            seconds += 15
+            raise AWAY
+        return copy(job, task_result)
+
+    stage.store.copy = slow  # type: ignore[method-assign]
+    stage.state = PollState.model_validate(stage.state).moved(
+        outcome=Outcome.FINALIZE, results=urls(count=16)
+    )
+    stage.run()
+    for _ in range(MAX_ROUNDS - 1):
+        stage.round(count=16)
+    assert [result.index for result in stage.job.results] == [14, 15, 16]
+
+
+class InOrder(ThreadPoolExecutor):
+    """Runs one after the other, so that a test's clock is nobody else's."""
+
+    def __init__(self, _workers: int) -> None:
+        super().__init__(1)
 
 
 def test_state_between_rounds_is_small(stage: Stage) -> None:

@@ -163,6 +163,15 @@ def vendor(desk: Desk) -> Iterator[Callable[[bytes], None]]:
 # --- doctor --------------------------------------------------------------------------------------
 
 
+def test_a_base_url_that_shows_the_key_is_told(desk: Desk) -> None:
+    """A stack that was deployed with an http URL is told what to mend; the key stays here."""
+    desk.cloud.parameters["VmakeBaseUrl"] = "http://vendor.example.com"
+    code, out, _ = desk("doctor")
+    assert code == 1
+    assert "in clear" in out
+    assert "catwalk deploy --parameter VmakeBaseUrl" in out
+
+
 def test_all_is_well(desk: Desk, vendor: Callable[[bytes], None]) -> None:
     """Each check has its line, and the status is 0."""
     vendor(http(NOT_FOUND, "404 Not Found"))

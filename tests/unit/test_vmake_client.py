@@ -6,6 +6,7 @@ import json
 import logging
 import socket
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -34,6 +35,7 @@ from shared.vmake.client import (
     Unknown,
     VmakeClient,
 )
+from tests.hostile.answers import serving
 from tests.kit import KEY, VENDOR, Clock, http, read_request, server
 
 SETTINGS = Settings(model_id="002", scene_type=SceneType.PRESET, scene_id="035", batch_size=4)
@@ -598,11 +600,60 @@ def test_key_is_in_no_failure(
     assert KEY not in caplog.text
 
 
-@pytest.mark.parametrize("url", ["open.vmake.ai", "ftp://open.vmake.ai", "", "https://"])
-def test_base_url_must_be_http(url: str) -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("open.vmake.ai", "ftp://open.vmake.ai", "", "https://", "https:///x", "https://[::1"),
+        *("https://xn--a.com:x", "https://u:p@open.vmake.ai", "http://u@localhost:1"),
+    ],
+)
+def test_base_url_must_be_a_url(url: str) -> None:
     """A stack with an unusable VmakeBaseUrl says so."""
     with pytest.raises(ConfigurationError, match="VmakeBaseUrl"):
         VmakeClient(url, lambda: KEY)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://open.vmake.ai", "HTTP://open.vmake.ai", "http://10.0.0.1", "http://8.8.8.8:80"),
+        *("http://localhost.example.com", "http://127.0.0.1.example.com", "http://0.0.0.0"),
+        *(
+            "http://host.docker.internal.example.com",
+            "http://[::ffff:10.0.0.1]",
+            "http://a.localhost",
+        ),
+        *("http://172.18.0.1", "http://169.254.169.254", "http://127.0.0.1@open.vmake.ai"),
+    ],
+)
+def test_the_key_never_travels_in_clear(url: str) -> None:
+    """Over plain http the key goes to this machine alone."""
+    with pytest.raises(ConfigurationError, match="VmakeBaseUrl"):
+        VmakeClient(url, lambda: KEY)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("https://open.vmake.ai", "https://10.0.0.1:8443", "http://127.0.0.1:9000"),
+        *("http://127.8.8.8", "http://[::1]:9", "http://localhost:9000", "http://LOCALHOST"),
+        *("http://host.docker.internal:9000", "http://172.17.0.1:9000"),
+    ],
+)
+def test_base_urls_that_may_be_used(url: str) -> None:
+    """The vendor is reached over https; one on this machine, or from its containers, by http."""
+    VmakeClient(url, lambda: KEY).close()
+
+
+def test_a_proxy_of_the_environment_is_given_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy that the environment names would be given the key, in clear before TLS begins."""
+    with server(http(ACCEPTED_BODY)) as (proxy, asked), server(http(ACCEPTED_BODY)) as (url, seen):
+        for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy)
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        assert post_to(url) == Accepted("t-1")
+    assert (len(seen), asked) == (1, [])
 
 
 # --- the wire ------------------------------------------------------------------------------------
@@ -722,6 +773,33 @@ def test_wire_slow_answer_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
         released.set()
         thread.join(5)
     assert isinstance(outcome, Unknown)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *("silent", "head_drips", "informational", "chunk_extension_drips", "trailers_drip"),
+        *("nested_gzip_bomb", "redirect_drips", "redirect_odd", "body_endless", "head_many"),
+    ],
+)
+def test_wire_hostile_answer_is_unknown(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    """Whatever a hostile vendor does, a create ends at its deadline, and is not sent again."""
+    monkeypatch.setattr(module, "CREATE_SECONDS", 0.5)
+    with serving(answer) as url:
+        assert isinstance(post_to(url), Unknown)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress), ("identity", bytes)]
+)
+def test_wire_answer_that_is_packed_all_the_same_is_taken(
+    encoding: str, pack: Callable[[bytes], bytes]
+) -> None:
+    """A gateway that packs what was asked for as it is costs no paid task."""
+    reply = http(pack(ACCEPTED_BODY), "200 OK", f"Content-Encoding: {encoding}")
+    with server(reply) as (url, seen):
+        assert post_to(url) == Accepted("t-1")
+    assert b"accept-encoding: identity" in seen[0].lower()
 
 
 def test_an_answer_that_drips_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
