@@ -33,7 +33,12 @@ _ARCHITECTURES: Final = {
 
 
 def start(
-    folder: StateFolder, *, host: str, port: int, wait_scale: float
+    folder: StateFolder,
+    *,
+    host: str,
+    port: int,
+    wait_scale: float,
+    credentials: environment.Credentials,
 ) -> tuple[Process, str, Path]:
     """Start it; return its process, its endpoint and the certificate to trust.
 
@@ -42,6 +47,7 @@ def start(
         host: the interface to listen on.
         port: 0 is any free one.
         wait_scale: the state machine's waits are made that much shorter; 1 is as on AWS.
+        credentials: what opens it.
 
     """
     python()
@@ -53,7 +59,7 @@ def start(
         process = processes.start(
             # Not its own command, which would listen on port 443 too where it can.
             [
-                *(_PYTHON, "-m", "hypercorn", "ministack.app:app", "--workers", "0"),
+                *(_PYTHON, "-m", "hypercorn", "local.gate:make_app()", "--workers", "0"),
                 *("--bind", f"fd://{listener.fileno()}", "--keep-alive", "75"),
                 *("--certfile", certificate, "--keyfile", key),
             ],
@@ -66,8 +72,9 @@ def start(
                 "MINISTACK_SSL_KEY": os.fspath(key),
                 # Its functions trust the certificate even where the system has no authorities.
                 "AWS_CA_BUNDLE": os.fspath(certificate),
-                "AWS_ACCESS_KEY_ID": environment.ACCESS_KEY,
-                "AWS_SECRET_ACCESS_KEY": environment.ACCESS_KEY,
+                # Its functions inherit neither: they get the credentials of their roles.
+                "AWS_ACCESS_KEY_ID": credentials.access_key,
+                "AWS_SECRET_ACCESS_KEY": credentials.secret_key,
                 "MINISTACK_REGION": environment.REGION,
                 # The template's IAM roles are enforced, and which actions are used is recorded.
                 "AUTH": "true",

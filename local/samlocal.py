@@ -15,7 +15,7 @@ from rich.console import Console
 
 from . import environment, ministack, sam
 from .errors import LocalError
-from .paths import ROOT, STATE, shown
+from .paths import ROOT, STATE, shown, write_private
 from .stack import Stack
 
 CONFIG_FILE: Final = STATE / "sam-local.toml"
@@ -76,8 +76,8 @@ def _variables(stack: Stack) -> dict[str, str]:
     return {
         "AWS_ENDPOINT_URL": _seen_from_container(address.endpoint),
         "AWS_CA_BUNDLE": f"/var/task/{_CERTIFICATE}",
-        "AWS_ACCESS_KEY_ID": environment.ACCESS_KEY,
-        "AWS_SECRET_ACCESS_KEY": environment.ACCESS_KEY,
+        "AWS_ACCESS_KEY_ID": address.access_key,
+        "AWS_SECRET_ACCESS_KEY": address.secret_key,
         "AWS_REGION": environment.REGION,
         "VMAKE_BASE_URL": _seen_from_container(address.vendor_url),
         "PHOTO_DELIVERY": "inline",
@@ -114,4 +114,4 @@ def _config(build: Path, architecture: str) -> str:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    write_private(path, text)

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final, Protocol
 
-from . import differences, ministack, processes, sam, vendor
+from . import differences, environment, ministack, processes, sam, vendor
 from .clients import Clients
 from .errors import StackGoneError
 from .paths import STATE
@@ -94,7 +94,9 @@ class Stack:
     @classmethod
     def at(cls, address: Address, folder: StateFolder) -> "Stack":
         """Return the stack at an address."""
-        return cls(address, folder, Clients(address.endpoint, address.ca_bundle))
+        return cls(
+            address, folder, Clients(address.endpoint, address.ca_bundle, address.credentials)
+        )
 
     def output(self, name: str) -> str:
         """Return one of the template's outputs."""
@@ -167,8 +169,13 @@ def start(folder: StateFolder, plan: Plan, steps: Steps) -> Stack:
         folder.add(build.pid)
 
         watch.begin("local AWS")
+        credentials = environment.new_credentials()
         aws, endpoint, certificate = ministack.start(
-            folder, host=plan.host, port=plan.port, wait_scale=plan.wait_scale
+            folder,
+            host=plan.host,
+            port=plan.port,
+            wait_scale=plan.wait_scale,
+            credentials=credentials,
         )
         undo.callback(_end_quietly, aws)
         folder.add(aws.pid)
@@ -190,7 +197,7 @@ def start(folder: StateFolder, plan: Plan, steps: Steps) -> Stack:
 
         watch.begin("sam deploy")
         differences.adapt(sam.built_template(folder))
-        clients = Clients(endpoint, certificate)
+        clients = Clients(endpoint, certificate, credentials)
         where = {"VmakeBaseUrl": vendor_url} if vendor_url else {}
         deploy = sam.start_deploy(
             folder,
@@ -198,6 +205,7 @@ def start(folder: StateFolder, plan: Plan, steps: Steps) -> Stack:
             parameters={**plan.parameters, **where, **machine},
             endpoint=endpoint,
             certificate=certificate,
+            credentials=credentials,
         )
         undo.callback(_end_quietly, deploy)
         folder.add(deploy.pid)
@@ -212,7 +220,15 @@ def start(folder: StateFolder, plan: Plan, steps: Steps) -> Stack:
         watch.done("sam deploy", f"the template as stack {STACK!r}")
 
         servers = [aws] if plan.real_vendor else [aws, simulator]
-        address = Address(endpoint, str(certificate), vendor_url, outputs, plan.host)
+        address = Address(
+            endpoint,
+            str(certificate),
+            vendor_url,
+            outputs,
+            plan.host,
+            credentials.access_key,
+            credentials.secret_key,
+        )
         folder.write(State(tuple(processes.identify(server.pid) for server in servers), address))
         undo.pop_all()
     return Stack.at(address, folder)

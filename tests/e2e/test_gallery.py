@@ -68,7 +68,10 @@ def visitor(browser: Browser, catwalk: Catwalk) -> Iterator[Visitor]:
     """Open the gallery with the address that the command shows; Ctrl-C ends it well."""
     address, folder = catwalk.stack.address, catwalk.stack.folder.path
     variables = environment.bare(folder) | environment.aws(
-        folder, endpoint=address.endpoint, ca_bundle=Path(address.ca_bundle)
+        folder,
+        endpoint=address.endpoint,
+        ca_bundle=Path(address.ca_bundle),
+        credentials=address.credentials,
     )
     with chromium.gallery(variables) as url:
         home = url.partition("?")[0]

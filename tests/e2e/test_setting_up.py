@@ -61,7 +61,12 @@ def test_wrong_key_is_found_and_mended(catwalk: Catwalk) -> None:
 def test_stack_in_another_region(catwalk: Catwalk) -> None:
     """A stack that is not where the shell leads is named with the region that was asked."""
     address, folder = catwalk.stack.address, catwalk.stack.folder.path
-    aws = environment.aws(folder, endpoint=address.endpoint, ca_bundle=Path(address.ca_bundle))
+    aws = environment.aws(
+        folder,
+        endpoint=address.endpoint,
+        ca_bundle=Path(address.ca_bundle),
+        credentials=address.credentials,
+    )
     elsewhere = {"AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "eu-west-1"}
     done = subprocess.run(
         [sys.executable, "-m", "cli", "doctor"],
