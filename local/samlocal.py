@@ -1,7 +1,7 @@
 """Makes `sam local invoke` reach the stack that is up: a build, an environment, payloads.
 
 The container is another machine: it reaches this one as `host.docker.internal`, so the stack
-must listen on more than loopback (`catwalk up --host 0.0.0.0`), and it trusts the local AWS only
+must listen on more than loopback (`catwalk up --host docker`), and it trusts the local AWS only
 by a certificate that lies in its own file system, which is the built function.
 """
 
@@ -37,7 +37,7 @@ def prepare(stack: Stack) -> None:
     if stack.address.host in _LOOPBACK:
         raise LocalError(
             "A container cannot reach a stack that listens on loopback alone;"
-            " run `catwalk down` and `catwalk up --host 0.0.0.0`."
+            " run `catwalk down` and `catwalk up --host docker`."
         )
     _, architecture = ministack.runtime()
     build = _FOLDER / "build"

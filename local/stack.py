@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from . import differences, environment, ministack, processes, sam, vendor
 from .clients import Clients
 from .errors import StackGoneError
+from .interfaces import LOOPBACK
 from .paths import STATE
 from .processes import Process
 from .state import Address, State, StateFolder
@@ -52,8 +53,8 @@ class Plan:
     """Of the local AWS; 0 is any free one."""
     api_key: str = field(default_factory=lambda: f"simulated-{secrets.token_hex(16)}", repr=False)
     """Goes into the secret, and nowhere else."""
-    host: str = ministack.LOOPBACK
-    """The interface to listen on: loopback, unless containers shall reach the stack."""
+    host: str = LOOPBACK
+    """Where to listen: loopback, unless containers shall reach the stack; see `interfaces`."""
     real_vendor: bool = False
     task_seconds: float = 8.0
     """How long a task of the simulated vendor runs, on average."""

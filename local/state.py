@@ -34,7 +34,7 @@ class Address:
     outputs: dict[str, str]
     """The template's outputs."""
     host: str = "127.0.0.1"
-    """The interface that both servers listen on."""
+    """Where both servers listen: see `interfaces.addresses`."""
     access_key: str = "test"
     """Opens the local AWS. What stands here is right for a stack of a version before this."""
     secret_key: str = field(default="test", repr=False)

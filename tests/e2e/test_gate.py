@@ -2,8 +2,10 @@
 
 import hashlib
 import ssl
+import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,10 +18,11 @@ from botocore.config import Config
 from botocore.credentials import Credentials as Signer
 from botocore.exceptions import ClientError
 
-from local import environment
+from local import environment, ministack, processes
 from local.clients import Clients
 from local.environment import Credentials
 from local.stack import Stack
+from local.state import StateFolder
 
 
 @pytest.fixture(scope="module")
@@ -221,3 +224,27 @@ def test_a_functions_credentials_cannot_be_guessed(stack: Stack) -> None:
     with pytest.raises(ClientError) as refused:
         secrets.get_secret_value(SecretId=stack.output("VmakeApiKeySecretArn"))
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 is loopback on Linux alone")
+def test_listens_on_loopback_and_where_it_is_told(tmp_path: Path) -> None:
+    """A stack for containers answers at both addresses, and nowhere without its credentials."""
+    folder = StateFolder(tmp_path / "aws")
+    folder.path.mkdir()
+    process, endpoint, certificate = ministack.start(
+        folder,
+        host="127.0.0.2",
+        port=0,
+        wait_scale=1,
+        credentials=environment.new_credentials(),
+    )
+    try:
+        ministack.wait_until_ready(process, endpoint, certificate)
+        context = ssl.create_default_context(cafile=certificate)
+        context.check_hostname = False
+        for at in (endpoint, endpoint.replace("127.0.0.1", "127.0.0.2")):
+            with httpx.Client(base_url=at, verify=context, trust_env=False) as client:
+                assert client.get("/_ministack/health").status_code == 200
+                assert client.get("/").status_code == 403
+    finally:
+        processes.end(process)
