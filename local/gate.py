@@ -14,9 +14,9 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextvars import ContextVar
+from html import escape
 from typing import Any, Final
 from urllib.parse import parse_qs, quote
-from xml.sax.saxutils import escape
 
 HEALTH: Final = "/_ministack/health"
 """Answered here, for anybody: it tells that the local AWS is up, and nothing else."""
