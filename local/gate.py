@@ -20,6 +20,8 @@ from urllib.parse import parse_qs, quote
 
 HEALTH: Final = "/_ministack/health"
 """Answered here, for anybody: it tells that the local AWS is up, and nothing else."""
+_CONTROLS: Final = ("/_ministack", "/_localstack", "/_aws")
+"""MiniStack's own paths, at which it asks for no permission."""
 _SIGV4: Final = "AWS4-HMAC-SHA256"
 _WEEK: Final = 7 * 24 * 3600
 _ADVICE: Final = (
@@ -103,6 +105,7 @@ class Request:
         from ministack.core import sigv4  # noqa: PLC0415  MiniStack's interpreter alone has it
 
         self._method = scope["method"]
+        self._controls = scope["path"].startswith(_CONTROLS)
         self._path = (scope.get("raw_path") or quote(scope["path"]).encode()).decode("latin-1")
         self.headers: dict[str, str] = {}
         for raw, value in scope["headers"]:
@@ -154,6 +157,8 @@ class Request:
             return
         if iam_evaluator.is_root_access_key(key):
             raise RefusedError("The credential is not one of this stack.")
+        if self._controls:
+            raise RefusedError("A role may not use MiniStack's own controls.", "AccessDenied")
         token = (
             self._query.get("X-Amz-Security-Token", [""])[0]
             if self.presigned

@@ -134,6 +134,23 @@ def signed(
     return dict(request.headers)
 
 
+def test_a_role_has_no_hold_on_ministack_itself(stack: Stack, web: httpx.Client) -> None:
+    """MiniStack asks no policy at its own paths: the stack's own credentials alone open them."""
+    path = "/_ministack/ready"
+    own = stack.address.credentials
+    session = stack.clients.client("sts").get_session_token()["Credentials"]
+    for signer, status in (
+        (Signer(own.access_key, own.secret_key), 200),
+        (
+            Signer(session["AccessKeyId"], session["SecretAccessKey"], session["SessionToken"]),
+            403,
+        ),
+    ):
+        request = AWSRequest("GET", stack.address.endpoint + path, {}, b"")
+        SigV4Auth(signer, "s3", environment.REGION).add_auth(request)
+        assert web.get(path, headers=dict(request.headers)).status_code == status
+
+
 def test_what_is_signed_cannot_be_changed(stack: Stack, web: httpx.Client) -> None:
     """A signature is for one request: its method, path, headers and body."""
     target = {
