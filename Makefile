@@ -46,7 +46,7 @@ gallery: up ## look at before and after in the browser; an empty stack gets the 
 	@$(PY) -m cli gallery --stack laptop
 
 .PHONY: sam-local
-sam-local: laptop ## make `sam local invoke` reach the stack of `make up HOST=0.0.0.0` (Docker)
+sam-local: laptop ## make `sam local invoke` reach the stack of `make up HOST=docker`
 	@$(CATWALK) sam-local
 
 .PHONY: simulator

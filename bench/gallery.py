@@ -154,7 +154,8 @@ def _page_through(client: httpx.Client, process: int) -> dict[str, Any]:
 
 
 def _more(text: str) -> str | None:
-    found = re.search(r'href="([^"]+)" data-more', text)
+    # Without the secret folder, which is the client's base.
+    found = re.search(r'href="/[^/]+(/[^"]+)" data-more', text)
     return found[1].replace("&amp;", "&") if found else None
 
 

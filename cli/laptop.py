@@ -114,7 +114,7 @@ def prepare_container() -> None:
         if running is None:
             raise CommandError(
                 "No stack is up that a container could reach.",
-                "Start one: `catwalk up --host 0.0.0.0`.",
+                "Start one: `catwalk up --host docker`.",
             )
         samlocal.prepare(running)
         samlocal.print_usage(make_console())

@@ -99,10 +99,13 @@ def as_json(document: Any, *, indent: int | None = None) -> str:  # noqa: ANN401
     """Return JSON that standard output can take as it is.
 
     Where that is not UTF-8, letters stand as JSON's own escapes: a locale's bytes, or Python's
-    backslashes for what a locale lacks, are no JSON.
+    backslashes for what a locale lacks, are no JSON. Control and format characters always do:
+    a terminal would obey them.
     """
     encoding = (getattr(sys.stdout, "encoding", None) or "").lower().replace("_", "-")
-    return json.dumps(document, indent=indent, ensure_ascii=encoding not in {"utf-8", "utf8"})
+    written = json.dumps(document, indent=indent, ensure_ascii=encoding not in {"utf-8", "utf8"})
+    # Between values there are only spaces and new lines; all else that is escaped is in a string.
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in written)
 
 
 def tell(text: str) -> None:

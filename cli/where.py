@@ -281,6 +281,7 @@ def laptop_choice(project: Path, address: Address, because: Because) -> Choice:
             laptop_folder(project).path,
             endpoint=address.endpoint,
             ca_bundle=Path(address.ca_bundle),
+            credentials=address.credentials,
         )
     )
     return Choice(STACK, laptop=True, vendor_url=address.vendor_url, because=because, home=project)

@@ -27,8 +27,10 @@ class Clients:
     The user's AWS_ variables must be out of the way: see `environment.forget_users_aws`.
     """
 
-    def __init__(self, endpoint: str, ca_bundle: Path | str) -> None:
-        """Trust this certificate at this endpoint."""
+    def __init__(
+        self, endpoint: str, ca_bundle: Path | str, credentials: environment.Credentials
+    ) -> None:
+        """Trust this certificate at this endpoint, and sign with these credentials."""
         self._endpoint = endpoint
         self._ca_bundle = os.fspath(ca_bundle)
         core = botocore.session.Session()
@@ -36,8 +38,8 @@ class Clients:
         core.set_config_variable("config_file", os.devnull)
         core.set_config_variable("credentials_file", os.devnull)
         self._session = boto3.Session(
-            aws_access_key_id=environment.ACCESS_KEY,
-            aws_secret_access_key=environment.ACCESS_KEY,
+            aws_access_key_id=credentials.access_key,
+            aws_secret_access_key=credentials.secret_key,
             region_name=environment.REGION,
             botocore_session=core,
         )

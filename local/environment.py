@@ -5,8 +5,11 @@ the user has set for something else, and must not touch what these lead to. Mini
 its whole environment on to the functions, so that it gets as good as none.
 """
 
+import base64
 import os
+import secrets
 from collections.abc import MutableMapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -15,12 +18,23 @@ from functions.package import BUILD_FOR
 from .paths import ROOT, TOOLS
 
 REGION: Final = "us-east-1"
-ACCESS_KEY: Final = "test"
-"""MiniStack takes it for the account's root, both as key id and as secret."""
-
 _FOREIGN: Final = ("AWS_", "BOTO_", "SAM_", "__SAM", "VMAKE_", "LOCALSTACK_")
 _PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 _PATH: Final = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What opens one stack's local AWS, as its account's root."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+
+
+def new_credentials() -> Credentials:
+    """Return random credentials; a key id looks like one of AWS's, which tools check."""
+    key = base64.b32encode(secrets.token_bytes(10)).decode()
+    return Credentials(f"AKIA{key}", secrets.token_urlsafe(30))
 
 
 def take_api_key() -> str:
@@ -48,13 +62,15 @@ def bare(folder: Path) -> dict[str, str]:
     }
 
 
-def aws(folder: Path, *, endpoint: str, ca_bundle: Path) -> dict[str, str]:
+def aws(
+    folder: Path, *, endpoint: str, ca_bundle: Path, credentials: Credentials
+) -> dict[str, str]:
     """Return what an AWS client needs to speak to the local stack, and to nothing else."""
     return {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_CA_BUNDLE": os.fspath(ca_bundle),
-        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-        "AWS_SECRET_ACCESS_KEY": ACCESS_KEY,
+        "AWS_ACCESS_KEY_ID": credentials.access_key,
+        "AWS_SECRET_ACCESS_KEY": credentials.secret_key,
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
         "AWS_CONFIG_FILE": os.fspath(folder / "no-aws-config"),
@@ -82,11 +98,13 @@ def sam_build(folder: Path) -> dict[str, str]:
     }
 
 
-def sam_deploy(folder: Path, *, endpoint: str, ca_bundle: Path) -> dict[str, str]:
+def sam_deploy(
+    folder: Path, *, endpoint: str, ca_bundle: Path, credentials: Credentials
+) -> dict[str, str]:
     """Return an environment in which the SAM CLI sees the local stack alone."""
     return (
         bare(folder)
-        | aws(folder, endpoint=endpoint, ca_bundle=ca_bundle)
+        | aws(folder, endpoint=endpoint, ca_bundle=ca_bundle, credentials=credentials)
         | _sam(folder)
         # MiniStack answers at once; AWS would want half a second between questions.
         | {"SAM_CLI_POLL_DELAY": "0.2"}

@@ -15,11 +15,11 @@ import httpx
 
 from . import environment, processes
 from .errors import LocalError, PortInUseError, StartError, ToolMissingError
+from .interfaces import LOOPBACK, addresses, listen
 from .paths import ROOT, TOOLS
 from .processes import Process
 from .state import StateFolder
 
-LOOPBACK: Final = "127.0.0.1"
 _HOME: Final = TOOLS / "ministack"
 _PYTHON: Final = _HOME / "bin" / "python"
 _START_SECONDS: Final = 60.0
@@ -33,41 +33,50 @@ _ARCHITECTURES: Final = {
 
 
 def start(
-    folder: StateFolder, *, host: str, port: int, wait_scale: float
+    folder: StateFolder,
+    *,
+    host: str,
+    port: int,
+    wait_scale: float,
+    credentials: environment.Credentials,
 ) -> tuple[Process, str, Path]:
     """Start it; return its process, its endpoint and the certificate to trust.
 
     Args:
         folder: where its files and its log go.
-        host: the interface to listen on.
+        host: see `interfaces.addresses`.
         port: 0 is any free one.
         wait_scale: the state machine's waits are made that much shorter; 1 is as on AWS.
+        credentials: what opens it.
 
     """
     python()
     certificate, key = _certificate(folder)
-    with _listen(host, port) as listener:
-        port = listener.getsockname()[1]
+    with contextlib.ExitStack() as ours:
+        listeners = [ours.enter_context(each) for each in _listen(host, port)]
+        port = listeners[0].getsockname()[1]
         endpoint = f"https://{LOOPBACK}:{port}"
         log = folder.logs / "aws.log"
         process = processes.start(
             # Not its own command, which would listen on port 443 too where it can.
             [
-                *(_PYTHON, "-m", "hypercorn", "ministack.app:app", "--workers", "0"),
-                *("--bind", f"fd://{listener.fileno()}", "--keep-alive", "75"),
+                *(_PYTHON, "-m", "hypercorn", "local.gate:make_app()", "--workers", "0"),
+                *(f"--bind=fd://{listener.fileno()}" for listener in listeners),
+                *("--keep-alive", "75"),
                 *("--certfile", certificate, "--keyfile", key),
             ],
             environment=environment.bare(folder.path)
             | {
                 "GATEWAY_PORT": str(port),
-                "BIND_HOST": host,
+                "BIND_HOST": LOOPBACK,
                 "USE_SSL": "1",
                 "MINISTACK_SSL_CERT": os.fspath(certificate),
                 "MINISTACK_SSL_KEY": os.fspath(key),
                 # Its functions trust the certificate even where the system has no authorities.
                 "AWS_CA_BUNDLE": os.fspath(certificate),
-                "AWS_ACCESS_KEY_ID": environment.ACCESS_KEY,
-                "AWS_SECRET_ACCESS_KEY": environment.ACCESS_KEY,
+                # Its functions inherit neither: they get the credentials of their roles.
+                "AWS_ACCESS_KEY_ID": credentials.access_key,
+                "AWS_SECRET_ACCESS_KEY": credentials.secret_key,
                 "MINISTACK_REGION": environment.REGION,
                 # The template's IAM roles are enforced, and which actions are used is recorded.
                 "AUTH": "true",
@@ -84,7 +93,7 @@ def start(
                 "STATE_DIR": os.fspath(folder.path / "aws"),
             },
             log=log,
-            pass_fds=[listener.fileno()],
+            pass_fds=[listener.fileno() for listener in listeners],
         )
     return process, endpoint, certificate
 
@@ -162,10 +171,10 @@ def _certificate(folder: StateFolder) -> tuple[Path, Path]:
     return folder.path / "server.crt", folder.path / "server.key"
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int) -> list[socket.socket]:
     """Listen here and hand the socket on: a port that is free stays ours."""
     try:
-        return socket.create_server((host, port), backlog=_BACKLOG)
+        return listen(addresses(host), port, backlog=_BACKLOG)
     except (OSError, OverflowError) as error:
         in_use = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
         why = "is in use" if in_use else f"cannot be used ({error})"

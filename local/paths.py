@@ -12,6 +12,15 @@ SAMPLES: Final = ROOT / "local" / "samples"
 OUT: Final = ROOT / "out"
 
 
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only this user can read, whole or not at all."""
+    new = path.with_name(f"{path.name}.new")
+    new.unlink(missing_ok=True)
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123  pathlib cannot create a file with a mode
+        file.write(text)
+    new.replace(path)
+
+
 def shown(path: Path) -> str:
     """Return a path as a person reads it best: relative, where it lies below this folder."""
     here = Path.cwd()

@@ -60,6 +60,7 @@ def start_deploy(
     parameters: Mapping[str, str],
     endpoint: str,
     certificate: Path,
+    credentials: environment.Credentials,
 ) -> Process:
     """Start `sam deploy` of what was built."""
     return processes.start(
@@ -70,7 +71,9 @@ def start_deploy(
             *("--no-confirm-changeset", "--no-progressbar", "--no-fail-on-empty-changeset"),
             *("--parameter-overrides", *_overrides(parameters)),
         ],
-        environment=environment.sam_deploy(folder.path, endpoint=endpoint, ca_bundle=certificate),
+        environment=environment.sam_deploy(
+            folder.path, endpoint=endpoint, ca_bundle=certificate, credentials=credentials
+        ),
         log=folder.logs / "deploy.log",
     )
 

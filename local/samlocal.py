@@ -1,7 +1,7 @@
 """Makes `sam local invoke` reach the stack that is up: a build, an environment, payloads.
 
 The container is another machine: it reaches this one as `host.docker.internal`, so the stack
-must listen on more than loopback (`catwalk up --host 0.0.0.0`), and it trusts the local AWS only
+must listen on more than loopback (`catwalk up --host docker`), and it trusts the local AWS only
 by a certificate that lies in its own file system, which is the built function.
 """
 
@@ -16,7 +16,7 @@ from rich.console import Console
 
 from . import environment, ministack, sam
 from .errors import LocalError
-from .paths import ROOT, STATE, shown
+from .paths import ROOT, STATE, shown, write_private
 from .stack import STACK, Stack
 
 CONFIG_FILE: Final = STATE / "sam-local.toml"
@@ -44,7 +44,7 @@ def prepare(stack: Stack) -> None:
     if stack.address.host in _LOOPBACK:
         raise LocalError(
             "A container cannot reach a stack that listens on loopback alone;"
-            " run `catwalk down` and `catwalk up --host 0.0.0.0`."
+            " run `catwalk down` and `catwalk up --host docker`."
         )
     _, architecture = ministack.runtime()
     build = _FOLDER / "build"
@@ -86,8 +86,8 @@ def variables(stack: Stack) -> dict[str, str]:
     return {
         "AWS_ENDPOINT_URL": _seen_from_container(address.endpoint),
         "AWS_CA_BUNDLE": f"/var/task/{_CERTIFICATE}",
-        "AWS_ACCESS_KEY_ID": environment.ACCESS_KEY,
-        "AWS_SECRET_ACCESS_KEY": environment.ACCESS_KEY,
+        "AWS_ACCESS_KEY_ID": address.access_key,
+        "AWS_SECRET_ACCESS_KEY": address.secret_key,
         "AWS_REGION": environment.REGION,
         "VMAKE_BASE_URL": _seen_from_container(address.vendor_url),
         "PHOTO_DELIVERY": "inline",
@@ -125,4 +125,4 @@ def _config(build: Path, architecture: str) -> str:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    write_private(path, text)

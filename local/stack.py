@@ -16,10 +16,11 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final, Protocol
 
-from . import differences, ministack, processes, sam, vendor
+from . import differences, environment, ministack, processes, sam, vendor
 from .clients import Clients
 from .code import Code
 from .errors import StackGoneError
+from .interfaces import LOOPBACK
 from .paths import STATE
 from .processes import Process
 from .state import Address, State, StateFolder
@@ -53,8 +54,8 @@ class Plan:
     """Of the local AWS; 0 is any free one."""
     api_key: str = field(default_factory=lambda: f"simulated-{secrets.token_hex(16)}", repr=False)
     """Goes into the secret, and nowhere else."""
-    host: str = ministack.LOOPBACK
-    """The interface to listen on: loopback, unless containers shall reach the stack."""
+    host: str = LOOPBACK
+    """Where to listen: loopback, unless containers shall reach the stack; see `interfaces`."""
     real_vendor: bool = False
     task_seconds: float = 8.0
     """How long a task of the simulated vendor runs, on average."""
@@ -95,7 +96,9 @@ class Stack:
     @classmethod
     def at(cls, address: Address, folder: StateFolder) -> "Stack":
         """Return the stack at an address."""
-        return cls(address, folder, Clients(address.endpoint, address.ca_bundle))
+        return cls(
+            address, folder, Clients(address.endpoint, address.ca_bundle, address.credentials)
+        )
 
     def output(self, name: str) -> str:
         """Return one of the template's outputs."""
@@ -169,8 +172,13 @@ def start(folder: StateFolder, plan: Plan, steps: Steps) -> Stack:
         folder.add(build.pid)
 
         watch.begin("local AWS")
+        credentials = environment.new_credentials()
         aws, endpoint, certificate = ministack.start(
-            folder, host=plan.host, port=plan.port, wait_scale=plan.wait_scale
+            folder,
+            host=plan.host,
+            port=plan.port,
+            wait_scale=plan.wait_scale,
+            credentials=credentials,
         )
         undo.callback(_end_quietly, aws)
         folder.add(aws.pid)
@@ -192,13 +200,14 @@ def start(folder: StateFolder, plan: Plan, steps: Steps) -> Stack:
 
         watch.begin("sam deploy")
         differences.adapt(sam.built_template(folder))
-        clients = Clients(endpoint, certificate)
+        clients = Clients(endpoint, certificate, credentials)
         deploy = sam.start_deploy(
             folder,
             stack=STACK,
             parameters=_parameters(plan, vendor_url, machine),
             endpoint=endpoint,
             certificate=certificate,
+            credentials=credentials,
         )
         undo.callback(_end_quietly, deploy)
         folder.add(deploy.pid)
@@ -213,7 +222,15 @@ def start(folder: StateFolder, plan: Plan, steps: Steps) -> Stack:
         watch.done("sam deploy", f"the template as stack {STACK!r}")
 
         servers = [aws] if plan.real_vendor else [aws, simulator]
-        address = Address(endpoint, str(certificate), vendor_url, outputs, plan.host)
+        address = Address(
+            endpoint,
+            str(certificate),
+            vendor_url,
+            outputs,
+            plan.host,
+            credentials.access_key,
+            credentials.secret_key,
+        )
         running = tuple(processes.identify(server.pid) for server in servers)
         folder.write(State(running, address, code))
         undo.pop_all()
@@ -254,6 +271,7 @@ def update(stack: Stack, plan: Plan, steps: Steps) -> Stack:
                 parameters=_parameters(plan, address.vendor_url, machine),
                 endpoint=address.endpoint,
                 certificate=Path(address.ca_bundle),
+                credentials=address.credentials,
             )
             undo.callback(_end_quietly, deploy)
             sam.finish_deploy(folder, deploy)

@@ -16,7 +16,9 @@ from pathlib import Path
 
 from . import processes
 from .code import Code
+from .environment import Credentials
 from .errors import StackBusyError
+from .paths import write_private
 from .processes import ProcessId
 
 
@@ -33,7 +35,15 @@ class Address:
     outputs: dict[str, str]
     """The template's outputs."""
     host: str = "127.0.0.1"
-    """The interface that both servers listen on."""
+    """Where both servers listen: see `interfaces.addresses`."""
+    access_key: str = "test"
+    """Opens the local AWS. What stands here is right for a stack of a version before this."""
+    secret_key: str = field(default="test", repr=False)
+
+    @property
+    def credentials(self) -> Credentials:
+        """What opens the local AWS."""
+        return Credentials(self.access_key, self.secret_key)
 
 
 @dataclass(frozen=True)
@@ -102,9 +112,7 @@ class StateFolder:
     def write(self, state: State) -> None:
         """Keep a state, whole or not at all."""
         file = self.path / self._state_file
-        new = file.with_suffix(".new")
-        new.write_text(json.dumps(asdict(state), indent=2))
-        new.replace(file)
+        write_private(file, json.dumps(asdict(state), indent=2))
 
     def add(self, pid: int) -> None:
         """Note a process as soon as it runs."""

@@ -9,7 +9,7 @@ from typing import Final
 from rich.console import Console
 
 from . import environment
-from .paths import ROOT, STATE, TOOLS, shown
+from .paths import ROOT, STATE, TOOLS, shown, write_private
 from .stack import Stack
 
 ENV_FILE: Final = STATE / "env.sh"
@@ -31,7 +31,10 @@ def write_env_file(stack: Stack) -> Path:
     """Write the file to source: it points this shell's AWS commands at the local stack."""
     address = stack.address
     variables = environment.aws(
-        stack.folder.path, endpoint=address.endpoint, ca_bundle=Path(address.ca_bundle)
+        stack.folder.path,
+        endpoint=address.endpoint,
+        ca_bundle=Path(address.ca_bundle),
+        credentials=address.credentials,
     ) | {name: address.outputs[output] for name, output in _NAMES.items()}
     clis = shlex.quote(str(_link_commands(address.endpoint)))
     lines = [
@@ -51,7 +54,7 @@ def write_env_file(stack: Stack) -> Path:
         f'case ":$PATH:" in *:{clis}:*) ;; *) PATH={clis}:"$PATH";; esac',
         "export PATH",
     ]
-    ENV_FILE.write_text("\n".join(lines) + "\n")
+    write_private(ENV_FILE, "\n".join(lines) + "\n")
     return ENV_FILE
 
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from . import environment, processes
 from .errors import StartError
+from .interfaces import addresses
 from .processes import Process
 from .state import StateFolder
 
@@ -21,14 +22,15 @@ def start(folder: StateFolder, *, host: str, certificate: Path, seconds: float) 
 
     Args:
         folder: where its files and its log go.
-        host: the interface to listen on.
+        host: see `interfaces.addresses`.
         certificate: the local AWS's; photos are read from there.
         seconds: how long a task runs, on average.
 
     """
     return processes.start(
         [
-            *(sys.executable, "-m", "local.simulator", "--host", host, "--port", "0"),
+            *(sys.executable, "-m", "local.simulator", "--port", "0"),
+            *(f"--host={address}" for address in addresses(host)),
             *("--seconds", str(seconds), "--ca-bundle", os.fspath(certificate)),
         ],
         environment=environment.bare(folder.path),

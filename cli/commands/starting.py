@@ -11,6 +11,7 @@ import typer
 from cli import where
 from cli.home import enter, home
 from cli.output import say
+from local.interfaces import ALL, DOCKER, LOOPBACK
 
 starting = typer.Typer()
 
@@ -18,8 +19,9 @@ starting = typer.Typer()
 class Host(StrEnum):
     """What a laptop stack listens on."""
 
-    LOOPBACK = "127.0.0.1"
-    ALL = "0.0.0.0"  # noqa: S104  for containers, when asked for
+    LOOPBACK = LOOPBACK
+    DOCKER = DOCKER
+    ALL = ALL
 
 
 @starting.command()
@@ -27,7 +29,10 @@ def up(
     *,
     host: Annotated[
         Host,
-        typer.Option(help="To listen on: loopback, or everywhere, so that containers reach it."),
+        typer.Option(
+            help="To listen on: loopback; `docker`, so that this machine's containers reach it too;"
+            " or everywhere, which opens it to the network."
+        ),
     ] = Host.LOOPBACK,
     port: Annotated[
         int, typer.Option(help="Of the local AWS; 0 is any free one.", min=0, max=65535)
@@ -65,7 +70,7 @@ def demo() -> None:
 
 @starting.command("sam-local")
 def sam_local() -> None:
-    """Make `sam local invoke` reach the stack of `up --host 0.0.0.0` (needs Docker)."""
+    """Make `sam local invoke` reach the stack of `up --host docker` (needs Docker)."""
     enter()
     from cli import laptop
 

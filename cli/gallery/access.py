@@ -3,6 +3,10 @@
 Anything on this machine can connect to a port of 127.0.0.1, and any page in the browser can send
 it requests. So a key that works once is exchanged for a session; a name other than loopback's is
 refused (DNS rebinding); and what changes something must come from the gallery's own pages.
+
+A session is a cookie and a secret in the path. Browsers know no ports where cookies are concerned:
+the cookie's path is the secret one, so no other server on this machine is ever sent it, and the
+cookie alone opens nothing.
 """
 
 import hmac
@@ -36,8 +40,8 @@ _HEADERS: Final = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
 _WELCOME: Final = """<!doctype html><html lang="en"><meta charset="utf-8">
-<meta http-equiv="refresh" content="0;url=/"><title>Catwalk</title>
-<a href="/">Open the gallery</a></html>
+<meta http-equiv="refresh" content="0;url=./"><title>Catwalk</title>
+<a href="./">Open the gallery</a></html>
 """
 
 
@@ -54,6 +58,8 @@ class Access:
     """Works once; then there is another."""
     session: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
     """What the browser's cookie holds."""
+    folder: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
+    """The secret folder that all addresses of the session lie in."""
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
     """Signs what pages refer to."""
     _lock: Lock = field(default_factory=Lock, repr=False)
@@ -61,7 +67,12 @@ class Access:
     @property
     def url(self) -> str:
         """The address that opens the gallery, once."""
-        return f"{self.origin}/?key={self.key}"
+        return f"{self.origin}{self.root}/?key={self.key}"
+
+    @property
+    def root(self) -> str:
+        """What all paths begin with."""
+        return f"/{self.folder}"
 
     @property
     def origin(self) -> str:
@@ -75,7 +86,7 @@ class Access:
 
     @property
     def cookie(self) -> str:
-        """The cookie's name: all ports of a host share their cookies."""
+        """The cookie's name, another for each gallery of this machine."""
         return f"catwalk-{self.port}"
 
     @property
@@ -90,6 +101,12 @@ class Access:
                 return False
             self.key = secrets.token_urlsafe(32)
             return True
+
+    def route(self, path: str) -> str | None:
+        """Return a path without the secret folder; None if it does not lie in there."""
+        folder, slash, rest = path.removeprefix("/").partition("/")
+        inside = hmac.compare_digest(folder.encode(), self.folder.encode()) and slash
+        return f"/{rest}" if inside else None
 
     def knows(self, cookie: str | None) -> bool:
         """Tell whether a browser is the one that was let in."""
@@ -126,6 +143,9 @@ class Guard:
 
         request = Request(scope)
         answer = self._answer(request)
+        if self._access.route(scope["path"]) is not None:
+            # Routes are found without it.
+            scope = {**scope, "root_path": self._access.root}
         try:
             await (answer or self._app)(scope, receive, send_safely)
         except BrokenOffError as error:
@@ -154,12 +174,19 @@ class Guard:
                 "This did not come from the gallery's own page.",
                 "Go back to the gallery and try again.",
             )
+        route = access.route(path)
         key = parse_qs(request.url.query).get("key", [""])[0]
-        if path == "/" and key and access.take_key(key):
+        if route == "/" and key and access.take_key(key):
             welcome = HTMLResponse(_WELCOME, headers={"Cache-Control": "no-store"})
-            welcome.set_cookie(access.cookie, access.session, httponly=True, samesite="strict")
+            welcome.set_cookie(
+                access.cookie,
+                access.session,
+                path=f"{access.root}/",
+                httponly=True,
+                samesite="strict",
+            )
             return welcome
-        if not access.knows(request.cookies.get(access.cookie)):
+        if route is None or not access.knows(request.cookies.get(access.cookie)):
             return stranger(
                 "The gallery does not know this browser.",
                 "Open the address that <code>catwalk gallery</code> shows in your terminal;"

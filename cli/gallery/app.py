@@ -204,7 +204,11 @@ class _Pages:
             lstrip_blocks=True,
             undefined=jinja2.StrictUndefined,
         )
-        self._templates.globals |= {"stack": gallery.name, "place": gallery.place}
+        self._templates.globals |= {
+            "stack": gallery.name,
+            "place": gallery.place,
+            "root": access.root,
+        }
 
     # --- the grid --------------------------------------------------------------------------
 
@@ -296,7 +300,8 @@ class _Pages:
         tone, text = await run_in_threadpool(self._take, request, form)
         job_id = request.path_params["job_id"]
         said = self._said.keep(tone, text)
-        return RedirectResponse(f"/jobs/{quote(job_id, safe='')}?said={said}", HTTPStatus.SEE_OTHER)
+        address = f"{self._access.root}/jobs/{quote(job_id, safe='')}?said={said}"
+        return RedirectResponse(address, HTTPStatus.SEE_OTHER)
 
     def _take(self, request: Request, form: dict[str, str]) -> tuple[str, str]:
         job = self._job(request)

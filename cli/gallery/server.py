@@ -28,7 +28,7 @@ from cli.stack import Catwalk
 
 LOOPBACK: Final = "127.0.0.1"
 PORT: Final = 8017
-"""Tried first, so that links stay good; any free one otherwise."""
+"""Tried first, so that the address looks familiar; any free one otherwise."""
 _LAST_REQUESTS_SECONDS: Final = 1
 _BACKLOG: Final = 128
 _SCREENS: Final = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")

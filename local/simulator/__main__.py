@@ -5,6 +5,8 @@ import errno
 import logging
 import sys
 
+from local.interfaces import LOOPBACK
+
 from .server import bind, run
 from .settings import Settings, SettingsError
 
@@ -21,7 +23,11 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         description="A simulator of the Vmake AI Fashion Model V4 API: no account, no credits.",
     )
     parser.add_argument("--port", type=int, default=9000, help="0 is any free port (9000)")
-    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (loopback)")
+    parser.add_argument(
+        "--host",
+        action="append",
+        help="an address to listen on (loopback); may be given more than once",
+    )
     parser.add_argument("--api-key", help="the one valid key (any that is not empty)")
     parser.add_argument("--seconds", type=float, default=8.0, help="how long a task runs (8)")
     parser.add_argument("--jitter", type=float, default=0.3, help="how much that differs (0.3)")
@@ -57,13 +63,14 @@ def main(argv: list[str] | None = None) -> int:
     except SettingsError as problem:
         return _fail(str(problem))
     try:
-        listener, base_url = bind(arguments.host, arguments.port)
+        hosts = tuple(arguments.host or [LOOPBACK])
+        listeners, base_url = bind(hosts, arguments.port)
     except (OSError, OverflowError) as problem:
-        return _fail(_why_not(problem, arguments.host, arguments.port))
+        return _fail(_why_not(problem, " and ".join(hosts), arguments.port))
     key = "any API key will do" if settings.api_key is None else "with the API key that you set"
     try:
         run(
-            listener,
+            listeners,
             settings=settings,
             seed=arguments.seed,
             ca_bundle=arguments.ca_bundle,

@@ -14,6 +14,8 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from local.interfaces import listen
+
 from .answers import TRANSPORT
 from .app import Simulator
 from .control import SimulatorControl
@@ -106,15 +108,16 @@ class SimulatorServer:
 
     def start(self) -> Self:
         """Listen, and return once requests are answered. A port in use raises OSError."""
-        listener, self.base_url = bind(self._host, self._port)
+        listeners, self.base_url = bind((self._host,), self._port)
         started = threading.Event()
         with ExitStack() as stack:
-            stack.enter_context(listener)
+            for listener in listeners:
+                stack.enter_context(listener)
             server = stack.enter_context(
                 _Prepared(self._settings, self._seed, self._ca_bundle, started.set)
             )
             thread = threading.Thread(
-                target=server.run, args=([listener],), name="simulator", daemon=True
+                target=server.run, args=(listeners,), name="simulator", daemon=True
             )
             thread.start()
             stack.callback(thread.join)
@@ -167,25 +170,27 @@ class _Prepared:
         self._folder.cleanup()
 
 
-def bind(host: str, port: int) -> tuple[socket.socket, str]:
-    """Listen on a port, 0 for any free one; return the socket and the base URL to reach it."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    # Connections inherit it. asyncio sets it only on sockets whose protocol is named, and without
-    # it each answer, being headers and a body, waits 40 ms for an acknowledgement.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    shown = f"[{host}]" if family == socket.AF_INET6 else host
-    return listener, f"http://{shown}:{listener.getsockname()[1]}"
+def bind(hosts: tuple[str, ...], port: int) -> tuple[list[socket.socket], str]:
+    """Listen on a port, 0 for any free one; return the sockets and the first one's base URL."""
+    listeners = listen(hosts, port, backlog=_BACKLOG)
+    for listener in listeners:
+        # Connections inherit it. asyncio sets it only on sockets whose protocol is named, and
+        # without it each answer, being headers and a body, waits 40 ms for an acknowledgement.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    shown = f"[{hosts[0]}]" if ":" in hosts[0] else hosts[0]
+    return listeners, f"http://{shown}:{listeners[0].getsockname()[1]}"
 
 
 def run(
-    listener: socket.socket,
+    listeners: list[socket.socket],
     *,
     settings: Settings,
     seed: int,
     ca_bundle: str | None,
     on_start: Callable[[], None],
 ) -> None:
-    """Serve on a socket until SIGINT or SIGTERM."""
-    with listener, _Prepared(settings, seed, ca_bundle, on_start) as server:
-        server.run([listener])
+    """Serve on sockets until SIGINT or SIGTERM."""
+    with ExitStack() as stack:
+        for listener in listeners:
+            stack.enter_context(listener)
+        stack.enter_context(_Prepared(settings, seed, ca_bundle, on_start)).run(listeners)

@@ -109,7 +109,7 @@ def gallery(environment: Mapping[str, str], *arguments: str) -> Iterator[str]:
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+/\?key=\S+", line)
+        found = re.search(r"http://127\.0\.0\.1:\d+/\S+/\?key=\S+", line)
         assert found, f"the gallery did not start: {line!r}"
         yield found[0]
         process.send_signal(2)

@@ -335,7 +335,12 @@ class Catwalk:
             [sys.executable, "-m", "cli", *arguments],
             cwd=ROOT,
             env=environment.bare(folder)
-            | environment.aws(folder, endpoint=address.endpoint, ca_bundle=Path(address.ca_bundle)),
+            | environment.aws(
+                folder,
+                endpoint=address.endpoint,
+                ca_bundle=Path(address.ca_bundle),
+                credentials=address.credentials,
+            ),
             input=stdin,
             capture_output=True,
             text=True,

@@ -75,6 +75,7 @@ def main() -> int:
             stack.folder.path,
             endpoint=stack.address.endpoint,
             ca_bundle=Path(stack.address.ca_bundle),
+            credentials=stack.address.credentials,
         )}  # fmt: skip
         with chromium.gallery(variables) as url, chromium.launched(path) as browser:
             _take(browser, url)

@@ -3,9 +3,11 @@
 import io
 import json
 import re
+import threading
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +70,10 @@ def visitor(browser: Browser, catwalk: Catwalk) -> Iterator[Visitor]:
     """Open the gallery with the address that the command shows; Ctrl-C ends it well."""
     address, folder = catwalk.stack.address, catwalk.stack.folder.path
     variables = environment.bare(folder) | environment.aws(
-        folder, endpoint=address.endpoint, ca_bundle=Path(address.ca_bundle)
+        folder,
+        endpoint=address.endpoint,
+        ca_bundle=Path(address.ca_bundle),
+        credentials=address.credentials,
     )
     with chromium.gallery(variables) as url:
         home = url.partition("?")[0]
@@ -99,7 +104,7 @@ def cards(page: Page) -> Any:
 
 def test_filters_are_the_address(page: Page) -> None:
     """What is looked for stands in the address: it can be copied, and the back button works."""
-    page.goto(f"/?folder={FOLDER}")
+    page.goto(f"?folder={FOLDER}")
     expect(cards(page)).to_have_count(2)
     page.keyboard.press("/")
     page.keyboard.type("g-skirt")
@@ -120,7 +125,7 @@ def test_filters_are_the_address(page: Page) -> None:
 
 def test_grid_by_pointer_and_keys(page: Page) -> None:
     """Pointing flips through results, arrow keys go from photo to photo, Enter opens one."""
-    page.goto(f"/?folder={FOLDER}")
+    page.goto(f"?folder={FOLDER}")
     pane = cards(page).first.locator("[data-flip]")
     box = pane.bounding_box()
     assert box is not None
@@ -139,7 +144,7 @@ def test_grid_by_pointer_and_keys(page: Page) -> None:
 
 def test_job_ends_before_ones_eyes(page: Page, catwalk: Catwalk) -> None:
     """A photo that is dropped announces itself, and its images come without a reload."""
-    page.goto("/?folder=gallery-live")
+    page.goto("?folder=gallery-live")
     expect(page.get_by_role("heading", name="Nothing matches")).to_be_visible()
     stuck = {"path_contains": "gallery-live/"}
     catwalk.vendor.fault("read", "stuck", match=stuck, percent=37, seconds=10)
@@ -158,7 +163,7 @@ def test_job_ends_before_ones_eyes(page: Page, catwalk: Catwalk) -> None:
 def test_compare_and_regenerate(page: Page, catwalk: Catwalk, photos: dict[str, bytes]) -> None:
     """The slider follows keys and pointer; new images cost what was said, once, if one agrees."""
     job_id = catwalk.end_of(DRESS)["job_id"]
-    page.goto(f"/jobs/{job_id}")
+    page.goto(f"jobs/{job_id}")
     slider = page.get_by_role("slider")
     expect(slider).to_have_attribute("aria-valuenow", "50")
     slider.press("ArrowRight")
@@ -199,7 +204,7 @@ def test_compare_and_regenerate(page: Page, catwalk: Catwalk, photos: dict[str, 
 def test_zip(page: Page, catwalk: Catwalk) -> None:
     """All results of what is shown come as one zip, byte by byte as the bucket has them."""
     record = catwalk.end_of(SKIRT)
-    page.goto(f"/?folder={FOLDER}&sku=G-SKIRT")
+    page.goto(f"?folder={FOLDER}&sku=G-SKIRT")
     with page.expect_download() as download:
         page.get_by_role("link", name="Download these").click()
     assert download.value.suggested_filename == "catwalk-gallery-G-SKIRT.zip"
@@ -224,14 +229,14 @@ def test_accessible(
     with visitor.context(color_scheme=scheme, viewport=phone, reduced_motion="reduce") as context:
         context.add_init_script(path=chromium.AXE)
         page = context.new_page()
-        for path in (f"/?folder={FOLDER}", f"/jobs/{job_id}"):
+        for path in (f"?folder={FOLDER}", f"jobs/{job_id}"):
             page.goto(path)
             expect(page.locator("main img").first).to_be_visible()
             for width in (phone["width"], 1280):
                 page.set_viewport_size({**phone, "width": width})
                 wide = page.evaluate("document.documentElement.scrollWidth")
                 assert wide <= width, f"{path} is {wide} pixels wide on {width}"
-                if path.startswith("/jobs") and width > phone["width"]:
+                if path.startswith("jobs") and width > phone["width"]:
                     page.get_by_role("button", name="Make new images").click()
                 found = page.evaluate("async () => (await axe.run()).violations")
                 bad = [v for v in found if v["impact"] in {"serious", "critical"}]
@@ -265,3 +270,26 @@ def test_stranger(browser: Browser, visitor: Visitor) -> None:
         assert answer is not None
         assert answer.status == 403
         expect(page.get_by_role("heading")).to_have_text("The gallery does not know this browser.")
+
+
+def test_no_other_port_is_sent_the_cookie(visitor: Visitor) -> None:
+    """Cookies know no ports; this one's path is the gallery's secret."""
+    sent: list[str | None] = []
+
+    class Neighbour(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            sent.append(self.headers["Cookie"])
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Neighbour) as server, visitor.context() as context:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            context.new_page().goto(f"http://127.0.0.1:{server.server_port}/")
+        finally:
+            server.shutdown()
+    assert sent
+    assert set(sent) == {None}

@@ -58,7 +58,10 @@ def aws_cli(catwalk: Catwalk, tmp_path: Path) -> dict[str, str]:
     """Return the environment of the real AWS CLI."""
     address = catwalk.stack.address
     return environment.bare(tmp_path) | environment.aws(
-        tmp_path, endpoint=address.endpoint, ca_bundle=Path(address.ca_bundle)
+        tmp_path,
+        endpoint=address.endpoint,
+        ca_bundle=Path(address.ca_bundle),
+        credentials=address.credentials,
     )
 
 

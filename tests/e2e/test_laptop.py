@@ -205,7 +205,12 @@ def test_nothing_of_the_users_goes_into_the_stack(
     built = environment.sam_build(tmp_path)
     assert foreign.items().isdisjoint(built.items())
     assert built["HTTPS_PROXY"] == "http://proxy", "packages may come through it"
-    deployed = environment.sam_deploy(tmp_path, endpoint="https://here", ca_bundle=tmp_path)
+    deployed = environment.sam_deploy(
+        tmp_path,
+        endpoint="https://here",
+        ca_bundle=tmp_path,
+        credentials=environment.new_credentials(),
+    )
     assert foreign.items().isdisjoint(deployed.items())
     assert "HTTPS_PROXY" not in deployed
     assert environment.take_api_key() == "sk-real"

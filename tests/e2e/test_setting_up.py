@@ -99,7 +99,12 @@ def delayed(catwalk: Catwalk) -> int:
 def test_stack_in_another_region(catwalk: Catwalk) -> None:
     """A stack that is not where the shell leads is named with the region that was asked."""
     address, folder = catwalk.stack.address, catwalk.stack.folder.path
-    aws = environment.aws(folder, endpoint=address.endpoint, ca_bundle=Path(address.ca_bundle))
+    aws = environment.aws(
+        folder,
+        endpoint=address.endpoint,
+        ca_bundle=Path(address.ca_bundle),
+        credentials=address.credentials,
+    )
     elsewhere = {"AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "eu-west-1"}
     done = subprocess.run(
         [sys.executable, "-m", "cli", "doctor"],

@@ -180,6 +180,22 @@ def test_no_role_may_do_anything_to_everything(translated: dict[str, Any]) -> No
                     assert statement["Sid"] in {"DeliverLogs", "Trace"}
 
 
+def test_services_assume_roles_for_this_account_alone(translated: dict[str, Any]) -> None:
+    """A service cannot be led by another account to act with one of our roles."""
+    # Lambda's documentation does not say that it sends the account; see docs/decisions.md.
+    operators = {
+        "lambda.amazonaws.com": "StringEqualsIfExists",
+        "states.amazonaws.com": "StringEquals",
+    }
+    roles = _of_type(translated, "AWS::IAM::Role")
+    assert len(roles) >= len(FUNCTIONS) + 1
+    for name, role in roles.items():
+        for statement in role["Properties"]["AssumeRolePolicyDocument"]["Statement"]:
+            operator = operators.get(statement["Principal"]["Service"], "StringEquals")
+            account = {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
+            assert statement.get("Condition") == {operator: account}, name
+
+
 def test_the_queue_gives_a_dead_invocation_time_to_end(translated: dict[str, Any]) -> None:
     """A message does not come back before its invocation, and the lease it took, are over."""
     function = translated["Resources"]["SubmitFunction"]["Properties"]

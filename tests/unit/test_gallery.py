@@ -70,6 +70,20 @@ def picture(kind: str = "JPEG", size: tuple[int, int] = (60, 80), **how: Any) ->
     return buffer.getvalue()
 
 
+class Tab(TestClient):
+    """A browser's tab that knows the secret folder: paths are given without it."""
+
+    def __init__(self, app: Any, access: Access, **how: Any) -> None:
+        """Look at this gallery."""
+        super().__init__(app, base_url=HOME, follow_redirects=False, **how)
+        self._root = access.root
+
+    def request(self, method: str, url: Any, **how: Any) -> Any:  # type: ignore[override]
+        """Ask for a path; links of pages have the folder already."""
+        inside = str(url).startswith((f"{self._root}/", "/static/", "http"))
+        return super().request(method, url if inside else f"{self._root}{url}", **how)
+
+
 @dataclass
 class House:
     """The gallery of a stack of doubles, and a browser that was let in."""
@@ -186,7 +200,7 @@ def house(aws: Aws, tmp_path: Path) -> Iterator[House]:
         pictures=Pictures(aws.s3, tmp_path / "pictures"),
     )
     access = Access(PORT)
-    with TestClient(create_app(gallery, access), base_url=HOME, follow_redirects=False) as browser:
+    with Tab(create_app(gallery, access), access) as browser:
         assert browser.get(access.url).status_code == 200
         yield House(aws, access, gallery, browser)
 
@@ -197,7 +211,7 @@ def house(aws: Aws, tmp_path: Path) -> Iterator[House]:
 def test_key_opens_once(house: House) -> None:
     """The address works once, the next one is another; without the cookie nothing is shown."""
     first = house.access.key
-    stranger = TestClient(house.browser.app, base_url=HOME)
+    stranger = Tab(house.browser.app, house.access)
     assert stranger.get("/").status_code == 403
     assert stranger.get(f"/?key={first}x").status_code == 403
     answer = stranger.get(f"/?key={first}")
@@ -205,18 +219,50 @@ def test_key_opens_once(house: House) -> None:
     cookie = answer.headers["set-cookie"].lower()
     assert "httponly" in cookie
     assert "samesite=strict" in cookie
+    assert f"path={house.access.root}/".lower() in cookie
     assert house.access.session.lower() not in answer.text.lower()
-    assert TestClient(house.browser.app, base_url=HOME).get(f"/?key={first}").status_code == 403
+    assert Tab(house.browser.app, house.access).get(f"/?key={first}").status_code == 403
     assert house.access.key != first
 
 
 @pytest.mark.parametrize("path", ["/", "/live", "/results.zip", "/jobs/x", "/small/160/x"])
 def test_nothing_for_strangers(house: House, path: str) -> None:
     """Every address but code and fonts needs the session."""
-    stranger = TestClient(house.browser.app, base_url=HOME)
+    stranger = Tab(house.browser.app, house.access)
     assert stranger.get(path).status_code == 403
     assert stranger.get(path, headers={"Cookie": f"{house.access.cookie}=guess"}).status_code == 403
     assert stranger.get("/static/gallery.css").status_code == 200
+
+
+@pytest.mark.parametrize("folder", ["", "/guess", "//", "/.", "/static/..", "/{folder}x"])
+def test_cookie_alone_opens_nothing(house: House, folder: str) -> None:
+    """Whoever got hold of the cookie, as a server on another port could, does not know the path."""
+    job = house.job(results=1)
+    thief = TestClient(house.browser.app, base_url=HOME, follow_redirects=False)
+    headers = {
+        "Cookie": f"{house.access.cookie}={house.access.session}",
+        "Origin": HOME,
+        "Sec-Fetch-Site": "same-origin",
+    }
+    at = folder.replace("{folder}", house.access.folder)
+    assert thief.get(f"{at}/", headers=headers).status_code == 403
+    form = house.form(job, "regenerate", credits="1")
+    answer = thief.post(f"{at}/jobs/{job.job_id}/chance", data=form, headers=headers)
+    assert answer.status_code == 403
+    assert house.access.folder not in answer.text
+    assert house.gallery.jobs.get(job.job_id) == job
+    assert house.aws.take(house.aws.queue_url) == []
+    assert house.send(job, form).status_code == 303, "with the path it is the gallery's own form"
+
+
+def test_path_alone_opens_nothing(house: House) -> None:
+    """The path stands in the browser's history; without the cookie nothing is shown."""
+    job = house.job(results=1)
+    reader = Tab(house.browser.app, house.access)
+    assert reader.get("/").status_code == 403
+    form = house.form(job, "regenerate", credits="1")
+    answer = reader.post(f"/jobs/{job.job_id}/chance", data=form, headers={"Origin": HOME})
+    assert answer.status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -413,7 +459,7 @@ def test_bug(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("a secret")
 
     monkeypatch.setattr(Browser, "page", stumble)
-    browser = TestClient(house.browser.app, base_url=HOME, raise_server_exceptions=False)
+    browser = Tab(house.browser.app, house.access, raise_server_exceptions=False)
     browser.cookies.update({house.access.cookie: house.access.session})
     answer = browser.get("/")
     assert answer.status_code == 500

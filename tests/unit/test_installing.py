@@ -1,5 +1,7 @@
 """The installed command: what the wheel carries, what it needs, and shell completion."""
 
+import email
+import importlib.metadata
 import os
 import re
 import subprocess
@@ -9,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from cli.home import is_project
 
@@ -16,26 +19,28 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
-def needed(name: str) -> set[str]:
-    """Return the packages of a requirements file, and of those that it includes."""
-    found = set()
-    for line in (ROOT / "requirements" / f"{name}.in").read_text().splitlines():
-        if line.startswith("-r "):
-            found |= needed(line.removeprefix("-r ").removesuffix(".in"))
-        elif line and not line.startswith("#"):
-            found.add(line)
-    return found
+def locked(name: str) -> set[str]:
+    """Return the exact versions of a lock file, each with its marker."""
+    lines = (ROOT / "requirements" / f"{name}.txt").read_text().splitlines()
+    return {line.removesuffix("\\").strip() for line in lines if re.match(r"[a-z0-9]", line)}
 
 
-def test_needs_what_the_laptop_needs() -> None:
-    """An installed command has the same packages as a clone."""
-    assert set(PROJECT["project"]["dependencies"]) == needed("laptop")
+def test_needs_what_the_laptop_needs(installed: Path) -> None:
+    """An installed command has the packages of a clone, each at the version that is locked."""
+    (metadata,) = installed.glob("*.dist-info/METADATA")
+    message = email.message_from_string(metadata.read_text())
+    needed = {Requirement(line) for line in message.get_all("Requires-Dist", [])}
+    assert needed == {Requirement(line) for line in locked("laptop")}
+    assert all(re.fullmatch(r"==[^*,]+", str(each.specifier)) for each in needed)
 
 
 def test_builds_with_the_locked_hatchling() -> None:
-    """What builds the wheel here is what builds it elsewhere."""
-    (backend,) = PROJECT["build-system"]["requires"]
-    assert backend in needed("dev")
+    """What builds the wheel here, and all that this needs, is what builds it elsewhere."""
+    requires = set(PROJECT["build-system"]["requires"])
+    assert requires <= locked("dev")
+    needed = [Requirement(line) for line in importlib.metadata.requires("hatchling") or []]
+    names = {each.name for each in needed if each.marker is None or each.marker.evaluate()}
+    assert {line.partition("==")[0] for line in requires} == names | {"hatchling"}
 
 
 def test_carries_every_folder_that_is_run() -> None:

@@ -1,0 +1,57 @@
+"""What is written down of a stack on this machine."""
+
+import json
+import stat
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from local.environment import Credentials, new_credentials
+from local.paths import write_private
+from local.state import Address, State, StateFolder
+
+
+def test_credentials_are_kept_for_this_user_alone(tmp_path: Path) -> None:
+    """They open the local AWS: a file that anybody could read would give it away."""
+    folder = StateFolder(tmp_path)
+    made = new_credentials()
+    address = Address("https://here", "ca.pem", "", {}, "docker", made.access_key, made.secret_key)
+    folder.write(State((), address))
+    assert folder.read().address == address
+    assert stat.S_IMODE((tmp_path / "state.json").stat().st_mode) == 0o600
+    assert made.secret_key not in repr(address) + repr(made)
+
+
+def test_a_stack_of_an_earlier_version_is_found(tmp_path: Path) -> None:
+    """It has no credentials of its own; `catwalk down` must find its processes."""
+    document = {"processes": [], "address": asdict(Address("https://here", "ca.pem", "", {}))}
+    for name in ("access_key", "secret_key"):
+        del document["address"][name]
+    (tmp_path / "state.json").write_text(json.dumps(document))
+    address = StateFolder(tmp_path).read().address
+    assert address is not None
+    assert address.credentials == Credentials("test", "test")
+
+
+def test_credentials_are_new_each_time() -> None:
+    """A key id looks like AWS's, and neither part is ever the same."""
+    one, other = new_credentials(), new_credentials()
+    assert one.access_key != other.access_key
+    assert one.secret_key != other.secret_key
+    assert len(one.access_key) == 20
+    assert one.access_key.startswith("AKIA")
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_a_private_file_is_private_from_the_start(tmp_path: Path, left: bool) -> None:
+    """Whatever lay there, and whatever an earlier try has left, nobody else can read it."""
+    file = tmp_path / "env.sh"
+    file.write_text("old")
+    file.chmod(0o644)
+    if left:
+        (tmp_path / "env.sh.new").write_text("half")
+    write_private(file, "new")
+    assert file.read_text() == "new"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert list(tmp_path.iterdir()) == [file]
