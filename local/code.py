@@ -20,7 +20,8 @@ DEPLOYED: Final = (
     "local/differences.py",
 )
 SERVERS: Final = (
-    *("local/simulator", "local/vendor.py", "local/ministack.py", "local/certificate.py"),
+    *("local/simulator", "local/vendor.py", "local/ministack.py", "local/gate.py"),
+    "local/certificate.py",
     *("requirements/ministack.txt", "requirements/laptop.txt"),
 )
 _NO_CODE: Final = ("__pycache__", ".md")
