@@ -62,7 +62,7 @@ test: tools opinions lint types ## all checks, as CI runs them
 
 .PHONY: beside-e2e
 beside-e2e:
-	@$(MAKE) --no-print-directory MAKEFLAGS= unit integration infrastructure >$(TOOLS)/test.log 2>&1; \
+	@env -u MAKEFLAGS -u MFLAGS $(MAKE) --no-print-directory unit integration infrastructure >$(TOOLS)/test.log 2>&1; \
 	  status=$$?; cat $(TOOLS)/test.log; exit $$status
 
 .PHONY: lint
