@@ -8,11 +8,21 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from shared.clock import iso
 from shared.deadletters import DeadLetters
 from shared.events import arrival_message
-from shared.intake.arrivals import CLAIMING, KEPT, Arrivals, drop_id
+from shared.intake.arrivals import CLAIMING, KEPT, Arrival, Arrivals, DecidedJob, drop_id
 from shared.jobs import JobRepository
-from shared.models import ErrorCode, JobStatus
+from shared.models import (
+    MAX_MESSAGE,
+    ErrorCode,
+    JobError,
+    JobStatus,
+    Photo,
+    SceneType,
+    Settings,
+)
+from shared.settings import MAX_EXTRA_BYTES, MAX_VARIANTS
 from shared.submit import Handled, Later
 from tests.kit import PHOTOS, START, TABLE, VARIANT, VENDOR, Aws, Clock, jpeg, png, requested
 from tests.unit.test_submit import Stage
@@ -444,8 +454,23 @@ def test_arrival_stands_in_no_index_of_jobs(stage: Stage) -> None:
 def test_twenty_variants_with_the_largest_extra_are_one_item(stage: Stage) -> None:
     """The largest decision fits into DynamoDB's 400 kB."""
     extra = {"x": [[]] * 4000}
-    variants = [{"modelId": f"{number:03}"} for number in range(10, 30)]
-    document = {"variants": variants, "extra": extra}
-    stage.aws.drop("a/catwalk.json", json.dumps(document, separators=(",", ":")).encode())
-    stage.drop()
-    assert stage.vendor.tasks == 20
+    assert 15_000 < len(json.dumps(extra)) <= MAX_EXTRA_BYTES
+    settings = Settings(model_id="002", scene_type=SceneType.ORIGINAL, batch_size=4, extra=extra)
+    error = JobError(code=ErrorCode.MASK_MISMATCH, message="é" * MAX_MESSAGE)
+    jobs = [
+        DecidedJob(job_id=f"{number:032}", settings=settings, error=error)
+        for number in range(MAX_VARIANTS)
+    ]
+    long = f"https://example.com/{'x' * 8_000}"
+    arrival = Arrival(
+        arrival_id="a",
+        trigger="t",
+        source_key="k" * 1_024,
+        photo=Photo(url=long),
+        mask_name=long,
+        arrived_at=iso(stage.clock()),
+        jobs=tuple(jobs),
+    )
+    arrivals = Arrivals(stage.aws.dynamodb, TABLE, now=stage.clock)
+    assert arrivals.decide(arrival) is arrival
+    assert arrivals.get("a") == arrival
