@@ -35,7 +35,6 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import figures
-from bench.plots import LIMIT, OTHERS, OURS, plot
 from bench.stub import TASK_ID, Stub, stub
 from local.paths import ROOT, TOOLS
 
@@ -289,6 +288,8 @@ def _figures(medians: Mapping[str, Run], sizes: Mapping[str, int]) -> dict[str, 
 
 
 def _draw(medians: Mapping[str, Run]) -> None:
+    from bench.plots import LIMIT, OTHERS, OURS, plot  # noqa: PLC0415  the unit tests have no matplotlib
+
     names = list(medians)
     with plot("imports") as axes:
         for place, name in enumerate(names):

@@ -240,7 +240,7 @@ def test_a_probe_whose_photo_is_gone(catwalk: Catwalk) -> None:
     (record,) = catwalk.records("gone-probe/a.jpg")
     catwalk.send(continue_message(Job.model_validate(record)))
     catwalk.end_of("gone-probe/a.jpg", "REJECTED")
-    assert "probe_until" not in catwalk.control()
+    wait_for(lambda: "probe_until" not in catwalk.control(), "the probe to be given back")
     body = photo()
     catwalk.drop("gone-probe/b.jpg", body, {"batch-size": "1"})
     catwalk.reached("gone-probe/b.jpg", "SUCCEEDED")

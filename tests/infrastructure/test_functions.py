@@ -47,7 +47,7 @@ def _variables() -> dict[str, str]:
     ("place", "listed"),
     [
         ("functions/", {path.parent.name for path in (ROOT / "functions").glob("*/handler.py")}),
-        ("bench/imports.py", set(_tuple("bench/imports.py", "OUR_FUNCTIONS"))),  # needs matplotlib
+        ("bench/imports.py", set(_tuple("bench/imports.py", "OUR_FUNCTIONS"))),
         ("local/samlocal.py", {name.partition("/")[0] for name in samlocal.EXAMPLES.values()}),
         (
             "tests/integration/conftest.py",

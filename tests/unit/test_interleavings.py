@@ -243,9 +243,7 @@ class World:
         )
         self.finalizer = Finalizer(
             jobs=self.jobs,
-            results=ResultStore(
-                self.aws.s3, RESULTS, self.downloads, max_bytes=10**6, monotonic=self.seconds
-            ),
+            results=ResultStore(self.aws.s3, RESULTS, self.downloads, max_bytes=10**6),
             vendor=self.vendor,
             announcer=self.announcer,
         )
