@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from bench import cost
-from local import environment, samlocal
+from local import samlocal
 from local.stack import Stack
 from local.state import Address, StateFolder
 from tests.e2e import storm
@@ -21,6 +21,7 @@ FUNCTIONS: Final[dict[str, Any]] = {
     if resource["Type"] == "AWS::Serverless::Function"
 }
 FOLDERS: Final = {name.removesuffix("Function").lower() for name in FUNCTIONS}
+KEY_ID: Final = "AKIAOFTHISSTACK"
 OF_A_PHOTO: Final = set(FUNCTIONS) - {"ReconcileFunction"}
 """Those on the way of each photo; reconcile runs beside them."""
 
@@ -39,7 +40,9 @@ def _tuple(name: str, constant: str) -> list[str]:
 def _variables() -> dict[str, str]:
     """Return what `sam local invoke` is given, as it is written for a stack that is up."""
     outputs = dict.fromkeys(template()["Outputs"], "example")
-    address = Address("https://127.0.0.1:4566", "/ca.pem", "https://127.0.0.1:9000", outputs)
+    address = Address(
+        "https://127.0.0.1:4566", "/ca.pem", "https://127.0.0.1:9000", outputs, access_key=KEY_ID
+    )
     return samlocal.variables(Stack.at(address, StateFolder(ROOT / "nowhere")))
 
 
@@ -117,7 +120,7 @@ def test_sam_local_gives_a_function_what_the_stack_would(function: str) -> None:
     given = _variables()
     assert of_resources <= set(given)
     assert given["AWS_ENDPOINT_URL"] == "https://host.docker.internal:4566"
-    assert given["AWS_ACCESS_KEY_ID"] == environment.ACCESS_KEY
+    assert given["AWS_ACCESS_KEY_ID"] == KEY_ID
 
 
 def test_every_variable_for_the_container_is_declared() -> None:
