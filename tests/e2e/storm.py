@@ -19,6 +19,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -33,7 +34,7 @@ from local.simulator import ControlError, SimulatorControl
 from local.stack import STACK, Plan, Stack, folder_of, running
 from local.state import StateFolder
 from shared.clock import parse_iso
-from tests.e2e.driver import ENDED, Catwalk, inbox, photo, sha256
+from tests.e2e.driver import ENDED, Catwalk, inbox, photo, sha256, wait_for
 
 FUNCTIONS: Final = ("SubmitFunction", "PollFunction", "FinalizeFunction")
 """Whose workers are killed."""
@@ -156,8 +157,8 @@ class Storm:
     killed workers come back sooner, and so in the middle of the storm."""
     odd: int = 60
     """Good photos in each half of the odd storm."""
-    folder_seconds: float | None = None
-    """How often the folder file changes in the odd storm; None is never."""
+    folder_seconds: float = 3.0
+    """Between two changes of the folder file in the odd storm."""
 
 
 @dataclass(frozen=True)
@@ -469,6 +470,8 @@ class Odd:
     longest: list[float] = field(default_factory=list)
     parked: list[int] = field(default_factory=list)
     folder_files: int = 0
+    again: int = 0
+    """Drops whose event was delivered a second time, under another folder file."""
     answers: int = 0
     """Of the vendor to creates."""
     contradictions: int = 0
@@ -499,7 +502,8 @@ def odd_storm(catwalk: Catwalk, storm: Storm, tell: Tell) -> Odd:
     drop_odd(catwalk, warm, tell)
     for folder, poisoned in (("odd-without", 0), ("odd-with", len(POISON))):
         good = [
-            Photo(f"{folder}/{number:03}.jpg", photo(), twice=False) for number in range(storm.odd)
+            Photo(f"{folder}/{number:03}.jpg", photo(), twice=number % 3 == 0)
+            for number in range(storm.odd)
         ]
         bad = [
             Photo(f"{folder}/poison-{number}.jpg", photo(), twice=False)
@@ -513,6 +517,7 @@ def odd_storm(catwalk: Catwalk, storm: Storm, tell: Tell) -> Odd:
         with FolderFile(catwalk, folder, storm.folder_seconds) as folder_file:
             dropped = drop_odd(catwalk, [*mixed, *good[poisoned:]], tell)
         odd.folder_files += folder_file.written
+        odd.again += sum(entry.twice for entry in good)
         odd.answers += catwalk.creates() - before
         judge_odd(catwalk, odd, good, bad, dropped)
         catwalk.vendor.clear_faults()
@@ -530,13 +535,20 @@ def script_odd(vendor: SimulatorControl, folder: str, poisoned: int) -> None:
 
 
 def drop_odd(catwalk: Catwalk, photos: Sequence[Photo], tell: Tell) -> dict[str, float]:
-    """Drop photos one by one, have the queue settle, and return when each was dropped."""
+    """Drop photos one by one, have the queue settle, and return when each was dropped.
+
+    The events of some are delivered a second time, after the folder file has changed.
+    """
     records = len(catwalk.all_records())
     dropped = {}
     for entry in photos:
         dropped[entry.key] = time.time()
         deliver(catwalk, Delivery(entry))
         time.sleep(ODD_GAP_SECONDS)
+    for entry in photos:
+        if entry.twice:
+            made = wait_for(partial(catwalk.records, entry.key), f"{entry.key} to be taken in")
+            catwalk.drop_again(entry.key, made[0]["triggers"][0], event_id=f"again-{entry.key}")
     settle(catwalk, records + len(photos), tell, seconds=ODD_SETTLE_SECONDS)
     return dropped
 
@@ -544,8 +556,8 @@ def drop_odd(catwalk: Catwalk, photos: Sequence[Photo], tell: Tell) -> dict[str,
 class FolderFile:
     """Changes a folder's `catwalk.json` again and again, while its `with` block lasts."""
 
-    def __init__(self, catwalk: Catwalk, folder: str, seconds: float | None) -> None:
-        """Change nothing if `seconds` is None."""
+    def __init__(self, catwalk: Catwalk, folder: str, seconds: float) -> None:
+        """Change it every so many seconds."""
         self._catwalk = catwalk
         self._key = f"{folder}/catwalk.json"
         self._seconds = seconds
@@ -569,7 +581,7 @@ class FolderFile:
         self._thread.join()
 
     def _change_on(self) -> None:
-        while self._seconds is not None and not self._over.is_set():
+        while not self._over.is_set():
             model = f"{self.written % 4 + 1:03}"
             self._catwalk.drop(self._key, f'{{"modelId": "{model}"}}'.encode())
             self.written += 1
@@ -619,7 +631,8 @@ def odd_table(odd: Odd) -> str:
         ("good photos", f"{2 * odd.good}", f"half of them beside {odd.poisoned} poisoned ones"),
         ("answers to creates", f"{odd.answers}", f"{odd.contradictions} contradict themselves"),
         ("tries of the poisoned", f"{odd.poison_tries}", f"of {odd.poisoned} photos"),
-        ("folder files", f"{odd.folder_files}", "that changed meanwhile"),
+        ("folder files", f"{odd.folder_files}", "changed the model meanwhile"),
+        ("delivered again", f"{odd.again}", "good photos, after the folder file had changed"),
         ("parked", f"{sum(odd.parked)}", MEANINGS["SUBMIT_UNKNOWN"]),
         ("photos lost", f"{len(odd.books.no_record) + len(odd.books.not_ended)}", ""),
         ("photos paid twice", f"{len(odd.books.overcharged)}", ""),
@@ -949,7 +962,7 @@ def _arguments(argv: Sequence[str] | None) -> tuple[Storm, StateFolder]:
     parser.add_argument("--visibility", type=int, help="seconds, in place of the template's")
     parser.add_argument("--odd", type=int, default=60, help="good photos in each odd half")
     parser.add_argument(
-        "--folder-seconds", type=float, help="how often the folder file changes; without: never"
+        "--folder-seconds", type=float, default=3.0, help="between changes of the folder file"
     )
     parser.add_argument("--folder", type=Path, help="for the stack's files")
     given = parser.parse_args(argv)
