@@ -141,6 +141,7 @@ def near(color: Any, wanted: tuple[int, ...], within: int = 6) -> bool:
         ({"image": encoded(garment())[:400]}, "image"),
         ({"image": "http://127.0.0.1:1/a.jpg"}, "image cannot be fetched"),
         ({"image": "http://127.0.0.1:99999/a.jpg"}, "image cannot be fetched"),
+        ({"image": "http://[::1/a.jpg"}, "image cannot be fetched"),
         ({"mask": 1}, "mask is 1"),
         ({"mask": ""}, "mask is"),
         ({"mask": encoded(garment(), "JPEG")}, "mask is a JPEG"),
