@@ -183,14 +183,7 @@ async def _fetch(client: httpx.AsyncClient, field: str, url: str) -> bytes:
                 data += chunk
                 if len(data) > MAX_PHOTO_BYTES:
                     raise _too_large(field)
-    except (
-        httpx.HTTPError,
-        httpx.InvalidURL,
-        OverflowError,  # a port above 65535
-        ssl.SSLError,
-        TimeoutError,
-        ValueError,
-    ) as problem:
+    except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, TimeoutError, ValueError) as problem:
         reason = str(problem) or type(problem).__name__
         raise RefusedError(400, f"{field} cannot be fetched: {shown}: {reason}") from problem
     return bytes(data)

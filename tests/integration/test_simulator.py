@@ -140,7 +140,6 @@ def near(color: Any, wanted: tuple[int, ...], within: int = 6) -> bool:
         ({"image": encoded(garment(), "WEBP")}, "image is a WEBP"),
         ({"image": encoded(garment())[:400]}, "image"),
         ({"image": "http://127.0.0.1:1/a.jpg"}, "image cannot be fetched"),
-        ({"image": "http://127.0.0.1:99999/a.jpg"}, "image cannot be fetched"),
         ({"image": "http://[::1/a.jpg"}, "image cannot be fetched"),
         ({"mask": 1}, "mask is 1"),
         ({"mask": ""}, "mask is"),
