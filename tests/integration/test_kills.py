@@ -510,9 +510,9 @@ TWICE = [
 """Where two at the same time could spend twice, or tell of two ends."""
 ALL_KILLS: Final = "CATWALK_ALL_KILLS" in os.environ
 """`make kills`: all that the tests below can do, where `make test` does what is most dangerous."""
-LONGER: Final = {"resubmitted", "last credit", "poll: done"}
+LONGER: Final = {"resubmitted", "last credit", "poll: done", "probe passes"}
 """Scenarios whose reads, or whose invocations at the same time, are for `make kills`: `drop`,
-`lease over`, `probe passes` and `finalize` go through the same code."""
+`lease over` and `finalize` go through the same code."""
 
 
 def now(scenarios: Sequence[Scenario]) -> list[Scenario]:
@@ -520,16 +520,17 @@ def now(scenarios: Sequence[Scenario]) -> list[Scenario]:
     return [scenario for scenario in scenarios if ALL_KILLS or scenario.name not in LONGER]
 
 
-WHOLE: Final = {"drop", "request", "unanswered", "lease over", "paced", "poll: done", "finalize"}
-"""Scenarios that `make test`, too, kills after every change; the others after every other one and
+WHOLE: Final = {"drop", "unanswered", "lease over", "poll: done", "finalize"}
+"""Scenarios that `make test`, too, kills after every change; the others after every fourth one and
 the last, `make kills` after each: most of their changes are made by the same code as these'."""
+STRIDE: Final = 4
 
 
 def killed_here(scenario: Scenario, changes: Sequence[int]) -> list[int]:
     """Return which changes of a scenario this test run kills it after."""
     if ALL_KILLS or scenario.name in WHOLE:
         return list(changes)
-    return sorted({*changes[SCENARIOS.index(scenario) % 2 :: 2], changes[-1]})
+    return sorted({*changes[SCENARIOS.index(scenario) % STRIDE :: STRIDE], changes[-1]})
 
 
 each_scenario = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)

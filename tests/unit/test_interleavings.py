@@ -63,7 +63,7 @@ from shared.vmake.secret import ApiKey
 from tests.kit import BUS, KEY, PHOTOS, RESULTS, START, TABLE, VENDOR, Aws, Clock, jpeg, png
 from tests.puppets import AtOnce, Invocation, Pull, invocation_here
 
-EXAMPLES: Final = int(os.environ.get("CATWALK_EXAMPLES", "30"))
+EXAMPLES: Final = int(os.environ.get("CATWALK_EXAMPLES", "12"))
 STEPS: Final = int(os.environ.get("CATWALK_STEPS", "30"))
 PHOTO: Final = "dress.jpg"
 SUBMIT_SECONDS: Final = 150.0

@@ -720,12 +720,12 @@ def test_a_full_dead_letter_queue_is_told_of_in_one_run(
 ) -> None:
     """None of many letters waits behind others that were told of before."""
     monkeypatch.setattr(module, "MAX_LOOKS", 2)
-    for number in range(120):
+    for number in range(45):
         stage.aws.sqs.send_message(
             QueueUrl=stage.aws.dead_letter_url,
             MessageBody=json.dumps(dropped(f"{number}.jpg", sequencer=str(number))),
         )
-    assert stage.run() == {"dead_letters": 120}
+    assert stage.run() == {"dead_letters": 45}
     assert stage.run() == {}
 
 

@@ -1134,10 +1134,10 @@ def test_long_refusal_is_kept_short(stage: Stage) -> None:
 
 
 def test_account_trouble_is_a_handful_of_calls_and_one_event(stage: Stage) -> None:
-    """Thirty photos meet an empty account: none fails, the vendor sees a few, all come back."""
+    """A dozen photos meet an empty account: none fails, the vendor sees a few, all come back."""
     refusal = httpx.Response(402, json={"code": 402, "message": "no credits"})
     stage.vendor.answers = [refusal] * 4
-    events = [stage.aws.drop(f"photo-{n}.jpg", jpeg()) for n in range(30)]
+    events = [stage.aws.drop(f"photo-{n}.jpg", jpeg()) for n in range(12)]
     waiting = list(events)
     rounds = 0
     while waiting and rounds < 100:
@@ -1147,9 +1147,9 @@ def test_account_trouble_is_a_handful_of_calls_and_one_event(stage: Stage) -> No
         pauses = [outcome.seconds for _, outcome in outcomes if isinstance(outcome, Later)]
         stage.clock.advance(max(pauses, default=0))
     assert {job.status for job in stage.all_jobs()} == {JobStatus.RUNNING}
-    assert len(stage.all_jobs()) == 30
-    assert len(stage.vendor.bodies) == 30 + 4
-    assert stage.vendor.tasks == 30
+    assert len(stage.all_jobs()) == 12
+    assert len(stage.vendor.bodies) == 12 + 4
+    assert stage.vendor.tasks == 12
     paused = [event for event in stage.aws.told() if "paused" in event["detail"]]
     assert [event["detail-type"] for event in paused] == ["Job Needs Attention"]
     assert "no credits" in paused[0]["detail"]["paused"]["reason"]
