@@ -34,6 +34,7 @@ from shared.reconcile import (
     Resent,
     Untold,
 )
+from shared.settling import Settling, first_used
 from shared.start import execution_arn
 from tests.kit import BUS, PHOTOS, TABLE, VENDOR, Aws, Clock, dropped, jpeg
 
@@ -44,7 +45,7 @@ ERROR = JobError(code=ErrorCode.INTERNAL, message="It broke.")
 class Stage:
     """A Reconciler among doubles."""
 
-    def __init__(self, aws: Aws, clock: Clock) -> None:
+    def __init__(self, aws: Aws, clock: Clock, *, settling_seconds: int = 0) -> None:
         self.aws = aws
         self.clock = clock
         self.remaining = 290.0
@@ -77,6 +78,7 @@ class Stage:
             ),
             cursors=Cursors(aws.dynamodb, TABLE),
             resent=Resent(aws.dynamodb, TABLE, PHOTOS),
+            settling=Settling(aws.dynamodb, TABLE, PHOTOS, seconds=settling_seconds, now=clock),
             untold=Untold(aws.dynamodb, TABLE),
             announcer=self.announcer,
             executions=aws.executions,
