@@ -13,7 +13,7 @@ from shared import reconcile as module
 from shared.announce import Announcer
 from shared.breaker import Breaker
 from shared.clock import iso
-from shared.config import Config
+from shared.config import SETTLING_SECONDS, Config
 from shared.deadletters import DeadLetters
 from shared.events import EventPublisher
 from shared.intake.arrivals import Arrivals
@@ -781,3 +781,30 @@ def test_a_run_that_failed_in_part_tells_how_things_stand(
     with pytest.raises(RuntimeError, match="could not be moved on"):
         stage.run()
     assert gauges(stage)["ReconcileMoves"] == 0
+
+
+# --- a new bucket --------------------------------------------------------------------------------
+
+
+def test_a_run_begins_the_time_of_a_new_bucket(aws: Aws, clock: Clock) -> None:
+    """S3's first quarter of an hour passes without a photo, too."""
+    Stage(aws, clock, settling_seconds=SETTLING_SECONDS).run()
+    assert first_used(aws.dynamodb, TABLE, PHOTOS) == clock()
+
+
+def test_runs_by_hand_send_a_drop_of_a_new_bucket_once(aws: Aws, clock: Clock) -> None:
+    """A drop that may wait in the queue, or whose event is lost, gets one more message, not many.
+
+    S3 sends no events for some minutes, so it must get that one.
+    """
+    stage = Stage(aws, clock, settling_seconds=SETTLING_SECONDS)
+    clock.now = datetime.now(UTC)  # S3's clock
+    version = stage.put()
+    clock.advance(60)
+    aws.sqs.send_message(QueueUrl=aws.queue_url, MessageBody="{}", DelaySeconds=900)
+    assert stage.run(0) == {"photos": 1}
+    assert stage.run(0) == {}
+    clock.advance(SETTLING_SECONDS)
+    assert version in [
+        json.loads(body)["detail"]["object"]["version-id"] for body in aws.take(aws.queue_url)
+    ]
