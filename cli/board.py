@@ -23,7 +23,7 @@ from cli.output import (
     size_of,
 )
 from cli.story import results_uri
-from cli.submission import Pause
+from cli.submission import NewBucket, Pause
 from shared.models import Job, JobStatus
 
 _AROUND: Final = 5
@@ -45,7 +45,7 @@ class Board:
         self._drops = drops
         self._waits = waits
         self._begun = time.monotonic()
-        self.pause: Pause | None = None
+        self.pause: Pause | NewBucket | None = None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw, as wide and as high as there is room."""

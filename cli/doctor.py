@@ -20,10 +20,11 @@ from cli.home import home
 from cli.key import cleaned
 from cli.output import credits_of
 from cli.stack import Catwalk
-from cli.submission import Pause, pause_of
+from cli.submission import Pause, new_bucket, pause_of
 from shared import clients
 from shared.breaker import Cause
 from shared.clock import iso, utc_now
+from shared.config import SETTLING_SECONDS
 from shared.errors import ConfigurationError
 from shared.models import JobStatus
 from shared.reconcile import Untold
@@ -200,6 +201,7 @@ class Patient:
         """Return what is looked at, by its name."""
         return {
             "key": self._key_and_vendor,
+            "bucket": self._bucket,
             "submission": self._submission,
             "trigger": self._trigger,
             "queue": self._queue,
@@ -228,6 +230,26 @@ class Patient:
             if finding.check == "key":
                 self._key_is_taken = finding.verdict is Verdict.OK
             yield finding
+
+    def _bucket(self) -> Iterator[Finding]:
+        used_since, now = self._stack.bucket_used_since(), self._now()
+        new = new_bucket(used_since, now)
+        if new is not None:
+            left = (new.until - now).total_seconds()
+            todo = f"Nothing: they go on by themselves in {span(left)}."
+            yield _look("bucket", str(new), todo)
+        elif used_since is None and where.endpoint() is None:
+            yield _look(
+                "bucket",
+                "No event of a photo has arrived, and ReconcileFunction has not run yet: the stack"
+                f" is new. The first photos wait for about {SETTLING_SECONDS // 60} minutes, since"
+                " S3 may not find the objects of a new bucket.",
+                "If a photo was dropped minutes ago, its event may be lost: S3 sends events only"
+                " some 5 minutes after a stack is made.",
+                "catwalk reconcile",
+            )
+        else:
+            yield _ok("bucket", "S3 finds the photos.")
 
     def _submission(self) -> Iterator[Finding]:
         pause = pause_of(clients.dynamodb(), self._table)

@@ -4,6 +4,7 @@ import json
 import os
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, Self
 from urllib.parse import urlsplit
 
@@ -24,6 +25,7 @@ from shared.intake.arrivals import Arrivals
 from shared.jobs import JobRepository
 from shared.ledger import Ledger
 from shared.photos import PhotoStore
+from shared.settling import first_used
 
 _NEEDED: Final = (
     "PhotosBucketName",
@@ -148,6 +150,11 @@ class Catwalk:
         }
         needed = ("JOBS_TABLE", "EVENT_BUS", "VMAKE_BASE_URL", "API_KEY_SECRET")
         return Config.from_environment(dict.fromkeys(needed, "-") | environment)
+
+    def bucket_used_since(self) -> datetime | None:
+        """Return when its functions first knew of its photos bucket; None if none has run yet."""
+        outputs = self.outputs
+        return first_used(clients.dynamodb(), outputs["JobsTableName"], outputs["PhotosBucketName"])
 
     @property
     def jobs(self) -> JobRepository:

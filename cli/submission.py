@@ -6,14 +6,17 @@ would be a few minutes later.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+from cli import where
 from shared.breaker import ITEM_KEY, Cause, cause_of
 from shared.clock import iso, parse_iso, utc_now
+from shared.config import SETTLING_SECONDS
 from shared.events import continue_message
 from shared.jobs import JobRepository
 from shared.models import Job, JobStatus
+from shared.settling import REASON
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -43,6 +46,27 @@ class Pause:
     def seconds_left(self, now: datetime) -> float:
         """Return how long it lasts still; 0 if the next photo may try."""
         return max(0.0, (self.until - now).total_seconds())
+
+
+@dataclass(frozen=True)
+class NewBucket:
+    """The photos bucket is new: photos wait until S3 finds its objects for certain."""
+
+    until: datetime
+    """UTC."""
+    reason: str = REASON
+
+    def __str__(self) -> str:
+        """Say it in a sentence."""
+        return f"Photos wait until {self.until:%H:%M:%S} UTC: {self.reason}."
+
+
+def new_bucket(used_since: datetime | None, now: datetime) -> NewBucket | None:
+    """Return what photos wait for if the functions know of the bucket, and it is new."""
+    if used_since is None or where.endpoint() is not None:
+        return None  # a local AWS finds its objects at once
+    until = used_since + timedelta(seconds=SETTLING_SECONDS)
+    return NewBucket(until) if now < until else None
 
 
 def pause_of(dynamodb: "DynamoDBClient", table: str) -> Pause | None:

@@ -7,12 +7,16 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from shared.errors import ConfigurationError
 from shared.models import Photo, SceneType
 
 INLINE = "inline"
+SETTLING_SECONDS: Final = 960
+"""AWS says 15 minutes; one more for clocks that differ."""
+_ELSEWHERE: Final = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
+"""What leads a function to a local AWS. The template sets neither on AWS."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class Config:
     poll_trade_seconds: float = 0.75
     polls_per_second: float = 20.0
     task_timeout_seconds: int = 21_600
+    settling_seconds: int = SETTLING_SECONDS
+    """How long PhotosBucket settles; see shared/settling.py. The template does not set it."""
 
     def delivery_advice(self, photo: Photo | None) -> str:
         """Return a sentence for a photo that the vendor may not have been able to fetch.
@@ -74,6 +80,9 @@ class Config:
             except ValueError as error:
                 message = f"{name.upper()}={text!r} cannot be used: {error}. Mend the template."
                 raise ConfigurationError(message) from error
+        if any(environment.get(name) for name in _ELSEWHERE):
+            # A local AWS finds its objects at once.
+            values.setdefault("settling_seconds", 0)
         try:
             return cls(**values)  # type: ignore[arg-type]  # _parse follows the fields' types
         except TypeError as error:

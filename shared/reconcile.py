@@ -47,6 +47,7 @@ from shared.observability import keys_of, log_keys, logger
 from shared.photos import Dropped, Marker, PhotoStore
 from shared.poll import stop_error
 from shared.purse import Purse
+from shared.settling import Settling
 from shared.start import execution_arn
 
 if TYPE_CHECKING:
@@ -234,7 +235,9 @@ class _Round:
     queue_is_empty: bool = False
     """Whether a run that does not wait for half an hour has found no message at its beginning."""
     queue_waits: bool = False
-    """Whether it has found none, or such messages alone as wait for their time: no drop does."""
+    """Whether it has found none, or such messages alone as wait for their time. Those are no drops,
+    except while the photos bucket settles: a run by hand then sends each drop again once, which is
+    one arrival all the same."""
     moved: Counter[str] = field(default_factory=Counter)
     failures: int = 0
 
@@ -299,6 +302,7 @@ class Reconciler:
         cursors: Cursors,
         resent: Resent,
         untold: Untold,
+        settling: Settling,
         announcer: Announcer,
         executions: "SFNClient",
         sqs: "SQSClient",
@@ -316,6 +320,7 @@ class Reconciler:
         self._cursors = cursors
         self._resent = resent
         self._untold = untold
+        self._settling = settling
         self._announcer = announcer
         self._executions = executions
         self._sqs = sqs
@@ -345,6 +350,9 @@ class Reconciler:
             remaining_seconds=remaining_seconds,
             cursors=self._cursors.read(),
         )
+        with round_.going_on("settling"):
+            # The bucket's first quarter of an hour begins, if no photo has come yet.
+            self._settling.seconds_left()
         if still_seconds < STILL_SECONDS:
             with round_.going_on("queue"):
                 self._look_at_queue(round_)
@@ -616,7 +624,11 @@ class Reconciler:
     def _drop_again(self, round_: _Round, dropped: Dropped) -> bool:
         """Send a drop again, unless its message may still be on its way."""
         lately = parse_iso(dropped.at) > round_.now - timedelta(seconds=STILL_SECONDS)
-        if not round_.queue_waits and (lately or self._resent.lately(dropped, round_.now)):
+        resent = self._resent.lately(dropped, round_.now)
+        if not round_.queue_waits and (lately or resent):
+            return False
+        # While the bucket settles, what waits in the queue may be this drop.
+        if resent and not round_.queue_is_empty and self._settling.seconds_left() > 0:
             return False
         logger().warning("has not arrived, sent again", extra={"source_key": dropped.key})
         self._sqs.send_message(

@@ -46,6 +46,7 @@ from shared.models import ErrorCode, Job, JobError, JobStatus, Photo
 from shared.observability import keys_of, log_keys, logger
 from shared.photos import FolderCache, PhotoStore
 from shared.purse import Purse, Reserved, SpentUp
+from shared.settling import REASON, Settling
 from shared.start import Starter, execution_arn
 from shared.suspicion import DOUBTFUL, MANY, ends, is_known, refused_again
 from shared.vmake.client import (
@@ -135,6 +136,7 @@ class Submitter:
         announcer: Announcer,
         ledger: Ledger,
         starter: Starter,
+        settling: Settling,
         metrics: Metrics,
         now: Callable[[], datetime] = utc_now,
         sleep: Callable[[float], None] = time.sleep,
@@ -151,6 +153,7 @@ class Submitter:
         self._announcer = announcer
         self._ledger = ledger
         self._starter = starter
+        self._settling = settling
         self._metrics = metrics
         self._now = now
         self._sleep = sleep
@@ -188,6 +191,9 @@ class Submitter:
                     return ()
             case _:
                 with log_keys(**_names(incoming)):
+                    left = self._settling.seconds_left() if _is_in_bucket(incoming) else 0.0
+                    if left > 0:
+                        return (Later(left, REASON),)
                     return self._take_in(self._intake.receive(incoming, batch.folder_files), batch)
 
     def _take_in(self, received: Received, batch: Batch) -> tuple[Later, ...]:
@@ -278,6 +284,9 @@ class Submitter:
         left = self._own_wait_left(job)
         if left > 0:
             return _again(job, left, "this photo was refused, and is tried again later")
+        left = self._settling.seconds_left() if _reads_bucket(job) else 0.0
+        if left > 0:
+            return self._wait(job, left, REASON)
         way = batch.paused or self._look(job, batch)
         if isinstance(way, Open):
             if way.untold is not None:
@@ -596,6 +605,18 @@ class Submitter:
 def _again(job: Job, seconds: float, reason: str) -> Later:
     """Return what has this attempt of a job gone on with, from its record."""
     return Later(seconds, reason, continue_message(job), keys_of(job))
+
+
+def _is_in_bucket(incoming: PhotoDropped | ModelRequested) -> bool:
+    """Whether a decision about this needs objects of PhotosBucket."""
+    if isinstance(incoming, PhotoDropped) or incoming.photo.key is not None:
+        return True
+    return incoming.mask is not None and incoming.mask.key is not None
+
+
+def _reads_bucket(job: Job) -> bool:
+    """Whether a POST about this needs objects of PhotosBucket."""
+    return job.mask is not None or (job.photo is not None and job.photo.key is not None)
 
 
 def _names(incoming: PhotoDropped | ModelRequested | BrokenEvent) -> dict[str, str | None]:

@@ -6,13 +6,15 @@ import socket
 import struct
 import threading
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 import boto3
+from botocore.exceptions import ClientError
 
 from shared import clients
 
@@ -340,6 +342,26 @@ class Aws:
         """Return the names of the executions that were started."""
         answer = self.executions.list_executions(stateMachineArn=self.state_machine_arn)
         return sorted(entry["name"] for entry in answer["executions"])
+
+
+class NewBucket:
+    """An S3 client as AWS's may be after versioning was enabled: 404 for what is there."""
+
+    def __init__(self, s3: Any, now: Callable[[], datetime], seconds: float = 900) -> None:
+        """Answer 404 for so many seconds from now on."""
+        self._s3 = s3
+        self._now = now
+        self._until = now() + timedelta(seconds=seconds)
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._s3, name)
+        hides = name in {"get_object", "head_object"} and self._now() < self._until
+        return partial(self._missing, name) if hides else call
+
+    @staticmethod
+    def _missing(name: str, **_: Any) -> Any:
+        code = "NoSuchKey" if name == "get_object" else "404"  # a HEAD has no body to say more
+        raise ClientError({"Error": {"Code": code, "Message": "The key does not exist."}}, name)
 
 
 def _moto_takes_bytes(request: Any, **_: Any) -> None:

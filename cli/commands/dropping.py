@@ -33,10 +33,10 @@ from cli.output import (
 )
 from cli.stack import Catwalk
 from cli.story import next_steps, results_uri
-from cli.submission import Pause, pause_of
+from cli.submission import NewBucket, Pause, new_bucket, pause_of
 from local.console import is_live, live
 from shared import clients
-from shared.clock import iso
+from shared.clock import iso, utc_now
 from shared.errors import InputRejected
 from shared.events import mask_ref
 from shared.models import Job, JobStatus
@@ -63,6 +63,8 @@ _ASKED_FROM: Final = 10
 _LOOK_SECONDS: Final = 0.5
 _PAUSE_SECONDS: Final = 3.0
 """How often it is looked whether submission is paused."""
+_QUIET_SECONDS: Final = 120.0
+"""If no record appears for so long, the event of a photo may be lost."""
 _INTERRUPTED: Final = 130
 _MOST_METADATA: Final = 2_048
 """Bytes of user metadata that S3 takes."""
@@ -278,7 +280,13 @@ class _Run:
         )
         self.changes = Changes(self.drops)
         self.board = board.Board(self.drops, waits=self.wait)
-        self.pause: Pause | None = None
+        self.pause: Pause | NewBucket | None = None
+        self.settled = False
+        """Whether the photos bucket is known to be new no longer."""
+        self.last_paused = 0.0
+        """Of the monotonic clock: when all photos were last seen waiting."""
+        self.hinted = False
+        """Whether `catwalk reconcile` was offered."""
         self.begun = time.monotonic()
         self.paused_at = 0.0
 
@@ -330,13 +338,45 @@ class _Run:
         if time.monotonic() - self.paused_at < _PAUSE_SECONDS:
             return
         self.paused_at = time.monotonic()
-        pause = pause_of(clients.dynamodb(), self.table)
+        pause = self._new_bucket() or pause_of(clients.dynamodb(), self.table)
+        if pause is not None:
+            self.last_paused = time.monotonic()
+        self._hint(pause)
         news = pause is not None and (self.pause is None or pause.reason != self.pause.reason)
         if news and self.as_json and pause is not None:
             say_json({"event": "paused", "until": iso(pause.until), "reason": pause.reason})
         elif news and not is_live(console()):
             say(str(pause))
         self.pause = self.board.pause = pause
+
+    def _new_bucket(self) -> NewBucket | None:
+        """Return what the photos wait for in a new stack."""
+        if self.settled:
+            return None
+        used_since = self.catwalk.bucket_used_since()
+        found = new_bucket(used_since, utc_now())
+        self.settled = found is None and used_since is not None
+        return found
+
+    def _hint(self, pause: Pause | NewBucket | None) -> None:
+        """Offer `catwalk reconcile`, once, if no record of a photo appears for long."""
+        missing = [drop for drop in self.drops if drop.uploaded_at is not None and not drop.jobs]
+        if self.hinted or not missing or pause is not None:
+            return
+        last = max(max(drop.uploaded_at or 0.0, drop.found_at) for drop in self.drops)
+        if time.monotonic() - max(last, self.last_paused) < _QUIET_SECONDS:
+            return
+        self.hinted = True
+        if self.as_json:
+            keys = [drop.upload.key for drop in missing]
+            say_json({"event": "no record", "keys": keys, "command": "catwalk reconcile"})
+            return
+        what = missing[0].upload.key if len(missing) == 1 else counted(len(missing), "photo")
+        say(
+            f"No record of {what} has appeared for {duration(_QUIET_SECONDS)}. Its event may be"
+            " lost: S3 sends events only some 5 minutes after a stack is made. In another shell,"
+            " `catwalk reconcile` finds photos without a record; it costs nothing."
+        )
 
     def _all_ended(self) -> bool:
         return all(drop.complete or drop.trouble for drop in self.drops)
@@ -365,6 +405,9 @@ class _Run:
                 f"{counted(uploaded, 'photo')} uploaded in"
                 f" {duration(time.monotonic() - self.begun)}."
             )
+            new = self._new_bucket() if uploaded else None
+            if new is not None:
+                say(str(new))
             if uploaded:
                 say("`catwalk watch` shows how they get on; `catwalk jobs`, what became of them.")
             if failed and console().is_terminal:
@@ -448,6 +491,8 @@ class _Run:
             self._say_next_steps(wrong)
         if troubles:
             say("Next: run the same command again; what is done costs nothing more.")
+        if any(not drop.jobs for drop in open_drops):
+            say("Photos without a record yet: `catwalk reconcile` finds those whose event is lost.")
         if open_drops:
             say(
                 "What is not done goes on by itself: `catwalk watch` shows it; the same command"

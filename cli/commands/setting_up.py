@@ -20,8 +20,16 @@ from cli.stack import Catwalk
 from cli.submission import OTHERS_FOLLOW, end_pause, pause_of, try_one
 from shared import clients
 from shared.clock import utc_now
+from shared.config import SETTLING_SECONDS
 
 setting_up = typer.Typer()
+_NEW_BUCKET: Final = (
+    f"The first photos wait for about {SETTLING_SECONDS // 60} minutes. For a quarter of an hour"
+    " after a bucket is made, S3 may answer that a photo or a catwalk.json is missing although it"
+    " is there; Catwalk decides nothing until then, and spends nothing on wrong settings. S3 may"
+    " send events only some 5 minutes after the bucket is made: if a photo has no record by then,"
+    " `catwalk reconcile` finds it."
+)
 _MARKS: Final = {Verdict.OK: "✓", Verdict.LOOK: "!", Verdict.BAD: "✗"}
 _STYLES: Final = {Verdict.OK: "green", Verdict.LOOK: "yellow", Verdict.BAD: "red"}
 
@@ -126,6 +134,9 @@ def deploy(
             _put(found, given)
             has_key = True
     _next_steps(found, values, has_key=has_key)
+    if present is None and where.endpoint() is None:
+        say("")
+        say(_NEW_BUCKET)
 
 
 class _Asker:

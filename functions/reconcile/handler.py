@@ -18,6 +18,7 @@ from shared.observability import lambda_handler, quiet_libraries
 from shared.photos import PhotoStore
 from shared.purse import Purse
 from shared.reconcile import STILL_SECONDS, Cursors, Reconciler, Resent, Untold
+from shared.settling import Settling
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -58,6 +59,12 @@ def _reconciler() -> Reconciler:
         ),
         cursors=Cursors(clients.dynamodb(), settings.jobs_table),
         resent=Resent(clients.dynamodb(), settings.jobs_table, settings.photos_bucket),
+        settling=Settling(
+            clients.dynamodb(),
+            settings.jobs_table,
+            settings.photos_bucket,
+            seconds=settings.settling_seconds,
+        ),
         untold=Untold(clients.dynamodb(), settings.jobs_table),
         announcer=Announcer(EventPublisher(clients.events(), settings.event_bus), jobs, metrics),
         executions=clients.executions(),

@@ -19,6 +19,7 @@ from shared.photos import PhotoStore
 from shared.poll import Pace
 from shared.purse import Purse
 from shared.queue import SubmitQueue
+from shared.settling import Settling
 from shared.start import Starter
 from shared.submit import Batch, Submitter
 from shared.vmake.client import VmakeClient
@@ -69,6 +70,12 @@ def _submitter() -> Submitter:
         announcer=announcer,
         ledger=ledger,
         metrics=metrics,
+        settling=Settling(
+            clients.dynamodb(),
+            settings.jobs_table,
+            settings.photos_bucket,
+            seconds=settings.settling_seconds,
+        ),
         starter=Starter(
             config=settings,
             ledger=ledger,

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from shared.config import Config
+from shared.config import SETTLING_SECONDS, Config
 from tests.watched import template
 
 ROOT: Final = Path(__file__).parents[2]
@@ -151,6 +151,26 @@ def test_whoever_reads_photos_may_list_them() -> None:
             if "s3:ListBucket" in actions
         }
         assert read <= listed
+
+
+def test_a_404_of_a_new_bucket_is_waited_out() -> None:
+    """For 15 minutes after versioning is first enabled S3 may answer 404 for what is there.
+
+    The functions count this time from their first use of the bucket. So each function that asks is
+    made, or updated, after the bucket; and nothing in the template makes the time shorter.
+    """
+    handlers = {
+        name: ROOT / f"{function['Properties']['Handler'].rpartition('.')[0].replace('.', '/')}.py"
+        for name, function in FUNCTIONS.items()
+    }
+    asks = {name for name, path in handlers.items() if "Settling(" in path.read_text("utf-8")}
+    assert asks == {"SubmitFunction", "ReconcileFunction"}
+    assert RESOURCES["PhotosBucket"]["Properties"]["VersioningConfiguration"]["Status"] == "Enabled"
+    for name in asks:
+        variables = FUNCTIONS[name]["Properties"]["Environment"]["Variables"]
+        assert variables["PHOTOS_BUCKET"] == {"Ref": "PhotosBucket"}
+    assert SETTLING_SECONDS >= 15 * 60
+    assert "SETTLING_SECONDS" not in json.dumps(template())
 
 
 # --- parameters ----------------------------------------------------------------------------------

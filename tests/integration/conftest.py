@@ -223,6 +223,7 @@ def deploy(
             "DEAD_LETTER_QUEUE_URL": aws.dead_letter_url,
             "STATE_MACHINE_ARN": aws.state_machine_arn,
             "PHOTO_DELIVERY": "inline",
+            "SETTLING_SECONDS": "0",
             **parameters,
         }
         for name, value in environment.items():

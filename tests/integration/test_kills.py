@@ -40,6 +40,7 @@ from shared.models import Job
 from shared.planner import KEEP_TASKS, Experience
 from shared.pollbudget import PollBudget
 from shared.purse import Purse
+from shared.settling import Settling
 from shared.start import Starter
 from tests.integration.conftest import World
 from tests.integration.lambdas import How, Invocation, Lambdas, Step
@@ -500,6 +501,7 @@ SCENARIOS: Final = (
     Scenario("dropped again after a stop", dropped_after_a_stop, "RUNNING"),
     Scenario("dropped long ago", dropped_long_ago, "RUNNING"),
     Scenario("claims lost", still(claims_lost), "RUNNING", "reconcile"),
+    Scenario("new bucket", drop, "RUNNING", parameters={"SETTLING_SECONDS": "960"}),
 )
 TWICE = [
     scenario
@@ -737,6 +739,7 @@ CLASSES: Final = (
     Ledger,
     PollBudget,
     Purse,
+    Settling,
     Starter,
 )
 """What writes to JobsTable or starts executions."""

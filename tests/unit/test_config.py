@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.config import Config, config
+from shared.config import SETTLING_SECONDS, Config, config
 from shared.errors import ConfigurationError
 from shared.models import SceneType
 
@@ -102,3 +102,17 @@ def test_configuration_is_read_on_first_use(monkeypatch: pytest.MonkeyPatch) -> 
         assert first.jobs_table == "jobs"
     finally:
         config.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("more", "seconds"),
+    [
+        ({}, SETTLING_SECONDS),
+        ({"AWS_ENDPOINT_URL": "https://127.0.0.1:1"}, 0),
+        ({"AWS_ENDPOINT_URL_S3": "https://127.0.0.1:1"}, 0),
+        ({"AWS_ENDPOINT_URL": "https://127.0.0.1:1", "SETTLING_SECONDS": "5"}, 5),
+    ],
+)
+def test_bucket_of_a_local_aws_is_ready_at_once(more: dict[str, str], seconds: int) -> None:
+    """On AWS photos of a new bucket wait; a local AWS finds its objects at once."""
+    assert Config.from_environment(NEEDED | more).settling_seconds == seconds

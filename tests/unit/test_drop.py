@@ -18,7 +18,8 @@ from cli.commands import dropping
 from cli.drop import Drop, Uploader
 from shared.models import ErrorCode, JobError, JobStatus, Photo, Result, SceneType, Settings
 from shared.settings import metadata_text
-from tests.kit import PHOTOS, png
+from shared.settling import Settling
+from tests.kit import PHOTOS, TABLE, png
 from tests.shell import Shell, refusal
 
 
@@ -453,3 +454,78 @@ def test_board_fits_the_screen(width: int, height: int) -> None:
     for line in lines:
         assert Text.from_ansi(line).cell_len <= width
     assert "of 50 photos"[: width - 5] in shown.getvalue()
+
+
+# --- a new stack ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have each look be one that asks for everything."""
+    monkeypatch.setattr(dropping, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(dropping, "_QUIET_SECONDS", 0.0)
+
+
+def use_bucket(shell: Shell) -> None:
+    """Have the functions see the photos bucket for the first time."""
+    Settling(shell.aws.dynamodb, TABLE, PHOTOS, seconds=1).seconds_left()
+
+
+@pytest.mark.usefixtures("impatient", "backend")
+def test_photo_without_a_record_offers_reconcile(shell: Shell, photo: Callable[..., Path]) -> None:
+    """If no record appears, its event may be lost: said once, with the command."""
+    photo()
+    code, out, _ = shell("drop", "dress.png", "--wait")
+    assert code == 0
+    (line,) = [line for line in out.splitlines() if "catwalk reconcile" in line]
+    assert line.startswith("No record of dress.png has appeared for")
+    photo("other.png")
+    code, out, _ = shell("drop", "other.png", "--wait", "--json")
+    (event,) = [e for e in map(json.loads, out.splitlines()) if e["event"] == "no record"]
+    assert event == {"event": "no record", "keys": ["other.png"], "command": "catwalk reconcile"}
+
+
+@pytest.mark.usefixtures("backend")
+def test_record_that_comes_soon_offers_nothing(shell: Shell, photo: Callable[..., Path]) -> None:
+    """Two minutes are for events and queue."""
+    photo()
+    assert "catwalk reconcile" not in shell("drop", "dress.png", "--wait")[1]
+
+
+@pytest.mark.usefixtures("impatient", "backend")
+def test_photo_in_a_new_bucket_is_said_to_wait(shell: Shell, photo: Callable[..., Path]) -> None:
+    """Why there is no record yet, and until when; reconcile would be of no use."""
+    use_bucket(shell)
+    photo()
+    code, out, _ = shell("drop", "dress.png", "--wait")
+    assert (code, "catwalk reconcile" in out) == (0, False)
+    (line,) = [line for line in out.splitlines() if line.startswith("Photos wait until")]
+    assert line.endswith("UTC: the photos bucket is new, and S3 may not find its objects yet.")
+    photo("other.png")
+    code, out, _ = shell("drop", "other.png", "--wait", "--json")
+    events = {e["event"]: e for e in map(json.loads, out.splitlines())}
+    assert events["paused"]["reason"].startswith("the photos bucket is new")
+    photo("third.png")
+    assert "Photos wait until" in shell("drop", "third.png")[1]
+
+
+@pytest.mark.usefixtures("impatient", "backend")
+def test_local_aws_lets_no_photo_wait(
+    shell: Shell, photo: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bucket of a local AWS is never new."""
+    use_bucket(shell)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    photo()
+    assert "Photos wait" not in shell("drop", "dress.png", "--wait")[1]
+
+
+def test_photo_without_a_record_in_the_end(
+    shell: Shell, photo: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The summary names reconcile, too."""
+    monkeypatch.setattr(dropping.time, "sleep", lambda _: None)
+    photo()
+    code, out, _ = shell("drop", "dress.png", "--wait", "--timeout", "1s")
+    assert code == 1
+    assert "`catwalk reconcile` finds those whose event is lost" in out

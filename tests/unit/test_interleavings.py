@@ -56,6 +56,7 @@ from shared.purse import Purse
 from shared.queue import SubmitQueue
 from shared.reconcile import Cursors, Reconciler, Resent, Untold
 from shared.results import ResultStore
+from shared.settling import Settling
 from shared.start import Starter
 from shared.submit import Batch, Submitter
 from shared.vmake.client import VmakeClient
@@ -208,6 +209,7 @@ class World:
 
     def _deploy(self) -> None:
         dynamodb = self.aws.dynamodb
+        self.settling = Settling(dynamodb, TABLE, PHOTOS, seconds=0, now=self.clock)
         self.submitter = Submitter(
             config=self.config,
             intake=Intake(
@@ -228,6 +230,7 @@ class World:
                 pace=Pace(dynamodb, self.config, now=self.clock),
                 executions=self.aws.executions,
             ),
+            settling=self.settling,
             metrics=Metrics("catwalk", write=len),
             now=self.clock,
             sleep=self.clock.advance,
@@ -264,6 +267,7 @@ class World:
             dead_letters=self.dead_letters,
             cursors=Cursors(dynamodb, TABLE),
             resent=Resent(dynamodb, TABLE, PHOTOS),
+            settling=self.settling,
             untold=Untold(dynamodb, TABLE),
             announcer=self.announcer,
             executions=self.aws.executions,

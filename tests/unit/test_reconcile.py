@@ -13,7 +13,7 @@ from shared import reconcile as module
 from shared.announce import Announcer
 from shared.breaker import Breaker
 from shared.clock import iso
-from shared.config import Config
+from shared.config import SETTLING_SECONDS, Config
 from shared.deadletters import DeadLetters
 from shared.events import EventPublisher
 from shared.intake.arrivals import Arrivals
@@ -34,6 +34,7 @@ from shared.reconcile import (
     Resent,
     Untold,
 )
+from shared.settling import Settling, first_used
 from shared.start import execution_arn
 from tests.kit import BUS, PHOTOS, TABLE, VENDOR, Aws, Clock, dropped, jpeg
 
@@ -44,7 +45,7 @@ ERROR = JobError(code=ErrorCode.INTERNAL, message="It broke.")
 class Stage:
     """A Reconciler among doubles."""
 
-    def __init__(self, aws: Aws, clock: Clock) -> None:
+    def __init__(self, aws: Aws, clock: Clock, *, settling_seconds: int = 0) -> None:
         self.aws = aws
         self.clock = clock
         self.remaining = 290.0
@@ -77,6 +78,7 @@ class Stage:
             ),
             cursors=Cursors(aws.dynamodb, TABLE),
             resent=Resent(aws.dynamodb, TABLE, PHOTOS),
+            settling=Settling(aws.dynamodb, TABLE, PHOTOS, seconds=settling_seconds, now=clock),
             untold=Untold(aws.dynamodb, TABLE),
             announcer=self.announcer,
             executions=aws.executions,
@@ -779,3 +781,30 @@ def test_a_run_that_failed_in_part_tells_how_things_stand(
     with pytest.raises(RuntimeError, match="could not be moved on"):
         stage.run()
     assert gauges(stage)["ReconcileMoves"] == 0
+
+
+# --- a new bucket --------------------------------------------------------------------------------
+
+
+def test_a_run_begins_the_time_of_a_new_bucket(aws: Aws, clock: Clock) -> None:
+    """S3's first quarter of an hour passes without a photo, too."""
+    Stage(aws, clock, settling_seconds=SETTLING_SECONDS).run()
+    assert first_used(aws.dynamodb, TABLE, PHOTOS) == clock()
+
+
+def test_runs_by_hand_send_a_drop_of_a_new_bucket_once(aws: Aws, clock: Clock) -> None:
+    """A drop that may wait in the queue, or whose event is lost, gets one more message, not many.
+
+    S3 sends no events for some minutes, so it must get that one.
+    """
+    stage = Stage(aws, clock, settling_seconds=SETTLING_SECONDS)
+    clock.now = datetime.now(UTC)  # S3's clock
+    version = stage.put()
+    clock.advance(60)
+    aws.sqs.send_message(QueueUrl=aws.queue_url, MessageBody="{}", DelaySeconds=900)
+    assert stage.run(0) == {"photos": 1}
+    assert stage.run(0) == {}
+    clock.advance(SETTLING_SECONDS)
+    assert version in [
+        json.loads(body)["detail"]["object"]["version-id"] for body in aws.take(aws.queue_url)
+    ]

@@ -4,7 +4,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,9 +23,11 @@ from cli.stack import Catwalk
 from shared import clients
 from shared.breaker import Breaker, Open, Way
 from shared.clock import iso, utc_now
+from shared.config import SETTLING_SECONDS
 from shared.jobs import JobRepository, NewJob, _plain, _wire
 from shared.models import ErrorCode, Job, JobError, JobStatus, Photo, SceneType, Settings
 from shared.reconcile import Untold
+from shared.settling import Settling
 from shared.vmake.client import Refused, Trouble
 from tests.kit import BUS, PHOTOS, RESULTS, TABLE, Aws, http, server
 from tests.watched import template
@@ -131,6 +133,16 @@ class Desk:
         assert code == (1 if bad else 0)
         return bad
 
+    def use_bucket(self, since: datetime) -> None:
+        """Have the functions know of the photos bucket since then."""
+        Settling(
+            self.aws.dynamodb,
+            TABLE,
+            self.cloud.outputs["PhotosBucketName"],
+            seconds=1,
+            now=lambda: since,
+        ).seconds_left()
+
     def trip(self, trouble: Trouble, *, said: str = "refused") -> None:
         """Have submission paused."""
         Breaker(self.aws.dynamodb, TABLE).heed(Way(), Refused(trouble, said))
@@ -141,6 +153,7 @@ def desk(aws: Aws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
     """Sit down in front of a stack in order, whose vendor is asked for nothing."""
     made = Desk(aws, monkeypatch, capsys)
     aws.secrets.put_secret_value(SecretId=aws.secret_arn, SecretString=SECRET)
+    made.use_bucket(utc_now() - DAY)
     return made
 
 
@@ -179,7 +192,7 @@ def test_all_is_well(desk: Desk, vendor: Callable[[bytes], None]) -> None:
     assert code == 0, out
     assert out.splitlines()[-1] == "All is well."
     lines = out.splitlines()[:-2]
-    assert [line.split()[:2] for line in lines] == [["✓", "ok"]] * 12
+    assert [line.split()[:2] for line in lines] == [["✓", "ok"]] * 13
     assert "Account 123456789012 as arn:aws:iam::123456789012:user/ann" in out
 
 
@@ -269,6 +282,24 @@ def test_breaker_that_is_about_to_try(desk: Desk, monkeypatch: pytest.MonkeyPatc
 
 
 DAY = timedelta(days=1)
+
+
+def test_a_new_bucket(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While S3 may not find its objects, the doctor says until when photos wait."""
+    desk.cloud.outputs["PhotosBucketName"] = "new"
+    code, found = desk.doctor()
+    assert (code, found["bucket"][0]) == (0, "look")
+    assert "S3 sends events only some 5 minutes after" in found["bucket"][1]
+    assert found["bucket"][1].endswith("catwalk reconcile")
+    since = utc_now() - timedelta(minutes=3)
+    desk.use_bucket(since)
+    code, found = desk.doctor()
+    until = since + timedelta(seconds=SETTLING_SECONDS)
+    assert (code, found["bucket"][0]) == (0, "look")
+    assert f"Photos wait until {until:%H:%M:%S} UTC" in found["bucket"][1]
+    assert "go on by themselves in 13 min" in found["bucket"][1]
+    monkeypatch.setattr(where, "endpoint", lambda: "https://127.0.0.1:1")
+    assert desk.doctor()[1]["bucket"][0] == "ok", "a local AWS has no such time"
 
 
 def test_key_that_was_mended(desk: Desk, vendor: Callable[[bytes], None]) -> None:
@@ -577,6 +608,8 @@ def test_deploy_by_options(desk: Desk, sam: Calls) -> None:
     last = where.read_last()
     assert last is not None
     assert (last.name, last.region) == ("shop", "eu-west-1")
+    assert "The first photos wait for about 16 minutes" in out
+    assert "`catwalk reconcile` finds it" in out
 
 
 def test_deploy_again_keeps_what_was_chosen(desk: Desk, sam: Calls) -> None:
@@ -598,6 +631,7 @@ def test_deploy_again_keeps_what_was_chosen(desk: Desk, sam: Calls) -> None:
     assert 'ParameterKey=DefaultSceneId,ParameterValue=""' in deploy
     assert not [word for word in deploy if "Architecture" in word]
     assert "changed: DefaultSceneType from preset to original" in out
+    assert "The first photos wait" not in out
 
 
 def test_deploy_of_the_stack_that_the_shell_names(

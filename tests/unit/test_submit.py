@@ -32,6 +32,7 @@ from shared.pace import START_GAP
 from shared.photos import PhotoStore
 from shared.poll import Pace
 from shared.purse import Purse
+from shared.settling import Settling
 from shared.start import Starter
 from shared.submit import (
     ENOUGH_SECONDS,
@@ -106,6 +107,7 @@ class Stage:
             results_bucket=RESULTS,
             submit_queue_url=aws.queue_url,
             state_machine_arn=aws.state_machine_arn,
+            settling_seconds=0,
         )
         self.set(**config)
         self._messages = 0
@@ -143,6 +145,13 @@ class Stage:
                 announcer=announcer,
                 pace=Pace(self.aws.dynamodb, self.config, now=self.clock),
                 executions=self.aws.executions,
+            ),
+            settling=Settling(
+                self.aws.dynamodb,
+                TABLE,
+                PHOTOS,
+                seconds=self.config.settling_seconds,
+                now=self.clock,
             ),
             metrics=metrics,
             now=self.clock,
