@@ -197,11 +197,8 @@ class Guard:
 
 def _values(request: Request, name: str) -> list[str]:
     """Return all cookies of a name: a server on another port can set one of the same name."""
-    pairs = (
-        pair.partition("=")
-        for line in request.headers.getlist("cookie")
-        for pair in line.split(";")
-    )
+    lines = request.headers.getlist("cookie")
+    pairs = (pair.partition("=") for line in lines for pair in line.split(";"))
     return [value.strip() for key, _, value in pairs if key.strip() == name]
 
 
