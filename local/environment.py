@@ -6,6 +6,7 @@ its whole environment on to the functions, so that it gets as good as none.
 """
 
 import base64
+import json
 import os
 import secrets
 from collections.abc import MutableMapping
@@ -20,6 +21,8 @@ from .paths import ROOT, TOOLS
 REGION: Final = "us-east-1"
 _FOREIGN: Final = ("AWS_", "BOTO_", "SAM_", "__SAM", "VMAKE_", "LOCALSTACK_")
 _PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+_YEAR_3000: Final = 32_503_680_000.0
+"""Seconds; the SAM CLI takes no whole number for it."""
 _PATH: Final = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 
 
@@ -111,11 +114,23 @@ def sam_deploy(
     )
 
 
+def sam_settings(folder: Path) -> Path:
+    """Return a folder for the SAM CLI's own settings, with version checks over for good.
+
+    The SAM CLI asks pypi.org for its newest version once a week, and at once in a new folder.
+    """
+    made = folder / "sam-cli"
+    made.mkdir(parents=True, exist_ok=True)
+    settings = {"telemetryEnabled": False, "lastVersionCheck": _YEAR_3000}
+    (made / "metadata.json").write_text(json.dumps(settings))
+    return made
+
+
 def _sam(folder: Path) -> dict[str, str]:
     return {
         "SAM_CLI_TELEMETRY": "0",
         # Nothing is written to the user's ~/.aws-sam.
-        "__SAM_CLI_APP_DIR": os.fspath(folder / "sam-cli"),
+        "__SAM_CLI_APP_DIR": os.fspath(sam_settings(folder)),
         "PYTHONDONTWRITEBYTECODE": "",
         "PWD": os.fspath(ROOT),
     }

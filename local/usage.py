@@ -14,7 +14,6 @@ from .stack import Stack
 
 ENV_FILE: Final = STATE / "env.sh"
 REQUEST_FILE: Final = STATE / "request.json"
-_YEAR_3000: Final = 32_503_680_000
 """In seconds since 1970. SAM looks for a newer version a week after its last check."""
 _NAMES: Final = {
     "PHOTOS_BUCKET": "PhotosBucketName",
@@ -48,7 +47,8 @@ def write_env_file(stack: Stack) -> Path:
         "export CATWALK_STACK=laptop",
         f"export CATWALK_HOME={shlex.quote(str(ROOT))}",
         # SAM reports its use to AWS, and looks for a newer version at PyPI.
-        f"export SAM_CLI_TELEMETRY=0 __SAM_CLI_APP_DIR={shlex.quote(str(_sam_folder()))}",
+        "export SAM_CLI_TELEMETRY=0",
+        f"export __SAM_CLI_APP_DIR={shlex.quote(str(environment.sam_settings(STATE)))}",
         'export NO_PROXY="127.0.0.1,localhost${NO_PROXY:+,$NO_PROXY}"',
         'export no_proxy="$NO_PROXY"',
         f'case ":$PATH:" in *:{clis}:*) ;; *) PATH={clis}:"$PATH";; esac',
@@ -85,15 +85,6 @@ def _write_script(path: Path, line: str) -> None:
     path.unlink(missing_ok=True)  # an earlier version linked `aws` to the tool, which must stay
     path.write_text(f"#!/bin/sh\n{line}\n")
     path.chmod(0o755)
-
-
-def _sam_folder() -> Path:
-    """Return a folder for SAM's own settings: version checks are over for good."""
-    folder = STATE / "sam-cli"
-    folder.mkdir(parents=True, exist_ok=True)
-    settings = {"telemetryEnabled": False, "lastVersionCheck": _YEAR_3000}
-    (folder / "metadata.json").write_text(json.dumps(settings))
-    return folder
 
 
 def write_request_file(stack: Stack) -> Path:

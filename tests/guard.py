@@ -1,13 +1,21 @@
 """No test opens a connection to another machine: an attempt is refused here.
 
-Names of other machines are not looked up either, since that asks a name server.
+Names of other machines are not looked up either, since that asks a name server. The processes that
+a test starts are guarded too, as far as they are Python's: the stack, its functions, the simulated
+vendor, the SAM CLI, `catwalk` (see tests/guarded/sitecustomize.py).
 """
 
+import _socket
+import contextlib
 import ipaddress
-import socket
+import os
+import sys
+from pathlib import Path
 from typing import Any, Final
 
 _NAMES: Final = frozenset({"", "localhost", "ip6-localhost"})
+_INTERNET: Final = frozenset({_socket.AF_INET, _socket.AF_INET6})
+_FOLDER: Final = os.fspath(Path(__file__).resolve().parent / "guarded")
 
 
 class Refused(BaseException):
@@ -18,40 +26,18 @@ class Refused(BaseException):
 
 
 def install() -> None:
-    """Refuse connections and look-ups from now on, in this process."""
-    connect, connect_ex = socket.socket.connect, socket.socket.connect_ex
-    sendto, look_up = socket.socket.sendto, socket.getaddrinfo
+    """Refuse connections and look-ups from now on, in this process and in those it starts.
 
-    def guarded_connect(self: socket.socket, address: Any) -> None:
-        _check(self, address)
-        connect(self, address)
-
-    def guarded_connect_ex(self: socket.socket, address: Any) -> int:
-        _check(self, address)
-        return connect_ex(self, address)
-
-    def guarded_sendto(self: socket.socket, data: Any, *more: Any) -> int:
-        _check(self, more[-1])
-        return sendto(self, data, *more)
-
-    def guarded_look_up(host: Any, port: Any, *more: Any, **named: Any) -> Any:
-        if not is_here(host):
-            try:
-                look_up(host, port, flags=socket.AI_NUMERICHOST)
-            except (OSError, UnicodeError):
-                raise Refused(f"a test looks up {host!r}; tests stay on loopback") from None
-        return look_up(host, port, *more, **named)
-
-    socket.socket.connect = guarded_connect  # type: ignore[method-assign]
-    socket.socket.connect_ex = guarded_connect_ex  # type: ignore[method-assign]
-    socket.socket.sendto = guarded_sendto  # type: ignore[method-assign,assignment]
-    socket.getaddrinfo = guarded_look_up
+    Python reports each of them to an audit hook before it happens, whatever calls it. A hook
+    cannot be taken away again.
+    """
+    os.environ["PYTHONPATH"] = _with_guard(os.environ.get("PYTHONPATH"))
+    sys.addaudithook(_check)
 
 
 def is_here(host: object) -> bool:
     """Return whether a host is this machine, by loopback."""
-    text = host.decode(errors="replace") if isinstance(host, bytes) else str(host or "")
-    text = text.lower().rstrip(".")
+    text = _text(host).lower().rstrip(".")
     if text in _NAMES or text.endswith(".localhost"):
         return True
     try:
@@ -62,7 +48,42 @@ def is_here(host: object) -> bool:
     return (mapped or ip).is_loopback
 
 
-def _check(one: socket.socket, address: Any) -> None:
-    if one.family in {socket.AF_INET, socket.AF_INET6} and not is_here(address[0]):
-        one.close()  # the caller would leave it open
-        raise Refused(f"a test connects to {address[0]!r}; tests stay on loopback")
+def _check(event: str, arguments: tuple[Any, ...]) -> None:
+    if event.startswith("socket."):
+        match event.removeprefix("socket."), arguments:
+            case "connect" | "sendto" | "sendmsg", (one, address):
+                # A message without an address goes where the socket is connected to.
+                if one.family in _INTERNET and address and not is_here(address[0]):
+                    one.close()  # the caller would leave it open
+                    raise Refused(f"a test connects to {address[0]!r}; tests stay on loopback")
+            case "getaddrinfo" | "gethostbyname" | "gethostbyaddr", (host, *_):
+                if not is_here(host) and not _is_address(_text(host)):
+                    raise Refused(f"a test looks up {host!r}; tests stay on loopback")
+    elif event == "subprocess.Popen":
+        environment = arguments[3]
+        # None is os.environ, where `install` has put it.
+        if isinstance(environment, dict):
+            environment["PYTHONPATH"] = _with_guard(environment.get("PYTHONPATH"))
+
+
+def _is_address(text: str) -> bool:
+    """Return whether a text is an address in any spelling: looking it up asks nobody."""
+    with contextlib.suppress(OSError, UnicodeError, ValueError):
+        _socket.inet_aton(text)
+        return True
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(text.partition("%")[0])
+        return True
+    return False
+
+
+def _with_guard(path: object) -> str:
+    """Return a PYTHONPATH that begins with the folder whose sitecustomize.py installs this."""
+    folders = [folder for folder in _text(path).split(os.pathsep) if folder]
+    return os.pathsep.join([_FOLDER, *(folder for folder in folders if folder != _FOLDER)])
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bytes | bytearray):
+        return value.decode(errors="replace")
+    return str(value or "")

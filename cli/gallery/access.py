@@ -108,9 +108,9 @@ class Access:
         inside = hmac.compare_digest(folder.encode(), self.folder.encode()) and slash
         return f"/{rest}" if inside else None
 
-    def knows(self, cookie: str | None) -> bool:
+    def knows(self, cookie: str) -> bool:
         """Tell whether a browser is the one that was let in."""
-        return cookie is not None and hmac.compare_digest(cookie.encode(), self.session.encode())
+        return hmac.compare_digest(cookie.encode(), self.session.encode())
 
     def made_form(self, token: str) -> bool:
         """Tell whether a form is one of this session's."""
@@ -186,13 +186,20 @@ class Guard:
                 samesite="strict",
             )
             return welcome
-        if route is None or not access.knows(request.cookies.get(access.cookie)):
+        if route is None or not any(map(access.knows, _values(request, access.cookie))):
             return stranger(
                 "The gallery does not know this browser.",
                 "Open the address that <code>catwalk gallery</code> shows in your terminal;"
                 " each address works once, and a new one is shown then.",
             )
         return None
+
+
+def _values(request: Request, name: str) -> list[str]:
+    """Return all cookies of a name: a server on another port can set one of the same name."""
+    lines = request.headers.getlist("cookie")
+    pairs = (pair.partition("=") for line in lines for pair in line.split(";"))
+    return [value.strip() for key, _, value in pairs if key.strip() == name]
 
 
 def stranger(title: str, advice: str) -> Response:

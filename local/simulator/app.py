@@ -24,6 +24,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from .answers import DroppedResponse, does_no_work, expired, no_credits, quoting, spoiled
+from .browsers import NoBrowsers
 from .contract import (
     MAX_BODY_BYTES,
     TASKS_PATH,
@@ -149,7 +150,7 @@ class Simulator:
             lifespan=self._lifespan,
         )
         app.router.redirect_slashes = False
-        return app
+        return NoBrowsers(app)
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:

@@ -334,7 +334,8 @@ def _send(client: httpx.Client, request: httpx.Request) -> _Answer:
 
     Raises:
         httpx.RequestError: no answer's head was received. A body that breaks off is no error
-            here: the status alone may already say that the request was refused.
+            here: the status alone may already say that the request was refused, and what has
+            come of the body may name a task.
 
     """
     response = client.send(request, stream=True)
@@ -349,7 +350,7 @@ def _send(client: httpx.Client, request: httpx.Request) -> _Answer:
             if len(body) > MAX_ANSWER_BYTES or time.monotonic() > deadline:
                 break
     except httpx.RequestError:
-        body.clear()
+        pass  # what has come counts
     finally:
         response.close()
     body[:] = decoded(bytes(body), encoding, MAX_ANSWER_BYTES)

@@ -77,6 +77,8 @@ def launched(path: str) -> Iterator[Browser]:
             args=[
                 "--disable-gpu",
                 "--disable-background-networking",
+                # Its own guard, like tests/guard.py: no other machine has a name or an address.
+                "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
                 # Containers have no room for it in /dev/shm, and root no sandbox.
                 "--disable-dev-shm-usage",
                 *(["--no-sandbox"] if os.geteuid() == 0 else []),

@@ -108,6 +108,7 @@ _TOKENS: Final = (
     ),
     *(b"0", b"-1", b"ffffffffffffffff", b"99999999999999999999999", b"100", b"204", b"302", b"999"),
     *(b"Content-Length: 5\r\n", b"Content-Length: 7\r\n", b"Transfer-Encoding: chunked\r\n"),
+    *(b"Content-Length: 5, 5\r\n", b"Transfer-Encoding: gzip, chunked\r\n", b"\r\n folded\r\n"),
     *(b"Content-Encoding: gzip\r\n", b"Location: //\r\n", b"Retry-After: 1e9\r\n"),
     *(
         b"Set-Cookie: a=b; expires=x\r\n",

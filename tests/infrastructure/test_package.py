@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from local.environment import sam_settings
+
 ROOT = Path(__file__).parents[2]
 FUNCTIONS = {
     "SubmitFunction": "submit",
@@ -59,6 +61,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build with the template's own parameters, as a plain `sam build` does."""
     folder = tmp_path_factory.mktemp("sam") / "build"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+    environment["__SAM_CLI_APP_DIR"] = str(sam_settings(folder.parent))
     done = subprocess.run(
         [ROOT / ".tools" / "sam" / "bin" / "sam", "build", "--build-dir", folder],
         cwd=ROOT,
@@ -93,6 +96,8 @@ def test_a_package_is_small(build: Path, function: str) -> None:
 def test_a_function_needs_nothing_that_is_not_there(function: str) -> None:
     """A handler is imported, builds what it works with and logs, with what Lambda will have."""
     names = ("JOBS_TABLE", "EVENT_BUS", "API_KEY_SECRET", "RESULTS_BUCKET", "AWS_DEFAULT_REGION")
+    # Lambda gives these; without them botocore asks 169.254.169.254.
+    names += ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
     environment = dict.fromkeys(names, "example") | {"VMAKE_BASE_URL": "https://open.vmake.ai"}
     allowed = sorted(PACKAGED | RUNTIME)
     done = subprocess.run(

@@ -12,6 +12,8 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from local.environment import sam_settings
+
 ROOT: Final = Path(__file__).parents[2]
 TOOLS: Final = ROOT / ".tools"
 TEMPLATE: Final = ROOT / "template.yaml"
@@ -34,6 +36,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Futu
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     environment = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
     environment |= {"AWS_DEFAULT_REGION": "eu-central-1", "SAM_CLI_TELEMETRY": "0"}
+    environment["__SAM_CLI_APP_DIR"] = str(sam_settings(elsewhere))
 
     def run(*command: str | Path) -> Done:
         return subprocess.run(

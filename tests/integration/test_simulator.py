@@ -91,6 +91,39 @@ def photo_host() -> Iterator[str]:
         thread.join()
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Host": "evil.example:9000"},
+        {"Host": "127.0.0.1.evil.example"},
+        {"Host": "host.docker.internal.evil.example"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/_simulator/state"), ("POST", "/_simulator/reset"), ("POST", TASKS)],
+)
+def test_pages_in_a_browser_are_refused(
+    api: httpx.Client, control: SimulatorControl, method: str, path: str, headers: dict[str, str]
+) -> None:
+    """A page of another site scripts nothing here, and reads no photo's address."""
+    create(api)
+    assert api.request(method, path, headers=headers).status_code == 403
+    assert control.charges().total == 1
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1:9000", "[::1]:9000", "localhost", "a.localhost", "host.docker.internal:9"]
+)
+def test_its_own_names_are_taken(api: httpx.Client, host: str) -> None:
+    """The machine and its containers call the simulator by these names."""
+    assert api.get("/_simulator/health", headers={"Host": host}).status_code == 200
+
+
 def create(api: httpx.Client, **changes: Any) -> str:
     answer = api.post(TASKS, json=GOOD | changes)
     assert answer.status_code == 200, answer.text

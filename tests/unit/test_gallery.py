@@ -255,6 +255,14 @@ def test_cookie_alone_opens_nothing(house: House, folder: str) -> None:
     assert house.send(job, form).status_code == 303, "with the path it is the gallery's own form"
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_cookie_of_another_server_locks_nobody_out(house: House, order: int) -> None:
+    """A server on another port can set a cookie of the same name; the browser then sends both."""
+    both = [f"{house.access.cookie}={value}" for value in (house.access.session, "another")]
+    tab = Tab(house.browser.app, house.access)
+    assert tab.get("/", headers={"Cookie": "; ".join(both[::order])}).status_code == 200
+
+
 def test_path_alone_opens_nothing(house: House) -> None:
     """The path stands in the browser's history; without the cookie nothing is shown."""
     job = house.job(results=1)

@@ -1,8 +1,12 @@
 """The tests' own guard: nothing leaves this machine while they run."""
 
 import asyncio
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx
 import pytest
@@ -23,6 +27,11 @@ def sendto() -> None:
         one.sendto(b"x", (ELSEWHERE, 9))
 
 
+def sendmsg() -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as one:
+        one.sendmsg([b"x"], [], 0, (ELSEWHERE, 9))
+
+
 def open_asynchronously() -> None:
     asyncio.run(asyncio.wait_for(asyncio.open_connection(ELSEWHERE, 9), 1))
 
@@ -35,6 +44,10 @@ def open_asynchronously() -> None:
         lambda: socket.getaddrinfo("open.vmake.ai", 443),
         connect_ex,
         sendto,
+        sendmsg,
+        lambda: socket.gethostbyname("open.vmake.ai"),
+        lambda: socket.gethostbyname_ex("open.vmake.ai"),
+        lambda: socket.gethostbyaddr("open.vmake.ai"),
         open_asynchronously,
     ],
 )
@@ -42,6 +55,46 @@ def test_no_test_leaves_this_machine(leave: Callable[[], object]) -> None:
     """A connection to another machine, or a look-up of its name, fails the test that tries."""
     with pytest.raises(Refused, match="loopback"):
         leave()
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [None, {}, {"PATH": os.defpath, "PYTHONPATH": os.fspath(Path(__file__).parent)}],
+    ids=["inherited", "empty", "its own"],
+)
+def test_no_process_that_a_test_starts_leaves_this_machine(
+    environment: dict[str, str] | None,
+) -> None:
+    """The stack, its functions and the commands run in processes of their own, guarded too."""
+    connect = f"import socket; socket.create_connection(({ELSEWHERE!r}, 9), timeout=1)"
+    # A child of a child, as the functions are MiniStack's.
+    script = (
+        "import subprocess, sys;"
+        f"sys.exit(subprocess.run([sys.executable, '-c', {connect!r}], env={{}}).returncode)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "tests stay on loopback" in done.stderr
+
+
+def test_what_stays_here_is_let_through() -> None:
+    """A datagram over a connected socket names no address; a number is looked up nowhere."""
+    with (
+        socket.socket(type=socket.SOCK_DGRAM) as one,
+        socket.socket(type=socket.SOCK_DGRAM) as two,
+    ):
+        one.bind(("127.0.0.1", 0))
+        two.connect(one.getsockname())
+        two.sendmsg([b"x"])
+        assert one.recv(1) == b"x"
+    assert socket.getaddrinfo("192.0.2.1", 80)
+    assert socket.getaddrinfo("0x7f.1", 80)
 
 
 @pytest.mark.parametrize(

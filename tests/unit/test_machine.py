@@ -1,10 +1,12 @@
 """What the laptop stack is built for, and what is said where it cannot run."""
 
+import json
 import os
 import platform
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -212,3 +214,22 @@ def test_the_build_is_given_what_the_user_says_of_certificates(
     monkeypatch.setenv("SSL_CERT_FILE", "/company.pem")
     built = environment.sam_build(tmp_path)
     assert (built["UV_SYSTEM_CERTS"], built["SSL_CERT_FILE"]) == ("1", "/company.pem")
+
+
+def test_the_sam_cli_does_not_ask_for_its_newest_version(tmp_path: Path) -> None:
+    """A build and a deployment on the laptop connect to no machine for SAM's own sake."""
+    given = (
+        environment.sam_build(tmp_path / "build"),
+        environment.sam_deploy(
+            tmp_path / "deploy",
+            endpoint="https://here",
+            ca_bundle=tmp_path,
+            credentials=environment.new_credentials(),
+        ),
+    )
+    for variables in given:
+        settings = json.loads((Path(variables["__SAM_CLI_APP_DIR"]) / "metadata.json").read_text())
+        # Of another type SAM takes it for missing.
+        assert isinstance(settings["lastVersionCheck"], float)
+        last = datetime.fromtimestamp(settings["lastVersionCheck"], UTC)
+        assert last.year >= 2999  # the check is due once a week

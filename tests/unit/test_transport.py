@@ -143,6 +143,44 @@ def test_a_name_that_cannot_be_looked_up_is_a_connect_error(
         request("https://nowhere.example.com/", 60)
 
 
+CHUNKED = "Transfer-Encoding: chunked"
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        (("Content-Length: 3", "Content-Length: 4"), b"abc"),
+        (("Content-Length: 3, 4",), b"abc"),
+        (("Content-Length: " + "9" * 5_000,), b"abc"),
+        (("Content-Length: -1",), b"abc"),
+        (("Content-Length: 1_0",), b"abc"),
+        (("Content-Length: 9",), b"abc"),
+        (("Transfer-Encoding: gzip, chunked",), b"3\r\nabc\r\n0\r\n\r\n"),
+        (("Transfer-Encoding: gzip",), b"abc"),
+        ((CHUNKED, CHUNKED), b"3\r\nabc\r\n0\r\n\r\n"),
+        ((CHUNKED,), b"-3\r\nabc\r\n0\r\n\r\n"),
+        ((CHUNKED,), b"f" * 21 + b"\r\nabc"),
+        ((CHUNKED,), b"3\r\nabcdef\r\n0\r\n\r\n"),
+        ((CHUNKED,), b"3\r\nabc\r\n"),
+        ((CHUNKED,), b"3\r\nabc\r\n0\r\nContent-Length: x\r\n\r\n"),
+        ((" folded: first",), b"abc"),
+        (("Content-Length : 3",), b"abc"),
+        (("X: a\0b",), b"abc"),
+        (tuple(f"H{n}: v" for n in range(20_000)), b"abc"),
+        (("Upgrade: x", "Connection: upgrade"), b""),
+    ],
+    ids=itertools.count(),
+)
+def test_an_answer_that_contradicts_itself_is_trouble_of_the_request(
+    head: tuple[str, ...], body: bytes
+) -> None:
+    """No framing is guessed: what HTTP does not allow ends the request, and crashes nothing."""
+    status = "101 Switching Protocols" if "Upgrade: x" in head else "200 OK"
+    reply = "\r\n".join((f"HTTP/1.1 {status}", *head, "", "")).encode() + body
+    with server(reply) as (url, _), pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
+        request(url, 60)
+
+
 # --- what stays of an answer ---------------------------------------------------------------------
 
 

@@ -720,6 +720,21 @@ def test_wire_refusal_with_a_broken_body_is_still_a_refusal() -> None:
     assert (outcome.trouble, outcome.retry_after) == (Trouble.BUSY, 3)
 
 
+@pytest.mark.parametrize(
+    ("came", "outcome"),
+    [(ACCEPTED_BODY, Accepted("t-1")), (b'{"code": 429, "data": {"taskId": "t-', None)],
+    ids=["whole", "cut"],
+)
+@pytest.mark.parametrize("status", ["200 OK", "429 Too Many Requests", "503 Busy"])
+def test_wire_a_task_named_before_the_connection_broke_is_a_task(
+    status: str, came: bytes, outcome: Accepted | None
+) -> None:
+    """What had come before an answer broke off counts: sending again could pay twice."""
+    with server(http(came, status, length=len(came) + 9)) as (url, _):
+        found = post_to(url)
+    assert found == outcome if outcome else isinstance(found, Unknown)
+
+
 def test_wire_each_create_has_a_connection_of_its_own() -> None:
     """A create is never sent over a kept connection that the vendor may close just then."""
     connections = 0
