@@ -8,7 +8,7 @@ import boto3
 import botocore.session
 from botocore.config import Config
 
-from . import environment
+from local import environment
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient

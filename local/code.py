@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from .paths import ROOT
+from local.paths import ROOT
 
 DEPLOYED: Final = (
     *("template.yaml", "statemachine", "functions", "shared", "requirements/functions.txt"),

@@ -13,16 +13,15 @@ from typing import Final
 
 from rich.console import Console
 
+from local import scenario, sheet, stack
+from local.console import StepList, is_live, live, print_facts
+from local.errors import DemoError
+from local.paths import OUT, SAMPLES, shown
+from local.progress import ChangeLines, JobTable, Row, counts, match, rows_of
+from local.scenario import Upload
+from local.stack import Plan, Stack
 from shared.jobs import job_of
 from shared.models import Job, JobStatus
-
-from . import scenario, sheet, stack
-from .console import StepList, is_live, live, print_facts
-from .errors import DemoError
-from .paths import OUT, SAMPLES, shown
-from .progress import ChangeLines, JobTable, Row, counts, match, rows_of
-from .scenario import Upload
-from .stack import Plan, Stack
 
 _DEADLINE_SECONDS: Final = 180.0
 _REAL_DEADLINE_SECONDS: Final = 1800.0

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from . import ministack
-from .clients import Clients
+from local import ministack
+from local.clients import Clients
 
 _SUBMITS_SECONDS: Final = 30.0
 """A create may take 15 seconds; then the next message may have been taken just before the hold."""

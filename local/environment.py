@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from functions.package import BUILD_FOR
-
-from .paths import ROOT, TOOLS
+from local.paths import ROOT, TOOLS
 
 REGION: Final = "us-east-1"
 _FOREIGN: Final = ("AWS_", "BOTO_", "SAM_", "__SAM", "VMAKE_", "LOCALSTACK_")

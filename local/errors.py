@@ -12,7 +12,7 @@ LocalError
 
 from pathlib import Path
 
-from .paths import shown
+from local.paths import shown
 
 
 class LocalError(Exception):

@@ -5,7 +5,7 @@ import socket
 import struct
 from typing import Final
 
-from .errors import LocalError
+from local.errors import LocalError
 
 LOOPBACK: Final = "127.0.0.1"
 DOCKER: Final = "docker"

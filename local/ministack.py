@@ -13,12 +13,12 @@ from typing import Final
 
 import httpx
 
-from . import environment, processes
-from .errors import LocalError, PortInUseError, StartError, ToolMissingError
-from .interfaces import LOOPBACK, addresses, listen
-from .paths import ROOT, TOOLS
-from .processes import Process
-from .state import StateFolder
+from local import environment, processes
+from local.errors import LocalError, PortInUseError, StartError, ToolMissingError
+from local.interfaces import LOOPBACK, addresses, listen
+from local.paths import ROOT, TOOLS
+from local.processes import Process
+from local.state import StateFolder
 
 _HOME: Final = TOOLS / "ministack"
 _PYTHON: Final = _HOME / "bin" / "python"

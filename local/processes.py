@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from .paths import ROOT
+from local.paths import ROOT
 
 Process = subprocess.Popen[bytes]
 

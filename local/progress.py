@@ -10,9 +10,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from local.scenario import Expected, Look
 from shared.models import Job, JobStatus
-
-from .scenario import Expected, Look
 
 _STYLES: Final = {
     JobStatus.ACCEPTED: "dim",

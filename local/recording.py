@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from .paths import ROOT
+from local.paths import ROOT
 
 _COLUMNS: Final = 108
 _LINES: Final = 37

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Final
 
 from functions.package import BUILD_FOR, THIS_MACHINE
-
-from . import environment, processes
-from .errors import CommandError, ToolMissingError
-from .paths import ROOT, TOOLS
-from .processes import Process
-from .state import StateFolder
+from local import environment, processes
+from local.errors import CommandError, ToolMissingError
+from local.paths import ROOT, TOOLS
+from local.processes import Process
+from local.state import StateFolder
 
 _SAM: Final = TOOLS / "sam" / "bin" / "sam"
 _BUILD_SECONDS: Final = 600.0

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 
 from rich.console import Console
 
-from . import environment, ministack, sam
-from .errors import LocalError
-from .paths import ROOT, STATE, shown, write_private
-from .stack import STACK, Stack
+from local import environment, ministack, sam
+from local.errors import LocalError
+from local.paths import ROOT, STATE, shown, write_private
+from local.stack import STACK, Stack
 
 CONFIG_FILE: Final = STATE / "sam-local.toml"
 _FOLDER: Final = STATE / "sam-local"

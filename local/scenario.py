@@ -5,10 +5,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from local.paths import SAMPLES
 from shared.models import JobStatus
 from shared.vmake.catalogue import MODELS
-
-from .paths import SAMPLES
 
 RESULTS_A_TASK: Final = 4
 """The stack's DefaultBatchSize."""

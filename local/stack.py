@@ -16,17 +16,17 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final, Protocol
 
-from . import differences, environment, ministack, processes, sam, vendor
-from .clients import Clients
-from .code import Code
-from .errors import StackGoneError
-from .interfaces import LOOPBACK
-from .paths import STATE
-from .processes import Process
-from .state import Address, State, StateFolder
+from local import differences, environment, ministack, processes, sam, vendor
+from local.clients import Clients
+from local.code import Code
+from local.errors import StackGoneError
+from local.interfaces import LOOPBACK
+from local.paths import STATE
+from local.processes import Process
+from local.state import Address, State, StateFolder
 
 if TYPE_CHECKING:
-    from .simulator import SimulatorControl
+    from local.simulator import SimulatorControl
 
 STACK: Final = "catwalk"
 UP: Final = "up"
@@ -119,7 +119,7 @@ class Stack:
     def vendor(self) -> "SimulatorControl":
         """Return a new client of the simulated vendor's control API."""
         # What a server needs takes a while to import, and most who find a stack want no vendor.
-        from .simulator import SimulatorControl  # noqa: PLC0415
+        from local.simulator import SimulatorControl  # noqa: PLC0415
 
         return SimulatorControl(self.address.vendor_url)
 

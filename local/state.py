@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from . import processes
-from .code import Code
-from .environment import Credentials
-from .errors import StackBusyError
-from .paths import write_private
-from .processes import ProcessId
+from local import processes
+from local.code import Code
+from local.environment import Credentials
+from local.errors import StackBusyError
+from local.paths import write_private
+from local.processes import ProcessId
 
 
 @dataclass(frozen=True)

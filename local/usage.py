@@ -8,9 +8,9 @@ from typing import Final
 
 from rich.console import Console
 
-from . import environment
-from .paths import ROOT, STATE, TOOLS, shown, write_private
-from .stack import Stack
+from local import environment
+from local.paths import ROOT, STATE, TOOLS, shown, write_private
+from local.stack import Stack
 
 ENV_FILE: Final = STATE / "env.sh"
 REQUEST_FILE: Final = STATE / "request.json"

@@ -7,11 +7,11 @@ import time
 from pathlib import Path
 from typing import Final
 
-from . import environment, processes
-from .errors import StartError
-from .interfaces import addresses
-from .processes import Process
-from .state import StateFolder
+from local import environment, processes
+from local.errors import StartError
+from local.interfaces import addresses
+from local.processes import Process
+from local.state import StateFolder
 
 _START_SECONDS: Final = 30.0
 _LISTENS: Final = re.compile(r"listens at (http://\S+)")

@@ -11,7 +11,7 @@ from typing import Final
 
 from PIL import Image, ImageChops, ImageDraw, ImageFont
 
-from .fabrics import (
+from local.samples.fabrics import (
     concrete,
     darker,
     denim,
@@ -26,7 +26,7 @@ from .fabrics import (
     striped,
     wood,
 )
-from .sheet import SIZE, Sheet, curve, folds_from, mirrored, outline
+from local.samples.sheet import SIZE, Sheet, curve, folds_from, mirrored, outline
 
 FOLDER: Final = Path(__file__).parent
 

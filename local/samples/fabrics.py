@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageChops, ImageColor, ImageDraw, ImageFilter
 
-from .sheet import Fabric, Sheet, Spot
+from local.samples.sheet import Fabric, Sheet, Spot
 
 
 def _noise(sheet: Sheet, cell: tuple[int, int], soft: float = 0.0) -> Image.Image:

@@ -6,9 +6,8 @@ import logging
 import sys
 
 from local.interfaces import LOOPBACK
-
-from .server import bind, run
-from .settings import Settings, SettingsError
+from local.simulator.server import bind, run
+from local.simulator.settings import Settings, SettingsError
 
 _USAGE_HINT = """\
 The simulated vendor listens at {base_url}

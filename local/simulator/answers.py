@@ -11,8 +11,8 @@ from PIL import Image
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from .contract import envelope, error
-from .faults import Fault
+from local.simulator.contract import envelope, error
+from local.simulator.faults import Fault
 
 TRANSPORT: Final = "catwalk.transport"
 """Where the server puts the connection's asyncio transport into the ASGI scope."""

@@ -23,9 +23,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
-from .answers import DroppedResponse, does_no_work, expired, no_credits, quoting, spoiled
-from .browsers import NoBrowsers
-from .contract import (
+from local.simulator.answers import (
+    DroppedResponse,
+    does_no_work,
+    expired,
+    no_credits,
+    quoting,
+    spoiled,
+)
+from local.simulator.browsers import NoBrowsers
+from local.simulator.contract import (
     MAX_BODY_BYTES,
     TASKS_PATH,
     CreateRequest,
@@ -37,13 +44,22 @@ from .contract import (
     parse_body,
     parse_create,
 )
-from .control import CONTROL_PATH
-from .faults import CREATE, DOWNLOAD, READ, Facts, Fault, FaultBook, FaultError, possible
-from .photos import Photo, PhotoReader, check_mask, is_url, trust, without_query
-from .reports import CallReport, moment
-from .settings import Settings, SettingsError
-from .studio import Result, Studio
-from .tasks import Task, TaskBook
+from local.simulator.control import CONTROL_PATH
+from local.simulator.faults import (
+    CREATE,
+    DOWNLOAD,
+    READ,
+    Facts,
+    Fault,
+    FaultBook,
+    FaultError,
+    possible,
+)
+from local.simulator.photos import Photo, PhotoReader, check_mask, is_url, trust, without_query
+from local.simulator.reports import CallReport, moment
+from local.simulator.settings import Settings, SettingsError
+from local.simulator.studio import Result, Studio
+from local.simulator.tasks import Task, TaskBook
 
 _RENDER_PATIENCE_SECONDS: Final = 2.0
 """How long a read waits for images that are being made before it says "running" once more."""

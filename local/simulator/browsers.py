@@ -10,7 +10,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .contract import error
+from local.simulator.contract import error
 
 _OWN_NAMES: Final = (".localhost", "host.docker.internal")
 

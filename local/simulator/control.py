@@ -7,7 +7,7 @@ from typing import Any, Final, Self, cast
 
 import httpx
 
-from .reports import FaultReport, StateReport
+from local.simulator.reports import FaultReport, StateReport
 
 CONTROL_PATH: Final = "/_simulator"
 _TIMEOUT_SECONDS: Final = 30.0

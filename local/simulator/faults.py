@@ -5,8 +5,8 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from .reports import FaultReport
-from .settings import NO_CREDITS_STYLES, is_number
+from local.simulator.reports import FaultReport
+from local.simulator.settings import NO_CREDITS_STYLES, is_number
 
 CREATE, READ, DOWNLOAD = "create", "read", "download"
 _EVERYWHERE: Final = (CREATE, READ, DOWNLOAD)

@@ -17,9 +17,9 @@ from urllib.parse import unquote, urlsplit
 import httpx
 from PIL import Image
 
-from .contract import RefusedError
-from .reports import PhotoReport
-from .settings import SettingsError
+from local.simulator.contract import RefusedError
+from local.simulator.reports import PhotoReport
+from local.simulator.settings import SettingsError
 
 MAX_PHOTO_BYTES: Final = 64 * 1024 * 1024
 MAX_PIXELS: Final = 120_000_000

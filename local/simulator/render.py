@@ -14,9 +14,9 @@ from typing import Final
 
 from PIL import Image, ImageColor, ImageDraw, ImageFilter, ImageFont, ImageOps
 
-from .contract import Look
-from .cutout import subject_mask
-from .scenes import scene, scene_name
+from local.simulator.contract import Look
+from local.simulator.cutout import subject_mask
+from local.simulator.scenes import scene, scene_name
 
 LONGEST_SIDE: Final = 1024
 SHORTEST_LONG_SIDE: Final = 512

@@ -6,10 +6,10 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
-from .contract import Look
-from .photos import Photo
-from .render import draw, draw_plain
-from .tasks import Task
+from local.simulator.contract import Look
+from local.simulator.photos import Photo
+from local.simulator.render import draw, draw_plain
+from local.simulator.tasks import Task
 
 
 @dataclass(frozen=True, slots=True)

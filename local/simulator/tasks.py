@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from .contract import CreateRequest, Look
-from .faults import Fault
-from .photos import Photo, is_url, without_query
-from .reports import ChargesReport, TaskReport, moment
-from .settings import Settings
+from local.simulator.contract import CreateRequest, Look
+from local.simulator.faults import Fault
+from local.simulator.photos import Photo, is_url, without_query
+from local.simulator.reports import ChargesReport, TaskReport, moment
+from local.simulator.settings import Settings
 
 _PENDING_SHARE: Final = 0.08
 """The part of its time that a task waits before it runs."""
