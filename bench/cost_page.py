@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from local.paths import ROOT
-from shared.metrics import Metric
+from shared.notify.metrics import Metric
 
 COUNTS: Final = ROOT / "docs" / "cost.json"
 PAGE: Final = ROOT / "docs" / "cost.md"

@@ -27,10 +27,6 @@ def urls(vendor_url: str, size: int, count: int) -> list[str]:
 def ours(vendor_url: str, size: int, count: int) -> Callable[[], int]:
     """Return our copy: FinalizeFunction's own code and clients; the record is kept in memory."""
     from shared import clients  # noqa: PLC0415 - the other copies must not carry it
-    from shared.announce import Announcer  # noqa: PLC0415 - as above
-    from shared.fetch import download_client  # noqa: PLC0415 - as above
-    from shared.finalize import Finalizer  # noqa: PLC0415 - as above
-    from shared.jobs import JobRepository  # noqa: PLC0415 - as above
     from shared.models import (  # noqa: PLC0415 - as above
         Job,
         JobError,
@@ -39,7 +35,11 @@ def ours(vendor_url: str, size: int, count: int) -> Callable[[], int]:
         SceneType,
         Settings,
     )
-    from shared.results import ResultStore  # noqa: PLC0415 - as above
+    from shared.notify.announcer import Announcer  # noqa: PLC0415 - as above
+    from shared.records.jobs import JobRepository  # noqa: PLC0415 - as above
+    from shared.results.download import download_client  # noqa: PLC0415 - as above
+    from shared.results.store import ResultStore  # noqa: PLC0415 - as above
+    from shared.steps.finalize import Finalizer  # noqa: PLC0415 - as above
     from shared.vmake.client import VmakeClient  # noqa: PLC0415 - as above
 
     job = Job(

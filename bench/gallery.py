@@ -33,8 +33,8 @@ import httpx
 
 from bench.figures import write
 from local.paths import ROOT
-from shared.attributes import to_attribute
 from shared.models import JobStatus
+from shared.records.attributes import to_attribute
 from shared.vmake.catalogue import MODELS
 
 JOBS: Final = 50_000

@@ -3,9 +3,9 @@
     make bench-polling                     the built-in traces: a table and a plot
     make bench-polling TRACES=file.json    your own: a JSON list, an object a trace
 
-A trace's tasks are replayed in order through `shared/planner.py`, with the waits' bounds of the
-template's defaults, learning from each as PollFunction does. Polls count the one that finds the
-end; lag is from the task's end to that poll.
+A trace's tasks are replayed in order through `shared/polling/planner.py`, with the waits' bounds
+of the template's defaults, learning from each as PollFunction does. Polls count the one that finds
+the end; lag is from the task's end to that poll.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from bench import traces
 from bench.figures import write
 from bench.traces import RecordedTask, Trace
 from shared.config import Config
-from shared.planner import KEEP_TASKS, Bounds, Experience, Look, lesson, next_wait
+from shared.polling.planner import KEEP_TASKS, Bounds, Experience, Look, lesson, next_wait
 
 TRADES: Final = (0.25, 0.5, 0.75, 1.0, 1.5, 2.5)
 """Values of PollTradeSeconds among which the default was chosen."""

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cli.chances import Selection
 from cli.errors import CommandError
-from shared.jobs import job_of
 from shared.models import Job, JobStatus
+from shared.records.jobs import job_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from shared.announce import Announcer
 from shared.errors import InputRejected
-from shared.events import continue_message, drop_message
-from shared.jobs import JobRepository
-from shared.ledger import Ledger, folder_of
+from shared.intake.messages import continue_message, drop_message
+from shared.intake.photos import FolderCache, PhotoStore
 from shared.models import TERMINAL, ErrorCode, Job, JobError, JobStatus, PastAttempt
-from shared.photos import FolderCache, PhotoStore
-from shared.start import execution_arn
+from shared.notify.announcer import Announcer
+from shared.records.jobs import JobRepository
+from shared.records.ledger import Ledger, folder_of
+from shared.steps.start import execution_arn
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

@@ -20,16 +20,15 @@ from botocore.exceptions import ClientError
 
 from cli.errors import CommandError
 from shared.errors import InputRejected
-from shared.events import MASK_SUFFIX, MAX_KEY_BYTES, is_photo_key
-from shared.models import Settings
-from shared.photos import (
+from shared.intake.messages import MASK_SUFFIX, MAX_KEY_BYTES, is_photo_key
+from shared.intake.photos import (
     MAX_FOLDER_FILE_BYTES,
     FolderCache,
     FolderEntry,
     PhotoStore,
     StoredPhoto,
 )
-from shared.settings import (
+from shared.intake.settings import (
     FOLDER_FILE,
     Layer,
     check_mask_key,
@@ -38,6 +37,7 @@ from shared.settings import (
     metadata_text,
     resolve,
 )
+from shared.models import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -344,7 +344,7 @@ class _Local:
     def get_object(self, **asked: str) -> dict[str, Any]:
         """Return a range of a file as S3 does."""
         found = _RANGE.fullmatch(asked["Range"])
-        assert found is not None  # shared/photos.py asks for ranges only
+        assert found is not None  # shared/intake/photos.py asks for ranges only
         start, end = int(found[1]), int(found[2])
         file = self._files[asked["Key"]]
         size = file.stat().st_size

@@ -22,12 +22,12 @@ from cli.output import credits_of
 from cli.stack import Catwalk
 from cli.submission import Pause, new_bucket, pause_of
 from shared import clients
-from shared.breaker import Cause
 from shared.clock import iso, utc_now
 from shared.config import SETTLING_SECONDS
 from shared.errors import ConfigurationError
+from shared.limits.circuit_breaker import Cause
 from shared.models import JobStatus
-from shared.reconcile import Untold
+from shared.steps.reconcile import Untold
 from shared.vmake.client import ReadTrouble, TaskNotFound, VmakeClient
 from shared.vmake.secret import ApiKey, ApiKeyMissing
 

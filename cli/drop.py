@@ -20,10 +20,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cli.collect import Collection, Kind, Upload
 from cli.errors import CommandError, sentence
 from cli.output import tell
-from shared.jobs import job_of
+from shared.intake.photos import content_type_of
 from shared.models import Job, JobStatus
-from shared.photos import content_type_of
-from shared.submit import MAX_RESUBMITS
+from shared.records.jobs import job_of
+from shared.steps.submit import MAX_RESUBMITS
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

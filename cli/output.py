@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.text import Span, Text
 
 from shared.clock import parse_iso
-from shared.events import detail_of
+from shared.intake.messages import detail_of
 from shared.models import Job, JobStatus
 
 PIPE_WIDTH: Final = 10_000

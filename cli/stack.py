@@ -17,15 +17,15 @@ from cli.errors import CommandError, sentence
 from cli.output import tell
 from cli.where import Because, Choice, choose, read_last, refuse_guess, region, remember
 from shared import clients
-from shared.announce import Announcer
 from shared.config import Config
-from shared.deadletters import DeadLetters
-from shared.events import EventPublisher
 from shared.intake.arrivals import Arrivals
-from shared.jobs import JobRepository
-from shared.ledger import Ledger
-from shared.photos import PhotoStore
-from shared.settling import first_used
+from shared.intake.messages import EventPublisher
+from shared.intake.photos import PhotoStore
+from shared.limits.settling import first_used
+from shared.notify.announcer import Announcer
+from shared.records.jobs import JobRepository
+from shared.records.ledger import Ledger
+from shared.steps.dead_letters import DeadLetters
 
 _NEEDED: Final = (
     "PhotosBucketName",

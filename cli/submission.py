@@ -1,8 +1,8 @@
 """Whether submission is paused for all photos, why, and what mends it.
 
-The breaker's item (shared/breaker.py) is read here without becoming the probe. The one thing that
-is written is the end of a pause, once its cause is mended: then the next photo is tried, as it
-would be a few minutes later.
+The circuit breaker's item (shared/limits/circuit_breaker.py) is read here without becoming the
+probe. The one thing that is written is the end of a pause, once its cause is mended: then the next
+photo is tried, as it would be a few minutes later.
 """
 
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from cli import where
-from shared.breaker import ITEM_KEY, Cause, cause_of
 from shared.clock import iso, parse_iso, utc_now
 from shared.config import SETTLING_SECONDS
-from shared.events import continue_message
-from shared.jobs import JobRepository
+from shared.intake.messages import continue_message
+from shared.limits.circuit_breaker import ITEM_KEY, Cause, cause_of
+from shared.limits.settling import REASON
 from shared.models import Job, JobStatus
-from shared.settling import REASON
+from shared.records.jobs import JobRepository
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

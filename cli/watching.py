@@ -13,8 +13,8 @@ from rich.text import Text
 from cli.output import STYLES, Column, ago, counted, elided, laid_out, look_of, shown, status
 from cli.submission import Pause, pause_of
 from shared.clock import iso
-from shared.jobs import JobRepository
 from shared.models import TERMINAL, Job, JobStatus
+from shared.records.jobs import JobRepository
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -20,8 +20,8 @@ from local.paths import OUT, SAMPLES, shown
 from local.progress import ChangeLines, JobTable, Row, counts, match, rows_of
 from local.scenario import Upload
 from local.stack import Plan, Stack
-from shared.jobs import job_of
 from shared.models import Job, JobStatus
+from shared.records.jobs import job_of
 
 _DEADLINE_SECONDS: Final = 180.0
 _REAL_DEADLINE_SECONDS: Final = 1800.0

@@ -48,7 +48,7 @@ class Config:
     polls_per_second: float = 20.0
     task_timeout_seconds: int = 21_600
     settling_seconds: int = SETTLING_SECONDS
-    """How long PhotosBucket settles; see shared/settling.py. The template does not set it."""
+    """How long PhotosBucket settles: shared/limits/settling.py. The template does not set it."""
 
     def delivery_advice(self, photo: Photo | None) -> str:
         """Return a sentence for a photo that the vendor may not have been able to fetch.

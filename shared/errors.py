@@ -7,9 +7,9 @@
     └── ResultUnavailable       a result that could not be had now; worth another try
 
 What can be expected at run time (a task still running, a vendor in trouble, a photo that
-waits) is data, not an exception: see `shared.vmake.client`, `shared.poll`, `shared.submit`.
-Anything else that is raised is a fault of the platform or of this code: the queue or the
-state machine tries again.
+waits) is data, not an exception: see `shared.vmake.client`, `shared.steps.poll` and
+`shared.steps.submit`. Anything else that is raised is a fault of the platform or of this code: the
+queue or the state machine tries again.
 """
 
 from shared.models import ErrorCode, JobError

@@ -12,8 +12,6 @@ from botocore.exceptions import ClientError
 from cli.main import main
 from shared import clients
 from shared.clock import iso, utc_now
-from shared.jobs import JobRepository, _plain, _wire
-from shared.ledger import Ledger
 from shared.models import (
     TERMINAL,
     ErrorCode,
@@ -24,6 +22,8 @@ from shared.models import (
     SceneType,
     Settings,
 )
+from shared.records.jobs import JobRepository, _plain, _wire
+from shared.records.ledger import Ledger
 from tests.kit import BUS, PHOTOS, TABLE, Aws
 
 NOW = iso(utc_now())

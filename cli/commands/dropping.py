@@ -38,10 +38,10 @@ from local.console import is_live, live
 from shared import clients
 from shared.clock import iso, utc_now
 from shared.errors import InputRejected
-from shared.events import mask_ref
+from shared.intake.messages import mask_ref
+from shared.intake.photos import PhotoStore
+from shared.intake.settings import MAX_ID, Layer
 from shared.models import Job, JobStatus
-from shared.photos import PhotoStore
-from shared.settings import MAX_ID, Layer
 
 dropping = typer.Typer()
 

@@ -40,8 +40,8 @@ from cli.story import Tone, execution_url, next_steps, timeline, took
 from cli.watching import Screen, Watcher, note_of
 from local.console import is_live, live
 from shared import clients
-from shared.ledger import Grouping, Sum, add_up
 from shared.models import Job, JobStatus
+from shared.records.ledger import Grouping, Sum, add_up
 
 looking = typer.Typer()
 _MOST_DAYS: Final = 3_660

@@ -40,10 +40,10 @@ from cli.output import status as status_of
 from cli.stack import Catwalk
 from cli.submission import OTHERS_FOLLOW, WHAT_NEXT, Pause, end_pause, pause_of, try_one
 from shared import clients
-from shared.breaker import Cause
 from shared.clock import utc_now
-from shared.deadletters import DeadLetters
+from shared.limits.circuit_breaker import Cause
 from shared.models import Job, JobStatus
+from shared.steps.dead_letters import DeadLetters
 
 mending = typer.Typer()
 _MOST_SHOWN: Final = 20

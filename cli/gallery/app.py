@@ -54,8 +54,8 @@ from cli.output import credits_of
 from cli.stack import Catwalk
 from shared import clients
 from shared.clock import iso, utc_now
-from shared.jobs import JobRepository
 from shared.models import Job, JobStatus
+from shared.records.jobs import JobRepository
 from shared.vmake.catalogue import MODELS
 
 if TYPE_CHECKING:

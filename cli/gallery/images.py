@@ -26,8 +26,8 @@ from PIL import Image, ImageOps
 from cli.errors import CommandError, sentence
 from cli.gallery.access import BrokenOffError
 from cli.gallery.archive import TROUBLE
+from shared.intake.photos import JPEG, PNG
 from shared.models import PastAttempt, Photo, Result
-from shared.photos import JPEG, PNG
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

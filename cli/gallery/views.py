@@ -8,9 +8,9 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from cli.browse import Filter
 from cli.gallery.images import Picture, Pictures, Seal
-from shared.ledger import folder_of
+from shared.intake.photos import JPEG, PNG
 from shared.models import Job, JobStatus, SceneType, Settings
-from shared.photos import JPEG, PNG
+from shared.records.ledger import folder_of
 from shared.vmake.catalogue import MODELS
 
 SCENES: Final = ("001", "033", "034", "035", "036")

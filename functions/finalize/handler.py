@@ -5,15 +5,15 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from shared import clients
-from shared.announce import Announcer
 from shared.config import config
-from shared.events import EventPublisher
-from shared.fetch import download_client
-from shared.finalize import Finalizer
-from shared.jobs import JobRepository
-from shared.metrics import Metrics
+from shared.intake.messages import EventPublisher
+from shared.notify.announcer import Announcer
+from shared.notify.metrics import Metrics
 from shared.observability import lambda_handler, quiet_libraries
-from shared.results import ResultStore
+from shared.records.jobs import JobRepository
+from shared.results.download import download_client
+from shared.results.store import ResultStore
+from shared.steps.finalize import Finalizer
 from shared.vmake.client import VmakeClient
 from shared.vmake.secret import ApiKey
 

@@ -5,13 +5,13 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from shared import clients
-from shared.announce import Announcer
 from shared.config import config
-from shared.events import EventPublisher
-from shared.jobs import JobRepository
-from shared.metrics import Metrics
+from shared.intake.messages import EventPublisher
+from shared.notify.announcer import Announcer
+from shared.notify.metrics import Metrics
 from shared.observability import lambda_handler, quiet_libraries
-from shared.poll import Pace, Poller
+from shared.records.jobs import JobRepository
+from shared.steps.poll import Pace, Poller
 from shared.vmake.client import VmakeClient
 from shared.vmake.secret import ApiKey
 

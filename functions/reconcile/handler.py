@@ -5,20 +5,20 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from shared import clients
-from shared.announce import Announcer
-from shared.breaker import Breaker
 from shared.config import config
-from shared.deadletters import DeadLetters
-from shared.events import EventPublisher
 from shared.intake.arrivals import Arrivals
+from shared.intake.messages import EventPublisher
+from shared.intake.photos import PhotoStore
 from shared.intake.requests import vendor_origin
-from shared.jobs import JobRepository
-from shared.metrics import Metrics
+from shared.limits.circuit_breaker import Breaker
+from shared.limits.credit_limit import Purse
+from shared.limits.settling import Settling
+from shared.notify.announcer import Announcer
+from shared.notify.metrics import Metrics
 from shared.observability import lambda_handler, quiet_libraries
-from shared.photos import PhotoStore
-from shared.purse import Purse
-from shared.reconcile import STILL_SECONDS, Cursors, Reconciler, Resent, Untold
-from shared.settling import Settling
+from shared.records.jobs import JobRepository
+from shared.steps.dead_letters import DeadLetters
+from shared.steps.reconcile import STILL_SECONDS, Cursors, Reconciler, Resent, Untold
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext

@@ -5,23 +5,23 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from shared import clients
-from shared.announce import Announcer
-from shared.breaker import Breaker
 from shared.config import config
-from shared.events import EventPublisher
 from shared.intake.arrivals import Arrivals
+from shared.intake.messages import EventPublisher
+from shared.intake.photos import PhotoStore
 from shared.intake.requests import Intake
-from shared.jobs import JobRepository
-from shared.ledger import Ledger
-from shared.metrics import Metrics
+from shared.limits.circuit_breaker import Breaker
+from shared.limits.credit_limit import Purse
+from shared.limits.settling import Settling
+from shared.notify.announcer import Announcer
+from shared.notify.metrics import Metrics
 from shared.observability import lambda_handler, quiet_libraries
-from shared.photos import PhotoStore
-from shared.poll import Pace
-from shared.purse import Purse
-from shared.queue import SubmitQueue
-from shared.settling import Settling
-from shared.start import Starter
-from shared.submit import Batch, Submitter
+from shared.records.jobs import JobRepository
+from shared.records.ledger import Ledger
+from shared.steps.poll import Pace
+from shared.steps.queue import SubmitQueue
+from shared.steps.start import Starter
+from shared.steps.submit import Batch, Submitter
 from shared.vmake.client import VmakeClient
 from shared.vmake.secret import ApiKey
 

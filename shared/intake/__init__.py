@@ -1,5 +1,6 @@
-"""Intake: a message becomes an arrival, and the arrival says which jobs there are.
+"""A message becomes an arrival and its jobs.
 
-What belongs here: reading what a drop or a request asks for, and storing the decision. What may
-call it: the steps (submit, reconcile, dead letters). Nothing here speaks to the vendor.
+Here belong: reading SubmitQueue's messages, settings and their layers, photos and masks as they lie
+in S3, and the arrival, which is decided once. The steps call this room. It calls `records/` to find
+existing jobs, and never the vendor.
 """

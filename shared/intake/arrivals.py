@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.attributes import from_attribute, to_attribute
 from shared.clock import iso, utc_now
-from shared.jobs import NewJob
 from shared.models import JobError, Photo, Settings
+from shared.records.attributes import from_attribute, to_attribute
+from shared.records.jobs import NewJob
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

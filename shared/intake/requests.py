@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 from shared.clock import iso, parse_iso, utc_now
 from shared.config import Config
 from shared.errors import InputRejected
-from shared.events import BrokenEvent, ModelRequested, PhotoDropped, PhotoRef, mask_ref
 from shared.intake.arrivals import (
     Arrival,
     Arrivals,
@@ -27,10 +26,9 @@ from shared.intake.arrivals import (
     request_id_of,
     reused_id,
 )
-from shared.jobs import NewJob
-from shared.models import ErrorCode, JobError, Photo, job_id_of
-from shared.photos import FolderCache, PhotoStore, StoredPhoto, mask_key
-from shared.settings import (
+from shared.intake.messages import BrokenEvent, ModelRequested, PhotoDropped, PhotoRef, mask_ref
+from shared.intake.photos import FolderCache, PhotoStore, StoredPhoto, mask_key
+from shared.intake.settings import (
     Layer,
     check_mask_key,
     metadata_layer,
@@ -38,6 +36,8 @@ from shared.settings import (
     resolve,
     shown,
 )
+from shared.models import ErrorCode, JobError, Photo, job_id_of
+from shared.records.jobs import NewJob
 
 MESSAGES_LAST: Final = timedelta(days=14)
 """SQS keeps no message for longer, so no event is older."""

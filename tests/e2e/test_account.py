@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from shared.events import continue_message
+from shared.intake.messages import continue_message
 from shared.models import Job
 from tests.e2e.driver import Catwalk, photo, wait_for
 

@@ -80,7 +80,7 @@ def test_up_deploys_what_has_changed_and_keeps_the_jobs(clone: Path) -> None:
         catwalk.reached("old/dress.jpg", "RUNNING")
 
         assert "already up" in up(clone)
-        change(clone, "shared/photos.py", BEFORE, AFTER)
+        change(clone, "shared/intake/photos.py", BEFORE, AFTER)
         change(clone, "statemachine/job.asl.yaml", "takes its results", "copies its results")
         said = up(clone)
         assert "photos and jobs stay" in said

@@ -19,12 +19,19 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from shared.errors import InputRejected, ResultRefused, ResultUnavailable
-from shared.events import BrokenEvent, parse
-from shared.fetch import download_client
+from shared.intake.messages import BrokenEvent, parse
+from shared.intake.photos import JPEG, PNG, content_type_of, pixel_size
+from shared.intake.settings import (
+    FIELDS,
+    METADATA_FIELDS,
+    Layer,
+    folder_file,
+    metadata_layer,
+    resolve,
+)
 from shared.models import Job, JobStatus, SceneType, Settings, TaskResult
-from shared.photos import JPEG, PNG, content_type_of, pixel_size
-from shared.results import ResultStore
-from shared.settings import FIELDS, METADATA_FIELDS, Layer, folder_file, metadata_layer, resolve
+from shared.results.download import download_client
+from shared.results.store import ResultStore
 from shared.vmake.client import (
     Accepted,
     NeverSent,

@@ -21,11 +21,12 @@ from moto import mock_aws
 from functions.finalize import handler as finalize_function
 from functions.poll import handler as poll_function
 from functions.submit import handler as submit_function
-from shared import clients, fetch
-from shared.finalize import MAX_ROUNDS
-from shared.jobs import JobRepository, NewJob
+from shared import clients
 from shared.models import Job, JobStatus, Photo, SceneType, Settings, TaskResult
-from shared.poll import Outcome, PollState
+from shared.records.jobs import JobRepository, NewJob
+from shared.results import download
+from shared.steps.finalize import MAX_ROUNDS
+from shared.steps.poll import Outcome, PollState
 from shared.vmake import client as vmake
 from tests import guard
 from tests.hostile.answers import ANSWERS, serving
@@ -174,7 +175,7 @@ def _set_up(limit: float) -> None:
         os.environ.pop(name, None)
     if limit:
         for module, name in (
-            (fetch, "DOWNLOAD_SECONDS"),
+            (download, "DOWNLOAD_SECONDS"),
             (vmake, "CREATE_SECONDS"),
             (vmake, "READ_SECONDS"),
             (vmake, "MAX_BODY_SECONDS"),

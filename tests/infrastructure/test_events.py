@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared.events import (
+from shared.intake.messages import (
     BrokenEvent,
     JobContinued,
     ModelRequested,
@@ -14,7 +14,7 @@ from shared.events import (
     PhotoDropped,
     parse,
 )
-from shared.poll import PollState
+from shared.steps.poll import PollState
 
 EVENTS = Path(__file__).parents[2] / "events"
 BUCKET = "catwalk-photosbucket-example"

@@ -11,8 +11,8 @@ import pytest
 
 from bench import cost_page
 from local import differences
-from shared.breaker import Cause
-from shared.metrics import (
+from shared.limits.circuit_breaker import Cause
+from shared.notify.metrics import (
     CAUSE_OF_END,
     CAUSE_OF_PAUSE,
     NAMESPACE,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from shared.poll import Outcome
+from shared.steps.poll import Outcome
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "statemachine" / "job.asl.yaml").read_text()

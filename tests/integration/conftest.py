@@ -15,10 +15,11 @@ from functions.poll import handler as poll_function
 from functions.reconcile import handler as reconcile_function
 from functions.submit import handler as submit_function
 from local.simulator import Settings, SimulatorServer
-from shared import clients, clock, deadletters
+from shared import clients, clock
 from shared.config import config
-from shared.jobs import job_of
 from shared.models import Job
+from shared.records.jobs import job_of
+from shared.steps import dead_letters
 from tests.kit import BUS, KEY, PHOTOS, REGION, RESULTS, TABLE, Aws, jpeg
 
 MAX_RECEIVES = 5
@@ -239,7 +240,7 @@ def deploy(
                 return super().now(tz) + world.offset
 
         monkeypatch.setattr(clock, "datetime", Shifted)
-        monkeypatch.setattr(deadletters, "_WAIT_SECONDS", 0)  # moto hides no message
+        monkeypatch.setattr(dead_letters, "_WAIT_SECONDS", 0)  # moto hides no message
         return world
 
     yield build

@@ -207,7 +207,7 @@ def main() -> None:
     for client in (made for made in vars(clients).values() if hasattr(made, "cache_info")):
         client()
     # moto hides no message from who does not wait for it.
-    importlib.import_module("shared.deadletters")._WAIT_SECONDS = 0
+    importlib.import_module("shared.steps.dead_letters")._WAIT_SECONDS = 0
     httpx.create_ssl_context = functools.cache(httpx.create_ssl_context)
     httpx.create_ssl_context()
     gc.freeze()  # a fork that need not look at all this copies less of it

@@ -29,19 +29,19 @@ from moto.server import ThreadedMotoServer
 from moto.sqs.models import sqs_backends
 from moto.stepfunctions.models import stepfunctions_backends
 
-from shared.breaker import Breaker
 from shared.clock import utc_now
-from shared.deadletters import DeadLetters
-from shared.experience import ExperienceStore
 from shared.intake.arrivals import Arrivals
-from shared.jobs import JobRepository, job_of
-from shared.ledger import Ledger
+from shared.limits.circuit_breaker import Breaker
+from shared.limits.credit_limit import Purse
+from shared.limits.settling import Settling
 from shared.models import Job
-from shared.planner import KEEP_TASKS, Experience
-from shared.pollbudget import PollBudget
-from shared.purse import Purse
-from shared.settling import Settling
-from shared.start import Starter
+from shared.polling.planner import KEEP_TASKS, Experience
+from shared.polling.rate_limit import PollBudget
+from shared.polling.task_history import ExperienceStore
+from shared.records.jobs import JobRepository, job_of
+from shared.records.ledger import Ledger
+from shared.steps.dead_letters import DeadLetters
+from shared.steps.start import Starter
 from tests.integration.conftest import World
 from tests.integration.lambdas import How, Invocation, Lambdas, Step
 from tests.kit import KEY, PHOTOS, REGION, TABLE, VARIANT, jpeg, png, requested

@@ -9,12 +9,12 @@ import pytest
 
 from cli.chances import Chance, Finding, SecondChances
 from shared import clock
-from shared.announce import Announcer
-from shared.events import EventPublisher
-from shared.jobs import JobRepository
-from shared.ledger import Ledger
+from shared.intake.messages import EventPublisher
+from shared.intake.photos import PhotoStore
 from shared.models import Job, JobStatus
-from shared.photos import PhotoStore
+from shared.notify.announcer import Announcer
+from shared.records.jobs import JobRepository
+from shared.records.ledger import Ledger
 from tests.integration.conftest import World
 from tests.kit import BUS, PHOTOS, RESULTS, TABLE, VARIANT, jpeg, requested
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from shared.announce import Announcer
-from shared.events import EventPublisher
-from shared.jobs import JobRepository, NewJob
+from shared.intake.messages import EventPublisher
 from shared.models import ErrorCode, Job, JobError
+from shared.notify.announcer import Announcer
+from shared.records.jobs import JobRepository, NewJob
 from tests.kit import BUS, TABLE, Aws, Clock
 
 REJECTED = NewJob(

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
-from shared.attributes import from_attribute, to_attribute
 from shared.models import JobStatus
+from shared.records.attributes import from_attribute, to_attribute
 
 VALUES = [
     None,

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from shared.breaker import (
+from shared.limits.circuit_breaker import (
     ACCOUNT_PAUSE_SECONDS,
     MAX_LOOK_SECONDS,
     MAX_PAUSE_SECONDS,
@@ -19,7 +19,7 @@ from shared.breaker import (
     Tripped,
     Way,
 )
-from shared.metrics import Metrics
+from shared.notify.metrics import Metrics
 from shared.vmake.client import Accepted, CreateOutcome, NeverSent, Refused, Trouble, Unknown
 from tests.kit import TABLE, Aws, Clock
 

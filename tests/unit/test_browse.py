@@ -6,8 +6,8 @@ import pytest
 
 from cli.browse import Browser, Filter, Page
 from cli.errors import CommandError
-from shared.jobs import _plain, _wire
 from shared.models import Job, JobStatus, SceneType, Settings
+from shared.records.jobs import _plain, _wire
 from tests.kit import TABLE, Aws
 
 COUNT = 60

@@ -14,11 +14,9 @@ from cli.chances import (
     Selection,
     select,
 )
-from shared.announce import Announcer
 from shared.clock import iso
-from shared.events import EventPublisher
-from shared.jobs import JobRepository, _plain, _wire
-from shared.ledger import Certainty, Ledger
+from shared.intake.messages import EventPublisher
+from shared.intake.photos import PhotoStore
 from shared.models import (
     TERMINAL,
     ErrorCode,
@@ -31,7 +29,9 @@ from shared.models import (
     SceneType,
     Settings,
 )
-from shared.photos import PhotoStore
+from shared.notify.announcer import Announcer
+from shared.records.jobs import JobRepository, _plain, _wire
+from shared.records.ledger import Certainty, Ledger
 from tests.kit import PHOTOS, START, TABLE, Aws, Clock
 
 SETTINGS = Settings(model_id="002", scene_type=SceneType.ORIGINAL, batch_size=4)

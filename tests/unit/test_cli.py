@@ -15,8 +15,8 @@ from rich.text import Text
 
 from cli.output import shown
 from cli.where import Condition
-from shared.breaker import Breaker, Way
 from shared.clock import iso, later, utc_now
+from shared.limits.circuit_breaker import Breaker, Way
 from shared.models import ErrorCode, JobError, JobStatus, Photo, Waiting
 from tests.kit import TABLE, dropped
 from tests.shell import NOW, Prompt, Shell, refusal

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from shared import deadletters
-from shared.announce import Announcer
-from shared.deadletters import COUNT_SETTLES, KEPT, MAX_BODY_BYTES, DeadLetter, DeadLetters
-from shared.events import EventPublisher, continue_message
 from shared.intake.arrivals import Arrivals
-from shared.jobs import JobRepository, NewJob
+from shared.intake.messages import EventPublisher, continue_message
 from shared.models import ErrorCode, Job, JobError, JobStatus, Photo, SceneType, Settings
+from shared.notify.announcer import Announcer
+from shared.records.jobs import JobRepository, NewJob
+from shared.steps import dead_letters
+from shared.steps.dead_letters import COUNT_SETTLES, KEPT, MAX_BODY_BYTES, DeadLetter, DeadLetters
 from tests.kit import BUS, PHOTOS, TABLE, VARIANT, VENDOR, Aws, Clock, jpeg, requested
 
 SETTINGS = Settings(model_id="002", scene_type=SceneType.ORIGINAL, batch_size=4)
@@ -70,7 +70,7 @@ class Stage:
 @pytest.fixture
 def stage(aws: Aws, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Stage:
     """Give a stage."""
-    monkeypatch.setattr(deadletters, "_WAIT_SECONDS", 0)
+    monkeypatch.setattr(dead_letters, "_WAIT_SECONDS", 0)
     return Stage(aws, clock)
 
 

@@ -16,9 +16,9 @@ from cli.board import Board
 from cli.collect import Kind, Upload
 from cli.commands import dropping
 from cli.drop import Drop, Uploader
+from shared.intake.settings import metadata_text
+from shared.limits.settling import Settling
 from shared.models import ErrorCode, JobError, JobStatus, Photo, Result, SceneType, Settings
-from shared.settings import metadata_text
-from shared.settling import Settling
 from tests.kit import PHOTOS, TABLE, png
 from tests.shell import Shell, refusal
 

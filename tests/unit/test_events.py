@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.clock import iso
-from shared.events import (
+from shared.intake.messages import (
     BrokenEvent,
     DetailType,
     EventPublisher,

@@ -2,15 +2,15 @@
 
 import pytest
 
-from shared.experience import (
+from shared.models import SceneType, Settings
+from shared.polling.planner import KEEP_TASKS, Experience, Look, Sums, lesson
+from shared.polling.task_history import (
     FEW_FRESH_SECONDS,
     FEW_TASKS,
     FRESH_SECONDS,
     ExperienceStore,
     kind_of,
 )
-from shared.models import SceneType, Settings
-from shared.planner import KEEP_TASKS, Experience, Look, Sums, lesson
 from tests.kit import TABLE, Aws
 
 KIND = "preset#4"

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from shared.errors import ResultRefused
-from shared.fetch import MAX_REDIRECTS, download_client
 from shared.models import ErrorCode
+from shared.results.download import MAX_REDIRECTS, download_client
 from shared.transport import Stream
 from tests.kit import VENDOR, http, server
 

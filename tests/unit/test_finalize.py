@@ -7,12 +7,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from shared import finalize
-from shared.announce import Announcer
 from shared.errors import ResultRefused, ResultUnavailable
-from shared.events import EventPublisher
-from shared.finalize import MAX_ROUNDS, ROUND_WAIT_SECONDS, Finalizer
-from shared.jobs import JobRepository, NewJob
+from shared.intake.messages import EventPublisher
 from shared.models import (
     ErrorCode,
     Job,
@@ -24,7 +20,11 @@ from shared.models import (
     Settings,
     TaskResult,
 )
-from shared.poll import Outcome, PollState
+from shared.notify.announcer import Announcer
+from shared.records.jobs import JobRepository, NewJob
+from shared.steps import finalize
+from shared.steps.finalize import MAX_ROUNDS, ROUND_WAIT_SECONDS, Finalizer
+from shared.steps.poll import Outcome, PollState
 from shared.vmake.client import ReadTrouble, TaskDone, TaskRead
 from shared.vmake.secret import ApiKeyMissing
 from tests.kit import BUS, TABLE, Aws, Clock

@@ -35,11 +35,9 @@ from cli.gallery.images import Picture, PictureGoneError, Pictures, Seal
 from cli.stack import Catwalk
 from cli.where import Choice
 from local.paths import ROOT
-from shared.announce import Announcer
 from shared.clock import iso, utc_now
-from shared.events import EventPublisher
-from shared.jobs import JobRepository, _plain, _wire
-from shared.ledger import Ledger
+from shared.intake.messages import EventPublisher
+from shared.intake.photos import PhotoStore
 from shared.models import (
     ErrorCode,
     Job,
@@ -52,7 +50,9 @@ from shared.models import (
     Settings,
     Waiting,
 )
-from shared.photos import PhotoStore
+from shared.notify.announcer import Announcer
+from shared.records.jobs import JobRepository, _plain, _wire
+from shared.records.ledger import Ledger
 from tests.kit import BUS, PHOTOS, RESULTS, TABLE, Aws
 
 PORT = 8017

@@ -9,10 +9,9 @@ import httpx
 import pytest
 
 from shared.clock import iso
-from shared.deadletters import DeadLetters
-from shared.events import arrival_message
 from shared.intake.arrivals import CLAIMING, KEPT, Arrival, Arrivals, DecidedJob, drop_id
-from shared.jobs import JobRepository
+from shared.intake.messages import arrival_message
+from shared.intake.settings import MAX_EXTRA_BYTES, MAX_VARIANTS
 from shared.models import (
     MAX_MESSAGE,
     ErrorCode,
@@ -22,8 +21,9 @@ from shared.models import (
     SceneType,
     Settings,
 )
-from shared.settings import MAX_EXTRA_BYTES, MAX_VARIANTS
-from shared.submit import Handled, Later
+from shared.records.jobs import JobRepository
+from shared.steps.dead_letters import DeadLetters
+from shared.steps.submit import Handled, Later
 from tests.kit import PHOTOS, START, TABLE, VARIANT, VENDOR, Aws, Clock, jpeg, png, requested
 from tests.unit.test_submit import Stage
 
@@ -182,7 +182,7 @@ def test_two_deliveries_that_decide_at_once_agree(
 
 
 def _batch(stage: Stage) -> Any:
-    from shared.submit import Batch  # noqa: PLC0415  used here alone
+    from shared.steps.submit import Batch  # noqa: PLC0415  used here alone
 
     return Batch(lambda: stage.remaining)
 

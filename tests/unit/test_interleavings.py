@@ -35,30 +35,30 @@ from hypothesis.stateful import (
 from moto import mock_aws
 
 from cli.chances import Chance, Finding, SecondChances
-from shared import finalize as finalize_module
-from shared.announce import Announcer
-from shared.breaker import Breaker
 from shared.clock import parse_iso
 from shared.config import Config
-from shared.deadletters import DeadLetters
-from shared.events import EventPublisher
-from shared.finalize import Finalizer
 from shared.intake.arrivals import Arrivals
+from shared.intake.messages import EventPublisher
+from shared.intake.photos import PhotoStore
 from shared.intake.requests import Intake
-from shared.jobs import JobRepository, job_of
-from shared.ledger import Certainty, Ledger
-from shared.metrics import Metrics
+from shared.limits.circuit_breaker import Breaker
+from shared.limits.credit_limit import Purse
+from shared.limits.settling import Settling
 from shared.models import ErrorCode, Job, JobStatus, PastAttempt
+from shared.notify.announcer import Announcer
+from shared.notify.metrics import Metrics
 from shared.observability import logger
-from shared.photos import PhotoStore
-from shared.poll import Pace, Poller
-from shared.purse import Purse
-from shared.queue import SubmitQueue
-from shared.reconcile import Cursors, Reconciler, Resent, Untold
-from shared.results import ResultStore
-from shared.settling import Settling
-from shared.start import Starter
-from shared.submit import Batch, Submitter
+from shared.records.jobs import JobRepository, job_of
+from shared.records.ledger import Certainty, Ledger
+from shared.results.store import ResultStore
+from shared.steps import finalize as finalize_module
+from shared.steps.dead_letters import DeadLetters
+from shared.steps.finalize import Finalizer
+from shared.steps.poll import Pace, Poller
+from shared.steps.queue import SubmitQueue
+from shared.steps.reconcile import Cursors, Reconciler, Resent, Untold
+from shared.steps.start import Starter
+from shared.steps.submit import Batch, Submitter
 from shared.vmake.client import VmakeClient
 from shared.vmake.secret import ApiKey
 from tests.kit import BUS, KEY, PHOTOS, RESULTS, START, TABLE, VENDOR, Aws, Clock, jpeg, png

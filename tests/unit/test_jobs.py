@@ -10,16 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
 
-from shared import jobs as module
 from shared.clock import iso, later
-from shared.jobs import (
-    MAX_HISTORY,
-    JobRepository,
-    NewJob,
-    _plain,
-    _wire,
-    job_of,
-)
 from shared.models import (
     TERMINAL,
     ErrorCode,
@@ -31,6 +22,15 @@ from shared.models import (
     SceneType,
     Settings,
     job_id_of,
+)
+from shared.records import jobs as module
+from shared.records.jobs import (
+    MAX_HISTORY,
+    JobRepository,
+    NewJob,
+    _plain,
+    _wire,
+    job_of,
 )
 from tests.kit import START, TABLE, Aws, Clock
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from shared.clock import iso
-from shared.jobs import JobRepository
-from shared.ledger import Certainty, Entry, Grouping, Ledger, Sum, add_up, folder_of
 from shared.models import Job, JobStatus
+from shared.records.jobs import JobRepository
+from shared.records.ledger import Certainty, Entry, Grouping, Ledger, Sum, add_up, folder_of
 from tests.kit import START, TABLE, Aws, Clock
 
 TODAY = START.date()

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from shared.metrics import CAUSE_OF_END, CAUSE_OF_PAUSE, STACK, Gauges, Metric, Metrics
 from shared.models import ErrorCode, Job, JobError, JobStatus
+from shared.notify.metrics import CAUSE_OF_END, CAUSE_OF_PAUSE, STACK, Gauges, Metric, Metrics
 from shared.observability import keys_of, logger
 
 ARRIVED = "2026-01-31T09:30:00.000Z"

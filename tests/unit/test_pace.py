@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shared.breaker import (
+from shared.limits.circuit_breaker import (
     AHEAD_SECONDS,
     PATIENCE_SECONDS,
     REFUSALS_IN_A_ROW,
@@ -19,7 +19,7 @@ from shared.breaker import (
     Turn,
     Way,
 )
-from shared.pace import (
+from shared.limits.submit_rate import (
     CUT,
     MAX_GAP,
     MAX_GROWTH,

@@ -14,9 +14,7 @@ from moto import mock_aws
 from PIL import Image
 
 from shared.errors import InputRejected
-from shared.intake.requests import photo_of
-from shared.models import ErrorCode, Photo
-from shared.photos import (
+from shared.intake.photos import (
     JPEG,
     MAX_FOLDER_FILE_BYTES,
     PNG,
@@ -25,7 +23,9 @@ from shared.photos import (
     content_type_of,
     pixel_size,
 )
-from shared.settings import FolderFile
+from shared.intake.requests import photo_of
+from shared.intake.settings import FolderFile
+from shared.models import ErrorCode, Photo
 from tests.kit import PHOTOS, Aws, jpeg, png
 
 LIMIT = 20 * 1024 * 1024

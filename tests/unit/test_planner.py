@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bench import polling, traces
 from bench.traces import RecordedTask, Trace
-from shared.planner import KEEP_TASKS, Bounds, Experience, Look, Sums, lesson, next_wait
+from shared.polling.planner import KEEP_TASKS, Bounds, Experience, Look, Sums, lesson, next_wait
 
 BOUNDS = Bounds(shortest=1, longest=600, trade=0.7)
 SAMPLE = [

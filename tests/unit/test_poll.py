@@ -12,12 +12,9 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.announce import Announcer
 from shared.clock import iso, later, parse_iso
 from shared.config import Config
-from shared.events import EventPublisher
-from shared.experience import ExperienceStore
-from shared.jobs import JobRepository, NewJob
+from shared.intake.messages import EventPublisher
 from shared.models import (
     ErrorCode,
     Job,
@@ -29,7 +26,11 @@ from shared.models import (
     Settings,
     TaskResult,
 )
-from shared.poll import (
+from shared.notify.announcer import Announcer
+from shared.polling.task_history import ExperienceStore
+from shared.records.jobs import JobRepository, NewJob
+from shared.results.store import MAX_KEY_BYTES
+from shared.steps.poll import (
     MOST_LOOKS,
     NONSENSE_SECONDS,
     Pace,
@@ -38,7 +39,6 @@ from shared.poll import (
     bounds_of,
     first_state,
 )
-from shared.results import MAX_KEY_BYTES
 from shared.vmake.client import (
     ReadTrouble,
     TaskDone,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from shared.pollbudget import ONE_CUT_SECONDS, RECOVERY_SECONDS, SLOT_SECONDS, PollBudget
+from shared.polling.rate_limit import ONE_CUT_SECONDS, RECOVERY_SECONDS, SLOT_SECONDS, PollBudget
 from tests.kit import TABLE, Aws, Clock
 
 

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from shared.purse import Purse, Reserved, SpentUp
+from shared.limits.credit_limit import Purse, Reserved, SpentUp
 from tests.kit import TABLE, Aws, Clock
 
 

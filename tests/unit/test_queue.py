@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from shared.queue import MAX_DELAY_SECONDS, SubmitQueue
-from shared.submit import ENOUGH_SECONDS, Later
+from shared.steps.queue import MAX_DELAY_SECONDS, SubmitQueue
+from shared.steps.submit import ENOUGH_SECONDS, Later
 
 Waits = tuple[Later, ...]
 

@@ -8,21 +8,22 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from shared import deadletters
-from shared import reconcile as module
-from shared.announce import Announcer
-from shared.breaker import Breaker
 from shared.clock import iso
 from shared.config import SETTLING_SECONDS, Config
-from shared.deadletters import DeadLetters
-from shared.events import EventPublisher
 from shared.intake.arrivals import Arrivals
-from shared.jobs import JobRepository, NewJob
-from shared.metrics import Metrics
+from shared.intake.messages import EventPublisher
+from shared.intake.photos import PhotoStore
+from shared.limits.circuit_breaker import Breaker
+from shared.limits.credit_limit import Purse
+from shared.limits.settling import Settling, first_used
 from shared.models import ErrorCode, Job, JobError, JobStatus, Photo, SceneType, Settings
-from shared.photos import PhotoStore
-from shared.purse import Purse
-from shared.reconcile import (
+from shared.notify.announcer import Announcer
+from shared.notify.metrics import Metrics
+from shared.records.jobs import JobRepository, NewJob
+from shared.steps import dead_letters
+from shared.steps import reconcile as module
+from shared.steps.dead_letters import DeadLetters
+from shared.steps.reconcile import (
     ENOUGH_SECONDS,
     FULL_PASS_EVERY,
     LOOK_BACK,
@@ -34,8 +35,7 @@ from shared.reconcile import (
     Resent,
     Untold,
 )
-from shared.settling import Settling, first_used
-from shared.start import execution_arn
+from shared.steps.start import execution_arn
 from tests.kit import BUS, PHOTOS, TABLE, VENDOR, Aws, Clock, dropped, jpeg
 
 SETTINGS = Settings(model_id="002", scene_type=SceneType.ORIGINAL, batch_size=4)
@@ -158,7 +158,7 @@ class Stage:
 @pytest.fixture
 def stage(aws: Aws, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Stage:
     """Give a stage; its S3 keeps the machine's time, the rest the clock's."""
-    monkeypatch.setattr(deadletters, "_WAIT_SECONDS", 0)
+    monkeypatch.setattr(dead_letters, "_WAIT_SECONDS", 0)
     clock.now = datetime.now(UTC) + timedelta(hours=1)
     return Stage(aws, clock)
 

@@ -19,11 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from moto import mock_aws
 
-from shared import clients, fetch
+from shared import clients
 from shared.errors import ResultRefused, ResultUnavailable
-from shared.fetch import download_client
 from shared.models import ErrorCode, Job, JobStatus, Result, SceneType, Settings, TaskResult
-from shared.results import (
+from shared.results import download
+from shared.results.download import download_client
+from shared.results.store import (
     MAX_KEY_BYTES,
     MAX_METADATA_BYTES,
     PART_BYTES,
@@ -272,7 +273,7 @@ def test_url_that_is_none_is_no_crash(s3: Any, url: str) -> None:
 )
 def test_dripping_result_is_given_up(s3: Any, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
     """A result that comes too slowly is given up before it uses up the invocation."""
-    monkeypatch.setattr(fetch, "DOWNLOAD_SECONDS", 0.4)
+    monkeypatch.setattr(download, "DOWNLOAD_SECONDS", 0.4)
     with serving() as url, download_client(url) as client:
         store = ResultStore(s3, RESULTS, client, max_bytes=LIMIT)
         with pytest.raises(ResultUnavailable, match="could not be read"):

@@ -21,13 +21,13 @@ from cli.key import cleaned
 from cli.main import main
 from cli.stack import Catwalk
 from shared import clients
-from shared.breaker import Breaker, Open, Way
 from shared.clock import iso, utc_now
 from shared.config import SETTLING_SECONDS
-from shared.jobs import JobRepository, NewJob, _plain, _wire
+from shared.limits.circuit_breaker import Breaker, Open, Way
+from shared.limits.settling import Settling
 from shared.models import ErrorCode, Job, JobError, JobStatus, Photo, SceneType, Settings
-from shared.reconcile import Untold
-from shared.settling import Settling
+from shared.records.jobs import JobRepository, NewJob, _plain, _wire
+from shared.steps.reconcile import Untold
 from shared.vmake.client import Refused, Trouble
 from tests.kit import BUS, PHOTOS, RESULTS, TABLE, Aws, http, server
 from tests.watched import template

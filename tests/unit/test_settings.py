@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import InputRejected
-from shared.models import ErrorCode, SceneType, Settings
-from shared.settings import (
+from shared.intake.settings import (
     FIELDS,
     MAX_EXTRA_BYTES,
     MAX_VARIANTS,
@@ -24,6 +23,7 @@ from shared.settings import (
     odd_json,
     resolve,
 )
+from shared.models import ErrorCode, SceneType, Settings
 from shared.vmake.catalogue import MODELS
 
 DEFAULTS = Layer(

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from shared.config import SETTLING_SECONDS
+from shared.limits.settling import REASON, Settling, first_used
 from shared.models import ErrorCode, JobStatus
-from shared.settling import REASON, Settling, first_used
-from shared.submit import Handled, Later
+from shared.steps.submit import Handled, Later
 from tests.kit import PHOTOS, TABLE, VARIANT, Aws, Clock, NewBucket, jpeg, png, requested
 from tests.unit.test_submit import Stage
 

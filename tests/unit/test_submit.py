@@ -10,8 +10,12 @@ from typing import Any
 import httpx
 import pytest
 
-from shared.announce import Announcer
-from shared.breaker import (
+from shared.config import Config
+from shared.intake.arrivals import Arrivals
+from shared.intake.messages import EventPublisher
+from shared.intake.photos import PhotoStore
+from shared.intake.requests import Intake
+from shared.limits.circuit_breaker import (
     ACCOUNT_PAUSE_SECONDS,
     BUSY_PAUSE_SECONDS,
     MAX_PAUSE_SECONDS,
@@ -20,21 +24,18 @@ from shared.breaker import (
     Breaker,
     Way,
 )
-from shared.config import Config
-from shared.events import EventPublisher
-from shared.intake.arrivals import Arrivals
-from shared.intake.requests import Intake
-from shared.jobs import JobRepository
-from shared.ledger import Ledger
-from shared.metrics import Metrics
+from shared.limits.credit_limit import Purse
+from shared.limits.settling import Settling
+from shared.limits.submit_rate import START_GAP
+from shared.limits.suspicion import FIRST_WAIT_SECONDS
 from shared.models import ErrorCode, Job, JobError, JobStatus
-from shared.pace import START_GAP
-from shared.photos import PhotoStore
-from shared.poll import Pace
-from shared.purse import Purse
-from shared.settling import Settling
-from shared.start import Starter
-from shared.submit import (
+from shared.notify.announcer import Announcer
+from shared.notify.metrics import Metrics
+from shared.records.jobs import JobRepository
+from shared.records.ledger import Ledger
+from shared.steps.poll import Pace
+from shared.steps.start import Starter
+from shared.steps.submit import (
     ENOUGH_SECONDS,
     LEASE_MARGIN_SECONDS,
     MAX_RESUBMITS,
@@ -44,7 +45,6 @@ from shared.submit import (
     Outcome,
     Submitter,
 )
-from shared.suspicion import FIRST_WAIT_SECONDS
 from shared.vmake.client import Refused, Trouble, VmakeClient
 from shared.vmake.secret import ApiKey
 from tests.kit import (

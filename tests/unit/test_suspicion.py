@@ -10,10 +10,17 @@ from typing import Any
 import httpx
 import pytest
 
-from shared.breaker import ACCOUNT_PAUSE_SECONDS, PROBE_SECONDS, Breaker, Candidate, Open, Way
+from shared.limits.circuit_breaker import (
+    ACCOUNT_PAUSE_SECONDS,
+    PROBE_SECONDS,
+    Breaker,
+    Candidate,
+    Open,
+    Way,
+)
+from shared.limits.suspicion import MANY, TRIES, TRIES_ALONE, ends, refused_again
 from shared.models import ErrorCode, Job, JobStatus, Refusals
-from shared.submit import Batch
-from shared.suspicion import MANY, TRIES, TRIES_ALONE, ends, refused_again
+from shared.steps.submit import Batch
 from shared.vmake.client import Accepted, Refused, Trouble
 from tests.kit import START, TABLE, Aws, Clock, jpeg
 from tests.unit.test_submit import Stage

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from shared import transport as module
-from shared.fetch import download_client
+from shared.results.download import download_client
 from shared.transport import MAX_ADDRESSES, BoundedTransport, Patience, Stream, decoded
 from tests.hostile.answers import serving
 from tests.kit import http, server

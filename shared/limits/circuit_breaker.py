@@ -6,11 +6,11 @@ breaker closes; if not, the next pause is longer. No photo fails by it: they wai
 
 One photo's refusal says little about the account. The item also names the photos that were refused
 since one went through, and the first photos to come are tried in the middle of the pause
-(shared/suspicion.py).
+(shared/limits/suspicion.py).
 
 A vendor that throttles is not in trouble, it is asked too fast: after the first refusal the item
-holds a pace too (shared/pace.py), and each submit takes its turn by one conditional write. Only
-refusals that come in a row, or a long `Retry-After`, pause submission again.
+holds a pace too (shared/limits/submit_rate.py), and each submit takes its turn by one conditional
+write. Only refusals that come in a row, or a long `Retry-After`, pause submission again.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,10 +20,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from shared.clock import iso, later, parse_iso, utc_now
-from shared.metrics import Metrics
+from shared.limits.submit_rate import SEARCHING, START_GAP, Pace, paced_for
+from shared.limits.suspicion import DOUBTFUL, MANY
 from shared.models import MAX_MESSAGE
-from shared.pace import SEARCHING, START_GAP, Pace, paced_for
-from shared.suspicion import DOUBTFUL, MANY
+from shared.notify.metrics import Metrics
 from shared.vmake.client import Accepted, CreateOutcome, NeverSent, Refused, Trouble, Unknown
 
 if TYPE_CHECKING:

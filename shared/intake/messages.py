@@ -17,8 +17,7 @@ from urllib.parse import urlsplit
 from shared.addresses import is_public_host
 from shared.clock import iso, parse_iso, utc_now
 from shared.errors import InputRejected
-from shared.models import ErrorCode, Job, JobError, JobStatus
-from shared.settings import (
+from shared.intake.settings import (
     FIELDS,
     FOLDER_FILE,
     MAX_ID,
@@ -29,6 +28,7 @@ from shared.settings import (
     short,
     shown,
 )
+from shared.models import ErrorCode, Job, JobError, JobStatus
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient

@@ -5,10 +5,10 @@ finds a record whose status was not told (a crash came in between) tells it then
 can come twice, after a crash, but is never missing. What is told is counted too, just as often.
 """
 
-from shared.events import EventPublisher
-from shared.jobs import JobRepository
-from shared.metrics import Metrics
+from shared.intake.messages import EventPublisher
 from shared.models import Job
+from shared.notify.metrics import Metrics
+from shared.records.jobs import JobRepository
 
 
 class Announcer:

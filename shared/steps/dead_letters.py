@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from shared.announce import Announcer
 from shared.clock import iso
-from shared.events import (
+from shared.intake.arrivals import Arrival, Arrivals
+from shared.intake.messages import (
     ArrivalContinued,
     BrokenEvent,
     Incoming,
@@ -25,11 +25,11 @@ from shared.events import (
     drop_message,
     parse,
 )
-from shared.intake.arrivals import Arrival, Arrivals
 from shared.intake.requests import broken_job, stored_arrival
-from shared.jobs import JobRepository, NewJob
 from shared.models import ErrorCode, Job, JobError, JobStatus, Photo, job_id_of
+from shared.notify.announcer import Announcer
 from shared.observability import logger
+from shared.records.jobs import JobRepository, NewJob
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from shared.attributes import from_attribute, item_of, to_attribute
 from shared.clock import iso, later, utc_now
 from shared.models import (
     Job,
@@ -26,6 +25,7 @@ from shared.models import (
     Settings,
     Waiting,
 )
+from shared.records.attributes import from_attribute, item_of, to_attribute
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

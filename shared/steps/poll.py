@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
-from shared import planner
-from shared.announce import Announcer
 from shared.clock import iso, later, parse_iso, utc_now
 from shared.config import Config
-from shared.experience import ExperienceStore, kind_of
-from shared.jobs import JobRepository
 from shared.models import ErrorCode, Job, JobError, JobStatus, Result, TaskResult
+from shared.notify.announcer import Announcer
 from shared.observability import keys_of, log_keys, logger
-from shared.planner import Look
-from shared.pollbudget import PollBudget
+from shared.polling import planner
+from shared.polling.planner import Look
+from shared.polling.rate_limit import PollBudget
+from shared.polling.task_history import ExperienceStore, kind_of
+from shared.records.jobs import JobRepository
 from shared.vmake.client import (
     ReadTrouble,
     TaskDone,

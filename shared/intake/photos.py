@@ -16,8 +16,8 @@ from botocore.exceptions import ClientError
 
 from shared.clock import iso
 from shared.errors import InputRejected
+from shared.intake.settings import FOLDER_FILE, FolderFile, bad_settings, folder_file, short, shown
 from shared.models import ErrorCode, Photo
-from shared.settings import FOLDER_FILE, FolderFile, bad_settings, folder_file, short, shown
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

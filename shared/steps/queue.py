@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from shared.observability import log_keys, logger
-from shared.submit import ENOUGH_SECONDS, Later
+from shared.steps.submit import ENOUGH_SECONDS, Later
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from shared.models import Settings
-from shared.planner import KEEP_TASKS, Experience, Sums
+from shared.polling.planner import KEEP_TASKS, Experience, Sums
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

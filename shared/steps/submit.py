@@ -12,8 +12,23 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
-from shared.announce import Announcer
-from shared.breaker import (
+from shared.clock import iso, parse_iso, utc_now
+from shared.config import INLINE, Config
+from shared.errors import InputRejected
+from shared.intake.arrivals import Arrival
+from shared.intake.messages import (
+    ArrivalContinued,
+    BrokenEvent,
+    JobContinued,
+    ModelRequested,
+    NotAPhoto,
+    PhotoDropped,
+    continue_message,
+    parse,
+)
+from shared.intake.photos import FolderCache, PhotoStore
+from shared.intake.requests import Intake, Received, broken_job, photo_of, vendor_origin
+from shared.limits.circuit_breaker import (
     PATIENCE_SECONDS,
     SUSPECT_SECONDS,
     WATCHED,
@@ -24,31 +39,16 @@ from shared.breaker import (
     Turn,
     Way,
 )
-from shared.clock import iso, parse_iso, utc_now
-from shared.config import INLINE, Config
-from shared.errors import InputRejected
-from shared.events import (
-    ArrivalContinued,
-    BrokenEvent,
-    JobContinued,
-    ModelRequested,
-    NotAPhoto,
-    PhotoDropped,
-    continue_message,
-    parse,
-)
-from shared.intake.arrivals import Arrival
-from shared.intake.requests import Intake, Received, broken_job, photo_of, vendor_origin
-from shared.jobs import JobRepository
-from shared.ledger import Ledger
-from shared.metrics import Metrics
+from shared.limits.credit_limit import Purse, Reserved, SpentUp
+from shared.limits.settling import REASON, Settling
+from shared.limits.suspicion import DOUBTFUL, MANY, ends, is_known, refused_again
 from shared.models import ErrorCode, Job, JobError, JobStatus, Photo
+from shared.notify.announcer import Announcer
+from shared.notify.metrics import Metrics
 from shared.observability import keys_of, log_keys, logger
-from shared.photos import FolderCache, PhotoStore
-from shared.purse import Purse, Reserved, SpentUp
-from shared.settling import REASON, Settling
-from shared.start import Starter, execution_arn
-from shared.suspicion import DOUBTFUL, MANY, ends, is_known, refused_again
+from shared.records.jobs import JobRepository
+from shared.records.ledger import Ledger
+from shared.steps.start import Starter, execution_arn
 from shared.vmake.client import (
     Accepted,
     CreateOutcome,

@@ -16,7 +16,7 @@ The photos are listed page by page, and the place is kept after each page: a run
 last one ended. A pass over the whole bucket looks at what has landed since the last pass, and once
 a day at all of the last 14 days.
 
-At its end each run tells CloudWatch how things stand (shared/metrics.py).
+At its end each run tells CloudWatch how things stand (shared/notify/metrics.py).
 
 Each move is a conditional write, or a message that may come twice: two runs at once, or a job
 that wakes up just then, do no harm. What is decided about a submit is decided in one place,
@@ -33,22 +33,22 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from shared.announce import Announcer
-from shared.breaker import Breaker
 from shared.clock import iso, parse_iso, utc_now
 from shared.config import Config
-from shared.deadletters import DeadLetter, DeadLetters
-from shared.events import arrival_message, continue_message, drop_message, is_photo_key
 from shared.intake.arrivals import Arrivals, drop_id
-from shared.jobs import JobRepository
-from shared.metrics import Gauges, Metrics
+from shared.intake.messages import arrival_message, continue_message, drop_message, is_photo_key
+from shared.intake.photos import Dropped, Marker, PhotoStore
+from shared.limits.circuit_breaker import Breaker
+from shared.limits.credit_limit import Purse
+from shared.limits.settling import Settling
 from shared.models import TERMINAL, Job, JobError, JobStatus
+from shared.notify.announcer import Announcer
+from shared.notify.metrics import Gauges, Metrics
 from shared.observability import keys_of, log_keys, logger
-from shared.photos import Dropped, Marker, PhotoStore
-from shared.poll import stop_error
-from shared.purse import Purse
-from shared.settling import Settling
-from shared.start import execution_arn
+from shared.records.jobs import JobRepository
+from shared.steps.dead_letters import DeadLetter, DeadLetters
+from shared.steps.poll import stop_error
+from shared.steps.start import execution_arn
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -156,7 +156,7 @@ class Metrics:
         """Tell that submission pauses, once more or for the first time.
 
         Args:
-            cause: one of a few: see `shared.breaker.Cause`.
+            cause: one of a few: see `shared.limits.circuit_breaker.Cause`.
 
         """
         self._emit(

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from shared.attributes import item_of
 from shared.clock import utc_now
+from shared.records.attributes import item_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

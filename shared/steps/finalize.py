@@ -13,13 +13,13 @@ from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from shared.announce import Announcer
 from shared.errors import ResultRefused, ResultUnavailable
-from shared.jobs import JobRepository, merged
 from shared.models import ErrorCode, Job, JobError, JobStatus, Result, TaskResult
+from shared.notify.announcer import Announcer
 from shared.observability import keys_of, log_keys, logger
-from shared.poll import Outcome, PollState, outcome_of, stop_error
-from shared.results import ResultStore
+from shared.records.jobs import JobRepository, merged
+from shared.results.store import ResultStore
+from shared.steps.poll import Outcome, PollState, outcome_of, stop_error
 from shared.vmake.client import TaskDone, VmakeClient
 from shared.vmake.secret import ApiKeyMissing
 

@@ -4,11 +4,11 @@ import contextlib
 import json
 from typing import TYPE_CHECKING
 
-from shared.announce import Announcer
 from shared.config import Config
-from shared.ledger import Ledger
 from shared.models import Job, JobStatus
-from shared.poll import Pace, first_state
+from shared.notify.announcer import Announcer
+from shared.records.ledger import Ledger
+from shared.steps.poll import Pace, first_state
 
 if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient

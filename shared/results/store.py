@@ -19,9 +19,9 @@ import httpx
 from botocore.exceptions import BotoCoreError, ClientError
 
 from shared.errors import ResultRefused, ResultUnavailable
+from shared.intake.photos import JPEG, PNG, content_type_of, pixel_size
 from shared.models import ErrorCode, Job, Result, TaskResult
 from shared.observability import logger
-from shared.photos import JPEG, PNG, content_type_of, pixel_size
 from shared.texts import MAX_TEXT_BYTES, shortened, without_queries
 
 if TYPE_CHECKING:
