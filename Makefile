@@ -109,7 +109,7 @@ screenshots: tools chromium ## take docs/images/gallery-* on the stack of `make 
 
 .PHONY: recording
 recording: laptop ## record `make demo` into docs/images/demo.svg (needs npx)
-	@$(PY) -m local.recording
+	@$(PY) -m local.demo.recording
 
 .PHONY: e2e
 e2e: tools chromium ## the deployed template on the local AWS, driven from outside

@@ -25,10 +25,10 @@ from rich.table import Table
 
 from bench.figures import write
 from bench.plots import LIMIT, OTHERS, OURS, plot
-from local import environment
 from local.paths import ROOT
 from local.simulator import SimulatorControl
-from local.stack import STACK, Plan, Quiet, Stack, folder_of, running
+from local.stack import environment
+from local.stack.stack import STACK, Plan, Quiet, Stack, folder_of, running
 from shared.clock import parse_iso, utc_now
 
 SERIES: Final = (100, 300, 1000, 3000)

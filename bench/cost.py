@@ -30,11 +30,11 @@ from rich.table import Table
 
 from bench import cost_page
 from bench.figures import OUT, write
-from local import environment
 from local.paths import SAMPLES
 from local.simulator import SimulatorControl
-from local.stack import STACK, Plan, Quiet, Stack, running
-from local.state import StateFolder
+from local.stack import environment
+from local.stack.stack import STACK, Plan, Quiet, Stack, running
+from local.stack.state import StateFolder
 
 TASK_SECONDS: Final = 30.0
 TASK_JITTER: Final = 0.3

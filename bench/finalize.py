@@ -139,7 +139,7 @@ def measure() -> list[dict[str, Any]]:
         certificate = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         # MiniStack's environment has what makes certificates; the laptop makes its own there too.
         python = TOOLS / "ministack" / "bin" / "python"
-        subprocess.run([python, "-m", "local.certificate", certificate], cwd=ROOT, check=True)
+        subprocess.run([python, "-m", "local.stack.certificate", certificate], cwd=ROOT, check=True)
         vendor = stack.enter_context(server(certificate, "vendor"))
         stores = {
             case: stack.enter_context(server(certificate, "store", *options))

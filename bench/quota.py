@@ -32,7 +32,7 @@ from rich.table import Table
 from bench import figures, imports
 from bench.stub import Stub, stub
 from local.paths import ROOT
-from local.stack import signals_raise
+from local.stack.stack import signals_raise
 
 RUNS: Final = 9
 SIZES: Final = (256, 512, 1024)

@@ -8,14 +8,14 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 
-from cli import output
-from cli.commands.dropping import dropping
+from cli.commands.deploy import setting_up
 from cli.commands.gallery import gallery
-from cli.commands.looking import looking
-from cli.commands.mending import mending
-from cli.commands.setting_up import setting_up
-from cli.commands.starting import starting
+from cli.commands.inspect import looking
+from cli.commands.local import starting
+from cli.commands.recover import mending
+from cli.commands.upload import dropping
 from cli.errors import MEND_ITEM, CommandError, sentence, unreadable
+from cli.terminal import output
 from local.errors import LocalError
 
 _INTERRUPTED: Final = 130

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 from moto import mock_aws
 
-from cli.home import NEEDED
+from cli.stacks.project import NEEDED
 from tests import guard
-from tests.kit import REGION, Aws, Clock
+from tests.factories import REGION, Aws, Clock
 from tests.quick import quicken
 
 guard.install()
@@ -30,7 +30,7 @@ def no_laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Know nothing of what the developer's shell means, or has up in this clone."""
     folder = tmp_path_factory.mktemp("project")
     for name in NEEDED:
-        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("CATWALK_STACK", raising=False)

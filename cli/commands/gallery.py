@@ -4,8 +4,8 @@ from typing import Annotated, Final
 
 import typer
 
-from cli.options import StackName
-from cli.stack import Catwalk
+from cli.stacks.stack import Catwalk
+from cli.terminal.options import StackName
 
 gallery = typer.Typer()
 _MOST_PORT: Final = 65_535

@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cli.output import warn
+from cli.terminal.output import warn
 
 SAFE: Final = frozenset({"GET", "HEAD"})
 PUBLIC: Final = "/static/"

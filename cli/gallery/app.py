@@ -30,9 +30,6 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from cli import story
-from cli.browse import Browser
-from cli.chances import Chance, Finding, SecondChances
 from cli.errors import CommandError, sentence
 from cli.gallery.access import Access, Guard
 from cli.gallery.archive import zipped
@@ -50,8 +47,11 @@ from cli.gallery.views import (
     status_of,
     version_of,
 )
-from cli.output import credits_of
-from cli.stack import Catwalk
+from cli.jobs import timeline
+from cli.jobs.browse import Browser
+from cli.jobs.recovery import Chance, Finding, SecondChances
+from cli.stacks.stack import Catwalk
+from cli.terminal.output import credits_of
 from shared import clients
 from shared.clock import iso, utc_now
 from shared.models import Job, JobStatus
@@ -342,15 +342,17 @@ class _Pages:
             "model": model_of(settings.model_id) if settings else "",
             "scene": scene_of(settings) if settings else "",
             "mask": mask_of(settings) if settings else "",
-            "moments": story.timeline(job),
-            "took": story.took(job),
+            "moments": timeline.timeline(job),
+            "took": timeline.took(job),
             "earlier": self._show.earlier(job),
             "buttons": self._buttons(job, chances),
             "unknown": job.status is JobStatus.SUBMIT_UNKNOWN,
             "notes": [
-                step for step in story.next_steps(job, chances) if step.command == "catwalk redrive"
+                step
+                for step in timeline.next_steps(job, chances)
+                if step.command == "catwalk redrive"
             ],
-            "console": story.execution_url(job) if self._gallery.on_aws else None,
+            "console": timeline.execution_url(job) if self._gallery.on_aws else None,
             "token": self._access.form_token,
         }
 

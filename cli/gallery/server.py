@@ -23,8 +23,8 @@ from starlette.types import ASGIApp
 from cli.errors import CommandError
 from cli.gallery.access import Access
 from cli.gallery.app import Gallery, create_app
-from cli.output import say, tell
-from cli.stack import Catwalk
+from cli.stacks.stack import Catwalk
+from cli.terminal.output import say, tell
 
 LOOPBACK: Final = "127.0.0.1"
 PORT: Final = 8017

@@ -6,8 +6,8 @@ from pathlib import PurePosixPath
 from typing import Final
 from urllib.parse import quote, urlencode, urlsplit
 
-from cli.browse import Filter
 from cli.gallery.images import Picture, Pictures, Seal
+from cli.jobs.browse import Filter
 from shared.intake.photos import JPEG, PNG
 from shared.models import Job, JobStatus, SceneType, Settings
 from shared.records.ledger import folder_of

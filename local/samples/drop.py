@@ -5,8 +5,8 @@ A stack that has any photo is somebody's, and is left as it is.
 
 import json
 
-from local import scenario
-from local.stack import UP, find, folder_of
+from local.demo import scenario
+from local.stack.stack import UP, find, folder_of
 
 
 def main() -> None:

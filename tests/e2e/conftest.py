@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from local import environment
 from local.paths import ROOT
-from local.stack import Plan, Quiet, Stack, running, signals_wait, stop
-from local.state import StateFolder
+from local.stack import environment
+from local.stack.stack import Plan, Quiet, Stack, running, signals_wait, stop
+from local.stack.state import StateFolder
 from tests.e2e.driver import Catwalk, inbox
 
 KEY = f"sk-e2e-{secrets.token_hex(24)}"

@@ -19,10 +19,10 @@ from typing import Any, Final, TypeVar
 from boto3.dynamodb.types import TypeDeserializer
 from PIL import Image, ImageDraw
 
-from local import environment
 from local.paths import ROOT
 from local.simulator import SimulatorControl
-from local.stack import STACK, Stack
+from local.stack import environment
+from local.stack.stack import STACK, Stack
 
 T = TypeVar("T")
 

@@ -17,10 +17,11 @@ from typing import Any, Final
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
-from local import environment, scenario
+from local.demo import scenario
 from local.paths import ROOT, SAMPLES
-from local.stack import UP, Plan, Quiet, Stack, find, folder_of, running
-from local.state import StateFolder
+from local.stack import environment
+from local.stack.stack import UP, Plan, Quiet, Stack, find, folder_of, running
+from local.stack.state import StateFolder
 from tests.e2e import chromium
 from tests.e2e.driver import ENDED, Catwalk, wait_for
 

@@ -27,12 +27,12 @@ from typing import Any, Final, Self
 import httpx
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local import environment
 from local.errors import LocalError
 from local.paths import shown
 from local.simulator import ControlError, SimulatorControl
-from local.stack import STACK, Plan, Stack, folder_of, running
-from local.state import StateFolder
+from local.stack import environment
+from local.stack.stack import STACK, Plan, Stack, folder_of, running
+from local.stack.state import StateFolder
 from shared.clock import parse_iso
 from tests.e2e.driver import ENDED, Catwalk, inbox, photo, sha256, wait_for
 

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from bench.gallery import Table
 from bench.gallery import environment as bench_environment
-from local import environment
+from local.stack import environment
 from tests.e2e import chromium
 from tests.e2e.driver import PATIENCE_SECONDS, Catwalk, photo, wait_for
 

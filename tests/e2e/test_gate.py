@@ -18,11 +18,11 @@ from botocore.config import Config
 from botocore.credentials import Credentials as Signer
 from botocore.exceptions import ClientError
 
-from local import environment, ministack, processes
-from local.clients import Clients
-from local.environment import Credentials
-from local.stack import Stack
-from local.state import StateFolder
+from local.stack import environment, ministack, processes
+from local.stack.clients import Clients
+from local.stack.environment import Credentials
+from local.stack.stack import Stack
+from local.stack.state import StateFolder
 
 
 @pytest.fixture(scope="module")

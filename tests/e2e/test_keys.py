@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from local import environment
 from local.paths import TOOLS
+from local.stack import environment
 from tests.e2e.driver import Catwalk, photo, sha256
 
 AWS_CLI = TOOLS / "awscli" / "bin" / "aws"

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from local import environment, ministack, processes, sam
 from local.errors import CommandError, PortInUseError
 from local.paths import ROOT
-from local.processes import ProcessId
-from local.stack import Plan, Quiet, Stack, running, stop
-from local.state import State, StateFolder
+from local.stack import environment, ministack, processes, sam
+from local.stack.processes import ProcessId
+from local.stack.stack import Plan, Quiet, Stack, running, stop
+from local.stack.state import State, StateFolder
 from tests.e2e.driver import wait_for
 
 pytestmark = pytest.mark.skipif(
@@ -84,7 +84,7 @@ def test_two_commands_at_once(tmp_path: Path) -> None:
         code = f"""
 from pathlib import Path
 from local.errors import StackBusyError
-from local.state import StateFolder
+from local.stack.state import StateFolder
 try:
     with StateFolder(Path({str(folder.path)!r})).locked():
         print("got it")
@@ -140,8 +140,8 @@ def test_a_start_that_is_interrupted_leaves_nothing(tmp_path: Path, number: sign
     code = f"""
 import signal
 from pathlib import Path
-from local.stack import Plan, Quiet, running
-from local.state import StateFolder
+from local.stack.stack import Plan, Quiet, running
+from local.stack.state import StateFolder
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is to ignore it
 with running(StateFolder(Path({str(folder.path)!r})), Plan(), Quiet()):
     pass

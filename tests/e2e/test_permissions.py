@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from local.stack import STACK
+from local.stack.stack import STACK
 from tests.e2e.driver import Catwalk, photo, wait_for
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from local import environment
 from local.paths import ROOT
-from local.processes import ProcessId
-from local.state import State, StateFolder
+from local.stack import environment
+from local.stack.processes import ProcessId
+from local.stack.state import State, StateFolder
 from tests.e2e.driver import Catwalk, photo, wait_for
 
 
@@ -123,7 +123,7 @@ def test_stack_in_another_region(catwalk: Catwalk) -> None:
 def test_laptop_stack_is_found_from_anywhere(catwalk: Catwalk, tmp_path: Path) -> None:
     """Who stands elsewhere finds the stack that is up; once it is gone, the doctor says so."""
     project = tmp_path / "project"
-    for name in ("template.yaml", "Makefile", "cli/home.py", "local/stack.py"):
+    for name in ("template.yaml", "Makefile", "cli/stacks/project.py", "local/stack/stack.py"):
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).symlink_to(ROOT / name)
     folder = StateFolder(project / ".catwalk" / "up")

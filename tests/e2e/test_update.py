@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from local import environment
 from local.paths import ROOT
-from local.stack import Stack, signals_wait, stop
-from local.state import StateFolder
+from local.stack import environment
+from local.stack.stack import Stack, signals_wait, stop
+from local.stack.state import StateFolder
 from tests.e2e.driver import Catwalk, inbox, photo
 
 _NOT_COPIED = shutil.ignore_patterns(".git", ".tools", ".catwalk", ".aws-sam", "out", "__pycache__")

@@ -44,7 +44,7 @@ from shared.vmake.client import (
     Unknown,
     VmakeClient,
 )
-from tests.kit import KEY, PHOTOS, RESULTS, VARIANT, dropped, jpeg, png, requested
+from tests.factories import KEY, PHOTOS, RESULTS, VARIANT, dropped, jpeg, png, requested
 
 VENDOR: Final = "http://127.0.0.1:9"
 _SETTINGS: Final = Settings(model_id="002", scene_type=SceneType.ORIGINAL, batch_size=4)

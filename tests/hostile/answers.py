@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from tests.kit import png, read_request
+from tests.factories import png, read_request
 
 _OK: Final = b"HTTP/1.1 200 OK\r\n"
 _FOUND: Final = b"HTTP/1.1 302 Found\r\n"

@@ -29,9 +29,9 @@ from shared.steps.finalize import MAX_ROUNDS
 from shared.steps.poll import Outcome, PollState
 from shared.vmake import client as vmake
 from tests import guard
+from tests.factories import BUS, PHOTOS, REGION, RESULTS, TABLE, Aws, jpeg
 from tests.hostile.answers import ANSWERS, serving
 from tests.hostile.cases import FUNCTION_SECONDS, HARMLESS, HOSTILE, Case
-from tests.kit import BUS, PHOTOS, REGION, RESULTS, TABLE, Aws, jpeg
 
 _MAX_RESULT_BYTES: Final = 12 * 1024 * 1024
 _MEMORY_BYTES: Final = 1536 * 1024 * 1024

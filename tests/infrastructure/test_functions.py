@@ -8,9 +8,9 @@ from typing import Any, Final
 import pytest
 
 from bench import cost
-from local import samlocal
-from local.stack import Stack
-from local.state import Address, StateFolder
+from local.stack import sam_local
+from local.stack.stack import Stack
+from local.stack.state import Address, StateFolder
 from tests.e2e import storm
 from tests.watched import template
 
@@ -43,7 +43,7 @@ def _variables() -> dict[str, str]:
     address = Address(
         "https://127.0.0.1:4566", "/ca.pem", "https://127.0.0.1:9000", outputs, access_key=KEY_ID
     )
-    return samlocal.variables(Stack.at(address, StateFolder(ROOT / "nowhere")))
+    return sam_local.variables(Stack.at(address, StateFolder(ROOT / "nowhere")))
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,10 @@ def _variables() -> dict[str, str]:
     [
         ("functions/", {path.parent.name for path in (ROOT / "functions").glob("*/handler.py")}),
         ("bench/imports.py", set(_tuple("bench/imports.py", "OUR_FUNCTIONS"))),
-        ("local/samlocal.py", {name.partition("/")[0] for name in samlocal.EXAMPLES.values()}),
+        (
+            "local/stack/sam_local.py",
+            {name.partition("/")[0] for name in sam_local.EXAMPLES.values()},
+        ),
         (
             "tests/integration/conftest.py",
             set(re.findall(r'"(\w+)": \1_function', _text("tests/integration/conftest.py"))),
@@ -70,7 +73,7 @@ def test_a_list_of_all_functions_folders(place: str, listed: set[str]) -> None:
 @pytest.mark.parametrize(
     ("place", "listed"),
     [
-        ("local/samlocal.py", set(samlocal.EXAMPLES)),
+        ("local/stack/sam_local.py", set(sam_local.EXAMPLES)),
         (
             "README.md",
             set(re.findall(r"sam local invoke (\w+) --config-file .*\\\n", _text("README.md"))),
@@ -100,7 +103,7 @@ def test_what_is_left_out_on_purpose() -> None:
 def test_the_payloads_to_try_a_function_with_are_there() -> None:
     """The lines of README and `make sam-local` name files of events/, and the same ones."""
     readme = _text("README.md")
-    for function, payload in samlocal.EXAMPLES.items():
+    for function, payload in sam_local.EXAMPLES.items():
         assert (ROOT / "events" / payload).is_file()
         line = f'sam local invoke {function} --config-file "$PWD/.catwalk/sam-local.toml" \\\n  -e '
         assert f"{line}.catwalk/sam-local/events/{payload}\n" in readme

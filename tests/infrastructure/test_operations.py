@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench import cost_page
-from local import differences
+from local.stack import differences
 from shared.limits.circuit_breaker import Cause
 from shared.notify.metrics import (
     CAUSE_OF_END,

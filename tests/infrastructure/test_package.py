@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from local.environment import sam_settings
+from local.stack.environment import sam_settings
 
 ROOT = Path(__file__).parents[2]
 FUNCTIONS = {

@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from local.environment import sam_settings
+from local.stack.environment import sam_settings
 
 ROOT: Final = Path(__file__).parents[2]
 TOOLS: Final = ROOT / ".tools"

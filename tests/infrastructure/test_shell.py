@@ -15,9 +15,9 @@ from typing import Final
 
 import pytest
 
-from local import usage
-from local.stack import Stack
-from local.state import Address, StateFolder
+from local.stack import usage
+from local.stack.stack import Stack
+from local.stack.state import Address, StateFolder
 from shared import clients
 from tests.watched import template
 

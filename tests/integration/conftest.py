@@ -20,7 +20,7 @@ from shared.config import config
 from shared.models import Job
 from shared.records.jobs import job_of
 from shared.steps import dead_letters
-from tests.kit import BUS, KEY, PHOTOS, REGION, RESULTS, TABLE, Aws, jpeg
+from tests.factories import BUS, KEY, PHOTOS, REGION, RESULTS, TABLE, Aws, jpeg
 
 MAX_RECEIVES = 5
 """After so many receives a message goes to the dead-letter queue. template.yaml has more, since

@@ -42,9 +42,9 @@ from shared.records.jobs import JobRepository, job_of
 from shared.records.ledger import Ledger
 from shared.steps.dead_letters import DeadLetters
 from shared.steps.start import Starter
+from tests.factories import KEY, PHOTOS, REGION, TABLE, VARIANT, jpeg, png, requested
 from tests.integration.conftest import World
 from tests.integration.lambdas import How, Invocation, Lambdas, Step
-from tests.kit import KEY, PHOTOS, REGION, TABLE, VARIANT, jpeg, png, requested
 
 pytestmark = pytest.mark.timeout(900)  # many runs in one test, on whatever machine
 ROOT = Path(__file__).parents[2]

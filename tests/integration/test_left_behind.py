@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from tests.factories import KEY, PHOTOS, jpeg
 from tests.integration.conftest import World
-from tests.kit import KEY, PHOTOS, jpeg
 
 
 @pytest.mark.parametrize("what", ["deleted", "replaced_unversioned", "folder_file_changed"])

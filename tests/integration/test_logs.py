@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from shared.observability import INVOCATION_KEYS, logger
+from tests.factories import KEY, VARIANT, jpeg, png, requested
 from tests.integration.conftest import Context, World
-from tests.kit import KEY, VARIANT, jpeg, png, requested
 
 Lines = Callable[[], list[dict[str, Any]]]
 

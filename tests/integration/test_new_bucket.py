@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from shared import clients, clock
+from tests.factories import PHOTOS, NewBucket, jpeg, png, requested
 from tests.integration.conftest import World
-from tests.kit import PHOTOS, NewBucket, jpeg, png, requested
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from shared.models import Job
+from tests.factories import KEY, RESULTS, VARIANT, jpeg, png, requested
 from tests.integration.conftest import World
-from tests.kit import KEY, RESULTS, VARIANT, jpeg, png, requested
 
 Deploy = Callable[..., World]
 

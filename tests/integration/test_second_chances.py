@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from cli.chances import Chance, Finding, SecondChances
+from cli.jobs.recovery import Chance, Finding, SecondChances
 from shared import clock
 from shared.intake.messages import EventPublisher
 from shared.intake.photos import PhotoStore
@@ -15,8 +15,8 @@ from shared.models import Job, JobStatus
 from shared.notify.announcer import Announcer
 from shared.records.jobs import JobRepository
 from shared.records.ledger import Ledger
+from tests.factories import BUS, PHOTOS, RESULTS, TABLE, VARIANT, jpeg, requested
 from tests.integration.conftest import World
-from tests.kit import BUS, PHOTOS, RESULTS, TABLE, VARIANT, jpeg, requested
 
 
 class Outbox:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.kit import Aws
-from tests.shell import Shell
+from tests.cli_runner import Shell
+from tests.factories import Aws
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from shared.intake.messages import EventPublisher
 from shared.models import ErrorCode, Job, JobError
 from shared.notify.announcer import Announcer
 from shared.records.jobs import JobRepository, NewJob
-from tests.kit import BUS, TABLE, Aws, Clock
+from tests.factories import BUS, TABLE, Aws, Clock
 
 REJECTED = NewJob(
     job_id="j",

@@ -21,7 +21,7 @@ from shared.limits.circuit_breaker import (
 )
 from shared.notify.metrics import Metrics
 from shared.vmake.client import Accepted, CreateOutcome, NeverSent, Refused, Trouble, Unknown
-from tests.kit import TABLE, Aws, Clock
+from tests.factories import TABLE, Aws, Clock
 
 KEY = Refused(Trouble.KEY, "HTTP 401: bad key")
 CREDITS = Refused(Trouble.CREDITS, "HTTP 402: no credits")

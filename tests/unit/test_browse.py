@@ -4,11 +4,11 @@ import itertools
 
 import pytest
 
-from cli.browse import Browser, Filter, Page
 from cli.errors import CommandError
+from cli.jobs.browse import Browser, Filter, Page
 from shared.models import Job, JobStatus, SceneType, Settings
 from shared.records.jobs import _plain, _wire
-from tests.kit import TABLE, Aws
+from tests.factories import TABLE, Aws
 
 COUNT = 60
 
@@ -89,7 +89,7 @@ def test_filter(browser: Browser, which: Filter, expected: object) -> None:
 
 def test_look_is_bounded(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     """A filter that lets nothing through does not read the whole table at once."""
-    monkeypatch.setattr("cli.browse._CHUNK", 2)
+    monkeypatch.setattr("cli.jobs.browse._CHUNK", 2)
     page = browser.page(Filter(text="nowhere"), size=5, most=20)
     assert page.jobs == ()
     assert page.after is not None
@@ -123,7 +123,7 @@ def test_page_of_other_filters(browser: Browser) -> None:
 )
 def test_out_of_time(browser: Browser, which: Filter, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page whose time is up before anything was found has come further all the same."""
-    monkeypatch.setattr("cli.browse._CHUNK", 2)
+    monkeypatch.setattr("cli.jobs.browse._CHUNK", 2)
     whole = [job.job_id for job in browser.all(which)]
     found, after, pages_seen = [], None, 0
     while pages_seen == 0 or after is not None:

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from cli.chances import (
+from cli.jobs.recovery import (
     IF_NOT_SAID,
     Chance,
     Finding,
@@ -32,7 +32,7 @@ from shared.models import (
 from shared.notify.announcer import Announcer
 from shared.records.jobs import JobRepository, _plain, _wire
 from shared.records.ledger import Certainty, Ledger
-from tests.kit import PHOTOS, START, TABLE, Aws, Clock
+from tests.factories import PHOTOS, START, TABLE, Aws, Clock
 
 SETTINGS = Settings(model_id="002", scene_type=SceneType.ORIGINAL, batch_size=4)
 RESULT = Result(

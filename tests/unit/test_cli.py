@@ -13,13 +13,13 @@ import boto3
 import pytest
 from rich.text import Text
 
-from cli.output import shown
-from cli.where import Condition
+from cli.stacks.selection import Condition
+from cli.terminal.output import shown
 from shared.clock import iso, later, utc_now
 from shared.limits.circuit_breaker import Breaker, Way
 from shared.models import ErrorCode, JobError, JobStatus, Photo, Waiting
-from tests.kit import TABLE, dropped
-from tests.shell import NOW, Prompt, Shell, refusal
+from tests.cli_runner import NOW, Prompt, Shell, refusal
+from tests.factories import TABLE, dropped
 
 ROOT = Path(__file__).parents[2]
 
@@ -328,7 +328,7 @@ def test_reconcile_during_a_pause(shell: Shell, monkeypatch: pytest.MonkeyPatch)
     """It says until when submission is paused, why, and what comes then; it sends nothing."""
     pause(shell)
     shell.job(status=JobStatus.ACCEPTED, waiting=Waiting(until=NOW, reason="paused"), task_id=None)
-    monkeypatch.setattr("cli.commands.mending.key_is_taken", lambda _: False)
+    monkeypatch.setattr("cli.commands.recover.key_is_taken", lambda _: False)
     out = shell("reconcile")[1]
     assert "Submission is paused until " in out
     assert "UTC: the key was refused. Then one photo is tried;" in out
@@ -343,7 +343,7 @@ def test_reconcile_ends_a_pause_whose_cause_is_mended(
     for number in range(3):
         waiting = Waiting(until=NOW, reason="paused")
         shell.job(f"j{number}", JobStatus.ACCEPTED, waiting=waiting, task_id=None)
-    monkeypatch.setattr("cli.commands.mending.key_is_taken", lambda _: True)
+    monkeypatch.setattr("cli.commands.recover.key_is_taken", lambda _: True)
     assert "a/dress.jpg is tried at once" in shell("reconcile")[1]
     (body,) = shell.aws.take(shell.url)
     assert json.loads(body)["detail"]["jobId"].startswith("j")
@@ -386,7 +386,7 @@ def test_stack_that_nobody_named_is_told(shell: Shell, monkeypatch: pytest.Monke
     """Who changes or spends something is told of what, unless it was just said."""
     shell.job()
     monkeypatch.delenv("CATWALK_STACK")
-    monkeypatch.setattr("cli.where.condition", lambda _: Condition.NONE)
+    monkeypatch.setattr("cli.stacks.selection.condition", lambda _: Condition.NONE)
     for command in (["regenerate", "j", "--yes"], ["reconcile"]):
         code, _, err = shell(*command)
         assert (code, "Nobody has said that the stack 'catwalk' in us-east-1" in err) == (1, True)
@@ -402,7 +402,7 @@ def test_two_stacks_may_be_meant(shell: Shell, monkeypatch: pytest.MonkeyPatch) 
     """With a laptop's stack up, nothing is spent on AWS because it was used last."""
     shell.job()
     monkeypatch.delenv("CATWALK_STACK")
-    monkeypatch.setattr("cli.where.condition", lambda _: Condition.UP)
+    monkeypatch.setattr("cli.stacks.selection.condition", lambda _: Condition.UP)
     assert shell("credits", "--stack", "catwalk")[0] == 0
     code, _, err = shell("regenerate", "j", "--yes")
     assert (code, "Two may be meant: the stack 'catwalk' in us-east-1" in err) == (1, True)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from cli import laptop, where
-from local import code, environment, stack, usage
-from local.code import Code
+from cli.stacks import laptop, selection
 from local.paths import ROOT
-from local.state import Address, State, StateFolder
+from local.stack import code, environment, stack, usage
+from local.stack.code import Code
+from local.stack.state import Address, State, StateFolder
 
 
 @pytest.fixture
@@ -92,10 +92,10 @@ def brought_up(
         monkeypatch.setattr(usage, name, lambda *_: None)
     # It would take the region from the tests that come after.
     monkeypatch.setattr(environment, "forget_users_aws", lambda _: None)
-    monkeypatch.setattr(where, "laptop_folder", lambda _: folder)
-    monkeypatch.setattr(where, "remember", lambda _: None)
-    monkeypatch.setattr(where, "laptop_choice", lambda *_: None)
-    monkeypatch.setattr("local.ministack.answers", lambda *_: True)
+    monkeypatch.setattr(selection, "laptop_folder", lambda _: folder)
+    monkeypatch.setattr(selection, "remember", lambda _: None)
+    monkeypatch.setattr(selection, "laptop_choice", lambda *_: None)
+    monkeypatch.setattr("local.stack.ministack.answers", lambda *_: True)
     monkeypatch.setattr(stack, "update", update)
     laptop.start("127.0.0.1", 0)
     return done, folder.read()

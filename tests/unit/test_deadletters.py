@@ -12,7 +12,7 @@ from shared.notify.announcer import Announcer
 from shared.records.jobs import JobRepository, NewJob
 from shared.steps import dead_letters
 from shared.steps.dead_letters import COUNT_SETTLES, KEPT, MAX_BODY_BYTES, DeadLetter, DeadLetters
-from tests.kit import BUS, PHOTOS, TABLE, VARIANT, VENDOR, Aws, Clock, jpeg, requested
+from tests.factories import BUS, PHOTOS, TABLE, VARIANT, VENDOR, Aws, Clock, jpeg, requested
 
 SETTINGS = Settings(model_id="002", scene_type=SceneType.ORIGINAL, batch_size=4)
 ERROR = JobError(code=ErrorCode.VENDOR_TASK_ERROR, message="It failed.")

@@ -12,15 +12,15 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from cli.board import Board
-from cli.collect import Kind, Upload
-from cli.commands import dropping
-from cli.drop import Drop, Uploader
+from cli.commands import upload
+from cli.upload.collect import Kind, Upload
+from cli.upload.drop import Drop, Uploader
+from cli.upload.progress import Board
 from shared.intake.settings import metadata_text
 from shared.limits.settling import Settling
 from shared.models import ErrorCode, JobError, JobStatus, Photo, Result, SceneType, Settings
-from tests.kit import PHOTOS, TABLE, png
-from tests.shell import Shell, refusal
+from tests.cli_runner import Shell, refusal
+from tests.factories import PHOTOS, TABLE, png
 
 
 class Backend:
@@ -78,7 +78,7 @@ class Backend:
 def backend(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Backend:
     """Have the stack work whenever the command sleeps."""
     made = Backend(shell)
-    monkeypatch.setattr(dropping.time, "sleep", made)
+    monkeypatch.setattr(upload.time, "sleep", made)
     return made
 
 
@@ -293,7 +293,7 @@ def test_done_before(shell: Shell, backend: Backend, photo: Callable[..., Path])
         shell.jobs._remember(done, version)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dropping.time, "sleep", remember)
+        patch.setattr(upload.time, "sleep", remember)
         code, out, _ = shell("drop", "dress.png", "--wait")
     assert code == 0
     assert "SUCCEEDED already: nothing has changed" in out
@@ -308,8 +308,8 @@ def test_older_job_of_the_key_is_another_photos(
     photo()
     shell.job("old", JobStatus.SUCCEEDED, source_key="dress.png")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dropping.time, "sleep", lambda _: None)
-        patch.setattr(dropping.wishes, "span", lambda *_: 0.01)
+        patch.setattr(upload.time, "sleep", lambda _: None)
+        patch.setattr(upload.wishes, "span", lambda *_: 0.01)
         code, out, _ = shell("drop", "dress.png", "--wait", "--timeout", "1s")
     assert code == 1
     assert out.splitlines()[2].startswith("0 succeeded, 1 not done in time;")
@@ -392,8 +392,8 @@ def test_upload_that_hangs_is_told_of(
         free.set()
 
     told: list[str] = []
-    monkeypatch.setattr("cli.drop.tell", say)
-    monkeypatch.setattr("cli.drop._GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("cli.upload.drop.tell", say)
+    monkeypatch.setattr("cli.upload.drop._GRACE_SECONDS", 0.0)
     drop = Drop(Upload(photo("a.png"), "a.png", Kind.PHOTO, 100))
     with Uploader(cast("Any", Deaf()), PHOTOS, metadata={}) as uploader:
         uploader.start([drop])
@@ -462,8 +462,8 @@ def test_board_fits_the_screen(width: int, height: int) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have each look be one that asks for everything."""
-    monkeypatch.setattr(dropping, "_PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(dropping, "_QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(upload, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(upload, "_QUIET_SECONDS", 0.0)
 
 
 def use_bucket(shell: Shell) -> None:
@@ -524,7 +524,7 @@ def test_photo_without_a_record_in_the_end(
     shell: Shell, photo: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The summary names reconcile, too."""
-    monkeypatch.setattr(dropping.time, "sleep", lambda _: None)
+    monkeypatch.setattr(upload.time, "sleep", lambda _: None)
     photo()
     code, out, _ = shell("drop", "dress.png", "--wait", "--timeout", "1s")
     assert code == 1

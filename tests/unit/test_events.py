@@ -23,7 +23,7 @@ from shared.intake.messages import (
     parse,
 )
 from shared.models import ErrorCode, Job, JobStatus, SceneType, Settings
-from tests.kit import BUS, PHOTOS, START, VARIANT, VENDOR, Aws, dropped, requested
+from tests.factories import BUS, PHOTOS, START, VARIANT, VENDOR, Aws, dropped, requested
 
 PAYLOADS = Path(__file__).parents[2] / "events" / "eventbridge"
 

@@ -11,7 +11,7 @@ from shared.polling.task_history import (
     ExperienceStore,
     kind_of,
 )
-from tests.kit import TABLE, Aws
+from tests.factories import TABLE, Aws
 
 KIND = "preset#4"
 TAUGHT = lesson(Experience(), [Look(8, 0), Look(12, 30), Look(20, 60)], after=20, by=33)

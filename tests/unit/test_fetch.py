@@ -13,7 +13,7 @@ from shared.errors import ResultRefused
 from shared.models import ErrorCode
 from shared.results.download import MAX_REDIRECTS, download_client
 from shared.transport import Stream
-from tests.kit import VENDOR, http, server
+from tests.factories import VENDOR, http, server
 
 
 @pytest.fixture

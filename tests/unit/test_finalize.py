@@ -27,7 +27,7 @@ from shared.steps.finalize import MAX_ROUNDS, ROUND_WAIT_SECONDS, Finalizer
 from shared.steps.poll import Outcome, PollState
 from shared.vmake.client import ReadTrouble, TaskDone, TaskRead
 from shared.vmake.secret import ApiKeyMissing
-from tests.kit import BUS, TABLE, Aws, Clock
+from tests.factories import BUS, TABLE, Aws, Clock
 
 EXPIRED = ResultUnavailable("Result was answered with HTTP 403", expired=True)
 AWAY = ResultUnavailable("Result was answered with HTTP 502")

@@ -23,8 +23,6 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from PIL import Image
 from starlette.testclient import TestClient
 
-from cli.browse import Browser
-from cli.chances import SecondChances
 from cli.errors import CommandError
 from cli.gallery import app as pages
 from cli.gallery import archive, images, server
@@ -32,8 +30,10 @@ from cli.gallery.access import Access
 from cli.gallery.app import Gallery, create_app
 from cli.gallery.archive import safe_name, zipped
 from cli.gallery.images import Picture, PictureGoneError, Pictures, Seal
-from cli.stack import Catwalk
-from cli.where import Choice
+from cli.jobs.browse import Browser
+from cli.jobs.recovery import SecondChances
+from cli.stacks.selection import Choice
+from cli.stacks.stack import Catwalk
 from local.paths import ROOT
 from shared.clock import iso, utc_now
 from shared.intake.messages import EventPublisher
@@ -53,7 +53,7 @@ from shared.models import (
 from shared.notify.announcer import Announcer
 from shared.records.jobs import JobRepository, _plain, _wire
 from shared.records.ledger import Ledger
-from tests.kit import BUS, PHOTOS, RESULTS, TABLE, Aws
+from tests.factories import BUS, PHOTOS, RESULTS, TABLE, Aws
 
 PORT = 8017
 HOME = f"http://127.0.0.1:{PORT}"

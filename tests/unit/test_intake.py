@@ -24,7 +24,7 @@ from shared.models import (
 from shared.records.jobs import JobRepository
 from shared.steps.dead_letters import DeadLetters
 from shared.steps.submit import Handled, Later
-from tests.kit import PHOTOS, START, TABLE, VARIANT, VENDOR, Aws, Clock, jpeg, png, requested
+from tests.factories import PHOTOS, START, TABLE, VARIANT, VENDOR, Aws, Clock, jpeg, png, requested
 from tests.unit.test_submit import Stage
 
 MOMENT: Final = START

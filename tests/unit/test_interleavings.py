@@ -34,7 +34,7 @@ from hypothesis.stateful import (
 )
 from moto import mock_aws
 
-from cli.chances import Chance, Finding, SecondChances
+from cli.jobs.recovery import Chance, Finding, SecondChances
 from shared.clock import parse_iso
 from shared.config import Config
 from shared.intake.arrivals import Arrivals
@@ -61,8 +61,8 @@ from shared.steps.start import Starter
 from shared.steps.submit import Batch, Submitter
 from shared.vmake.client import VmakeClient
 from shared.vmake.secret import ApiKey
-from tests.kit import BUS, KEY, PHOTOS, RESULTS, START, TABLE, VENDOR, Aws, Clock, jpeg, png
-from tests.puppets import AtOnce, Invocation, Pull, invocation_here
+from tests.factories import BUS, KEY, PHOTOS, RESULTS, START, TABLE, VENDOR, Aws, Clock, jpeg, png
+from tests.interleaving import AtOnce, Invocation, Pull, invocation_here
 
 EXAMPLES: Final = int(os.environ.get("CATWALK_EXAMPLES", "12"))
 STEPS: Final = int(os.environ.get("CATWALK_STEPS", "30"))

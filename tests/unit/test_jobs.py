@@ -32,7 +32,7 @@ from shared.records.jobs import (
     _wire,
     job_of,
 )
-from tests.kit import START, TABLE, Aws, Clock
+from tests.factories import START, TABLE, Aws, Clock
 
 T = TypeVar("T")
 SETTINGS = Settings(model_id="002", scene_type=SceneType.ORIGINAL, batch_size=4)

@@ -9,7 +9,7 @@ from shared.clock import iso
 from shared.models import Job, JobStatus
 from shared.records.jobs import JobRepository
 from shared.records.ledger import Certainty, Entry, Grouping, Ledger, Sum, add_up, folder_of
-from tests.kit import START, TABLE, Aws, Clock
+from tests.factories import START, TABLE, Aws, Clock
 
 TODAY = START.date()
 

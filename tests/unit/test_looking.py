@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
-from cli.output import Column, elided, laid_out
-from cli.watching import Screen, Watcher
+from cli.jobs.watch import Screen, Watcher
+from cli.terminal.output import Column, elided, laid_out
 from shared.clock import iso, later, utc_now
 from shared.models import JobStatus, Result, Waiting
-from tests.kit import TABLE
-from tests.shell import NOW, Shell
+from tests.cli_runner import NOW, Shell
+from tests.factories import TABLE
 
 IDS = ("aaaa" + "0" * 28, "aaaa" + "1" * 28, "bbbb" + "2" * 28)
 RESULT = Result(

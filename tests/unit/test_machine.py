@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from cli import home
 from cli.errors import CommandError
+from cli.stacks import project
 from functions import package
-from local import environment, machine, processes, sam
+from local import machine
 from local.paths import ROOT
-from local.state import StateFolder
+from local.stack import environment, processes, sam
+from local.stack.state import StateFolder
 
 MAC_UV = "/opt/homebrew/bin/uv"
 
@@ -112,7 +113,7 @@ def test_a_machine_that_cannot_run_it(place: str, monkeypatch: pytest.MonkeyPatc
     assert said in what
     assert next_step
     with pytest.raises(CommandError) as raised:
-        home.make_tools(home.Home(Path("/nonexistent")))
+        project.make_tools(project.Home(Path("/nonexistent")))
     assert str(raised.value) == what
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from cli.output import as_json
+from cli.terminal.output import as_json
 
 UNSAFE = {
     "a bell": "\a",

@@ -33,8 +33,8 @@ from shared.limits.submit_rate import (
     paced_for,
 )
 from shared.vmake.client import Accepted, Refused, Trouble
-from tests.kit import START, TABLE, Clock
-from tests.oneitem import OneItem
+from tests.factories import START, TABLE, Clock
+from tests.fake_table import OneItem
 
 LATENCY_SECONDS = 0.1
 """How long the simulated vendor takes for an answer."""

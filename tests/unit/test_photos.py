@@ -26,7 +26,7 @@ from shared.intake.photos import (
 from shared.intake.requests import photo_of
 from shared.intake.settings import FolderFile
 from shared.models import ErrorCode, Photo
-from tests.kit import PHOTOS, Aws, jpeg, png
+from tests.factories import PHOTOS, Aws, jpeg, png
 
 LIMIT = 20 * 1024 * 1024
 

@@ -49,7 +49,7 @@ from shared.vmake.client import (
     VmakeClient,
 )
 from shared.vmake.secret import ApiKeyMissing
-from tests.kit import BUS, START, TABLE, Aws, Clock
+from tests.factories import BUS, START, TABLE, Aws, Clock
 
 CONFIG = Config(jobs_table=TABLE, event_bus=BUS, vmake_base_url="https://v", api_key_secret="s")
 RESULT = TaskResult(index=1, url="https://cdn.example/1.png")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from shared.polling.rate_limit import ONE_CUT_SECONDS, RECOVERY_SECONDS, SLOT_SECONDS, PollBudget
-from tests.kit import TABLE, Aws, Clock
+from tests.factories import TABLE, Aws, Clock
 
 
 @pytest.fixture

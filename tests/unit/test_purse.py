@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from shared.limits.credit_limit import Purse, Reserved, SpentUp
-from tests.kit import TABLE, Aws, Clock
+from tests.factories import TABLE, Aws, Clock
 
 
 def purse_of(aws: Aws, clock: Clock, limit: int) -> Purse:

@@ -36,7 +36,7 @@ from shared.steps.reconcile import (
     Untold,
 )
 from shared.steps.start import execution_arn
-from tests.kit import BUS, PHOTOS, TABLE, VENDOR, Aws, Clock, dropped, jpeg
+from tests.factories import BUS, PHOTOS, TABLE, VENDOR, Aws, Clock, dropped, jpeg
 
 SETTINGS = Settings(model_id="002", scene_type=SceneType.ORIGINAL, batch_size=4)
 ERROR = JobError(code=ErrorCode.INTERNAL, message="It broke.")

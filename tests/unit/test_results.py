@@ -32,8 +32,8 @@ from shared.results.store import (
     _metadata,
     result_key,
 )
+from tests.factories import REGION, RESULTS, Aws, http, jpeg, png, server
 from tests.hostile.answers import serving
-from tests.kit import REGION, RESULTS, Aws, http, jpeg, png, server
 
 URL = "https://cdn.example.com/1.png"
 LIMIT = 1024 * 1024

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from shared.vmake.secret import KEPT_SECONDS, ApiKey, ApiKeyMissing
-from tests.kit import KEY, Aws
+from tests.factories import KEY, Aws
 
 
 class Counting:

@@ -12,14 +12,14 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from cli import deployment, doctor, where
-from cli.commands import setting_up
-from cli.deployment import Sam
+from cli.commands import deploy
 from cli.errors import CommandError
-from cli.home import Home
-from cli.key import cleaned
 from cli.main import main
-from cli.stack import Catwalk
+from cli.stacks import deployment, doctor, selection
+from cli.stacks.deployment import Sam
+from cli.stacks.key import cleaned
+from cli.stacks.project import Home
+from cli.stacks.stack import Catwalk
 from shared import clients
 from shared.clock import iso, utc_now
 from shared.config import SETTLING_SECONDS
@@ -29,7 +29,7 @@ from shared.models import ErrorCode, Job, JobError, JobStatus, Photo, SceneType,
 from shared.records.jobs import JobRepository, NewJob, _plain, _wire
 from shared.steps.reconcile import Untold
 from shared.vmake.client import Refused, Trouble
-from tests.kit import BUS, PHOTOS, RESULTS, TABLE, Aws, http, server
+from tests.factories import BUS, PHOTOS, RESULTS, TABLE, Aws, http, server
 from tests.watched import template
 
 ROOT = Path(__file__).parents[2]
@@ -298,7 +298,7 @@ def test_a_new_bucket(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (code, found["bucket"][0]) == (0, "look")
     assert f"Photos wait until {until:%H:%M:%S} UTC" in found["bucket"][1]
     assert "go on by themselves in 13 min" in found["bucket"][1]
-    monkeypatch.setattr(where, "endpoint", lambda: "https://127.0.0.1:1")
+    monkeypatch.setattr(selection, "endpoint", lambda: "https://127.0.0.1:1")
     assert desk.doctor()[1]["bucket"][0] == "ok", "a local AWS has no such time"
 
 
@@ -358,17 +358,17 @@ def test_wrong_region(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_region(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without any region nothing can be asked, and that is said."""
-    monkeypatch.setattr(where, "region", lambda: None)
+    monkeypatch.setattr(selection, "region", lambda: None)
     assert "No AWS region is set." in desk.bad()["credentials"]
 
 
-@pytest.mark.parametrize("state", [where.Condition.GONE, where.Condition.SILENT])
+@pytest.mark.parametrize("state", [selection.Condition.GONE, selection.Condition.SILENT])
 @pytest.mark.parametrize("named", [True, False])
 def test_ministack_is_not_running(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, state: where.Condition, named: bool
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, state: selection.Condition, named: bool
 ) -> None:
     """A laptop stack whose processes are gone, or do not answer, is to be started again."""
-    monkeypatch.setattr(where, "condition", lambda _: state)
+    monkeypatch.setattr(selection, "condition", lambda _: state)
     monkeypatch.delenv("CATWALK_STACK")
     bad = desk.bad(*(["--stack", "laptop"] if named else []))
     assert "MiniStack" in bad["MiniStack"]
@@ -567,7 +567,7 @@ def sam(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Calls:
         desk.cloud.names.add("shop")
 
     monkeypatch.setattr(Sam, "_run", run)
-    monkeypatch.setattr(setting_up, "enter", lambda: Home(ROOT))
+    monkeypatch.setattr(deploy, "enter", lambda: Home(ROOT))
     monkeypatch.delenv("CATWALK_STACK")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
@@ -605,7 +605,7 @@ def test_deploy_by_options(desk: Desk, sam: Calls) -> None:
     assert "New: the stack 'shop' in eu-west-1, account 123456789012" in out
     assert "2 buckets, 1 table, 2 queues, 4 functions" in out
     assert "catwalk doctor" in out
-    last = where.read_last()
+    last = selection.read_last()
     assert last is not None
     assert (last.name, last.region) == ("shop", "eu-west-1")
     assert "The first photos wait for about 16 minutes" in out
@@ -654,7 +654,7 @@ def test_deploy_with_alarms(
             "\nParameters:\n", '\nParameters:\n  AlarmEmail:\n    Type: String\n    Default: ""\n'
         )
     (tmp_path / "template.yaml").write_text(text)
-    monkeypatch.setattr(setting_up, "enter", lambda: Home(tmp_path))
+    monkeypatch.setattr(deploy, "enter", lambda: Home(tmp_path))
     words = ["deploy", "--stack", "shop", "--yes", "--alarm-email"]
     code, out, _ = desk(*words, "ann@example.com")
     assert code == 0
@@ -743,7 +743,7 @@ class Terminal(io.StringIO):
 def test_deploy_with_a_person(desk: Desk, sam: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wrong answers are asked for again, a no deploys nothing, and a key is offered."""
     monkeypatch.setattr(io, "StringIO", Terminal)
-    monkeypatch.setattr(setting_up, "_has_key", lambda _: False)
+    monkeypatch.setattr(deploy, "_has_key", lambda _: False)
     asked: list[str] = []
     answers = {"AWS region": ["mars", "eu-west-1"], "API key": ["sk-typed"]}
 
@@ -819,7 +819,7 @@ def test_deploy_asks_for_the_credit_limit_and_says_what_it_does() -> None:
     known = deployment.template_parameters(text)
     now = {name: each.default or "" for name, each in known.items()}
     nothing = dict.fromkeys(("model", "scene", "batch_size", "credit_limit", "alarm_email"))
-    values = setting_up._values(cast("Any", ask), now, **nothing, has_email=True)
+    values = deploy._values(cast("Any", ask), now, **nothing, has_email=True)
     question, default = asked["--credit-limit"]
     assert "photos over it wait for the next day" in question
     assert "0 is no limit" in question

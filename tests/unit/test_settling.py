@@ -9,7 +9,7 @@ from shared.config import SETTLING_SECONDS
 from shared.limits.settling import REASON, Settling, first_used
 from shared.models import ErrorCode, JobStatus
 from shared.steps.submit import Handled, Later
-from tests.kit import PHOTOS, TABLE, VARIANT, Aws, Clock, NewBucket, jpeg, png, requested
+from tests.factories import PHOTOS, TABLE, VARIANT, Aws, Clock, NewBucket, jpeg, png, requested
 from tests.unit.test_submit import Stage
 
 FIRST = Later(SETTLING_SECONDS, REASON)

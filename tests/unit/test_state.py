@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from local.environment import Credentials, new_credentials
 from local.paths import write_private
-from local.state import Address, State, StateFolder
+from local.stack.environment import Credentials, new_credentials
+from local.stack.state import Address, State, StateFolder
 
 
 def test_credentials_are_kept_for_this_user_alone(tmp_path: Path) -> None:

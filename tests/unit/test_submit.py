@@ -47,7 +47,7 @@ from shared.steps.submit import (
 )
 from shared.vmake.client import Refused, Trouble, VmakeClient
 from shared.vmake.secret import ApiKey
-from tests.kit import (
+from tests.factories import (
     BUS,
     KEY,
     PHOTOS,

@@ -22,7 +22,7 @@ from shared.limits.suspicion import MANY, TRIES, TRIES_ALONE, ends, refused_agai
 from shared.models import ErrorCode, Job, JobStatus, Refusals
 from shared.steps.submit import Batch
 from shared.vmake.client import Accepted, Refused, Trouble
-from tests.kit import START, TABLE, Aws, Clock, jpeg
+from tests.factories import START, TABLE, Aws, Clock, jpeg
 from tests.unit.test_submit import Stage
 
 PAGE = httpx.Response(403, text="<html>Request blocked</html>")

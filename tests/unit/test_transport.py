@@ -16,8 +16,8 @@ import pytest
 from shared import transport as module
 from shared.results.download import download_client
 from shared.transport import MAX_ADDRESSES, BoundedTransport, Patience, Stream, decoded
+from tests.factories import http, server
 from tests.hostile.answers import serving
-from tests.kit import http, server
 
 
 def request(url: str, seconds: float, **timeouts: float) -> httpx.Response:

@@ -35,8 +35,8 @@ from shared.vmake.client import (
     Unknown,
     VmakeClient,
 )
+from tests.factories import KEY, VENDOR, Clock, http, read_request, server
 from tests.hostile.answers import serving
-from tests.kit import KEY, VENDOR, Clock, http, read_request, server
 
 SETTINGS = Settings(model_id="002", scene_type=SceneType.PRESET, scene_id="035", batch_size=4)
 PHOTO = "https://photos.example.com/a.jpg"

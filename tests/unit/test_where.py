@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from cli import home as homes
-from cli import where
 from cli.errors import CommandError
-from cli.home import home, refresh
-from cli.where import Because, Choice, Condition, Last, choose, read_last, remember
-from local.state import Address, State, StateFolder
+from cli.stacks import project as homes
+from cli.stacks import selection
+from cli.stacks.project import home, refresh
+from cli.stacks.selection import Because, Choice, Condition, Last, choose, read_last, remember
+from local.stack.state import Address, State, StateFolder
 
 AWS = [
     *("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"),
@@ -68,7 +68,7 @@ def up(folder: Path, port: int = 1) -> Path:
 @pytest.fixture
 def answering(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have every local AWS answer that is written down."""
-    monkeypatch.setattr("local.ministack.answers", lambda *_: True)
+    monkeypatch.setattr("local.stack.ministack.answers", lambda *_: True)
 
 
 def choose_anew(name: str | None = None) -> Choice:
@@ -130,10 +130,10 @@ def test_last_used_is_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_last() == Last("shop", "eu-west-1")
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     choose(None)
-    assert where.region() == "eu-west-1"
+    assert selection.region() == "eu-west-1"
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-west-2")
     choose(None)
-    assert where.region() == "us-west-2"
+    assert selection.region() == "us-west-2"
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_last_profile(
     """The profile of the last used is used again, unless the shell has credentials of its own."""
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    where.follow(Last("shop", profile="work"))
+    selection.follow(Last("shop", profile="work"))
     assert os.environ.get("AWS_PROFILE") == profile
 
 
@@ -164,7 +164,7 @@ def test_shell_that_leads_somewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_settings_that_cannot_be_read(text: str) -> None:
     """What cannot be read is nothing, and is written anew."""
-    file = where._file()
+    file = selection._file()
     file.parent.mkdir(parents=True)
     file.write_text(text)
     assert read_last() is None
@@ -175,7 +175,7 @@ def test_settings_that_cannot_be_read(text: str) -> None:
 
 def test_settings_of_a_later_version() -> None:
     """What a later version has added is left alone."""
-    file = where._file()
+    file = selection._file()
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps({"name": "shop", "moon": "full"}))
     assert read_last() == Last("shop")
@@ -188,7 +188,7 @@ def test_settings_that_cannot_be_written(
     (shell / "file").touch()
     monkeypatch.setenv("XDG_CONFIG_HOME", str(shell / "file"))
     remember(Choice("shop", laptop=False))
-    where.forget_laptop(shell)
+    selection.forget_laptop(shell)
     assert "could not be remembered" in capsys.readouterr().err
     assert choose(None).name == "catwalk"
 
@@ -205,7 +205,7 @@ def test_laptop_that_is_gone_is_not_aws(shell: Path, answering: None) -> None:
     with pytest.raises(CommandError, match="used last, is not up") as caught:
         choose_anew(None)
     assert "catwalk down" in caught.value.next_step
-    where.forget_laptop(shell)
+    selection.forget_laptop(shell)
     assert choose_anew(None) == Choice("catwalk", laptop=False)
 
 
@@ -221,23 +221,23 @@ def test_laptop_of_another_clone(
     monkeypatch.chdir(two)
     assert choose_anew(None).home == two
     # `down` in a clone forgets no other one's.
-    where.forget_laptop(two)
+    selection.forget_laptop(two)
     monkeypatch.chdir(shell)
     assert choose_anew(None).home == one
 
 
 def test_how_a_laptop_stack_is(shell: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not started, up, silent, or gone with its processes."""
-    assert where.condition(shell) is Condition.NONE
+    assert selection.condition(shell) is Condition.NONE
     up(shell)
-    monkeypatch.setattr("local.ministack.answers", lambda *_: True)
-    assert where.condition(shell) is Condition.UP
-    monkeypatch.setattr("local.ministack.answers", lambda *_: False)
-    assert where.condition(shell) is Condition.SILENT
+    monkeypatch.setattr("local.stack.ministack.answers", lambda *_: True)
+    assert selection.condition(shell) is Condition.UP
+    monkeypatch.setattr("local.stack.ministack.answers", lambda *_: False)
+    assert selection.condition(shell) is Condition.SILENT
     monkeypatch.undo()
-    assert where.condition(shell) is Condition.SILENT, "its certificate is gone"
+    assert selection.condition(shell) is Condition.SILENT, "its certificate is gone"
     monkeypatch.setattr(State, "complete", False)
-    assert where.condition(shell) is Condition.GONE
+    assert selection.condition(shell) is Condition.GONE
 
 
 # --- the project's folder ------------------------------------------------------------------------

@@ -1,0 +1,427 @@
+"""Looking: at jobs, and at what was spent."""
+
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Annotated, Any, Final
+
+import typer
+from rich.text import Text
+
+from cli.jobs.browse import Filter
+from cli.jobs.find import browser, jobs_named
+from cli.jobs.timeline import Tone, execution_url, next_steps, timeline, took
+from cli.jobs.watch import Screen, Watcher, note_of
+from cli.stacks.stack import Catwalk
+from cli.terminal.options import Folder, Json, Sku, StackName, Statuses, refuse_empty
+from cli.terminal.output import (
+    SHORT_ID,
+    Cell,
+    Column,
+    ago,
+    console,
+    counted,
+    credits_of,
+    duration,
+    look_of,
+    record,
+    say,
+    say_hanging,
+    say_json,
+    say_whole,
+    show_table,
+    shown,
+    size_of,
+    status,
+    tell,
+)
+from cli.upload import parsing
+from local.console import is_live, live
+from shared import clients
+from shared.models import Job, JobStatus
+from shared.records.ledger import Grouping, Sum, add_up
+
+looking = typer.Typer()
+_MOST_DAYS: Final = 3_660
+_PAGE: Final = 500
+"""Jobs that are laid out together: of thousands, the first are shown at once."""
+_WATCH_SECONDS: Final = 2.0
+_INTERRUPTED: Final = 130
+_TONES: Final = {Tone.PLAIN: "", Tone.GOOD: "green", Tone.BAD: "red", Tone.DOUBT: "yellow"}
+_FACT: Final = 10
+"""Columns of the longest name of a fact about a job."""
+
+
+@looking.command("jobs")
+def show_jobs(
+    text: Annotated[
+        str,
+        typer.Argument(
+            help="Part of the photo's key, the article, the request's, task's or job's id.",
+            show_default=False,
+        ),
+    ] = "",
+    *,
+    statuses: Statuses = None,
+    folder: Folder = None,
+    sku: Sku = None,
+    model: Annotated[str | None, typer.Option(help="All jobs with this model: clara, 002.")] = None,
+    scene: Annotated[
+        str | None, typer.Option(help="All jobs with this scene: original, preset, preset:035.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Those that changed since: 30m, 2h, 3d or 2026-11-24.")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="So many at most; 0 is all.", min=0)] = 20,
+    as_json: Json = False,
+    stack: StackName = None,
+) -> None:
+    """List jobs, the last changed first.
+
+    With --json, a line a job: the record as events tell it, with `waiting` and `deadLetter`.
+    """
+    refuse_empty(folder=folder, sku=sku)
+    which = Filter(
+        statuses=frozenset(statuses or ()),
+        folder=folder,
+        sku=sku,
+        model=parsing.model_id(model) if model is not None else None,
+        scene=parsing.scene_filter(scene) if scene is not None else None,
+        text=text,
+    )
+    after = parsing.since(since) if since is not None else ""
+    found = _matching(Catwalk.chosen(stack), which, after)
+    count = _list(found, limit, as_json=as_json)
+    if as_json:
+        return
+    if count == 0:
+        tell("No job matches.")
+    elif limit and count == limit and next(found, None) is not None:
+        tell(f"There are more: --limit {limit * 5}, or --limit 0 for all.")
+    elif console().is_terminal:
+        tell(f"{counted(count, 'job')}. `catwalk show ID` tells all about one.")
+
+
+def _list(found: Iterator[Job], limit: int, *, as_json: bool) -> int:
+    """Write jobs, so many at most unless that is 0; return how many."""
+    count = 0
+    while chunk := list(islice(found, min(_PAGE, limit - count) if limit else _PAGE)):
+        if as_json:
+            for job in chunk:
+                say_json(record(job))
+        else:
+            _table(chunk, header=count == 0)
+        count += len(chunk)
+        if count == limit:
+            break
+    return count
+
+
+def _matching(catwalk: Catwalk, which: Filter, after: str) -> Iterator[Job]:
+    """Yield the jobs that match, newest first."""
+    by_change = not which.sku  # an article's come by when they were made
+    for job in browser(catwalk).all(which, size=100):
+        if job.updated_at >= after:
+            yield job
+        elif by_change:
+            return
+
+
+def _table(jobs: list[Job], *, header: bool) -> None:
+    """Write jobs as a table: for a person what fits, for a program whole values."""
+    terminal = console().is_terminal
+    columns = (
+        Column("job", 1),
+        Column("photo", 0, 12, 24),
+        Column("status", 0),
+        Column("note", 3),
+        Column("look", 4, 8),
+        Column("sku", 6, 8),
+        Column("credits", 5, right=True),
+        Column("changed", 2, right=True),
+    )
+    rows: list[tuple[Cell, ...]] = [
+        (
+            job.job_id[:SHORT_ID] if terminal else job.job_id,
+            job.source_key or "-",
+            status(job.status),
+            note_of(job) or "-",
+            look_of(job) or "-",
+            job.sku or "-",
+            str(job.credits),
+            ago(job.updated_at) if terminal else job.updated_at,
+        )
+        for job in jobs
+    ]
+    show_table(columns, rows, header=header)
+
+
+@looking.command("show")
+def show_job(
+    job: Annotated[
+        str, typer.Argument(help="A job's id, its beginning, or a photo's key.", show_default=False)
+    ],
+    *,
+    as_json: Json = False,
+    stack: StackName = None,
+) -> None:
+    """Show everything about one job, and what to do next.
+
+    With --json, a line a job of the photo: the record, its `timeline` and `next` steps.
+    """
+    catwalk = Catwalk.chosen(stack)
+    jobs = jobs_named(catwalk, job)
+    if as_json:
+        for each in jobs:
+            say_json(_told(each, catwalk))
+        return
+    newest, *others = jobs
+    _show(newest, catwalk)
+    if others:
+        say("")
+        say(f"{counted(len(others), 'other job')} of this photo:", style="bold")
+        _table(others, header=True)
+
+
+def _told(job: Job, catwalk: Catwalk) -> dict[str, Any]:
+    steps = next_steps(job, catwalk.chances)
+    return {
+        **record(job),
+        "executionUrl": None if catwalk.choice.laptop else execution_url(job),
+        "timeline": [
+            {"at": moment.at, "title": moment.title, "detail": moment.detail}
+            for moment in timeline(job)
+        ],
+        "next": [
+            {"sentence": step.sentence, "command": step.command, "credits": step.credits}
+            for step in steps
+        ],
+    }
+
+
+def _show(job: Job, catwalk: Catwalk) -> None:
+    for name, value in _facts(job, catwalk):
+        _fact(name, value)
+    if job.results:
+        say("")
+        say("Results", style="bold")
+        for result in job.results:
+            say_whole(
+                f"  s3://{result.bucket}/{result.key}  {result.width} x {result.height},"
+                f" {size_of(result.bytes)}"
+            )
+    say("")
+    say("Timeline", style="bold")
+    for moment in timeline(job):
+        at = f"{moment.at[:10]} {moment.at[11:19]}" if moment.at else " " * 19
+        line = Text(f"  {at}  ").append(moment.title, style=_TONES[moment.tone])
+        say_hanging(line.append_text(shown(f" · {moment.detail}" if moment.detail else "")), 23)
+    steps = next_steps(job, catwalk.chances)
+    if steps:
+        say("")
+        say("Next", style="bold")
+    for step in steps:
+        say_hanging(f"  {step.sentence}", 2)
+        if step.command:
+            say_whole(Text("    ").append(step.command, style="cyan"))
+
+
+def _facts(job: Job, catwalk: Catwalk) -> Iterator[tuple[str, str | Text]]:
+    """Yield what the record says, by name; what it does not say is left out."""
+    seconds = took(job)
+    took_words = f", after {duration(seconds)}" if seconds is not None else ""
+    yield "job", job.job_id
+    yield "status", status(job.status).append(f"{took_words}", style="default")
+    if job.error is not None:
+        yield "error", f"{job.error.code.value}: {job.error.message}"
+    if job.waiting is not None:
+        yield "waits", f"until about {job.waiting.until}: {job.waiting.reason}"
+    if job.source_key:
+        yield "photo", job.source_key
+    photo = job.photo
+    if photo is not None:
+        where = photo.url or f"s3://{photo.bucket}/{photo.key}"
+        version = f"?versionId={photo.version_id}" if photo.version_id else ""
+        yield "", f"{where}{version}"
+        facts = [
+            f"{photo.width} x {photo.height}" if photo.width else "",
+            size_of(photo.bytes) if photo.bytes is not None else "",
+            photo.content_type or "",
+        ]
+        yield "", ", ".join(filter(None, facts))
+    settings = job.settings
+    if settings is not None:
+        words = [f"model {settings.model_id}", settings.scene_type.value]
+        words += [value for value in (settings.scene_id, settings.color) if value]
+        words.append(counted(settings.batch_size, "image"))
+        yield "settings", ", ".join(words)
+        yield "mask", settings.mask or ""
+        yield "extra", parsing.as_text(settings.extra) if settings.extra else ""
+    yield "sku", job.sku or ""
+    yield "request", job.request_id or ""
+    yield "attempt", str(job.attempt)
+    polls = f", asked {counted(job.polls, 'time')}, {job.progress} %" if job.polls else ""
+    yield "task", f"{job.task_id}{polls}" if job.task_id else ""
+    yield "credits", str(job.credits)
+    yield "letter", f"dead letter {job.dead_letter}" if job.dead_letter else ""
+    url = None if catwalk.choice.laptop else execution_url(job)
+    yield "execution", url or job.execution_arn or ""
+
+
+def _fact(name: str, value: str | Text) -> None:
+    text = shown(value)
+    if not text:
+        return
+    line = Text.assemble(Text(f"{name:{_FACT}} ", style="dim"), text)
+    if " " in text.plain:
+        say_hanging(line, _FACT + 1)
+    else:
+        say_whole(line)
+
+
+@looking.command()
+def watch(
+    *,
+    once: Annotated[bool, typer.Option("--once", help="Look once, and end.")] = False,
+    until_done: Annotated[
+        bool,
+        typer.Option(
+            "--until-done", help="End when nothing is under way; status 1 if any failed meanwhile."
+        ),
+    ] = False,
+    as_json: Json = False,
+    stack: StackName = None,
+) -> None:
+    """Watch what is under way and what has ended lately; Ctrl-C ends it.
+
+    Into a pipe, a line a change. With --json, each is the record.
+    """
+    catwalk = Catwalk.chosen(stack)
+    watcher = Watcher(clients.dynamodb(), catwalk.outputs["JobsTableName"])
+    try:
+        failed = _watch(watcher, once=once, until_done=until_done, as_json=as_json)
+    except KeyboardInterrupt:
+        raise SystemExit(_INTERRUPTED) from None
+    raise SystemExit(1 if failed and until_done else 0)
+
+
+def _watch(watcher: Watcher, *, once: bool, until_done: bool, as_json: bool) -> bool:
+    """Watch; return whether anything has failed meanwhile."""
+    made = console()
+    watcher.look()
+    if once and not as_json:
+        made.print(Screen(watcher, whole=True), soft_wrap=not made.is_terminal)
+        return False
+    seen: dict[str, tuple[JobStatus, int]] = {}
+    moving = is_live(made) and not as_json
+    # What had ended before is no news of this watch.
+    earlier = {job_id: (job.status, job.attempt) for job_id, job in watcher.ended.items()}
+    if not once:
+        seen |= earlier
+    failed, paused = False, ""
+    with live(made, Screen(watcher)) if moving else nullcontext():
+        while True:
+            for job in watcher.changes(seen):
+                news = earlier.get(job.job_id) != (job.status, job.attempt)
+                failed |= news and job.job_id in watcher.ended and not _good(job)
+                if as_json:
+                    say_json(record(job))
+                elif not moving:
+                    note = note_of(job)
+                    say(
+                        Text.assemble(
+                            f"{job.updated_at}  ",
+                            status(job.status),
+                            f"  {shown(job.source_key or job.job_id).plain}  {look_of(job)}",
+                            f"  {note}" if note else "",
+                        )
+                    )
+            reason = watcher.pause.reason if watcher.pause else ""
+            if reason and reason != paused and not moving and not as_json:
+                say(str(watcher.pause))
+            paused = reason
+            if once or (until_done and not watcher.busy):
+                return failed
+            begun = time.monotonic()
+            time.sleep(_WATCH_SECONDS)
+            begun = time.monotonic()
+            watcher.look()
+            # Looks that take long are made less often: others use the table, too.
+            time.sleep(2 * (time.monotonic() - begun))
+
+
+def _good(job: Job) -> bool:
+    return job.status is JobStatus.SUCCEEDED
+
+
+@looking.command("credits")
+def show_credits(
+    *,
+    by: Annotated[Grouping, typer.Option(help="How to add up.")] = Grouping.DAY,
+    days: Annotated[
+        int, typer.Option(help="So many UTC days back, today included.", min=1, max=_MOST_DAYS)
+    ] = 30,
+    as_json: Json = False,
+    stack: StackName = None,
+) -> None:
+    """Show what was spent, by day, article or folder.
+
+    With --json, a line each with `credits` and `unknown`; the last one is `all`, with `today` and
+    `dailyLimit`.
+    """
+    today = datetime.now(UTC).date()
+    first = today - timedelta(days=days - 1)
+    catwalk = Catwalk.chosen(stack)
+    entries = list(catwalk.ledger.entries(first, today))
+    sums = add_up(entries, by)
+    all_in_all = Sum(
+        sum(total.credits for total in sums.values()),
+        sum(total.unknown for total in sums.values()),
+    )
+    limit = catwalk.config.daily_credit_limit
+    of_today = add_up(entries, Grouping.DAY).get(today.isoformat(), Sum())
+    if as_json:
+        for name, total in sums.items():
+            say_json({by.value: name, "credits": total.credits, "unknown": total.unknown})
+        say_json(
+            {
+                "all": True,
+                "from": first.isoformat(),
+                "to": today.isoformat(),
+                "credits": all_in_all.credits,
+                "unknown": all_in_all.unknown,
+                "today": of_today.credits,
+                "dailyLimit": limit or None,
+            }
+        )
+        return
+    nameless = "(top)" if by is Grouping.FOLDER else "(none)"
+    rows: list[tuple[Cell, ...]] = [
+        (name or nameless, str(total.credits), str(total.unknown or ""))
+        for name, total in sums.items()
+    ]
+    bold = (
+        Text(text, style="bold")
+        for text in ("all", str(all_in_all.credits), str(all_in_all.unknown or ""))
+    )
+    rows.append(tuple(bold))
+    columns = (
+        Column(by.value, 0, 8),
+        Column("credits", 0, right=True),
+        Column("unknown", 0, right=True),
+    )
+    show_table(columns, rows)
+    if limit:
+        left = max(0, limit - of_today.credits - of_today.unknown)
+        say(
+            f"Today {of_today.credits} of {credits_of(limit)} (DailyCreditLimit); {left} left"
+            " until 00:00 UTC, then the photos over it go on."
+        )
+    if all_in_all.unknown:
+        tell(
+            "unknown: submits whose answer was lost; each may have cost a credit. Look at the"
+            " vendor's list, then `catwalk resolve`; `catwalk jobs --status SUBMIT_UNKNOWN` shows"
+            " them."
+        )

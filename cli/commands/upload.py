@@ -1,0 +1,536 @@
+"""Dropping photos, and waiting for what comes back."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from os.path import commonpath
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from cli.errors import CommandError
+from cli.jobs.timeline import next_steps, results_uri
+from cli.stacks.stack import Catwalk
+from cli.stacks.submission import NewBucket, Pause, new_bucket, pause_of
+from cli.terminal.options import DryRun, Json, StackName, Yes, ask, refuse_questions
+from cli.terminal.output import (
+    Column,
+    console,
+    counted,
+    credits_of,
+    duration,
+    say,
+    say_hanging,
+    say_json,
+    say_whole,
+    show_table,
+    size_of,
+    tell,
+    warn,
+)
+from cli.upload import parsing, progress
+from cli.upload.collect import Collection, Rules, collect
+from cli.upload.drop import Changes, Drop, Follower, Uploader, drops_of
+from local.console import is_live, live
+from shared import clients
+from shared.clock import iso, utc_now
+from shared.errors import InputRejected
+from shared.intake.messages import mask_ref
+from shared.intake.photos import PhotoStore
+from shared.intake.settings import MAX_ID, Layer
+from shared.models import Job, JobStatus
+
+dropping = typer.Typer()
+
+
+def _said(text: str) -> Path:
+    """Return the path that was said: of an empty one Python makes the folder that one is in.
+
+    Raises:
+        CommandError: it is empty, most likely a variable of the shell that is not set.
+
+    """
+    if not text.strip():
+        raise CommandError("A photo's name is empty.", "Name a photo, or leave it out.")
+    return Path(text)
+
+
+_ASKED_FROM: Final = 10
+"""More credits than this are asked about: a handful of photos is what somebody just typed."""
+_LOOK_SECONDS: Final = 0.5
+_PAUSE_SECONDS: Final = 3.0
+"""How often it is looked whether submission is paused."""
+_QUIET_SECONDS: Final = 120.0
+"""If no record appears for so long, the event of a photo may be lost."""
+_INTERRUPTED: Final = 130
+_MOST_METADATA: Final = 2_048
+"""Bytes of user metadata that S3 takes."""
+_MOST_LISTED: Final = 10
+"""Photos that a terminal's summary names one by one."""
+_MOST_NAMED: Final = 20
+"""Job ids in a command that is proposed; beyond these it goes by folder."""
+
+
+@dropping.command()
+def drop(
+    photos: Annotated[
+        list[Path],
+        typer.Argument(
+            parser=_said,
+            help="Photos, and folders of photos: a folder's structure becomes the keys'.",
+            show_default=False,
+        ),
+    ],
+    *,
+    to: Annotated[
+        str | None,
+        typer.Option(help="The folder in the bucket: summer/. Its top, if it is not said."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="antonia, clara, jamila, mia, lavanya, or any model's id: 002."),
+    ] = None,
+    scene: Annotated[
+        str | None, typer.Option(help="original, none, preset:035 or color:#f4e9dd.")
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option(help="Images a photo; the price is the same.", min=1, max=4)
+    ] = None,
+    sku: Annotated[str | None, typer.Option(help="Your article number.")] = None,
+    request_id: Annotated[
+        str | None, typer.Option(help="Your request's id: makes jobs of its own.")
+    ] = None,
+    mask: Annotated[
+        str | None,
+        typer.Option(help="A PNG of this photo's size: a file here, or a key in the bucket."),
+    ] = None,
+    extra: Annotated[
+        str | None, typer.Option(help="More fields of the vendor's request, as JSON.")
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", "-w", help="Wait for the images; status 1 if any failed.")
+    ] = False,
+    timeout: Annotated[
+        str, typer.Option(help="With --wait: give up waiting after this long.")
+    ] = "1h",
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Upload what will be rejected, too.")
+    ] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: Json = False,
+    stack: StackName = None,
+) -> None:
+    """Drop photos into the bucket. One credit a photo and look.
+
+    With --json, a line an event: `uploaded`, `not uploaded`, `job` (the record, at each change),
+    and at last `summary`.
+    """
+    patience = parsing.span(timeout, "--timeout")
+    _refuse_empty(to, mask)
+    catwalk = Catwalk.chosen(stack, changes=not dry_run)
+    values = _values(model, scene, images, sku, request_id, extra)
+    mask_file = Path(mask) if mask and Path(mask).is_file() else None
+    if mask and mask_file is None:
+        values["mask"] = _mask_key(mask, catwalk)
+    metadata = parsing.metadata(values)
+    if sum(len(name) + len(value) for name, value in metadata.items()) > _MOST_METADATA:
+        raise CommandError(
+            f"The settings take more than {_MOST_METADATA} bytes, which S3 does not keep.",
+            "Put what is long (extra) into a catwalk.json in the photos' folder.",
+        )
+    rules = _rules(catwalk, metadata)
+    found = collect(photos, to=to or "", rules=rules, mask=mask_file, anyway=anyway)
+    for skipped in found.skipped:
+        warn(skipped)
+    if not found.uploads:
+        raise CommandError(
+            "There is nothing to drop.",
+            "Name JPEG or PNG photos, or folders of them; --anyway uploads other files, too.",
+        )
+    _announce(found, catwalk, dry_run=dry_run, as_json=as_json)
+    if dry_run:
+        return
+    if found.jobs > _ASKED_FROM:
+        refuse_questions(as_json=as_json, dry_run=dry_run, yes=yes)
+        ask(f"Go on, and spend up to {credits_of(found.jobs)}?", yes=yes)
+    run = _Run(catwalk, found, metadata, wait=wait, patience=patience, as_json=as_json)
+    raise SystemExit(run())
+
+
+def _refuse_empty(to: str | None, mask: str | None) -> None:
+    """Refuse what would cost credits in the wrong folder, or without the mask."""
+    for name, value, instead in (
+        ("--to", to, "Name a folder; / is the bucket's top."),
+        ("--mask", mask, "Name a PNG, or leave it out."),
+    ):
+        if value is not None and not value.strip():
+            raise CommandError(f"{name} is empty.", instead)
+
+
+def _values(
+    model: str | None,
+    scene: str | None,
+    images: int | None,
+    sku: str | None,
+    request_id: str | None,
+    extra: str | None,
+) -> dict[str, str]:
+    """Return the settings under their metadata names."""
+    values: dict[str, str] = {}
+    if model is not None:
+        values["model-id"] = parsing.model_id(model)
+    if scene is not None:
+        chosen = parsing.scene(scene)
+        names = {"sceneType": "scene-type", "sceneId": "scene-id", "color": "color"}
+        values |= {names[name]: value for name, value in chosen.items()}
+    if images is not None:
+        values["batch-size"] = str(images)
+    for option, text in (("--sku", sku), ("--request-id", request_id)):
+        if text is None:
+            continue
+        if not text.strip() or not text.isprintable() or len(text) > MAX_ID:
+            raise CommandError(
+                f"{option} is {text[:MAX_ID]!r}.", f"Give a line of 1 to {MAX_ID} characters."
+            )
+        values[option.removeprefix("--")] = text.strip()
+    if extra is not None:
+        values["extra"] = parsing.as_text(parsing.fields(extra))
+    return values
+
+
+def _mask_key(mask: str, catwalk: Catwalk) -> str:
+    try:
+        mask_ref(mask, catwalk.outputs["PhotosBucketName"], catwalk.vendor_origin)
+    except InputRejected as rejected:
+        raise CommandError(
+            f"--mask cannot be used: {rejected.message}",
+            "Name a PNG file here, a key in the photos bucket, or a public https URL.",
+        ) from rejected
+    return mask
+
+
+def _rules(catwalk: Catwalk, metadata: dict[str, str]) -> Rules:
+    config = catwalk.config
+    defaults: dict[str, Any] = {
+        "modelId": config.default_model_id,
+        "sceneType": config.default_scene_type.value,
+        "batchSize": config.default_batch_size,
+    }
+    if config.default_scene_id:
+        defaults["sceneId"] = config.default_scene_id
+    return Rules(
+        defaults=Layer("the stack's defaults", defaults),
+        max_photo_bytes=config.max_photo_bytes,
+        in_bucket=PhotoStore(clients.s3(), catwalk.outputs["PhotosBucketName"], max_bytes=0),
+        metadata=metadata,
+    )
+
+
+def _announce(found: Collection, catwalk: Catwalk, *, dry_run: bool, as_json: bool) -> None:
+    """Say what will be uploaded and cost, before it is."""
+    photos = found.photos
+    if as_json:
+        if dry_run:
+            for upload in found.uploads:
+                say_json(
+                    {
+                        "event": "would upload",
+                        "key": upload.key,
+                        "file": str(upload.file),
+                        "bytes": upload.size,
+                        "credits": upload.looks,
+                    }
+                )
+        return
+    if dry_run:
+        show_table(
+            (Column("file", 1, 8), Column("key", 0, 12), Column("size", 2, right=True)),
+            [(str(up.file), up.key, size_of(up.size)) for up in found.uploads],
+        )
+    more = len(found.first)
+    others = f" and {counted(more, 'other file')}" if more else ""
+    price = f", up to {credits_of(found.jobs)}" if found.jobs else ", no credits"
+    bucket = catwalk.outputs["PhotosBucketName"]
+    say(f"{counted(len(photos), 'photo')}{others} for s3://{bucket}/{price}.")
+
+
+@dataclass
+class _Run:
+    """One drop of photos, from the first upload to the summary."""
+
+    catwalk: Catwalk
+    found: Collection
+    metadata: dict[str, str]
+    wait: bool
+    patience: float
+    """Seconds."""
+    as_json: bool
+
+    def __post_init__(self) -> None:
+        self.drops = drops_of(self.found)
+        self.table = self.catwalk.outputs["JobsTableName"]
+        self.follower = Follower(
+            clients.dynamodb(),
+            self.table,
+            resubmits=self.catwalk.config.on_unknown_submit == "resubmit",
+        )
+        self.changes = Changes(self.drops)
+        self.board = progress.Board(self.drops, waits=self.wait)
+        self.pause: Pause | NewBucket | None = None
+        self.settled = False
+        """Whether the photos bucket is known to be new no longer."""
+        self.last_paused = 0.0
+        """Of the monotonic clock: when all photos were last seen waiting."""
+        self.hinted = False
+        """Whether `catwalk reconcile` was offered."""
+        self.begun = time.monotonic()
+        self.paused_at = 0.0
+
+    def __call__(self) -> int:
+        """Do it, and return the exit status."""
+        try:
+            in_time = self._go()
+        except KeyboardInterrupt:
+            self._interrupted()
+            return _INTERRUPTED
+        if not self.wait:
+            return self._after_upload()
+        return self._summary(in_time=in_time)
+
+    def _go(self) -> bool:
+        """Upload and follow; return whether all ended in time."""
+        bucket = self.catwalk.outputs["PhotosBucketName"]
+        before = self.follower.note_before if self.wait else lambda _: None
+        uploading = Uploader(clients.s3(), bucket, metadata=self.metadata, before=before)
+        with uploading as uploader:
+            uploader.first(self.found.first)
+            self.deadline = time.monotonic() + self.patience
+            uploader.start(self.drops)
+            screen = console()
+            moving = is_live(screen) and not self.as_json
+            with live(screen, self.board) if moving else nullcontext():
+                while True:
+                    begun = time.monotonic()
+                    uploaded = uploader.ended(_LOOK_SECONDS)
+                    if self.wait:
+                        self._look()
+                    for change in self.changes:
+                        if self.as_json:
+                            progress.say_change_as_json(change)
+                        elif not moving:
+                            progress.say_change(change)
+                        elif progress.bad(change):
+                            screen.print(progress.short_line_of(change, screen.width))
+                    if uploaded and (not self.wait or self._all_ended()):
+                        return True
+                    if uploaded and time.monotonic() > self.deadline:
+                        return False
+                    if uploaded:
+                        # Looks that take long are made less often: others use the table, too.
+                        time.sleep(max(_LOOK_SECONDS, time.monotonic() - begun))
+
+    def _look(self) -> None:
+        self.follower.look(self.drops)
+        if time.monotonic() - self.paused_at < _PAUSE_SECONDS:
+            return
+        self.paused_at = time.monotonic()
+        pause = self._new_bucket() or pause_of(clients.dynamodb(), self.table)
+        if pause is not None:
+            self.last_paused = time.monotonic()
+        self._hint(pause)
+        news = pause is not None and (self.pause is None or pause.reason != self.pause.reason)
+        if news and self.as_json and pause is not None:
+            say_json({"event": "paused", "until": iso(pause.until), "reason": pause.reason})
+        elif news and not is_live(console()):
+            say(str(pause))
+        self.pause = self.board.pause = pause
+
+    def _new_bucket(self) -> NewBucket | None:
+        """Return what the photos wait for in a new stack."""
+        if self.settled:
+            return None
+        used_since = self.catwalk.bucket_used_since()
+        found = new_bucket(used_since, utc_now())
+        self.settled = found is None and used_since is not None
+        return found
+
+    def _hint(self, pause: Pause | NewBucket | None) -> None:
+        """Offer `catwalk reconcile`, once, if no record of a photo appears for long."""
+        missing = [drop for drop in self.drops if drop.uploaded_at is not None and not drop.jobs]
+        if self.hinted or not missing or pause is not None:
+            return
+        last = max(max(drop.uploaded_at or 0.0, drop.found_at) for drop in self.drops)
+        if time.monotonic() - max(last, self.last_paused) < _QUIET_SECONDS:
+            return
+        self.hinted = True
+        if self.as_json:
+            keys = [drop.upload.key for drop in missing]
+            say_json({"event": "no record", "keys": keys, "command": "catwalk reconcile"})
+            return
+        what = missing[0].upload.key if len(missing) == 1 else counted(len(missing), "photo")
+        say(
+            f"No record of {what} has appeared for {duration(_QUIET_SECONDS)}. Its event may be"
+            " lost: S3 sends events only some 5 minutes after a stack is made. In another shell,"
+            " `catwalk reconcile` finds photos without a record; it costs nothing."
+        )
+
+    def _all_ended(self) -> bool:
+        return all(drop.complete or drop.trouble for drop in self.drops)
+
+    def _interrupted(self) -> None:
+        uploaded = sum(drop.uploaded_at is not None for drop in self.drops)
+        ended = sum(drop.complete for drop in self.drops)
+        tell(
+            f"Stopped. {uploaded} of {counted(len(self.drops), 'photo')} had been uploaded"
+            + (f", and {ended} of these had ended" if self.wait else "")
+            + "; what was uploaded goes on by itself: `catwalk watch` shows it."
+        )
+        if uploaded < len(self.drops):
+            tell("To upload the rest, run the same command again: what is done costs nothing more.")
+
+    def _after_upload(self) -> int:
+        failed = [drop for drop in self.drops if drop.trouble]
+        uploaded = len(self.drops) - len(failed)
+        left_out = {"leftOut": len(self.found.skipped)}
+        if self.as_json:
+            say_json(
+                {"event": "summary", "uploaded": uploaded, "notUploaded": len(failed), **left_out}
+            )
+        else:
+            say(
+                f"{counted(uploaded, 'photo')} uploaded in"
+                f" {duration(time.monotonic() - self.begun)}."
+            )
+            new = self._new_bucket() if uploaded else None
+            if new is not None:
+                say(str(new))
+            if uploaded:
+                say("`catwalk watch` shows how they get on; `catwalk jobs`, what became of them.")
+            if failed and console().is_terminal:
+                _list_troubles(failed)
+        return 1 if failed or self.found.missed else 0
+
+    def _summary(self, *, in_time: bool) -> int:
+        jobs = [(drop, job) for drop in self.drops for job in drop.jobs.values()]
+        good = [job for _, job in jobs if job.status is JobStatus.SUCCEEDED]
+        already = sum(drop.unchanged(job) for drop, job in jobs if job in good)
+        wrong = [job for _, job in jobs if self.follower.ended(job) and job not in good]
+        troubles = [drop for drop in self.drops if drop.trouble]
+        open_drops = [drop for drop in self.drops if not (drop.complete or drop.trouble)]
+        spent = sum(
+            job.task_id is not None and job.resumed_at is None and not drop.unchanged(job)
+            for drop, job in jobs
+        )
+        unsure = sum(job.status is JobStatus.SUBMIT_UNKNOWN for _, job in jobs)
+        seconds = time.monotonic() - self.begun
+        fine = in_time and not wrong and not troubles and not open_drops
+        if self.as_json:
+            say_json(
+                {
+                    "event": "summary",
+                    "photos": len(self.drops),
+                    "succeeded": len(good),
+                    "alreadyDone": already,
+                    "failed": _by_code(wrong),
+                    "leftOut": len(self.found.skipped),
+                    "notUploaded": len(troubles),
+                    "notInTime": len(open_drops),
+                    "credits": spent,
+                    "creditsUnknown": unsure,
+                    "seconds": round(seconds, 1),
+                }
+            )
+            return 0 if fine and not self.found.missed else 1
+        words = [f"{len(good)} succeeded" + (f" ({already} already done)" if already else "")]
+        if wrong:
+            codes = ", ".join(f"{count} {code}" for code, count in _by_code(wrong).items())
+            words.append(f"{len(wrong)} failed ({codes})")
+        if troubles:
+            words.append(f"{len(troubles)} not uploaded")
+        if open_drops:
+            words.append(f"{len(open_drops)} not done in time")
+        price = credits_of(spent) + (f", perhaps {unsure} more" if unsure else "")
+        say(
+            f"{', '.join(words)}; {duration(seconds)}, {price}.",
+            style="bold green" if fine else "bold",
+        )
+        self._links(good)
+        self._what_next(wrong, troubles, open_drops)
+        return 0 if fine and not self.found.missed else 1
+
+    def _links(self, good: Sequence[Job]) -> None:
+        places = sorted({results_uri(job) for job in good} - {""})
+        if not places:
+            return
+        if len(places) <= _MOST_LISTED:
+            for place in places:
+                say_whole(f"  {place}")
+            return
+        # All lie in one bucket, so they have folders in common.
+        common = f"s3://{commonpath(place.removeprefix('s3://') for place in places)}"
+        images = sum(len(job.results) for job in good)
+        say_whole(f"  {counted(images, 'image')} below {common}/")
+
+    def _what_next(
+        self, wrong: Sequence[Job], troubles: Sequence[Drop], open_drops: Sequence[Drop]
+    ) -> None:
+        """Say of what failed why, and which command mends it for how much."""
+        # Where lines were written as things happened, each failure stands above already.
+        if console().is_terminal:
+            for job in wrong[:_MOST_LISTED]:
+                why = f" {job.error.code.value}: {job.error.message}" if job.error else ""
+                say_hanging(f"  {job.source_key}: {job.status.value}{why}", 4)
+            if len(wrong) > _MOST_LISTED:
+                say(f"  … and {len(wrong) - _MOST_LISTED} more: `catwalk jobs --status FAILED`.")
+            _list_troubles(troubles[:_MOST_LISTED])
+        if wrong:
+            self._say_next_steps(wrong)
+        if troubles:
+            say("Next: run the same command again; what is done costs nothing more.")
+        if any(not drop.jobs for drop in open_drops):
+            say("Photos without a record yet: `catwalk reconcile` finds those whose event is lost.")
+        if open_drops:
+            say(
+                "What is not done goes on by itself: `catwalk watch` shows it; the same command"
+                " waits for it again, and costs nothing more."
+            )
+
+    def _say_next_steps(self, wrong: Sequence[Job]) -> None:
+        """Say which commands mend what failed, jobs of the same kind together."""
+        chances = self.catwalk.chances
+        commands: dict[tuple[str, str], list[Job]] = {}
+        cost: Counter[tuple[str, str]] = Counter()
+        for job in wrong:
+            for step in next_steps(job, chances):
+                if step.command is None:
+                    continue
+                # A task is one job's: what names one cannot be said of several together.
+                alone = "--task-id" in step.command
+                command = step.command if alone else step.command.replace(job.job_id, "{}")
+                commands.setdefault((command, step.sentence), []).append(job)
+                cost[command, step.sentence] += step.credits
+        if commands:
+            say("Next:")
+        for kind, jobs in commands.items():
+            command, sentence = kind
+            ids = " ".join(job.job_id for job in jobs[:_MOST_NAMED])
+            rest = len(jobs) - _MOST_NAMED
+            all_in_all = f" {counted(len(jobs), 'job')}: {credits_of(cost[kind])}."
+            say(f"  {sentence}{all_in_all if len(jobs) > 1 and cost[kind] else ''}")
+            say_whole(
+                f"    {command.format(ids)}" + (f" # and {rest} more ids" if rest > 0 else "")
+            )
+
+
+def _by_code(jobs: Sequence[Job]) -> dict[str, int]:
+    counts = Counter(job.error.code.value if job.error else job.status.value for job in jobs)
+    return dict(counts.most_common())
+
+
+def _list_troubles(drops: Sequence[Drop]) -> None:
+    for each in drops:
+        say_hanging(f"  {each.upload.key}: not uploaded: {each.trouble}", 4)

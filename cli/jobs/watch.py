@@ -1,0 +1,191 @@
+"""What is under way and what has ended lately, kept up to date by looks at the indexes."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.text import Text
+
+from cli.stacks.submission import Pause, pause_of
+from cli.terminal.output import (
+    STYLES,
+    Column,
+    ago,
+    counted,
+    elided,
+    laid_out,
+    look_of,
+    shown,
+    status,
+)
+from shared.clock import iso
+from shared.models import TERMINAL, Job, JobStatus
+from shared.records.jobs import JobRepository
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+UNDER_WAY: Final = (JobStatus.RUNNING, JobStatus.SUBMITTING, JobStatus.ACCEPTED)
+_MOST: Final = 2_000
+"""Jobs of a status that a look reads; more are said to be so many at least."""
+_LATELY_SECONDS: Final = 900
+_OVERLAP_SECONDS: Final = 5
+"""An index may lag behind its table; each look reads that much of the last one again."""
+_KEPT: Final = 500
+"""Jobs that have ended lately that are shown, at most; all are counted."""
+_AROUND: Final = 6
+"""Lines that are no job's."""
+
+COLUMNS: Final = (
+    Column("photo", 0, 12, 24),
+    Column("status", 0),
+    Column("note", 2),
+    Column("look", 4, 8),
+    Column("since", 3, right=True),
+)
+
+
+@dataclass
+class Watcher:
+    """Looks, again and again."""
+
+    dynamodb: "DynamoDBClient"
+    table: str
+    under_way: list[Job] = field(default_factory=list)
+    """The longest under way first."""
+    ended: dict[str, Job] = field(default_factory=dict)
+    """What has ended lately, or was found to be unknown, oldest first."""
+    counts: Counter[JobStatus] = field(default_factory=Counter)
+    capped: bool = False
+    """Whether more are under way than were read."""
+    pause: Pause | None = None
+
+    def __post_init__(self) -> None:
+        self._jobs = JobRepository(self.dynamodb, self.table)
+        self.begun = datetime.now(UTC)
+        self._after = self.begun - timedelta(seconds=_LATELY_SECONDS)
+
+    def look(self) -> None:
+        """Bring all up to date."""
+        now = datetime.now(UTC)
+        found: list[Job] = []
+        counts: Counter[JobStatus] = Counter()
+        for each in UNDER_WAY:
+            jobs = list(islice(self._jobs.of_status(each), _MOST))
+            counts[each] = len(jobs)
+            found += jobs
+        # A job that moved while it was being looked for stands in two places.
+        newest: dict[str, Job] = {}
+        for job in found:
+            other = newest.get(job.job_id)
+            if other is None or other.updated_at < job.updated_at:
+                newest[job.job_id] = job
+        unknown = JobStatus.SUBMIT_UNKNOWN
+        self.ended = {key: job for key, job in self.ended.items() if job.status is not unknown}
+        for each in (*sorted(TERMINAL), unknown):
+            # Unknown ones wait for a person, however long ago it was.
+            after = "0" if each is unknown else iso(self._after)
+            for job in islice(self._jobs.of_status(each, after=after), _MOST):
+                self.ended.pop(job.job_id, None)
+                self.ended[job.job_id] = job
+                newest.pop(job.job_id, None)
+        self._after = now - timedelta(seconds=_OVERLAP_SECONDS)
+        oldest = iso(now - timedelta(seconds=_LATELY_SECONDS))
+        kept = {
+            job_id: job
+            for job_id, job in self.ended.items()
+            # One that is under way again is there, not here.
+            if (job.status is unknown or job.updated_at > oldest)
+            and not (job_id in newest and newest[job_id].updated_at >= job.updated_at)
+        }
+        self.ended = dict(sorted(kept.items(), key=lambda pair: pair[1].updated_at))
+        self.under_way = sorted(newest.values(), key=lambda job: job.created_at)
+        self.capped = any(count >= _MOST for count in counts.values())
+        self.counts = Counter(job.status for job in (*self.under_way, *self.ended.values()))
+        self.pause = pause_of(self.dynamodb, self.table)
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is under way."""
+        return bool(self.under_way)
+
+    def summary(self) -> Text:
+        """Return the counts in a line."""
+        text = Text()
+        for each in (*UNDER_WAY, JobStatus.SUBMIT_UNKNOWN, *sorted(TERMINAL)):
+            if self.counts[each]:
+                more = "+" if self.capped and each in UNDER_WAY else ""
+                text.append(" · " if text else "")
+                text.append(f"{self.counts[each]}{more} {each.value}", style=STYLES[each])
+        return text or Text("Nothing is under way, and nothing has ended lately.", style="dim")
+
+    def changes(self, seen: dict[str, tuple[JobStatus, int]]) -> Iterator[Job]:
+        """Yield the jobs that are not where they were, by `seen`, which is brought up to date."""
+        for job in (*self.ended.values(), *self.under_way):
+            now = (job.status, job.attempt)
+            if seen.get(job.job_id) != now:
+                seen[job.job_id] = now
+                yield job
+        present = {*self.ended, *(job.job_id for job in self.under_way)}
+        for gone in set(seen) - present:
+            del seen[gone]
+
+    def rows(self, most: int | None) -> list[Job]:
+        """Return the jobs to show: under way, then the last that have ended."""
+        ended = list(self.ended.values())[:-_KEPT:-1] if self.ended else []
+        if most is None:
+            return [*self.under_way, *ended]
+        # A third of the room, or what nobody else needs, for what has ended.
+        for_ended = max(most // 3, most - len(self.under_way))
+        shown_ended = ended[:for_ended]
+        return [*self.under_way[: most - len(shown_ended)], *shown_ended]
+
+
+class Screen:
+    """The watcher's state as a table that fits the terminal."""
+
+    def __init__(self, watcher: Watcher, *, whole: bool = False) -> None:
+        """Draw this; `whole` is whether the table may be longer than the screen."""
+        self._watcher = watcher
+        self._whole = whole
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw."""
+        watcher, width = self._watcher, options.max_width
+        summary = watcher.summary()
+        summary.truncate(width, overflow="ellipsis")
+        yield summary
+        if watcher.pause is not None:
+            yield Text(elided(shown(str(watcher.pause)).plain, width), style="yellow")
+        most = None if self._whole else max(1, console.height - _AROUND)
+        rows = watcher.rows(most)
+        if rows:
+            yield from laid_out(COLUMNS, [cells_of(job) for job in rows], width)
+        left = len(watcher.under_way) + len(watcher.ended) - len(rows)
+        if left > 0:
+            yield Text(f"… and {left} more: `catwalk jobs`"[:width], style="dim")
+
+
+def cells_of(job: Job) -> tuple[str | Text, ...]:
+    """Return a job as a row of `COLUMNS`."""
+    return (job.source_key or "", status(job.status), note_of(job), look_of(job), since_of(job))
+
+
+def note_of(job: Job) -> str:
+    """Return what there is to say of a job in a word or two: progress, error, what it waits for."""
+    if job.error is not None:
+        return job.error.code.value
+    if job.status is JobStatus.RUNNING:
+        return f"{job.progress} %"
+    if job.waiting is not None:
+        return f"waits until {job.waiting.until[11:16]}"
+    return counted(len(job.results), "image") if job.results else ""
+
+
+def since_of(job: Job) -> str:
+    """Return how long a job has been under way, or ago ended."""
+    return ago(job.finished_at or job.created_at)

@@ -1,0 +1,213 @@
+"""Which stack is meant, and its parts: found by its name through CloudFormation's outputs."""
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.config import Config as ClientConfig
+from botocore.exceptions import BotoCoreError, ClientError
+
+from cli.errors import CommandError, sentence
+from cli.jobs.recovery import SecondChances
+from cli.stacks.selection import Because, Choice, choose, read_last, refuse_guess, region, remember
+from cli.terminal.output import tell
+from shared import clients
+from shared.config import Config
+from shared.intake.arrivals import Arrivals
+from shared.intake.messages import EventPublisher
+from shared.intake.photos import PhotoStore
+from shared.limits.settling import first_used
+from shared.notify.announcer import Announcer
+from shared.records.jobs import JobRepository
+from shared.records.ledger import Ledger
+from shared.steps.dead_letters import DeadLetters
+
+_NEEDED: Final = (
+    "PhotosBucketName",
+    "JobsTableName",
+    "EventBusName",
+    "StateMachineArn",
+    "SubmitQueueUrl",
+    "SubmitDeadLetterQueueUrl",
+)
+
+
+@dataclass(frozen=True)
+class Catwalk:
+    """A deployed stack, used with the caller's own AWS rights."""
+
+    name: str
+    outputs: dict[str, str]
+    parameters: dict[str, str]
+    choice: Choice
+    status: str = ""
+    """CloudFormation's: `UPDATE_COMPLETE`."""
+
+    @classmethod
+    def chosen(cls, name: str | None, *, changes: bool = False) -> Self:
+        """Find the stack that is meant; see `cli.stacks.selection`.
+
+        Args:
+            name: what `--stack` says, if anything; a stack that is there becomes the last used.
+            changes: whether something of it will be changed or spent: then it is said which stack
+                is meant, unless somebody has named it.
+
+        Raises:
+            CommandError: there is none, or AWS cannot be asked; or something would be changed
+                there, and another may be meant.
+
+        """
+        choice = choose(name)
+        found = cls.find(choice)
+        if choice.because is Because.OPTION:
+            remember(choice)
+        if changes and not choice.because.said:
+            refuse_guess(choice)
+            tell(f"This is about {choice} ({choice.because}).")
+        return found
+
+    @classmethod
+    def find(cls, choice: Choice) -> Self:
+        """Find a stack where this process's AWS settings lead.
+
+        Raises:
+            CommandError: there is none, or AWS cannot be asked.
+
+        """
+        name = choice.name
+        try:
+            answer = boto3.client("cloudformation").describe_stacks(StackName=name)
+        except ClientError as error:
+            said = sentence(str(error.response["Error"].get("Message") or error))
+            if error.response["Error"].get("Code") == "ValidationError":
+                raise CommandError(
+                    f"CloudFormation shows no stack {name!r} in {region()}: {said}",
+                    elsewhere(name) or "Name another with --stack, or deploy it: `catwalk deploy`.",
+                ) from error
+            raise CommandError(
+                f"AWS does not show the stack {name!r}: {said}",
+                "Check the credentials, their rights and the region.",
+            ) from error
+        # botocore has plain ValueErrors and OSErrors for endpoints and certificates.
+        except (BotoCoreError, ValueError, OSError) as error:
+            raise CommandError(
+                sentence(f"AWS cannot be asked for the stack {name!r}: {error}"),
+                "Set credentials and region as for the AWS CLI; for the stack of `catwalk up`, say"
+                " `--stack laptop`.",
+            ) from error
+        (stack,) = answer["Stacks"]
+        outputs = {o["OutputKey"]: o["OutputValue"] for o in stack.get("Outputs", [])}
+        lacking = [output for output in _NEEDED if output not in outputs]
+        if lacking:
+            raise CommandError(
+                f"The stack {name!r} has no output {lacking[0]}; it is {stack['StackStatus']}.",
+                "Is it a Catwalk stack, and has its deployment ended well?",
+            )
+        parameters = {p["ParameterKey"]: p["ParameterValue"] for p in stack.get("Parameters", [])}
+        return cls(name, outputs, parameters, choice, stack["StackStatus"])
+
+    def reconcile(self) -> dict[str, int]:
+        """Have ReconcileFunction look at everything; return what it moved on.
+
+        Raises:
+            CommandError: it failed.
+
+        """
+        function = boto3.client("cloudformation").describe_stack_resource(
+            StackName=self.name, LogicalResourceId="ReconcileFunction"
+        )["StackResourceDetail"]["PhysicalResourceId"]
+        # It may work for minutes, and an impatient client would start it twice.
+        patient = ClientConfig(read_timeout=330, retries={"total_max_attempts": 1})
+        answer = boto3.client("lambda", config=patient).invoke(
+            FunctionName=function, Payload=json.dumps({"still_seconds": 0}).encode()
+        )
+        document = json.loads(answer["Payload"].read())
+        if answer.get("FunctionError"):
+            raise CommandError(
+                sentence(f"ReconcileFunction failed: {document.get('errorMessage')}"),
+                "Its log says what could not be moved on; the next run tries again.",
+            )
+        moved: dict[str, int] = document
+        return moved
+
+    @property
+    def vendor_origin(self) -> str:
+        """The origin of the vendor's API."""
+        base = urlsplit(self.parameters.get("VmakeBaseUrl", ""))
+        return f"{base.scheme}://{base.netloc}"
+
+    @property
+    def config(self) -> Config:
+        """What its functions are told through their environment, as far as parameters say it."""
+        environment = {
+            re.sub(r"(?<!^)(?=[A-Z])", "_", name).upper(): value
+            for name, value in self.parameters.items()
+        }
+        needed = ("JOBS_TABLE", "EVENT_BUS", "VMAKE_BASE_URL", "API_KEY_SECRET")
+        return Config.from_environment(dict.fromkeys(needed, "-") | environment)
+
+    def bucket_used_since(self) -> datetime | None:
+        """Return when its functions first knew of its photos bucket; None if none has run yet."""
+        outputs = self.outputs
+        return first_used(clients.dynamodb(), outputs["JobsTableName"], outputs["PhotosBucketName"])
+
+    @property
+    def jobs(self) -> JobRepository:
+        """Its records."""
+        return JobRepository(clients.dynamodb(), self.outputs["JobsTableName"])
+
+    @property
+    def ledger(self) -> Ledger:
+        """What it has spent."""
+        return Ledger(clients.dynamodb(), self.outputs["JobsTableName"])
+
+    @property
+    def chances(self) -> SecondChances:
+        """What can be done for its jobs."""
+        jobs = self.jobs
+        return SecondChances(
+            jobs=jobs,
+            ledger=self.ledger,
+            announcer=Announcer(
+                EventPublisher(clients.events(), self.outputs["EventBusName"]), jobs
+            ),
+            # Folder files alone are read, whose size has a limit of its own.
+            photos=PhotoStore(clients.s3(), self.outputs["PhotosBucketName"], max_bytes=0),
+            sqs=clients.sqs(),
+            queue_url=self.outputs["SubmitQueueUrl"],
+            state_machine_arn=self.outputs["StateMachineArn"],
+            photos_bucket=self.outputs["PhotosBucketName"],
+        )
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """Its messages that nothing could be made of."""
+        return DeadLetters(
+            clients.sqs(),
+            dead_letter_url=self.outputs["SubmitDeadLetterQueueUrl"],
+            queue_url=self.outputs["SubmitQueueUrl"],
+            photos_bucket=self.outputs["PhotosBucketName"],
+            vendor_origin=self.vendor_origin,
+            jobs=self.jobs,
+            arrivals=Arrivals(clients.dynamodb(), self.outputs["JobsTableName"]),
+        )
+
+
+def elsewhere(name: str) -> str | None:
+    """Say where a stack was last used, if that is not where it was just looked for."""
+    last = read_last()
+    if last is None or last.name != name:
+        return None
+    if last.region and last.region != region():
+        return (
+            f"It was last used in {last.region}: say AWS_REGION={last.region} before the command."
+        )
+    profile = os.environ.get("AWS_PROFILE")
+    if last.profile and last.profile != profile:
+        return f"It was last used with another profile: try AWS_PROFILE={last.profile}."
+    return None

@@ -1,0 +1,403 @@
+"""Drops photos, and follows what becomes of each: uploads side by side, then jobs.
+
+A record names the drops that were taken into account, by the version that S3 gave each. So an older
+job of the same key is never taken for this drop's, and a photo whose bytes and settings were done
+before is told as such.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any, Final, Self, cast
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from cli.errors import CommandError, sentence
+from cli.terminal.output import tell
+from cli.upload.collect import Collection, Kind, Upload
+from shared.intake.photos import content_type_of
+from shared.models import Job, JobStatus
+from shared.records.jobs import job_of
+from shared.steps.submit import MAX_RESUBMITS
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_s3 import S3Client
+
+_UPLOADS_AT_ONCE: Final = 4
+"""More make one photo no sooner over the line that most people have."""
+_ASKED_AT_ONCE: Final = 8
+_NEWLY_ASKED: Final = 64
+"""Photos without a record yet that a look asks for, in turn: thousands may wait."""
+_BATCH: Final = 100
+"""Records that DynamoDB reads in one call."""
+_ALONE_SECONDS: Final = 5.0
+"""A photo rejected as a whole has one record, whatever its variants; the others of one that is not
+come within moments."""
+_MAGIC_BYTES: Final = 16
+_GRACE_SECONDS: Final = 1.0
+"""An upload that is sent at all sees within this time that it shall stop."""
+
+
+class Stage(StrEnum):
+    """How far a drop is."""
+
+    QUEUED = "queued"
+    UPLOADING = "uploading"
+    UPLOADED = "uploaded"
+    WORKING = "working"
+    ENDED = "ended"
+
+
+@dataclass
+class Drop:
+    """A photo on its way."""
+
+    upload: Upload
+    sent: int = 0
+    """Bytes that are read by whoever sends them."""
+    begun: bool = False
+    etag: str = ""
+    version_id: str | None = None
+    uploaded_at: float | None = None
+    """Of the monotonic clock."""
+    trouble: str | None = None
+    """Why it could not be uploaded, a sentence."""
+    before: dict[str, frozenset[str]] = field(default_factory=dict)
+    """The drops that the photo's jobs had taken into account before this one, by job id."""
+    jobs: dict[str, Job] = field(default_factory=dict)
+    found_at: float = 0.0
+    complete: bool = False
+    """Whether all its jobs have ended."""
+
+    @property
+    def stage(self) -> Stage:
+        """How far it is."""
+        if self.trouble or self.complete:
+            return Stage.ENDED
+        if self.uploaded_at is not None:
+            return Stage.WORKING if self.jobs else Stage.UPLOADED
+        return Stage.UPLOADING if self.begun else Stage.QUEUED
+
+    @property
+    def fraction(self) -> float:
+        """How much of its work is done, 0 to 1; while it is uploaded, how much of that."""
+        if self.uploaded_at is None:
+            return self.sent / self.upload.size if self.upload.size else 0.0
+        done = sum(100 if job.terminal else job.progress for job in self.jobs.values())
+        return done / (100 * max(self.upload.looks, len(self.jobs), 1))
+
+    @property
+    def good(self) -> bool:
+        """Whether it ended with all images."""
+        return (
+            self.complete
+            and not self.trouble
+            and all(job.status is JobStatus.SUCCEEDED for job in self.jobs.values())
+        )
+
+    def unchanged(self, job: Job) -> bool:
+        """Whether a job is that of an earlier drop of the same bytes with the same settings."""
+        version = job.photo.version_id if job.photo else None
+        return version is not None and version != self.version_id
+
+
+class _Stopped(Exception):
+    """The upload is to end: the person pressed Ctrl-C."""
+
+
+class Uploader:
+    """Uploads; a context manager that leaves no upload under way."""
+
+    def __init__(
+        self,
+        s3: "S3Client",
+        bucket: str,
+        *,
+        metadata: Mapping[str, str],
+        before: Callable[[Drop], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Upload into this bucket.
+
+        Args:
+            s3: the client.
+            bucket: where to.
+            metadata: of every photo.
+            before: is called for each photo right before its upload.
+            clock: the monotonic clock.
+
+        """
+        self._s3 = s3
+        self._bucket = bucket
+        self._metadata = dict(metadata)
+        self._before = before
+        self._clock = clock
+        self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(_UPLOADS_AT_ONCE)
+        self._futures: list[Future[None]] = []
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop what is under way; S3 keeps nothing of an upload that did not end."""
+        self._stop.set()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        # To `wait`, one that was cancelled before it began has not ended.
+        begun = [future for future in self._futures if not future.cancelled()]
+        if wait(begun, timeout=_GRACE_SECONDS).not_done:
+            tell(
+                "Stopping; an upload that hangs is given up within a minute. Ctrl-C once more does"
+                " not wait for it."
+            )
+        self._pool.shutdown()
+
+    def first(self, uploads: Sequence[Upload]) -> None:
+        """Upload what must be there before the photos.
+
+        Raises:
+            CommandError: it could not be uploaded; no photo was.
+
+        """
+        for upload in uploads:
+            drop = Drop(upload)
+            self._upload(drop)
+            if drop.trouble:
+                raise CommandError(
+                    f"{upload.file} could not be uploaded: {drop.trouble}",
+                    "No photo was uploaded; once that is mended, run the same command again.",
+                )
+
+    def start(self, drops: Sequence[Drop]) -> None:
+        """Upload photos beside whatever this thread does."""
+        self._futures = [self._pool.submit(self._upload, drop) for drop in drops]
+
+    def ended(self, seconds: float) -> bool:
+        """Wait for the uploads, so long at most; return whether all have ended.
+
+        Raises:
+            Exception: what an upload stumbled over that nobody thought of.
+
+        """
+        done, not_done = wait(self._futures, timeout=seconds, return_when=FIRST_EXCEPTION)
+        for future in done:
+            future.result()
+        return not not_done
+
+    def _upload(self, drop: Drop) -> None:
+        upload = drop.upload
+        photo = upload.kind is Kind.PHOTO
+        try:
+            drop.begun = True
+            if photo:
+                self._before(drop)
+            with _Reader(upload.file, drop, self._stop) as body:
+                answer = self._s3.put_object(
+                    Bucket=self._bucket,
+                    Key=upload.key,
+                    Body=cast("IO[bytes]", body),
+                    ContentType=body.content_type,
+                    Metadata=self._metadata if photo else {},
+                )
+        except _Stopped:
+            return
+        except (ClientError, BotoCoreError, OSError) as error:
+            if not self._stop.is_set():
+                drop.trouble = sentence(str(error))
+            return
+        version = answer.get("VersionId")
+        drop.etag = answer["ETag"].strip('"')
+        drop.version_id = None if version in {None, "", "null"} else version
+        drop.sent = upload.size
+        drop.uploaded_at = self._clock()
+
+
+class _Reader:
+    """A file that tells how far it was read, and ends in the middle when it must."""
+
+    def __init__(self, file: Path, drop: Drop, stop: threading.Event) -> None:
+        self._file = file.open("rb")
+        self._drop = drop
+        self._stop = stop
+        head = self._file.read(_MAGIC_BYTES)
+        self._file.seek(0)
+        if drop.upload.kind is Kind.FOLDER_FILE:
+            self.content_type = "application/json"
+        else:
+            self.content_type = content_type_of(head) or "application/octet-stream"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield lines: whoever sends a body asks whether it can be iterated, and then reads it."""
+        return iter(self._file)
+
+    def read(self, size: int = -1) -> bytes:
+        if self._stop.is_set():
+            raise _Stopped
+        data = self._file.read(size)
+        self._drop.sent = self._file.tell()
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+
+class Follower:
+    """Finds the jobs of drops, and keeps them up to date."""
+
+    def __init__(
+        self,
+        dynamodb: "DynamoDBClient",
+        table: str,
+        *,
+        resubmits: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Look into this table; `resubmits` is whether the stack sends unknown submits again."""
+        self._dynamodb = dynamodb
+        self._table = table
+        self._resubmits = resubmits
+        self._clock = clock
+        self._turn = 0
+
+    def note_before(self, drop: Drop) -> None:
+        """Note what the photo's jobs are about before it is dropped once more."""
+        drop.before = {job.job_id: job.triggers for job in self._jobs_of(drop.upload.key)}
+
+    def look(self, drops: Sequence[Drop]) -> None:
+        """Bring the drops that are uploaded up to date."""
+        open_ones = [drop for drop in drops if drop.uploaded_at is not None and not drop.complete]
+        seeking = [drop for drop in open_ones if len(drop.jobs) < drop.upload.looks]
+        if seeking:
+            begin = self._turn % len(seeking)
+            some = (seeking[begin:] + seeking[:begin])[:_NEWLY_ASKED]
+            self._turn = begin + len(some)
+            with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
+                list(pool.map(self._find, some))
+        self._refresh(open_ones)
+        for drop in open_ones:
+            drop.complete = self._is_complete(drop)
+
+    def ended(self, job: Job) -> bool:
+        """Whether nothing more happens to a job by itself."""
+        if job.status is JobStatus.SUBMIT_UNKNOWN:
+            return not self._resubmits or job.attempt > MAX_RESUBMITS
+        return job.terminal
+
+    def _find(self, drop: Drop) -> None:
+        for job in self._jobs_of(drop.upload.key):
+            if job.job_id not in drop.jobs and _is_of(job, drop):
+                drop.jobs[job.job_id] = job
+                drop.found_at = self._clock()
+
+    def _jobs_of(self, key: str) -> Iterator[Job]:
+        pages = self._dynamodb.get_paginator("query").paginate(
+            TableName=self._table,
+            IndexName="by-source",
+            KeyConditionExpression="source_key = :key",
+            ExpressionAttributeValues={":key": {"S": key}},
+        )
+        return (job_of(item) for page in pages for item in page["Items"])
+
+    def _refresh(self, drops: Sequence[Drop]) -> None:
+        """Read the jobs that have not ended, as they are now."""
+        owners = {
+            f"JOB#{job_id}": drop
+            for drop in drops
+            for job_id, job in drop.jobs.items()
+            if not self.ended(job)
+        }
+        keys = [{"pk": {"S": key}} for key in owners]
+        for begin in range(0, len(keys), _BATCH):
+            # What DynamoDB leaves out for now comes with the next look.
+            answer = self._dynamodb.batch_get_item(
+                RequestItems={
+                    self._table: {"Keys": keys[begin : begin + _BATCH], "ConsistentRead": True}
+                }
+            )
+            for item in answer["Responses"].get(self._table, []):
+                job = job_of(item)
+                owners[f"JOB#{job.job_id}"].jobs[job.job_id] = job
+
+    def _is_complete(self, drop: Drop) -> bool:
+        if not drop.jobs or not all(map(self.ended, drop.jobs.values())):
+            return False
+        if len(drop.jobs) >= drop.upload.looks:
+            return True
+        as_a_whole = all(job.status is JobStatus.REJECTED for job in drop.jobs.values())
+        return as_a_whole and self._clock() - drop.found_at > _ALONE_SECONDS
+
+
+def _is_of(job: Job, drop: Drop) -> bool:
+    """Whether a job has taken a drop into account."""
+    photo = job.photo
+    if photo is None or photo.etag != drop.etag:
+        return False
+    if drop.version_id is not None and drop.version_id in {photo.version_id, *job.triggers}:
+        return True
+    # Where S3's event does not name the version, a drop is known by being new to the job.
+    return bool(job.triggers - drop.before.get(job.job_id, frozenset()))
+
+
+@dataclass(frozen=True)
+class Change:
+    """Something happened to a drop."""
+
+    drop: Drop
+    job: Job | None = None
+    """What happened to its job; None is its upload's end."""
+
+
+class Changes:
+    """Tells what has changed since the last time."""
+
+    def __init__(self, drops: Sequence[Drop]) -> None:
+        """Watch these."""
+        self._drops = drops
+        self._uploads: set[str] = set()
+        self._jobs: dict[str, tuple[Any, ...]] = {}
+
+    def __iter__(self) -> Iterator[Change]:
+        """Yield what is new."""
+        for drop in self._drops:
+            key = drop.upload.key
+            if key not in self._uploads and (drop.trouble or drop.uploaded_at is not None):
+                self._uploads.add(key)
+                yield Change(drop)
+            for job in list(drop.jobs.values()):
+                # Not its progress: a line for each step of a hundred is no news.
+                waits = job.waiting.reason if job.waiting else None
+                now = (job.status, job.attempt, waits)
+                if self._jobs.get(job.job_id) != now:
+                    self._jobs[job.job_id] = now
+                    yield Change(drop, job)
+
+
+def drops_of(collection: Collection) -> list[Drop]:
+    """Return a drop for each photo."""
+    return [Drop(upload) for upload in collection.photos]

@@ -1,0 +1,1 @@
+"""`make demo`: sample photos through the whole pipeline, and what is shown of it."""

@@ -1,0 +1,61 @@
+"""What a stack was made from: a digest of the code that is deployed, and one of its servers' code.
+
+`catwalk up` compares them with the files as they are now. It builds and deploys changed functions
+onto the stack that is up. MiniStack keeps its buckets, tables and executions in memory, and the
+simulated vendor its tasks: neither can be restarted without losing the stack's jobs.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from local.paths import ROOT
+
+DEPLOYED: Final = (
+    *("template.yaml", "statemachine", "functions", "shared", "requirements/functions.txt"),
+    # It changes the built template and the deployed resources.
+    "local/stack/differences.py",
+)
+SERVERS: Final = (
+    *(
+        "local/simulator",
+        "local/stack/vendor.py",
+        "local/stack/ministack.py",
+        "local/stack/gate.py",
+    ),
+    "local/stack/certificate.py",
+    *("requirements/ministack.txt", "requirements/laptop.txt"),
+)
+_NO_CODE: Final = ("__pycache__", ".md")
+
+
+@dataclass(frozen=True)
+class Code:
+    """Digests of files."""
+
+    deployed: str
+    """Of what `sam build` and `sam deploy` make a stack from, parameters included."""
+    servers: str
+    """Of what the local AWS and the simulated vendor are started from."""
+
+    @classmethod
+    def present(cls, parameters: Mapping[str, str], root: Path = ROOT) -> Self:
+        """Return those of the files as they are now, and of the parameters of a deployment."""
+        given = json.dumps(dict(parameters), sort_keys=True)
+        return cls(_digest(root, DEPLOYED, given), _digest(root, SERVERS))
+
+
+def _digest(root: Path, names: Sequence[str], more: str = "") -> str:
+    digest = hashlib.sha256(more.encode())
+    for name in names:
+        place = root / name
+        files = [place] if place.is_file() else sorted(place.rglob("*"))
+        for file in files:
+            relative = str(file.relative_to(root))
+            if file.is_file() and not any(part in relative for part in _NO_CODE):
+                content = hashlib.sha256(file.read_bytes()).hexdigest()
+                digest.update(f"{relative} {content}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,148 @@
+"""What is known of a stack between two commands, in a folder of its own.
+
+The folder's lock is held by the command at work on the stack. The system lets go of it when
+that command ends, however it ends: whoever gets the lock and finds processes in the state of a
+stack that should not be up has found what a crash left behind.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from local.errors import StackBusyError
+from local.paths import write_private
+from local.stack import processes
+from local.stack.code import Code
+from local.stack.environment import Credentials
+from local.stack.processes import ProcessId
+
+
+@dataclass(frozen=True)
+class Address:
+    """How to reach a stack that is up."""
+
+    endpoint: str
+    """The local AWS."""
+    ca_bundle: str
+    """The certificate to trust it by."""
+    vendor_url: str
+    """The simulated vendor; empty where the real one is used."""
+    outputs: dict[str, str]
+    """The template's outputs."""
+    host: str = "127.0.0.1"
+    """Where both servers listen: see `interfaces.addresses`."""
+    access_key: str = "test"
+    """Opens the local AWS. What stands here is right for a stack of a version before this."""
+    secret_key: str = field(default="test", repr=False)
+
+    @property
+    def credentials(self) -> Credentials:
+        """What opens the local AWS."""
+        return Credentials(self.access_key, self.secret_key)
+
+
+@dataclass(frozen=True)
+class State:
+    """The processes of a stack, and how to reach it once it is up."""
+
+    processes: tuple[ProcessId, ...] = ()
+    address: Address | None = None
+    code: Code | None = None
+    """What it was made from; unknown for a stack of an older version of this project."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the stack is up, with all that belongs to it."""
+        return self.address is not None and all(
+            processes.is_running(process) for process in self.processes
+        )
+
+
+@dataclass(frozen=True)
+class StateFolder:
+    """The folder of one stack: its state, its logs, its temporary files."""
+
+    path: Path
+    _state_file: str = field(default="state.json", repr=False)
+
+    @property
+    def logs(self) -> Path:
+        """Where the logs are."""
+        return self.path / "logs"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the stack for this process alone.
+
+        Raises:
+            StackBusyError: another process holds it.
+
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.path.chmod(0o700)
+        # Beside the folder, which is removed and made anew while the lock is held.
+        lock = self.path.with_name(f"{self.path.name}.lock")
+        with lock.open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise StackBusyError(
+                    f"Another command is at work on the local stack {self.path.name!r}; wait for"
+                    " it to end, or stop it, and try again."
+                ) from error
+            yield
+
+    def read(self) -> State:
+        """Return the state; an empty one where there is none, or none that can be read."""
+        try:
+            document = json.loads((self.path / self._state_file).read_text())
+            return State(
+                tuple(ProcessId(**process) for process in document["processes"]),
+                Address(**document["address"]) if document["address"] else None,
+                Code(**document["code"]) if document.get("code") else None,
+            )
+        except (OSError, ValueError, TypeError, KeyError):
+            return State()
+
+    def write(self, state: State) -> None:
+        """Keep a state, whole or not at all."""
+        file = self.path / self._state_file
+        write_private(file, json.dumps(asdict(state), indent=2))
+
+    def add(self, pid: int) -> None:
+        """Note a process as soon as it runs."""
+        state = self.read()
+        self.write(replace(state, processes=(*state.processes, processes.identify(pid))))
+
+    def start_anew(self) -> None:
+        """Remove what an earlier stack left behind, processes first."""
+        self.end_processes()
+        self._clear()
+
+    def end_processes(self) -> bool:
+        """End the processes of the state; tell whether any was running."""
+        state = self.read()
+        running = [process for process in state.processes if processes.is_running(process)]
+        processes.end_all(running)
+        # The state goes last: a second try finds what a first one left.
+        (self.path / self._state_file).unlink(missing_ok=True)
+        return bool(running)
+
+    def tidy(self) -> None:
+        """Remove what nobody reads once the stack is down; the logs stay."""
+        self._clear(keep=("logs",))
+
+    def _clear(self, keep: tuple[str, ...] = ()) -> None:
+        for entry in os.scandir(self.path) if self.path.is_dir() else ():
+            if entry.name in keep:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):
+                    Path(entry.path).unlink()
