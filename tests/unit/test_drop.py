@@ -309,7 +309,7 @@ def test_older_job_of_the_key_is_another_photos(
     shell.job("old", JobStatus.SUCCEEDED, source_key="dress.png")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(upload.time, "sleep", lambda _: None)
-        patch.setattr(upload.wishes, "span", lambda *_: 0.01)
+        patch.setattr(upload.parsing, "span", lambda *_: 0.01)
         code, out, _ = shell("drop", "dress.png", "--wait", "--timeout", "1s")
     assert code == 1
     assert out.splitlines()[2].startswith("0 succeeded, 1 not done in time;")
