@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from cli import board, wishes
+from cli import board, where, wishes
 from cli.collect import Collection, Rules, collect
 from cli.drop import Changes, Drop, Follower, Uploader, drops_of
 from cli.errors import CommandError
@@ -281,8 +281,8 @@ class _Run:
         self.changes = Changes(self.drops)
         self.board = board.Board(self.drops, waits=self.wait)
         self.pause: Pause | NewBucket | None = None
-        self.settled = False
-        """Whether the photos bucket is known to be new no longer."""
+        self.settled = where.endpoint() is not None
+        """Whether the photos bucket is known to be new no longer; a local AWS's is never new."""
         self.last_paused = 0.0
         """Of the monotonic clock: when all photos were last seen waiting."""
         self.hinted = False
