@@ -13,6 +13,7 @@ import typer
 
 from cli.errors import CommandError
 from cli.jobs.timeline import next_steps, results_uri
+from cli.stacks import selection
 from cli.stacks.stack import Catwalk
 from cli.stacks.submission import NewBucket, Pause, new_bucket, pause_of
 from cli.terminal.options import DryRun, Json, StackName, Yes, ask, refuse_questions
@@ -281,8 +282,8 @@ class _Run:
         self.changes = Changes(self.drops)
         self.board = progress.Board(self.drops, waits=self.wait)
         self.pause: Pause | NewBucket | None = None
-        self.settled = False
-        """Whether the photos bucket is known to be new no longer."""
+        self.settled = selection.endpoint() is not None
+        """Whether the photos bucket is known to be new no longer; a local AWS's is never new."""
         self.last_paused = 0.0
         """Of the monotonic clock: when all photos were last seen waiting."""
         self.hinted = False
