@@ -3,12 +3,15 @@
 Python imports a module of this name at its start. Tests put this folder on PYTHONPATH.
 """
 
+import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
-_spec = spec_from_file_location("_tests_guard", Path(__file__).parents[1] / "guard.py")
+_spec = spec_from_file_location("tests.guard", Path(__file__).parents[1] / "guard.py")
 assert _spec is not None
 assert _spec.loader is not None
 _guard = module_from_spec(_spec)
+# A worker of pytest-xdist imports it too: there must be one `Refused`.
+sys.modules[_spec.name] = _guard
 _spec.loader.exec_module(_guard)
 _guard.install()

@@ -76,6 +76,8 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run the installed command in a folder, as a user who has nothing else."""
     bare = {"PATH": os.defpath, "HOME": str(here), "PYTHONPATH": str(installed), "COLUMNS": "80"}
+    # Else botocore looks for credentials at 169.254.169.254.
+    bare["AWS_EC2_METADATA_DISABLED"] = "true"
     code = "import sys; from catwalk.command import main; sys.argv[0] = 'catwalk'; main()"
     return subprocess.run(
         [sys.executable, "-P", "-c", code, *arguments],
