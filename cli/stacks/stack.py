@@ -19,10 +19,10 @@ from cli.terminal.output import tell
 from shared import clients
 from shared.config import Config
 from shared.intake.arrivals import Arrivals
-from shared.intake.messages import EventPublisher
 from shared.intake.photos import PhotoStore
 from shared.limits.settling import first_used
 from shared.notify.announcer import Announcer
+from shared.notify.events import EventPublisher
 from shared.records.jobs import JobRepository
 from shared.records.ledger import Ledger
 from shared.steps.dead_letters import DeadLetters

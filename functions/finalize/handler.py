@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from shared import clients
 from shared.config import config
-from shared.intake.messages import EventPublisher
 from shared.notify.announcer import Announcer
+from shared.notify.events import EventPublisher
 from shared.notify.metrics import Metrics
 from shared.observability import lambda_handler, quiet_libraries
 from shared.records.jobs import JobRepository

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from shared import clients
 from shared.config import config
 from shared.intake.arrivals import Arrivals
-from shared.intake.messages import EventPublisher
 from shared.intake.photos import PhotoStore
 from shared.intake.requests import vendor_origin
 from shared.limits.circuit_breaker import Breaker
 from shared.limits.credit_limit import Purse
 from shared.limits.settling import Settling
 from shared.notify.announcer import Announcer
+from shared.notify.events import EventPublisher
 from shared.notify.metrics import Metrics
 from shared.observability import lambda_handler, quiet_libraries
 from shared.records.jobs import JobRepository

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from shared.intake.arrivals import Arrivals
-from shared.intake.messages import EventPublisher, continue_message
+from shared.intake.messages import continue_message
 from shared.models import ErrorCode, Job, JobError, JobStatus, Photo, SceneType, Settings
 from shared.notify.announcer import Announcer
+from shared.notify.events import EventPublisher
 from shared.records.jobs import JobRepository, NewJob
 from shared.steps import dead_letters
 from shared.steps.dead_letters import COUNT_SETTLES, KEPT, MAX_BODY_BYTES, DeadLetter, DeadLetters

@@ -8,7 +8,6 @@ import pytest
 from botocore.exceptions import ClientError
 
 from shared.errors import ResultRefused, ResultUnavailable
-from shared.intake.messages import EventPublisher
 from shared.models import (
     ErrorCode,
     Job,
@@ -21,6 +20,7 @@ from shared.models import (
     TaskResult,
 )
 from shared.notify.announcer import Announcer
+from shared.notify.events import EventPublisher
 from shared.records.jobs import JobRepository, NewJob
 from shared.steps import finalize
 from shared.steps.finalize import MAX_ROUNDS, ROUND_WAIT_SECONDS, Finalizer

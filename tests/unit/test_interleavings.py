@@ -38,7 +38,6 @@ from cli.jobs.recovery import Chance, Finding, SecondChances
 from shared.clock import parse_iso
 from shared.config import Config
 from shared.intake.arrivals import Arrivals
-from shared.intake.messages import EventPublisher
 from shared.intake.photos import PhotoStore
 from shared.intake.requests import Intake
 from shared.limits.circuit_breaker import Breaker
@@ -46,6 +45,7 @@ from shared.limits.credit_limit import Purse
 from shared.limits.settling import Settling
 from shared.models import ErrorCode, Job, JobStatus, PastAttempt
 from shared.notify.announcer import Announcer
+from shared.notify.events import EventPublisher
 from shared.notify.metrics import Metrics
 from shared.observability import logger
 from shared.records.jobs import JobRepository, job_of

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from shared.clock import iso, later, parse_iso
 from shared.config import Config
-from shared.intake.messages import EventPublisher
 from shared.models import (
     ErrorCode,
     Job,
@@ -27,6 +26,7 @@ from shared.models import (
     TaskResult,
 )
 from shared.notify.announcer import Announcer
+from shared.notify.events import EventPublisher
 from shared.polling.task_history import ExperienceStore
 from shared.records.jobs import JobRepository, NewJob
 from shared.results.store import MAX_KEY_BYTES

@@ -11,13 +11,13 @@ from botocore.exceptions import ClientError
 from shared.clock import iso
 from shared.config import SETTLING_SECONDS, Config
 from shared.intake.arrivals import Arrivals
-from shared.intake.messages import EventPublisher
 from shared.intake.photos import PhotoStore
 from shared.limits.circuit_breaker import Breaker
 from shared.limits.credit_limit import Purse
 from shared.limits.settling import Settling, first_used
 from shared.models import ErrorCode, Job, JobError, JobStatus, Photo, SceneType, Settings
 from shared.notify.announcer import Announcer
+from shared.notify.events import EventPublisher
 from shared.notify.metrics import Metrics
 from shared.records.jobs import JobRepository, NewJob
 from shared.steps import dead_letters

@@ -12,7 +12,6 @@ import pytest
 
 from shared.config import Config
 from shared.intake.arrivals import Arrivals
-from shared.intake.messages import EventPublisher
 from shared.intake.photos import PhotoStore
 from shared.intake.requests import Intake
 from shared.limits.circuit_breaker import (
@@ -30,6 +29,7 @@ from shared.limits.submit_rate import START_GAP
 from shared.limits.suspicion import FIRST_WAIT_SECONDS
 from shared.models import ErrorCode, Job, JobError, JobStatus
 from shared.notify.announcer import Announcer
+from shared.notify.events import EventPublisher
 from shared.notify.metrics import Metrics
 from shared.records.jobs import JobRepository
 from shared.records.ledger import Ledger
