@@ -10,8 +10,9 @@ from shared.notify.announcer import Announcer
 from shared.notify.events import EventPublisher
 from shared.notify.metrics import Metrics
 from shared.observability import lambda_handler, quiet_libraries
+from shared.polling.schedule import PollSchedule
 from shared.records.jobs import JobRepository
-from shared.steps.poll import Pace, Poller
+from shared.steps.poll import Poller
 from shared.vmake.client import VmakeClient
 from shared.vmake.secret import ApiKey
 
@@ -40,7 +41,7 @@ def _poller() -> Poller:
         vendor=vendor,
         api_key=api_key,
         announcer=Announcer(EventPublisher(clients.events(), settings.event_bus), jobs, metrics),
-        pace=Pace(clients.dynamodb(), settings),
+        schedule=PollSchedule(clients.dynamodb(), settings),
     )
 
 

@@ -16,9 +16,9 @@ from shared.notify.announcer import Announcer
 from shared.notify.events import EventPublisher
 from shared.notify.metrics import Metrics
 from shared.observability import lambda_handler, quiet_libraries
+from shared.polling.schedule import PollSchedule
 from shared.records.jobs import JobRepository
 from shared.records.ledger import Ledger
-from shared.steps.poll import Pace
 from shared.steps.queue import SubmitQueue
 from shared.steps.start import Starter
 from shared.steps.submit import Batch, Submitter
@@ -80,7 +80,7 @@ def _submitter() -> Submitter:
             config=settings,
             ledger=ledger,
             announcer=announcer,
-            pace=Pace(clients.dynamodb(), settings),
+            schedule=PollSchedule(clients.dynamodb(), settings),
             executions=clients.executions(),
         ),
     )

@@ -47,8 +47,7 @@ from shared.notify.metrics import Gauges, Metrics
 from shared.observability import keys_of, log_keys, logger
 from shared.records.jobs import JobRepository
 from shared.steps.dead_letters import DeadLetter, DeadLetters
-from shared.steps.poll import stop_error
-from shared.steps.start import execution_arn
+from shared.steps.start import execution_arn, stop_error
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -48,13 +48,14 @@ from shared.notify.announcer import Announcer
 from shared.notify.events import EventPublisher
 from shared.notify.metrics import Metrics
 from shared.observability import logger
+from shared.polling.schedule import PollSchedule
 from shared.records.jobs import JobRepository, job_of
 from shared.records.ledger import Certainty, Ledger
 from shared.results.store import ResultStore
 from shared.steps import finalize as finalize_module
 from shared.steps.dead_letters import DeadLetters
 from shared.steps.finalize import Finalizer
-from shared.steps.poll import Pace, Poller
+from shared.steps.poll import Poller
 from shared.steps.queue import SubmitQueue
 from shared.steps.reconcile import Cursors, Reconciler, Resent, Untold
 from shared.steps.start import Starter
@@ -227,7 +228,7 @@ class World:
                 config=self.config,
                 ledger=self.ledger,
                 announcer=self.announcer,
-                pace=Pace(dynamodb, self.config, now=self.clock),
+                schedule=PollSchedule(dynamodb, self.config, now=self.clock),
                 executions=self.aws.executions,
             ),
             settling=self.settling,
@@ -241,7 +242,7 @@ class World:
             vendor=self.vendor,
             api_key=self.key,
             announcer=self.announcer,
-            pace=Pace(dynamodb, self.config, now=self.clock),
+            schedule=PollSchedule(dynamodb, self.config, now=self.clock),
             now=self.clock,
         )
         self.finalizer = Finalizer(

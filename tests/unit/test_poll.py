@@ -27,18 +27,12 @@ from shared.models import (
 )
 from shared.notify.announcer import Announcer
 from shared.notify.events import EventPublisher
+from shared.polling.schedule import PollSchedule, bounds_of
+from shared.polling.state import MOST_LOOKS, PollState
 from shared.polling.task_history import ExperienceStore
 from shared.records.jobs import JobRepository, NewJob
 from shared.results.store import MAX_KEY_BYTES
-from shared.steps.poll import (
-    MOST_LOOKS,
-    NONSENSE_SECONDS,
-    Pace,
-    Poller,
-    PollState,
-    bounds_of,
-    first_state,
-)
+from shared.steps.poll import NONSENSE_SECONDS, Poller
 from shared.vmake.client import (
     ReadTrouble,
     TaskDone,
@@ -103,7 +97,7 @@ class Stage:
             vendor=self.vendor,  # type: ignore[arg-type]
             api_key=self.key,  # type: ignore[arg-type]
             announcer=Announcer(EventPublisher(aws.events, BUS), self.jobs),
-            pace=self.pace(),
+            schedule=self.schedule(),
             now=clock,
         )
         new = NewJob(
@@ -117,11 +111,11 @@ class Stage:
         assert submitting is not None
         running = self.jobs.keep_task_id(submitting, "task-1", execution_arn="arn")
         assert running is not None
-        self.state = first_state(running, config, self.pace())
+        self.state = self.schedule().first_state(running)
 
-    def pace(self) -> Pace:
+    def schedule(self) -> PollSchedule:
         """Plan as a process does that has just started."""
-        return Pace(self.aws.dynamodb, self.config, now=self.clock)
+        return PollSchedule(self.aws.dynamodb, self.config, now=self.clock)
 
     @property
     def job(self) -> Job:
@@ -158,7 +152,7 @@ def test_first_state(stage: Stage) -> None:
 def test_job_without_a_task_has_no_execution(stage: Stage) -> None:
     """Nothing is waited for that was not submitted."""
     with pytest.raises(LookupError):
-        first_state(stage.job.model_copy(update={"task_id": None}), CONFIG, stage.pace())
+        stage.schedule().first_state(stage.job.model_copy(update={"task_id": None}))
 
 
 @pytest.mark.parametrize(
@@ -439,7 +433,7 @@ def test_notes_that_cannot_be_read_stop_no_job(stage: Stage, key: str) -> None:
     """Whatever is wrong with what was learnt or counted: a paid task is read, and its end taken."""
     odd = {"tasks": {"N": "-1"}, "d700": {"N": "-3"}, "s": {"S": "?"}, "sx": {"N": "1"}}
     stage.aws.dynamodb.put_item(TableName=TABLE, Item={"pk": {"S": key}, **odd})
-    assert 1 <= first_state(stage.job, CONFIG, stage.pace())["wait_seconds"] <= 600
+    assert 1 <= stage.schedule().first_state(stage.job)["wait_seconds"] <= 600
     for answer in (TaskOngoing("running", 10), ReadTrouble("HTTP 429", throttled=True)):
         assert stage.poll(answer)["outcome"] == "wait"
     assert stage.poll(TaskDone((RESULT,)))["outcome"] == "finalize"
@@ -448,19 +442,19 @@ def test_notes_that_cannot_be_read_stop_no_job(stage: Stage, key: str) -> None:
 def test_an_execution_that_is_started_late_looks_soon(stage: Stage) -> None:
     """What it was started for may have ended long ago; and no wait goes far past the deadline."""
     stage.clock.advance(CONFIG.task_timeout_seconds - 30)
-    assert first_state(stage.job, CONFIG, stage.pace())["wait_seconds"] <= 31
+    assert stage.schedule().first_state(stage.job)["wait_seconds"] <= 31
     stage.clock.advance(3600)
-    assert first_state(stage.job, CONFIG, stage.pace())["wait_seconds"] == 1
+    assert stage.schedule().first_state(stage.job)["wait_seconds"] == 1
 
 
 def test_a_task_that_was_taken_up_again_teaches_nothing(stage: Stage) -> None:
     """It ended while nobody looked; its first look comes at once."""
     taken_up = stage.jobs.take_up(stage.job, execution_arn="arn-2")
     assert taken_up is not None
-    stage.state = first_state(taken_up, CONFIG, stage.pace())
+    stage.state = stage.schedule().first_state(taken_up)
     assert stage.state["wait_seconds"] == CONFIG.poll_min_seconds
     stage.poll(TaskDone((RESULT,)))
-    assert stage.pace()._experiences.of("original#1").tasks == 0
+    assert stage.schedule()._experiences.of("original#1").tasks == 0
 
 
 def test_throttled_reads_make_the_whole_stack_look_less(stage: Stage) -> None:
@@ -474,7 +468,7 @@ def test_a_look_that_came_late_teaches_nothing(stage: Stage) -> None:
     """An execution that was held up says nothing of how long its task took."""
     stage.clock.advance(3_600)
     assert stage.poll(TaskDone((RESULT,)))["outcome"] == "finalize"
-    assert stage.pace()._experiences.of("original#1").tasks == 0
+    assert stage.schedule()._experiences.of("original#1").tasks == 0
 
 
 STATE_BYTES = 262_144

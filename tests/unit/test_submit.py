@@ -31,9 +31,9 @@ from shared.models import ErrorCode, Job, JobError, JobStatus
 from shared.notify.announcer import Announcer
 from shared.notify.events import EventPublisher
 from shared.notify.metrics import Metrics
+from shared.polling.schedule import PollSchedule
 from shared.records.jobs import JobRepository
 from shared.records.ledger import Ledger
-from shared.steps.poll import Pace
 from shared.steps.start import Starter
 from shared.steps.submit import (
     ENOUGH_SECONDS,
@@ -143,7 +143,7 @@ class Stage:
                 config=self.config,
                 ledger=self.ledger,
                 announcer=announcer,
-                pace=Pace(self.aws.dynamodb, self.config, now=self.clock),
+                schedule=PollSchedule(self.aws.dynamodb, self.config, now=self.clock),
                 executions=self.aws.executions,
             ),
             settling=Settling(
