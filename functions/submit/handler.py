@@ -11,6 +11,7 @@ from shared.intake.photos import PhotoStore
 from shared.intake.requests import Intake
 from shared.limits.circuit_breaker import Breaker
 from shared.limits.credit_limit import Purse
+from shared.limits.gate import SubmitGate
 from shared.limits.settling import Settling
 from shared.notify.announcer import Announcer
 from shared.notify.events import EventPublisher
@@ -61,10 +62,12 @@ def _submitter() -> Submitter:
     return Submitter(
         config=settings,
         intake=Intake(config=settings, photos=photos, arrivals=arrivals),
-        breaker=Breaker(clients.dynamodb(), settings.jobs_table, metrics=metrics),
-        photos=photos,
         jobs=jobs,
-        purse=Purse(clients.dynamodb(), settings.jobs_table, limit=settings.daily_credit_limit),
+        gate=SubmitGate(
+            breaker=Breaker(clients.dynamodb(), settings.jobs_table, metrics=metrics),
+            purse=Purse(clients.dynamodb(), settings.jobs_table, limit=settings.daily_credit_limit),
+            metrics=metrics,
+        ),
         vendor=vendor,
         api_key=api_key,
         announcer=announcer,

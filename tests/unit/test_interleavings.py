@@ -42,6 +42,7 @@ from shared.intake.photos import PhotoStore
 from shared.intake.requests import Intake
 from shared.limits.circuit_breaker import Breaker
 from shared.limits.credit_limit import Purse
+from shared.limits.gate import SubmitGate
 from shared.limits.settling import Settling
 from shared.models import ErrorCode, Job, JobStatus, PastAttempt
 from shared.notify.announcer import Announcer
@@ -216,10 +217,13 @@ class World:
             intake=Intake(
                 config=self.config, photos=self.photos, arrivals=self.arrivals, now=self.clock
             ),
-            photos=self.photos,
             jobs=self.jobs,
-            breaker=Breaker(dynamodb, TABLE, now=self.clock),
-            purse=Purse(dynamodb, TABLE, limit=0, now=self.clock),
+            gate=SubmitGate(
+                breaker=Breaker(dynamodb, TABLE, now=self.clock),
+                purse=Purse(dynamodb, TABLE, limit=0, now=self.clock),
+                metrics=Metrics("catwalk", write=len),
+                sleep=self.clock.advance,
+            ),
             vendor=self.vendor,
             api_key=self.key,
             announcer=self.announcer,
@@ -234,7 +238,6 @@ class World:
             settling=self.settling,
             metrics=Metrics("catwalk", write=len),
             now=self.clock,
-            sleep=self.clock.advance,
         )
         self.poller = Poller(
             config=self.config,

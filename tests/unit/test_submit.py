@@ -24,6 +24,7 @@ from shared.limits.circuit_breaker import (
     Way,
 )
 from shared.limits.credit_limit import Purse
+from shared.limits.gate import SubmitGate
 from shared.limits.settling import Settling
 from shared.limits.submit_rate import START_GAP
 from shared.limits.suspicion import FIRST_WAIT_SECONDS
@@ -127,11 +128,14 @@ class Stage:
         self.submitter = Submitter(
             config=self.config,
             intake=Intake(config=self.config, photos=photos, arrivals=arrivals, now=self.clock),
-            photos=photos,
             jobs=self.jobs,
-            breaker=Breaker(self.aws.dynamodb, TABLE, metrics=metrics, now=self.clock),
-            purse=Purse(
-                self.aws.dynamodb, TABLE, limit=self.config.daily_credit_limit, now=self.clock
+            gate=SubmitGate(
+                breaker=Breaker(self.aws.dynamodb, TABLE, metrics=metrics, now=self.clock),
+                purse=Purse(
+                    self.aws.dynamodb, TABLE, limit=self.config.daily_credit_limit, now=self.clock
+                ),
+                metrics=metrics,
+                sleep=self.clock.advance,
             ),
             vendor=VmakeClient(
                 VENDOR, key, transport=httpx.MockTransport(self.vendor), now=self.clock
@@ -155,7 +159,6 @@ class Stage:
             ),
             metrics=metrics,
             now=self.clock,
-            sleep=self.clock.advance,
         )
 
     def take(self, event: dict[str, Any] | str) -> Outcome:
@@ -760,7 +763,7 @@ def test_who_waited_long_for_its_turn_looks_again(stage: Stage) -> None:
             Way(), Refused(Trouble.KEY, "HTTP 401")
         )
 
-    stage.submitter._sleep = sleep
+    stage.submitter._gate._sleep = sleep
     outcome = stage.drop("a.jpg")
     assert isinstance(outcome, Later)
     assert outcome.seconds == pytest.approx(ACCOUNT_PAUSE_SECONDS)

@@ -264,7 +264,7 @@ def _control(world: World) -> dict[str, Any]:
 
 def _spent_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.set(daily_credit_limit=1)
-    assert world.submitter._purse.reserve("another attempt")
+    assert world.submitter._gate.purse.reserve("another attempt")
 
 
 def _other_delivery(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
