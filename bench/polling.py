@@ -26,12 +26,12 @@ from rich.table import Table
 from bench import traces
 from bench.figures import write
 from bench.traces import RecordedTask, Trace
-from shared.config import Config
+from shared.config import PollingConfig
 from shared.polling.planner import KEEP_TASKS, Bounds, Experience, Look, lesson, next_wait
 
 TRADES: Final = (0.25, 0.5, 0.75, 1.0, 1.5, 2.5)
 """Values of PollTradeSeconds among which the default was chosen."""
-_DEFAULTS: Final = Config(jobs_table="", event_bus="", vmake_base_url="", api_key_secret="")
+_DEFAULTS: Final = PollingConfig(jobs_table="", event_bus="", vmake_base_url="", api_key_secret="")
 
 
 class Cost(NamedTuple):

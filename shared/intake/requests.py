@@ -15,7 +15,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from shared.clock import iso, parse_iso, utc_now
-from shared.config import INLINE, Config
+from shared.config import INLINE, Config, SubmitConfig
 from shared.errors import InputRejected
 from shared.intake.arrivals import (
     Arrival,
@@ -58,7 +58,7 @@ class Intake:
     def __init__(
         self,
         *,
-        config: Config,
+        config: SubmitConfig,
         photos: PhotoStore,
         arrivals: Arrivals,
         now: Callable[[], datetime] = utc_now,

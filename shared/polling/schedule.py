@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from shared.clock import later, parse_iso, utc_now
-from shared.config import Config
+from shared.config import PollingConfig
 from shared.models import Job
 from shared.observability import logger
 from shared.polling import planner
@@ -39,7 +39,7 @@ class PollSchedule:
     def __init__(
         self,
         dynamodb: "DynamoDBClient",
-        config: Config,
+        config: PollingConfig,
         *,
         now: Callable[[], datetime] = utc_now,
         monotonic: Callable[[], float] = time.monotonic,
@@ -145,7 +145,7 @@ class PollSchedule:
             logger().exception("what the task took was not learnt")
 
 
-def bounds_of(left: float, polls: int, config: Config) -> planner.Bounds:
+def bounds_of(left: float, polls: int, config: PollingConfig) -> planner.Bounds:
     """Return the bounds of the next wait.
 
     Args:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from shared.clock import iso, parse_iso, utc_now
-from shared.config import Config
+from shared.config import PollConfig
 from shared.models import ErrorCode, Job, JobError, JobStatus
 from shared.notify.announcer import Announcer
 from shared.observability import keys_of, log_keys, logger
@@ -36,7 +36,7 @@ class Poller:
     def __init__(
         self,
         *,
-        config: Config,
+        config: PollConfig,
         jobs: JobRepository,
         vendor: VmakeClient,
         api_key: ApiKey,

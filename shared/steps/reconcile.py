@@ -34,7 +34,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from shared.clock import iso, parse_iso, utc_now
-from shared.config import Config
+from shared.config import ReconcileConfig
 from shared.intake.arrivals import Arrivals, drop_id
 from shared.intake.messages import arrival_message, continue_message, drop_message, is_photo_key
 from shared.intake.photos import Dropped, Marker, PhotoStore
@@ -293,7 +293,7 @@ class Reconciler:
     def __init__(
         self,
         *,
-        config: Config,
+        config: ReconcileConfig,
         jobs: JobRepository,
         arrivals: Arrivals,
         photos: PhotoStore,

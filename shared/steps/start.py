@@ -4,7 +4,6 @@ import contextlib
 import json
 from typing import TYPE_CHECKING
 
-from shared.config import Config
 from shared.models import ErrorCode, Job, JobError, JobStatus
 from shared.notify.announcer import Announcer
 from shared.polling.schedule import PollSchedule
@@ -42,13 +41,13 @@ class Starter:
     def __init__(
         self,
         *,
-        config: Config,
+        state_machine_arn: str,
         ledger: Ledger,
         announcer: Announcer,
         schedule: PollSchedule,
         executions: "SFNClient",
     ) -> None:
-        self._config = config
+        self._state_machine_arn = state_machine_arn
         self._ledger = ledger
         self._announcer = announcer
         self._schedule = schedule
@@ -65,7 +64,7 @@ class Starter:
         self._ledger.enter(job)
         with contextlib.suppress(self._executions.exceptions.ExecutionAlreadyExists):
             self._executions.start_execution(
-                stateMachineArn=self._config.state_machine_arn,
+                stateMachineArn=self._state_machine_arn,
                 name=job.execution_name,
                 input=json.dumps(self._schedule.first_state(job)),
             )

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final
 
 from shared.clock import iso, parse_iso, utc_now
-from shared.config import Config
+from shared.config import SubmitConfig
 from shared.errors import InputRejected
 from shared.intake.arrivals import Arrival
 from shared.intake.messages import (
@@ -102,7 +102,7 @@ class Submitter:
     def __init__(
         self,
         *,
-        config: Config,
+        config: SubmitConfig,
         intake: Intake,
         jobs: JobRepository,
         gate: SubmitGate,

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.clock import iso, later, parse_iso
-from shared.config import Config
+from shared.config import PollConfig
 from shared.models import (
     ErrorCode,
     Job,
@@ -25,14 +25,12 @@ from shared.models import (
     Settings,
     TaskResult,
 )
-from shared.notify.announcer import Announcer
-from shared.notify.events import EventPublisher
 from shared.polling.schedule import PollSchedule, bounds_of
 from shared.polling.state import MOST_LOOKS, PollState
 from shared.polling.task_history import ExperienceStore
 from shared.records.jobs import JobRepository, NewJob
 from shared.results.store import MAX_KEY_BYTES
-from shared.steps.poll import NONSENSE_SECONDS, Poller
+from shared.steps.poll import NONSENSE_SECONDS
 from shared.vmake.client import (
     ReadTrouble,
     TaskDone,
@@ -43,9 +41,10 @@ from shared.vmake.client import (
     VmakeClient,
 )
 from shared.vmake.secret import ApiKeyMissing
+from shared.wiring import Wiring, poller
 from tests.factories import BUS, START, TABLE, Aws, Clock
 
-CONFIG = Config(jobs_table=TABLE, event_bus=BUS, vmake_base_url="https://v", api_key_secret="s")
+CONFIG = PollConfig(jobs_table=TABLE, event_bus=BUS, vmake_base_url="https://v", api_key_secret="s")
 RESULT = TaskResult(index=1, url="https://cdn.example/1.png")
 COPIED = Result(
     index=1,
@@ -86,20 +85,19 @@ class Key:
 class Stage:
     """A Poller, a running job, and its state machine's state."""
 
-    def __init__(self, aws: Aws, clock: Clock, config: Config = CONFIG) -> None:
+    def __init__(self, aws: Aws, clock: Clock, config: PollConfig = CONFIG) -> None:
         self.aws, self.clock = aws, clock
         self.config = config
         self.jobs = JobRepository(aws.dynamodb, TABLE, now=clock)
         self.vendor, self.key = Vendor(), Key()
-        self.poller = Poller(
-            config=config,
-            jobs=self.jobs,
-            vendor=self.vendor,  # type: ignore[arg-type]
+        wiring = Wiring(
+            config,
+            aws,
             api_key=self.key,  # type: ignore[arg-type]
-            announcer=Announcer(EventPublisher(aws.events, BUS), self.jobs),
-            schedule=self.schedule(),
+            vendor=self.vendor,  # type: ignore[arg-type]
             now=clock,
         )
+        self.poller = poller(config, wiring)
         new = NewJob(
             job_id="j",
             photo=Photo(key="a.jpg"),
@@ -333,7 +331,7 @@ def test_deleted_job_ends_quietly(stage: Stage) -> None:
 # --- how long it waits ---------------------------------------------------------------------------
 
 
-def config_of(minimum: int, maximum: int, timeout: int) -> Config:
+def config_of(minimum: int, maximum: int, timeout: int) -> PollConfig:
     """Return a configuration with these times."""
     return replace(
         CONFIG,
@@ -343,7 +341,7 @@ def config_of(minimum: int, maximum: int, timeout: int) -> Config:
     )
 
 
-def polls_at_most(config: Config) -> int:
+def polls_at_most(config: PollConfig) -> int:
     """Return how many polls fit before the deadline if each wait is as short as is allowed."""
     left, polls = float(config.task_timeout_seconds), 0
     while left > 0:

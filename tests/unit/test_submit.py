@@ -10,10 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from shared.config import Config
-from shared.intake.arrivals import Arrivals
-from shared.intake.photos import PhotoStore
-from shared.intake.requests import Intake
+from shared.config import SubmitConfig
 from shared.limits.circuit_breaker import (
     ACCOUNT_PAUSE_SECONDS,
     BUSY_PAUSE_SECONDS,
@@ -24,18 +21,11 @@ from shared.limits.circuit_breaker import (
     Way,
 )
 from shared.limits.credit_limit import Purse
-from shared.limits.gate import SubmitGate
-from shared.limits.settling import Settling
 from shared.limits.submit_rate import START_GAP
 from shared.limits.suspicion import FIRST_WAIT_SECONDS
 from shared.models import ErrorCode, Job, JobError, JobStatus
-from shared.notify.announcer import Announcer
-from shared.notify.events import EventPublisher
 from shared.notify.metrics import Metrics
-from shared.polling.schedule import PollSchedule
-from shared.records.jobs import JobRepository
 from shared.records.ledger import Ledger
-from shared.steps.start import Starter
 from shared.steps.submit import (
     ENOUGH_SECONDS,
     LEASE_MARGIN_SECONDS,
@@ -44,15 +34,14 @@ from shared.steps.submit import (
     Handled,
     Later,
     Outcome,
-    Submitter,
 )
 from shared.vmake.client import Refused, Trouble, VmakeClient
 from shared.vmake.secret import ApiKey
+from shared.wiring import Wiring, submitter
 from tests.factories import (
     BUS,
     KEY,
     PHOTOS,
-    RESULTS,
     TABLE,
     VARIANT,
     VENDOR,
@@ -99,13 +88,12 @@ class Stage:
         """Lines of metrics."""
         self.sent: list[str] = []
         """What the last message had come again."""
-        self.config = Config(
+        self.config = SubmitConfig(
             jobs_table=TABLE,
             event_bus=BUS,
             vmake_base_url=VENDOR,
             api_key_secret=aws.secret_arn,
             photos_bucket=PHOTOS,
-            results_bucket=RESULTS,
             submit_queue_url=aws.queue_url,
             state_machine_arn=aws.state_machine_arn,
             settling_seconds=0,
@@ -116,50 +104,21 @@ class Stage:
     def set(self, **config: Any) -> None:
         """Deploy with other parameters."""
         self.config = replace(self.config, **config)
-        self.jobs = JobRepository(self.aws.dynamodb, TABLE, now=self.clock)
         key = ApiKey(self.aws.secrets, self.config.api_key_secret)
-        metrics = Metrics("catwalk", write=self.measured.append)
-        self.announcer = announcer = Announcer(
-            EventPublisher(self.aws.events, BUS), self.jobs, metrics
-        )
         self.ledger = Ledger(self.aws.dynamodb, TABLE, now=self.clock)
-        photos = PhotoStore(self.aws.s3, PHOTOS, max_bytes=self.config.max_photo_bytes)
-        arrivals = Arrivals(self.aws.dynamodb, TABLE, now=self.clock)
-        self.submitter = Submitter(
-            config=self.config,
-            intake=Intake(config=self.config, photos=photos, arrivals=arrivals, now=self.clock),
-            jobs=self.jobs,
-            gate=SubmitGate(
-                breaker=Breaker(self.aws.dynamodb, TABLE, metrics=metrics, now=self.clock),
-                purse=Purse(
-                    self.aws.dynamodb, TABLE, limit=self.config.daily_credit_limit, now=self.clock
-                ),
-                metrics=metrics,
-                sleep=self.clock.advance,
-            ),
+        wiring = Wiring(
+            self.config,
+            self.aws,
+            metrics=Metrics("catwalk", write=self.measured.append),
+            api_key=key,
             vendor=VmakeClient(
                 VENDOR, key, transport=httpx.MockTransport(self.vendor), now=self.clock
             ),
-            api_key=key,
-            announcer=announcer,
-            ledger=self.ledger,
-            starter=Starter(
-                config=self.config,
-                ledger=self.ledger,
-                announcer=announcer,
-                schedule=PollSchedule(self.aws.dynamodb, self.config, now=self.clock),
-                executions=self.aws.executions,
-            ),
-            settling=Settling(
-                self.aws.dynamodb,
-                TABLE,
-                PHOTOS,
-                seconds=self.config.settling_seconds,
-                now=self.clock,
-            ),
-            metrics=metrics,
             now=self.clock,
+            sleep=self.clock.advance,
         )
+        self.jobs, self.announcer = wiring.jobs, wiring.announcer
+        self.submitter = submitter(self.config, wiring)
 
     def take(self, event: dict[str, Any] | str) -> Outcome:
         """Deliver one message."""
