@@ -113,8 +113,8 @@ def submitter(config: SubmitConfig, wiring: Wiring) -> "Submitter":
     from shared.intake.arrivals import Arrivals
     from shared.intake.photos import PhotoStore
     from shared.intake.requests import Intake
-    from shared.limits.circuit_breaker import Breaker
-    from shared.limits.credit_limit import Purse
+    from shared.limits.circuit_breaker import CircuitBreaker
+    from shared.limits.credit_limit import CreditLimit
     from shared.limits.gate import SubmitGate
     from shared.polling.schedule import PollSchedule
     from shared.records.ledger import Ledger
@@ -133,8 +133,8 @@ def submitter(config: SubmitConfig, wiring: Wiring) -> "Submitter":
         ),
         jobs=wiring.jobs,
         gate=SubmitGate(
-            breaker=Breaker(aws.dynamodb, table, metrics=wiring.metrics, now=now),
-            purse=Purse(aws.dynamodb, table, limit=config.daily_credit_limit, now=now),
+            breaker=CircuitBreaker(aws.dynamodb, table, metrics=wiring.metrics, now=now),
+            credit_limit=CreditLimit(aws.dynamodb, table, limit=config.daily_credit_limit, now=now),
             metrics=wiring.metrics,
             sleep=wiring.sleep,
         ),
@@ -197,8 +197,8 @@ def reconciler(config: ReconcileConfig, wiring: Wiring) -> "Reconciler":
     from shared.intake.arrivals import Arrivals
     from shared.intake.photos import PhotoStore
     from shared.intake.requests import vendor_origin
-    from shared.limits.circuit_breaker import Breaker
-    from shared.limits.credit_limit import Purse
+    from shared.limits.circuit_breaker import CircuitBreaker
+    from shared.limits.credit_limit import CreditLimit
     from shared.steps.dead_letters import DeadLetters
     from shared.steps.reconcile import Cursors, Reconciler, Resent, Untold
 
@@ -225,8 +225,8 @@ def reconciler(config: ReconcileConfig, wiring: Wiring) -> "Reconciler":
         announcer=wiring.announcer,
         executions=aws.executions,
         sqs=aws.sqs,
-        breaker=Breaker(aws.dynamodb, table, now=now),
-        purse=Purse(aws.dynamodb, table, limit=config.daily_credit_limit, now=now),
+        breaker=CircuitBreaker(aws.dynamodb, table, now=now),
+        credit_limit=CreditLimit(aws.dynamodb, table, limit=config.daily_credit_limit, now=now),
         metrics=wiring.metrics,
         now=now,
     )

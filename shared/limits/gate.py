@@ -3,7 +3,7 @@
 SubmitFunction asks in this order, and a photo that one of them holds back waits in the queue:
 
     ask             circuit breaker: is submission paused? Short pauses are waited for here.
-    wait_for_turn   submit rate: while the vendor throttles, submits are spaced out.
+    wait_for_slot   submit rate: while the vendor throttles, submits are spaced out.
     reserve_credit  credit limit: is a credit of today left?
 """
 
@@ -15,13 +15,13 @@ from typing import Final
 
 from shared.limits.circuit_breaker import (
     PATIENCE_SECONDS,
-    Breaker,
     Candidate,
-    Open,
-    Turn,
-    Way,
+    CircuitBreaker,
+    Paused,
+    Permit,
+    Slot,
 )
-from shared.limits.credit_limit import Purse, Reserved, SpentUp
+from shared.limits.credit_limit import CreditLimit, Reserved, SpentUp
 from shared.models import Job
 from shared.notify.metrics import Metrics
 
@@ -33,10 +33,10 @@ DOZE_SECONDS: Final = 1.0
 
 
 @dataclass
-class Held:
+class HeldPermit:
     """The permit that a photo holds until its POST."""
 
-    way: Way
+    permit: Permit
     used: bool = False
     """Whether a POST was sent with it, or the circuit breaker was told why none was."""
 
@@ -47,18 +47,18 @@ class SubmitGate:
     def __init__(
         self,
         *,
-        breaker: Breaker,
-        purse: Purse,
+        breaker: CircuitBreaker,
+        credit_limit: CreditLimit,
         metrics: Metrics,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Ask these; a submit's outcome goes to `breaker` and `purse` directly."""
         self.breaker = breaker
-        self.purse = purse
+        self.credit_limit = credit_limit
         self._metrics = metrics
         self._sleep = sleep
 
-    def ask(self, job: Job, spare_seconds: Callable[[], float]) -> Way | Open:
+    def ask(self, job: Job, spare_seconds: Callable[[], float]) -> Permit | Paused:
         """Ask the circuit breaker, and wait here for the end of a short pause.
 
         Args:
@@ -67,16 +67,16 @@ class SubmitGate:
 
         """
         while True:
-            way = self.breaker.look(Candidate(job.job_id, job.refusals is not None))
+            permit = self.breaker.ask(Candidate(job.job_id, job.refusals is not None))
             longest = min(NAP_SECONDS, _patience(spare_seconds))
-            if isinstance(way, Way) or way.untold is not None or way.seconds > longest:
-                return way
-            self._sleep(way.seconds)
+            if isinstance(permit, Permit) or permit.untold is not None or permit.seconds > longest:
+                return permit
+            self._sleep(permit.seconds)
 
     @contextmanager
-    def holding(self, way: Way) -> Iterator[Held]:
+    def holding(self, permit: Permit) -> Iterator[HeldPermit]:
         """Hold a permit; if no POST uses it, another photo may be the probe."""
-        held = Held(way)
+        held = HeldPermit(permit)
         try:
             yield held
         except Exception:
@@ -84,46 +84,48 @@ class SubmitGate:
             raise
         self._give_back(held)
 
-    def _give_back(self, held: Held) -> None:
+    def _give_back(self, held: HeldPermit) -> None:
         if not held.used:
-            self.breaker.give_back(held.way)
+            self.breaker.give_back(held.permit)
 
-    def wait_for_turn(self, job: Job, way: Way, spare_seconds: Callable[[], float]) -> Way | Open:
+    def wait_for_slot(
+        self, job: Job, permit: Permit, spare_seconds: Callable[[], float]
+    ) -> Permit | Paused:
         """Wait here for the photo's turn, unless that is too far ahead.
 
         Args:
             job: of the photo.
-            way: what `ask` has returned.
+            permit: what `ask` has returned.
             spare_seconds: returns for how long the invocation can still wait.
 
         """
-        while way.pace is not None:
-            turn = self.breaker.turn(way, _patience(spare_seconds))
+        while permit.rate is not None:
+            slot = self.breaker.take_slot(permit, _patience(spare_seconds))
             patience = _patience(spare_seconds)
-            if isinstance(turn, Open) and turn.seconds > patience:
-                return turn
-            if isinstance(turn, Turn) and turn.seconds > patience + DOZE_SECONDS:
+            if isinstance(slot, Paused) and slot.seconds > patience:
+                return slot
+            if isinstance(slot, Slot) and slot.seconds > patience + DOZE_SECONDS:
                 # The rate was cut after `ask`. A POST that begins so late may be killed.
-                return Open(turn.seconds, "the vendor throttles, and the turn is far off")
-            if turn is not None:
-                self._sleep(turn.seconds)
-            if isinstance(turn, Turn) and turn.seconds <= DOZE_SECONDS:
-                return turn.way
+                return Paused(slot.seconds, "the vendor throttles, and the turn is far off")
+            if slot is not None:
+                self._sleep(slot.seconds)
+            if isinstance(slot, Slot) and slot.seconds <= DOZE_SECONDS:
+                return slot.permit
             seen = self.ask(job, spare_seconds)
-            if isinstance(seen, Open) or seen.pauses:
+            if isinstance(seen, Paused) or seen.pauses:
                 return seen
-            if isinstance(turn, Turn):
-                return turn.way
-            way = seen
-        return way
+            if isinstance(slot, Slot):
+                return slot.permit
+            permit = seen
+        return permit
 
-    def reserve_credit(self, job: Job) -> Reserved | Open:
+    def reserve_credit(self, job: Job) -> Reserved | Paused:
         """Reserve one of today's credits; all deliveries of an attempt share one reservation."""
-        reserved = self.purse.reserve(job.execution_name)
+        reserved = self.credit_limit.reserve(job.execution_name)
         if isinstance(reserved, SpentUp):
             self._metrics.credits_used(100)
             reason = "the credits of today (DailyCreditLimit) are used up"
-            return Open(reserved.seconds, reason, watched=True)
+            return Paused(reserved.seconds, reason, watched=True)
         if reserved.used is not None:
             self._metrics.credits_used(reserved.used)
         return reserved

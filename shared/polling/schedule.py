@@ -17,7 +17,7 @@ from shared.observability import logger
 from shared.polling import planner
 from shared.polling.rate_limit import PollBudget
 from shared.polling.state import PollState
-from shared.polling.task_history import ExperienceStore, kind_of
+from shared.polling.task_history import TaskHistoryStore, kind_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -48,7 +48,7 @@ class PollSchedule:
         table = config.jobs_table
         self._config = config
         self._now = now
-        self._experiences = ExperienceStore(dynamodb, table, monotonic=monotonic)
+        self._histories = TaskHistoryStore(dynamodb, table, monotonic=monotonic)
         self._budget = PollBudget(dynamodb, table, per_second=config.polls_per_second, now=now)
 
     def first_state(self, job: Job) -> dict[str, Any]:
@@ -108,8 +108,8 @@ class PollSchedule:
 
     def _planned(self, job: Job, state: PollState, elapsed: float, bounds: planner.Bounds) -> float:
         try:
-            experience = self._experiences.of(kind_of(job.settings))
-            return planner.next_wait(experience, elapsed, state.looks, bounds)
+            history = self._histories.of(kind_of(job.settings))
+            return planner.next_wait(history, elapsed, state.looks, bounds)
         except Exception:  # noqa: BLE001  see the module's docstring
             logger().exception("the next look is not planned, it goes by the task's age")
             return min(bounds.longest, max(bounds.shortest, elapsed * UNPLANNED))
@@ -138,9 +138,9 @@ class PollSchedule:
         kind = kind_of(job.settings)
         try:
             taught = planner.lesson(
-                self._experiences.of(kind), state.looks, after=state.not_ended_by, by=elapsed
+                self._histories.of(kind), state.looks, after=state.not_ended_by, by=elapsed
             )
-            self._experiences.add(kind, taught)
+            self._histories.add(kind, taught)
         except Exception:  # noqa: BLE001  the results matter more
             logger().exception("what the task took was not learnt")
 

@@ -10,9 +10,9 @@ from typing import Any, Final, Self
 from pydantic import BaseModel, ConfigDict
 
 from shared.models import Job, JobStatus, Result, TaskResult
-from shared.polling.planner import Look
+from shared.polling.planner import ProgressSample
 
-MOST_LOOKS: Final = 24
+MOST_SAMPLES: Final = 24
 """Looks that a job's state carries; a payload of Step Functions holds 256 KiB at most."""
 
 
@@ -45,7 +45,7 @@ class PollState(BaseModel):
     outcome: PollOutcome = PollOutcome.WAIT
     wait_seconds: int = 1
     polls: int = 0
-    looks: tuple[Look, ...] = ()
+    looks: tuple[ProgressSample, ...] = ()
     """What earlier polls saw of the progress; the oldest and the latest."""
     not_ended_by: float = 0.0
     """Seconds from `submitted_at` to the last poll that found the task not ended."""
@@ -72,9 +72,9 @@ class PollState(BaseModel):
         """
         looks = self.looks
         if progress is not None:
-            looks = (*looks, Look(round(elapsed, 2), progress))
-            if len(looks) > MOST_LOOKS:
-                half = MOST_LOOKS // 2
+            looks = (*looks, ProgressSample(round(elapsed, 2), progress))
+            if len(looks) > MOST_SAMPLES:
+                half = MOST_SAMPLES // 2
                 looks = (*looks[:half], *looks[-half:])
         return self.model_copy(
             update={"looks": looks, "not_ended_by": round(elapsed, 2), "troubles": 0}

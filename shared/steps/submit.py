@@ -27,9 +27,9 @@ from shared.intake.messages import (
 )
 from shared.intake.photos import FolderCache
 from shared.intake.requests import Intake, Received, broken_job, vendor_origin
-from shared.limits.circuit_breaker import SUSPECT_SECONDS, WATCHED, Open, Tripped, Way
+from shared.limits.circuit_breaker import SUSPECT_SECONDS, WATCHED, Paused, Permit, Tripped
 from shared.limits.credit_limit import Reserved
-from shared.limits.gate import Held, SubmitGate
+from shared.limits.gate import HeldPermit, SubmitGate
 from shared.limits.settling import REASON, Settling
 from shared.limits.suspicion import DOUBTFUL, MANY, ends, is_known, refused_again
 from shared.models import ErrorCode, Job, JobError, JobStatus
@@ -87,7 +87,7 @@ class Batch:
     """What the messages of one invocation share."""
 
     remaining_seconds: Callable[[], float]
-    paused: Open | None = None
+    paused: Paused | None = None
     """Set by the first photo that all others have to wait with."""
     folder_files: FolderCache = field(default_factory=dict)
 
@@ -221,7 +221,7 @@ class Submitter:
             return Handled()
         with log_keys(**keys_of(job)):
             try:
-                if job.buried:
+                if job.dead_lettered:
                     job = self._jobs.start_attempt(job) or job
                 return self._carry(job, None, batch)
             except Exception:
@@ -242,7 +242,7 @@ class Submitter:
         """
         if job.status is JobStatus.SUBMIT_UNKNOWN:
             return self._after_unknown(job)
-        if job.unspent:
+        if job.sendable:
             return self._submit(job, checked, batch)
         if job.status is JobStatus.SUBMITTING:
             left = self._lease_left(job)
@@ -263,21 +263,21 @@ class Submitter:
         left = self._settling.seconds_left() if _reads_bucket(job) else 0.0
         if left > 0:
             return self._wait(job, left, REASON)
-        way = batch.paused or self._gate.ask(job, batch.spare_seconds)
-        if isinstance(way, Open):
-            if way.untold is not None:
-                self._tell_of_pause(job, way.untold)
-            if not way.one:
-                batch.paused = replace(way, untold=None)  # the batch's other photos need not ask
-            return self._wait(job, way.seconds, way.reason, held=way.watched)
-        with self._gate.holding(way) as held:
+        permit = batch.paused or self._gate.ask(job, batch.spare_seconds)
+        if isinstance(permit, Paused):
+            if permit.untold is not None:
+                self._tell_of_pause(job, permit.untold)
+            if not permit.one:
+                batch.paused = replace(permit, untold=None)  # the batch's other photos need not ask
+            return self._wait(job, permit.seconds, permit.reason, held=permit.watched)
+        with self._gate.holding(permit) as held:
             return self._post(job, checked, held, batch)
 
-    def _post(self, job: Job, checked: Arrival | None, held: Held, batch: Batch) -> Outcome:
+    def _post(self, job: Job, checked: Arrival | None, held: HeldPermit, batch: Batch) -> Outcome:
         """Make the request, and send it if that can be done now."""
         if job.settings is None:
             raise LookupError(f"job {job.job_id} is {job.status} without settings")
-        if held.way.pauses:
+        if held.permit.pauses:
             self._api_key.forget()  # another function's probe may have met a key that is mended
         try:
             image, mask = self._intake.delivered(job, checked)
@@ -288,18 +288,20 @@ class Submitter:
         except ApiKeyMissing as missing:
             held.used = True
             refused = Refused(Trouble.KEY, str(missing))
-            self._heed(job, replace(held.way, candidate=None), refused)  # it is not the photo's
+            self._record(
+                job, replace(held.permit, candidate=None), refused
+            )  # it is not the photo's
             return self._not_now(job, refused)
-        way = self._gate.wait_for_turn(job, held.way, batch.spare_seconds)
-        if isinstance(way, Open):
-            return self._wait(job, way.seconds, way.reason, held=way.watched)
-        held.way = way
+        permit = self._gate.wait_for_slot(job, held.permit, batch.spare_seconds)
+        if isinstance(permit, Paused):
+            return self._wait(job, permit.seconds, permit.reason, held=permit.watched)
+        held.permit = permit
         return self._spend(job, prepared, held, batch)
 
-    def _spend(self, job: Job, prepared: PreparedCreate, held: Held, batch: Batch) -> Outcome:
+    def _spend(self, job: Job, prepared: PreparedCreate, held: HeldPermit, batch: Batch) -> Outcome:
         """Send the POST; before and after it, the record says what is known of the credit."""
         reserved = self._gate.reserve_credit(job)
-        if isinstance(reserved, Open):
+        if isinstance(reserved, Paused):
             batch.paused = reserved
             return self._wait(job, reserved.seconds, reserved.reason, held=True)
         lease = batch.remaining_seconds() + LEASE_MARGIN_SECONDS
@@ -308,7 +310,7 @@ class Submitter:
         if submitting is None:
             # The reservation is the first delivery's by now: only that one may release it.
             return _again(job, LEASE_MARGIN_SECONDS, "another delivery of this photo was first")
-        way, held.used = held.way, True
+        permit, held.used = held.permit, True
         outcome = self._vendor.create_task(prepared)
         match outcome:
             case Accepted(task_id):
@@ -317,43 +319,43 @@ class Submitter:
                 result = self._unknown(submitting, message)
             case Refused(Trouble.REQUEST, message):
                 result = self._refused(submitting, message)
-                self._gate.purse.release(reserved)
+                self._gate.credit_limit.release(reserved)
             case Refused(trouble) if trouble in DOUBTFUL:
-                return self._doubtful(submitting, way, outcome, reserved)
+                return self._doubtful(submitting, permit, outcome, reserved)
             case NeverSent() | Refused():
                 # Released while the job is still SUBMITTING: another delivery could take over the
                 # reservation of a job that may be sent. A release that fails leaves it open, for
                 # the next POST of this attempt.
                 try:
-                    self._gate.purse.release(reserved)
+                    self._gate.credit_limit.release(reserved)
                 finally:
                     unsent = self._jobs.mark_unsent(submitting)
-                self._heed(unsent or submitting, way, outcome)
+                self._record(unsent or submitting, permit, outcome)
                 return self._not_now(unsent or submitting, outcome)
-        self._heed(submitting, way, outcome)
-        self._gate.purse.settle(reserved)  # changes nothing if it was released
+        self._record(submitting, permit, outcome)
+        self._gate.credit_limit.settle(reserved)  # changes nothing if it was released
         return result
 
-    def _doubtful(self, job: Job, way: Way, outcome: Refused, reserved: Reserved) -> Outcome:
+    def _doubtful(self, job: Job, permit: Permit, outcome: Refused, reserved: Reserved) -> Outcome:
         """Deal with a refusal that may be about the account or about this photo alone."""
         trouble = outcome.trouble
         refusals = refused_again(
             job.refusals,
             trouble,
             now=self._now(),
-            cleared=job.job_id in way.cleared,
-            many=len(way.denied | {job.job_id}) >= MANY,
+            cleared=job.job_id in permit.cleared,
+            many=len(permit.denied | {job.job_id}) >= MANY,
         )
         if ends(refusals, trouble):
             others = " while it took others" if is_known(refusals) else ""
             what = f"this photo {refusals.count} times{others}"
             result = self._refused(job, outcome.message, what)
-            self._gate.purse.release(reserved)
-            self._gate.breaker.give_back(way)
+            self._gate.credit_limit.release(reserved)
+            self._gate.breaker.give_back(permit)
             return result
         # As in `_spend`: released while the job is still SUBMITTING.
         try:
-            self._gate.purse.release(reserved)
+            self._gate.credit_limit.release(reserved)
         finally:
             unsent = self._jobs.mark_unsent(job, refusals=refusals) or job
         if is_known(refusals):
@@ -363,9 +365,9 @@ class Submitter:
             denied = trouble is Trouble.DENIED
             pauses = not denied or self._gate.breaker.note_denied(job.job_id) >= MANY
         if pauses:
-            self._heed(unsent, way, outcome)
-            return self._not_now(unsent, outcome, later=SUSPECT_SECONDS if way.pauses else 0)
-        self._gate.breaker.give_back(way)
+            self._record(unsent, permit, outcome)
+            return self._not_now(unsent, outcome, later=SUSPECT_SECONDS if permit.pauses else 0)
+        self._gate.breaker.give_back(permit)
         logger().warning("not submitted: %s", outcome.message)
         return self._wait(unsent, self._own_wait_left(unsent), outcome.message)
 
@@ -405,9 +407,9 @@ class Submitter:
             self._announcer.announce(rejected)
         return Handled()
 
-    def _heed(self, job: Job, way: Way, outcome: CreateOutcome) -> None:
+    def _record(self, job: Job, permit: Permit, outcome: CreateOutcome) -> None:
         """Tell the breaker, and the world if that paused submission."""
-        tripped = self._gate.breaker.heed(way, outcome)
+        tripped = self._gate.breaker.record(permit, outcome)
         if tripped is not None:
             logger().error("submission pauses until %s: %s", tripped.until, tripped.reason)
             self._tell_of_pause(job, tripped)

@@ -111,8 +111,8 @@ def test_visibility_is_six_times_the_functions_timeout() -> None:
 def test_throttling_buries_no_healthy_photo_within_a_day() -> None:
     """Throttled receives count, each for a visibility timeout; a dead letter still has ten days."""
     for _, queue, mapping in sources():
-        buried = queue["RedrivePolicy"]["maxReceiveCount"] * queue["VisibilityTimeout"]
-        assert SECONDS_A_DAY < buried <= SQS_SECONDS - 10 * SECONDS_A_DAY
+        dead_lettered = queue["RedrivePolicy"]["maxReceiveCount"] * queue["VisibilityTimeout"]
+        assert SECONDS_A_DAY < dead_lettered <= SQS_SECONDS - 10 * SECONDS_A_DAY
         assert "MaximumConcurrency" in mapping["ScalingConfig"]
         dead_letters = RESOURCES[queue["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"][0]]
         for each in (queue, dead_letters["Properties"]):

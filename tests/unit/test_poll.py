@@ -26,8 +26,8 @@ from shared.models import (
     TaskResult,
 )
 from shared.polling.schedule import PollSchedule, bounds_of
-from shared.polling.state import MOST_LOOKS, PollState
-from shared.polling.task_history import ExperienceStore
+from shared.polling.state import MOST_SAMPLES, PollState
+from shared.polling.task_history import TaskHistoryStore
 from shared.records.jobs import JobRepository, NewJob
 from shared.results.store import MAX_KEY_BYTES
 from shared.steps.poll import NONSENSE_SECONDS
@@ -396,7 +396,7 @@ def test_looks_are_carried_and_bounded(stage: Stage) -> None:
     for progress in range(60):
         stage.poll(TaskOngoing("running", progress))
     looks = PollState.model_validate(stage.state).looks
-    assert len(looks) == MOST_LOOKS
+    assert len(looks) == MOST_SAMPLES
     assert (looks[0].progress, looks[-1].progress) == (0, 59)
     assert [look.seconds for look in looks] == sorted(look.seconds for look in looks)
 
@@ -422,7 +422,7 @@ def test_what_cannot_be_learnt_does_not_hold_up_the_results(
     def refuse(*_: object) -> None:
         raise ClientError({"Error": {"Code": "ThrottlingException"}}, "UpdateItem")
 
-    monkeypatch.setattr(ExperienceStore, "add", refuse)
+    monkeypatch.setattr(TaskHistoryStore, "add", refuse)
     assert stage.poll(TaskDone((RESULT,)))["outcome"] == "finalize"
 
 
@@ -452,7 +452,7 @@ def test_a_task_that_was_taken_up_again_teaches_nothing(stage: Stage) -> None:
     stage.state = stage.schedule().first_state(taken_up)
     assert stage.state["wait_seconds"] == CONFIG.poll_min_seconds
     stage.poll(TaskDone((RESULT,)))
-    assert stage.schedule()._experiences.of("original#1").tasks == 0
+    assert stage.schedule()._histories.of("original#1").tasks == 0
 
 
 def test_throttled_reads_make_the_whole_stack_look_less(stage: Stage) -> None:
@@ -466,7 +466,7 @@ def test_a_look_that_came_late_teaches_nothing(stage: Stage) -> None:
     """An execution that was held up says nothing of how long its task took."""
     stage.clock.advance(3_600)
     assert stage.poll(TaskDone((RESULT,)))["outcome"] == "finalize"
-    assert stage.schedule()._experiences.of("original#1").tasks == 0
+    assert stage.schedule()._histories.of("original#1").tasks == 0
 
 
 STATE_BYTES = 262_144
@@ -500,7 +500,7 @@ def test_no_answer_makes_a_state_that_is_too_large(stage: Stage, character: str)
                     for index in range(1, count + 1)
                 ]
                 # What an execution carries from an earlier round, and after a long wait.
-                looks = [[123_456.78, 42.123456789]] * MOST_LOOKS
+                looks = [[123_456.78, 42.123456789]] * MOST_SAMPLES
                 stage.state = {**stage.state, "copied": copied, "looks": looks}
                 state = stage.poll(read)
                 assert state["outcome"] == "finalize"

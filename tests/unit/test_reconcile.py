@@ -648,7 +648,7 @@ def test_one_that_cannot_be_moved_on_holds_up_no_other(
     for number in range(3):
         stage.accepted(f"j{number}", f"{number}.jpg")
     stage.clock.advance(STILL_SECONDS)
-    looked_at = stage.jobs.note_looked_at
+    looked_at = stage.jobs.note_checked
 
     def broken(job: Job) -> Job | None:
         if job.job_id == "j1":

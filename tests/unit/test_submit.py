@@ -17,10 +17,10 @@ from shared.limits.circuit_breaker import (
     MAX_PAUSE_SECONDS,
     OUTAGE_PAUSE_SECONDS,
     SUSPECT_SECONDS,
-    Breaker,
-    Way,
+    CircuitBreaker,
+    Permit,
 )
-from shared.limits.credit_limit import Purse
+from shared.limits.credit_limit import CreditLimit
 from shared.limits.submit_rate import START_GAP
 from shared.limits.suspicion import FIRST_WAIT_SECONDS
 from shared.models import ErrorCode, Job, JobError, JobStatus
@@ -680,7 +680,7 @@ def test_a_turn_that_moved_away_while_it_was_taken(
 ) -> None:
     """Nobody sleeps away the time that its POST needs: a POST that is cut off may cost a credit."""
     throttle(stage)
-    turn = Breaker.turn
+    turn = CircuitBreaker.take_slot
 
     def change(what: str, value: float) -> None:
         stage.aws.dynamodb.update_item(
@@ -690,12 +690,12 @@ def test_a_turn_that_moved_away_while_it_was_taken(
             ExpressionAttributeValues={":value": {"N": str(value)}},
         )
 
-    def slower_meanwhile(self: Breaker, way: Way, patience: float) -> object:
+    def slower_meanwhile(self: CircuitBreaker, way: Permit, patience: float) -> object:
         change("pace_gap", 40)
         return turn(self, way, patience)
 
     change("pace_slot", stage.clock.now.timestamp() + 0.3)
-    monkeypatch.setattr(Breaker, "turn", slower_meanwhile)
+    monkeypatch.setattr(CircuitBreaker, "turn", slower_meanwhile)
     before, outcome = stage.clock.now, stage.drop("a.jpg")
     assert isinstance(outcome, Later)
     assert outcome.seconds == pytest.approx(40, abs=1)
@@ -718,8 +718,8 @@ def test_who_waited_long_for_its_turn_looks_again(stage: Stage) -> None:
 
     def sleep(seconds: float) -> None:
         stage.clock.advance(seconds)
-        Breaker(stage.aws.dynamodb, TABLE, now=stage.clock).heed(
-            Way(), Refused(Trouble.KEY, "HTTP 401")
+        CircuitBreaker(stage.aws.dynamodb, TABLE, now=stage.clock).record(
+            Permit(), Refused(Trouble.KEY, "HTTP 401")
         )
 
     stage.submitter._gate._sleep = sleep
@@ -1020,10 +1020,10 @@ def test_a_release_that_fails_keeps_the_credit_for_the_next_post(
         raise ConnectionError("DynamoDB is away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Purse, "release", away)
+        patch.setattr(CreditLimit, "release", away)
         with pytest.raises(ConnectionError):
             stage.take(event)
-    assert stage.job().unspent
+    assert stage.job().sendable
     stage.clock.advance(ACCOUNT_PAUSE_SECONDS)
     assert stage.take(event) == Handled()
     assert stage.vendor.tasks == 1
@@ -1035,15 +1035,15 @@ def test_another_delivery_does_not_give_the_credit_back(
     """Of two deliveries at once one sends the photo, and the day has one credit less."""
     stage.set(daily_credit_limit=1)
     event = stage.aws.drop("a.jpg", jpeg())
-    reserve = Purse.reserve
+    reserve = CreditLimit.reserve
 
-    def late(purse: Purse, name: str) -> object:
-        monkeypatch.setattr(Purse, "reserve", reserve)
-        reserved = reserve(purse, name)
+    def late(credit_limit: CreditLimit, name: str) -> object:
+        monkeypatch.setattr(CreditLimit, "reserve", reserve)
+        reserved = reserve(credit_limit, name)
         assert stage.take(event) == Handled()
         return reserved
 
-    monkeypatch.setattr(Purse, "reserve", late)
+    monkeypatch.setattr(CreditLimit, "reserve", late)
     assert isinstance(stage.take(event), Later)
     assert stage.vendor.tasks == 1
     assert isinstance(stage.drop("b.jpg"), Later)
@@ -1291,7 +1291,7 @@ def test_a_dead_letter_of_a_job_starts_its_next_attempt(stage: Stage) -> None:
     """A message that Catwalk wrote to itself, sent again, tries the job that failed by it."""
     message = paused(stage)
     error = JobError(code=ErrorCode.INTERNAL, message="Its message is dead.")
-    assert stage.jobs.bury(stage.job(), error, message_id="m-1") is not None
+    assert stage.jobs.dead_letter_job(stage.job(), error, message_id="m-1") is not None
     assert stage.take(message) == Handled()
     job = stage.job()
     assert (job.status, job.attempt, stage.vendor.tasks) == (JobStatus.RUNNING, 2, 1)
