@@ -26,12 +26,19 @@ from rich.table import Table
 from bench import traces
 from bench.figures import write
 from bench.traces import RecordedTask, Trace
-from shared.config import Config
-from shared.polling.planner import KEEP_TASKS, Bounds, Experience, Look, lesson, next_wait
+from shared.config import PollingConfig
+from shared.polling.planner import (
+    KEEP_TASKS,
+    Bounds,
+    ProgressSample,
+    TaskHistory,
+    lesson,
+    next_wait,
+)
 
 TRADES: Final = (0.25, 0.5, 0.75, 1.0, 1.5, 2.5)
 """Values of PollTradeSeconds among which the default was chosen."""
-_DEFAULTS: Final = Config(jobs_table="", event_bus="", vmake_base_url="", api_key_secret="")
+_DEFAULTS: Final = PollingConfig(jobs_table="", event_bus="", vmake_base_url="", api_key_secret="")
 
 
 class Cost(NamedTuple):
@@ -58,27 +65,27 @@ def replay(trace: Trace, trade: float | None = None) -> Cost:
         _DEFAULTS.poll_max_seconds,
         trade or _DEFAULTS.poll_trade_seconds,
     )
-    experience, polls, lag = Experience(), 0, 0.0
+    history, polls, lag = TaskHistory(), 0, 0.0
     for task in trace.jobs:
-        looks, after, by = _wait_for(task, experience, bounds)
+        looks, after, by = _wait_for(task, history, bounds)
         polls += len(looks) + 1
         lag += by - task.seconds
-        seen = [Look(at, said) for at, said in looks if said is not None]
-        experience = experience.plus(lesson(experience, seen, after=after, by=by))
-        if experience.tasks >= KEEP_TASKS:
-            experience = experience.halved()
+        seen = [ProgressSample(at, said) for at, said in looks if said is not None]
+        history = history.plus(lesson(history, seen, after=after, by=by))
+        if history.tasks >= KEEP_TASKS:
+            history = history.halved()
     return Cost(polls / len(trace.jobs), lag / len(trace.jobs))
 
 
 def _wait_for(
-    task: RecordedTask, experience: Experience, bounds: Bounds
+    task: RecordedTask, history: TaskHistory, bounds: Bounds
 ) -> tuple[list[tuple[float, float | None]], float, float]:
     """Return the looks before a task's end, the last one's time, and that of the one after."""
     looks: list[tuple[float, float | None]] = []
     now = 0.0
     while True:
-        seen = [Look(at, said) for at, said in looks if said is not None]
-        after, now = now, now + next_wait(experience, now, seen, bounds)
+        seen = [ProgressSample(at, said) for at, said in looks if said is not None]
+        after, now = now, now + next_wait(history, now, seen, bounds)
         if now >= task.seconds:
             return looks, after, now
         looks.append((now, task.progress_at(now)))

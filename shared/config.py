@@ -1,13 +1,14 @@
-"""What the template tells a function through its environment.
+"""What the template tells each function through its environment: one class a function, composed.
 
-Read once a process, on first use: importing this module reads nothing.
+A variable that a function needs and does not get is an error at the start of this function, and of
+no other. Importing this module reads nothing.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Final, Literal, Self
+from typing import Final, Literal, Self, TypeVar, cast
 
 from shared.errors import ConfigurationError
 from shared.models import Photo, SceneType
@@ -16,55 +17,22 @@ INLINE = "inline"
 SETTLING_SECONDS: Final = 960
 """AWS says 15 minutes; one more for clocks that differ."""
 _ELSEWHERE: Final = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
-"""What leads a function to a local AWS. The template sets neither on AWS."""
+"""Either one leads a function to a local AWS. The template sets neither on AWS."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Config:
-    """A function's environment, checked. Not every function is given every value."""
+    """What every function is told."""
 
     jobs_table: str
     event_bus: str
     vmake_base_url: str
     api_key_secret: str
     stack_name: str = "catwalk"
-    photos_bucket: str = ""
-    results_bucket: str = ""
-    submit_queue_url: str = ""
-    dead_letter_queue_url: str = ""
-    state_machine_arn: str = ""
-    default_model_id: str = "002"
-    default_scene_type: SceneType = SceneType.ORIGINAL
-    default_scene_id: str = ""
-    default_batch_size: int = 4
-    photo_delivery: Literal["presigned", "inline"] = "presigned"
-    daily_credit_limit: int = 0
-    on_unknown_submit: Literal["park", "resubmit"] = "park"
-    max_photo_bytes: int = 20 * 1024 * 1024
-    max_result_bytes: int = 256 * 1024 * 1024
-    poll_min_seconds: int = 1
-    poll_max_seconds: int = 600
-    poll_trade_seconds: float = 0.75
-    polls_per_second: float = 20.0
-    task_timeout_seconds: int = 21_600
-    settling_seconds: int = SETTLING_SECONDS
-    """How long PhotosBucket settles: shared/limits/settling.py. The template does not set it."""
-
-    def delivery_advice(self, photo: Photo | None) -> str:
-        """Return a sentence for a photo that the vendor may not have been able to fetch.
-
-        It is empty if the photo was sent inline, or lies at a URL of the user's own.
-        """
-        if self.photo_delivery == INLINE or photo is None or photo.key is None:
-            return ""
-        return (
-            " If the vendor could not fetch the photo (its URL is valid for six hours at most, and"
-            " not longer than the credentials that signed it), deploy with PhotoDelivery=inline."
-        )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Build from environment variables: each field's name in capitals.
+        """Read environment variables: each field's name in capitals. An empty one is not set.
 
         Raises:
             ConfigurationError: a required variable is missing, or a value has the wrong form.
@@ -80,14 +48,107 @@ class Config:
             except ValueError as error:
                 message = f"{name.upper()}={text!r} cannot be used: {error}. Mend the template."
                 raise ConfigurationError(message) from error
-        if any(environment.get(name) for name in _ELSEWHERE):
-            # A local AWS finds its objects at once.
-            values.setdefault("settling_seconds", 0)
+        if "settling_seconds" in cls.__dataclass_fields__:
+            local = any(environment.get(name) for name in _ELSEWHERE)
+            values.setdefault("settling_seconds", 0 if local else SETTLING_SECONDS)
         try:
             return cls(**values)  # type: ignore[arg-type]  # _parse follows the fields' types
         except TypeError as error:
             message = f"the function's environment is incomplete: {error}. Mend the template."
             raise ConfigurationError(message) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class PollingConfig(Config):
+    """How tasks are polled."""
+
+    poll_min_seconds: int = 1
+    poll_max_seconds: int = 600
+    poll_trade_seconds: float = 0.75
+    polls_per_second: float = 20.0
+    task_timeout_seconds: int = 21_600
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveryConfig(Config):
+    """How the vendor gets a photo."""
+
+    photo_delivery: Literal["presigned", "inline"] = "presigned"
+
+    def delivery_advice(self, photo: Photo | None) -> str:
+        """Return a sentence for a photo that the vendor may not have been able to fetch.
+
+        It is empty if the photo was sent inline, or lies at a URL of the user's own.
+        """
+        if self.photo_delivery == INLINE or photo is None or photo.key is None:
+            return ""
+        return (
+            " If the vendor could not fetch the photo (its URL is valid for six hours at most, and"
+            " not longer than the credentials that signed it), deploy with PhotoDelivery=inline."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotosConfig(Config):
+    """Where photos and their messages are, and what limits them."""
+
+    photos_bucket: str
+    submit_queue_url: str
+    state_machine_arn: str
+    daily_credit_limit: int = 0
+    max_photo_bytes: int = 20 * 1024 * 1024
+    settling_seconds: int = SETTLING_SECONDS
+    """How long PhotosBucket settles: shared/limits/settling.py. The template does not set it. On a
+    local AWS it is 0, since that finds its objects at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmitConfig(PhotosConfig, DeliveryConfig, PollingConfig):
+    """What SubmitFunction is told."""
+
+    default_model_id: str = "002"
+    default_scene_type: SceneType = SceneType.ORIGINAL
+    default_scene_id: str = ""
+    default_batch_size: int = 4
+    on_unknown_submit: Literal["park", "resubmit"] = "park"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PollConfig(DeliveryConfig, PollingConfig):
+    """What PollFunction is told."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinalizeConfig(Config):
+    """What FinalizeFunction is told."""
+
+    results_bucket: str
+    max_result_bytes: int = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReconcileConfig(PhotosConfig):
+    """What ReconcileFunction is told."""
+
+    dead_letter_queue_url: str
+
+
+C = TypeVar("C", bound=Config)
+
+
+def config(kind: type[C]) -> C:
+    """Return this process's configuration, read on the first call.
+
+    Raises:
+        ConfigurationError: see `Config.from_environment`.
+
+    """
+    return cast("C", _config(kind.from_environment))
+
+
+@cache
+def _config(read: Callable[[Mapping[str, str]], Config]) -> Config:
+    return read(os.environ)
 
 
 def _parse(kind: object, text: str) -> object:
@@ -101,14 +162,3 @@ def _parse(kind: object, text: str) -> object:
     if choices and text not in choices:
         raise ValueError(f"allowed are {', '.join(choices)}")
     return text
-
-
-@cache
-def config() -> Config:
-    """Return this process's configuration.
-
-    Raises:
-        ConfigurationError: see `Config.from_environment`.
-
-    """
-    return Config.from_environment(os.environ)

@@ -7,7 +7,7 @@
     └── ResultUnavailable       a result that could not be had now; worth another try
 
 What can be expected at run time (a task still running, a vendor in trouble, a photo that
-waits) is data, not an exception: see `shared.vmake.client`, `shared.steps.poll` and
+waits) is data, not an exception: see `shared.vmake.client`, `shared.polling.state` and
 `shared.steps.submit`. Anything else that is raised is a fault of the platform or of this code: the
 queue or the state machine tries again.
 """

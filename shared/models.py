@@ -296,14 +296,14 @@ class Job(_Model):
         return self.status in TERMINAL
 
     @property
-    def buried(self) -> bool:
+    def dead_lettered(self) -> bool:
         """Whether it failed only because its message lies in the dead-letter queue."""
         internal = self.error is not None and self.error.code is ErrorCode.INTERNAL
         never_sent = self.status is JobStatus.FAILED and self.task_id is None
         return never_sent and internal and self.dead_letter is not None
 
     @property
-    def unspent(self) -> bool:
+    def sendable(self) -> bool:
         """Whether this attempt has certainly cost nothing and is still to be sent."""
         sendable = self.status is JobStatus.SUBMITTING and self.unsent
         return self.status is JobStatus.ACCEPTED or sendable

@@ -17,6 +17,7 @@ import boto3
 from botocore.exceptions import ClientError
 
 from shared import clients
+from shared.wiring import AwsClients
 
 REGION: Final = "us-east-1"
 PHOTOS: Final = "photos"
@@ -208,15 +209,9 @@ def http(body: bytes, status: str = "200 OK", *headers: str, length: int | None 
 
 
 @dataclass
-class Aws:
+class Aws(AwsClients):
     """The stack's resources, made by moto, and clients of them."""
 
-    s3: Any
-    dynamodb: Any
-    sqs: Any
-    events: Any
-    secrets: Any
-    executions: Any
     queue_url: str = ""
     dead_letter_url: str = ""
     inbox_url: str = ""

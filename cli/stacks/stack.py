@@ -17,12 +17,12 @@ from cli.jobs.recovery import SecondChances
 from cli.stacks.selection import Because, Choice, choose, read_last, refuse_guess, region, remember
 from cli.terminal.output import tell
 from shared import clients
-from shared.config import Config
+from shared.config import SubmitConfig
 from shared.intake.arrivals import Arrivals
-from shared.intake.messages import EventPublisher
 from shared.intake.photos import PhotoStore
 from shared.limits.settling import first_used
 from shared.notify.announcer import Announcer
+from shared.notify.events import EventPublisher
 from shared.records.jobs import JobRepository
 from shared.records.ledger import Ledger
 from shared.steps.dead_letters import DeadLetters
@@ -142,14 +142,17 @@ class Catwalk:
         return f"{base.scheme}://{base.netloc}"
 
     @property
-    def config(self) -> Config:
-        """What its functions are told through their environment, as far as parameters say it."""
+    def config(self) -> SubmitConfig:
+        """What SubmitFunction is told through its environment, as far as parameters say it."""
         environment = {
             re.sub(r"(?<!^)(?=[A-Z])", "_", name).upper(): value
             for name, value in self.parameters.items()
         }
-        needed = ("JOBS_TABLE", "EVENT_BUS", "VMAKE_BASE_URL", "API_KEY_SECRET")
-        return Config.from_environment(dict.fromkeys(needed, "-") | environment)
+        needed = (
+            *("JOBS_TABLE", "EVENT_BUS", "VMAKE_BASE_URL", "API_KEY_SECRET"),
+            *("PHOTOS_BUCKET", "SUBMIT_QUEUE_URL", "STATE_MACHINE_ARN"),
+        )
+        return SubmitConfig.from_environment(dict.fromkeys(needed, "-") | environment)
 
     def bucket_used_since(self) -> datetime | None:
         """Return when its functions first knew of its photos bucket; None if none has run yet."""

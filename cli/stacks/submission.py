@@ -107,7 +107,7 @@ def try_one(jobs: JobRepository, sqs: "SQSClient", queue_url: str) -> Job | None
     """
     for status in (JobStatus.ACCEPTED, JobStatus.SUBMITTING):
         for job in jobs.of_status(status):
-            if job.unspent and job.waiting is not None:
+            if job.sendable and job.waiting is not None:
                 sqs.send_message(QueueUrl=queue_url, MessageBody=continue_message(job))
                 return job
     return None

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.text import Span, Text
 
 from shared.clock import parse_iso
-from shared.intake.messages import detail_of
 from shared.models import Job, JobStatus
+from shared.notify.events import detail_of
 
 PIPE_WIDTH: Final = 10_000
 """Columns of what is no terminal: there a line is never broken."""

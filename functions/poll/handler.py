@@ -1,19 +1,14 @@
-"""PollFunction: one read of a task, and what the wait loop shall do next."""
+"""PollFunction: one read of a task, and what the wait loop does next."""
 
 from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from shared import clients
-from shared.config import config
-from shared.intake.messages import EventPublisher
-from shared.notify.announcer import Announcer
-from shared.notify.metrics import Metrics
+from shared.config import PollConfig, config
 from shared.observability import lambda_handler, quiet_libraries
-from shared.records.jobs import JobRepository
-from shared.steps.poll import Pace, Poller
-from shared.vmake.client import VmakeClient
-from shared.vmake.secret import ApiKey
+from shared.steps.poll import Poller
+from shared.wiring import Wiring, poller
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -28,20 +23,10 @@ def handler(event: Mapping[str, Any], _context: "LambdaContext") -> dict[str, An
 @cache
 def _poller() -> Poller:
     quiet_libraries()
-    settings = config()
-    metrics = Metrics(settings.stack_name)
-    jobs = JobRepository(clients.dynamodb(), settings.jobs_table)
-    api_key = ApiKey(clients.secrets(), settings.api_key_secret)
-    vendor = VmakeClient(settings.vmake_base_url, api_key)
-    vendor.make_for_reads()
-    return Poller(
-        config=settings,
-        jobs=jobs,
-        vendor=vendor,
-        api_key=api_key,
-        announcer=Announcer(EventPublisher(clients.events(), settings.event_bus), jobs, metrics),
-        pace=Pace(clients.dynamodb(), settings),
-    )
+    settings = config(PollConfig)
+    wiring = Wiring(settings)
+    wiring.vendor.make_for_reads()
+    return poller(settings, wiring)
 
 
 # `events` is left out: it is needed for a task that failed.

@@ -1,21 +1,20 @@
-"""What arrives on the queue, and what goes out on CatwalkBus.
+"""The messages on SubmitQueue, read and written.
 
-Each message on SubmitQueue holds one EventBridge event: S3's "Object Created" for a dropped
-photo, or "Fashion Model Requested" from a backend. `parse` never raises: whatever arrives
-becomes one of five things, the last of which is a broken event that still gets a record.
-Catwalk also writes to itself there: a job that waits goes on from its record.
+Each message holds one EventBridge event: S3's "Object Created" for a dropped photo, or "Fashion
+Model Requested" from a backend. Catwalk also sends messages to itself, so that a job or an arrival
+continues from what is stored. `parse` never raises: a message that cannot be read becomes a
+`BrokenEvent`, which gets a REJECTED record.
 """
 
 import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from shared.addresses import is_public_host
-from shared.clock import iso, parse_iso, utc_now
+from shared.clock import iso, parse_iso
 from shared.errors import InputRejected
 from shared.intake.settings import (
     FIELDS,
@@ -28,10 +27,7 @@ from shared.intake.settings import (
     short,
     shown,
 )
-from shared.models import ErrorCode, Job, JobError, JobStatus
-
-if TYPE_CHECKING:
-    from mypy_boto3_events import EventBridgeClient
+from shared.models import ErrorCode, Job, JobError
 
 REQUEST_DETAIL_TYPE: Final = "Fashion Model Requested"
 CONTINUE_DETAIL_TYPE: Final = "Job Continued"
@@ -40,7 +36,6 @@ ARRIVAL_DETAIL_TYPE: Final = "Arrival Continued"
 """As above, for an arrival whose jobs do not all have records yet."""
 DROP_DETAIL_TYPE: Final = "Object Created"
 SOURCE: Final = "catwalk"
-SCHEMA_VERSION: Final = "1"
 MASK_SUFFIX: Final = ".mask.png"
 MAX_KEY_BYTES: Final = 1024
 """S3 has no longer keys; a record's `source_key`, which an index goes by, is no longer either."""
@@ -440,76 +435,3 @@ def _rejected(message: str) -> InputRejected:
 
 def _bad_event(message: str) -> JobError:
     return JobError(code=ErrorCode.BAD_REQUEST_EVENT, message=message)
-
-
-class DetailType(StrEnum):
-    """The events that Catwalk emits."""
-
-    SUBMITTED = "Job Submitted"
-    SUCCEEDED = "Job Succeeded"
-    FAILED = "Job Failed"
-    REJECTED = "Job Rejected"
-    NEEDS_ATTENTION = "Job Needs Attention"
-
-
-_TOLD_BY: Final = {
-    JobStatus.RUNNING: DetailType.SUBMITTED,
-    JobStatus.SUCCEEDED: DetailType.SUCCEEDED,
-    JobStatus.PARTIAL: DetailType.FAILED,
-    JobStatus.FAILED: DetailType.FAILED,
-    JobStatus.REJECTED: DetailType.REJECTED,
-    JobStatus.SUBMIT_UNKNOWN: DetailType.NEEDS_ATTENTION,
-}
-
-
-def detail_of(job: Job) -> dict[str, Any]:
-    """Return the detail of an event about a job: the record, camelCase, with `schemaVersion`."""
-    record = job.model_dump(mode="json", by_alias=True, exclude_none=True)
-    return {"schemaVersion": SCHEMA_VERSION, **record}
-
-
-class EventPublisher:
-    """Puts events on CatwalkBus."""
-
-    def __init__(self, events: "EventBridgeClient", bus: str) -> None:
-        """Publish with this client on this bus."""
-        self._events = events
-        self._bus = bus
-
-    def job_changed(self, job: Job) -> None:
-        """Tell of a job's present status.
-
-        Raises:
-            RuntimeError: EventBridge did not take the event.
-
-        """
-        self._put(_TOLD_BY[job.status], detail_of(job))
-
-    def submission_paused(self, job: Job, *, until: str, reason: str) -> None:
-        """Tell that submission pauses until then: the record of the photo that met the trouble.
-
-        Raises:
-            RuntimeError: as above.
-
-        """
-        paused = {"until": until, "reason": reason}
-        self._put(DetailType.NEEDS_ATTENTION, {**detail_of(job), "paused": paused})
-
-    def _put(self, detail_type: DetailType, detail: Mapping[str, Any]) -> None:
-        answer = self._events.put_events(
-            Entries=[
-                {
-                    "Time": utc_now(),
-                    "Source": SOURCE,
-                    "DetailType": detail_type.value,
-                    "Detail": json.dumps(detail, ensure_ascii=False),
-                    "EventBusName": self._bus,
-                }
-            ]
-        )
-        if answer["FailedEntryCount"]:
-            entry = answer["Entries"][0]
-            raise RuntimeError(
-                f"EventBridge refused {detail_type.value!r}:"
-                f" {entry.get('ErrorCode')} {entry.get('ErrorMessage')}"
-            )

@@ -15,7 +15,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from shared.clock import iso, parse_iso, utc_now
-from shared.config import Config
+from shared.config import INLINE, Config, SubmitConfig
 from shared.errors import InputRejected
 from shared.intake.arrivals import (
     Arrival,
@@ -36,7 +36,7 @@ from shared.intake.settings import (
     resolve,
     shown,
 )
-from shared.models import ErrorCode, JobError, Photo, job_id_of
+from shared.models import ErrorCode, Job, JobError, Photo, job_id_of
 from shared.records.jobs import NewJob
 
 MESSAGES_LAST: Final = timedelta(days=14)
@@ -58,7 +58,7 @@ class Intake:
     def __init__(
         self,
         *,
-        config: Config,
+        config: SubmitConfig,
         photos: PhotoStore,
         arrivals: Arrivals,
         now: Callable[[], datetime] = utc_now,
@@ -95,6 +95,56 @@ class Intake:
         """Return an arrival that reconcile found unclaimed, or None if there is no such."""
         stored = self._arrivals.get(arrival_id)
         return None if stored is None else self._again(stored)
+
+    def delivered(self, job: Job, checked: Arrival | None) -> tuple[str, str | None]:
+        """Return photo and mask as the vendor gets them: URLs, or base64 (`PhotoDelivery`).
+
+        Args:
+            job: what is submitted.
+            checked: the job's arrival, if this invocation has just read and checked photo and mask;
+                None reads and checks them again, as the record names them.
+
+        Raises:
+            InputRejected: photo or mask are gone.
+
+        """
+        if job.settings is None:
+            raise LookupError(f"job {job.job_id} is {job.status} without settings")
+        named_mask = job.settings.mask
+        if checked is not None:
+            photo, mask = checked.photo, checked.mask
+        else:
+            photo, mask = self._opened_again(job)
+        image = self._inline_or_url(photo) if photo.key is not None else photo.url
+        if image is None:
+            raise LookupError(f"job {job.job_id} has neither an object nor a URL")
+        return image, self._inline_or_url(mask) if mask is not None else named_mask
+
+    def _inline_or_url(self, stored: Photo) -> str:
+        if self._config.photo_delivery == INLINE:
+            return self._photos.base64(stored)
+        return self._photos.presigned_url(stored)
+
+    def _opened_again(self, job: Job) -> tuple[Photo, Photo | None]:
+        """Return a job's photo and mask, read and checked again."""
+        photo, mask = job.photo, job.mask
+        if photo is None:
+            raise LookupError(f"job {job.job_id} is {job.status} without a photo")
+        if photo.key is not None:
+            photo = self._photos.inspect(
+                self._photos.reopen(photo.key, etag=photo.etag or "", version_id=photo.version_id)
+            )
+        named = job.settings.mask if job.settings is not None else None
+        if mask is None and named is not None and "://" not in named:
+            # A record of an earlier version of Catwalk, which kept the mask's name alone.
+            mask = Photo(key=named)
+        if mask is None:
+            return photo, None
+        stored = self._photos.reopen_mask(
+            mask.key or "", etag=mask.etag or "", version_id=mask.version_id
+        )
+        self._photos.inspect_mask(stored, photo)
+        return photo, photo_of(stored)
 
     def _again(self, stored: Arrival) -> Received:
         self._arrivals.note_handled(stored)

@@ -20,7 +20,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from shared.clock import iso, later, parse_iso, utc_now
-from shared.limits.submit_rate import SEARCHING, START_GAP, Pace, paced_for
+from shared.limits.submit_rate import SEARCHING, START_GAP, SubmitRate, paced_for
 from shared.limits.suspicion import DOUBTFUL, MANY
 from shared.models import MAX_MESSAGE
 from shared.notify.metrics import Metrics
@@ -51,8 +51,8 @@ UNKNOWNS_IN_A_ROW: Final = 3
 """So many unknown submits one after the other are the vendor's trouble, not the photos'."""
 PROBE_SECONDS: Final = 120.0
 """How long the probe has the way to itself: longer than a POST with all its timeouts takes."""
-MIN_LOOK_SECONDS: Final = 0.25
-MAX_LOOK_SECONDS: Final = 30.0
+MIN_RETRY_SECONDS: Final = 0.25
+MAX_RETRY_SECONDS: Final = 30.0
 """While the probe is under way the others look again after as long as it has taken so far, within
 these: most are answered at once, and one that was killed is not raced for."""
 TELL_SECONDS: Final = 30.0
@@ -104,7 +104,7 @@ _DOUBTFUL_CAUSES: Final = frozenset(_CAUSES[kind] for kind in DOUBTFUL)
 
 
 @dataclass(frozen=True)
-class Open:
+class Paused:
     """Submission is paused; look again in so many seconds."""
 
     seconds: float
@@ -127,8 +127,8 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Way:
-    """The way is free, for this photo at least; `heed` wants it back with what became of it."""
+class Permit:
+    """The way is free, for this photo at least; `record` wants it back with what became of it."""
 
     pauses: int = 0
     """How many pauses there were in a row; not 0 for a probe."""
@@ -136,7 +136,7 @@ class Way:
     """How many unknown submits there were in a row."""
     refusals: int = 0
     """How many times the pace was cut since a submit went through."""
-    pace: Pace | None = None
+    rate: SubmitRate | None = None
     """Set if submits take turns; a probe goes alone, and needs none."""
     waited: bool = False
     """Whether it had to wait for its turn; else its success tells nothing about the pace."""
@@ -150,7 +150,7 @@ class Way:
     """The jobs whose last refusal another photo's success has contradicted."""
     candidate: Candidate | None = field(default=None, compare=False)
     """Whose way it is."""
-    permit: str | None = field(default=None, compare=False)
+    probe_until: str | None = field(default=None, compare=False)
     """What a probe gives back if it sends nothing."""
     early: bool = False
     """Whether it was given in the middle of a pause."""
@@ -163,11 +163,11 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Turn:
+class Slot:
     """A submit of this way may go out in so many seconds."""
 
     seconds: float
-    way: Way
+    permit: Permit
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ class Tripped:
     kind: str
 
 
-class Breaker:
+class CircuitBreaker:
     """The state of submission, shared by all SubmitFunctions."""
 
     def __init__(
@@ -197,7 +197,7 @@ class Breaker:
         self._metrics = metrics
         self._now = now
 
-    def look(self, candidate: Candidate | None = None) -> Way | Open:
+    def ask(self, candidate: Candidate | None = None) -> Permit | Paused:
         """Return whether a photo may be submitted now; after a pause, the first to look may.
 
         Args:
@@ -208,9 +208,9 @@ class Breaker:
         answer = self._dynamodb.get_item(TableName=self._table, Key=ITEM_KEY, ConsistentRead=True)
         item = answer.get("Item")
         if item is None:
-            return Way(candidate=candidate)
+            return Permit(candidate=candidate)
         now = self._now()
-        way = Way(
+        permit = Permit(
             pauses=_number(item, "pauses"),
             unknowns=_number(item, "unknowns"),
             refusals=_number(item, "refusals"),
@@ -221,37 +221,37 @@ class Breaker:
             candidate=candidate,
         )
         if "until" not in item:
-            return replace(way, pace=_pace(item, now))
+            return replace(permit, rate=_rate_if_limited(item, now))
         reason = item["reason"]["S"]
         watched = cause_of(item) in _WATCHED_CAUSES
         left = _left(item, "until", now)
-        if left > 0 and not self._early(item, way):
-            return Open(left, reason, _untold(item, now), watched=watched)
-        suspect = candidate is not None and candidate.job_id in way.suspects | way.denied
-        again = way.pauses > 1 or len(way.suspects) > 1
+        if left > 0 and not self._early(item, permit):
+            return Paused(left, reason, _untold(item, now), watched=watched)
+        suspect = candidate is not None and candidate.job_id in permit.suspects | permit.denied
+        again = permit.pauses > 1 or len(permit.suspects) > 1
         if suspect and again and left + SUSPECT_SECONDS > 0:
-            return Open(left + SUSPECT_SECONDS, reason, watched=watched, one=True)
-        permit = self._becomes_probe(now)
-        if permit is not None:
-            return replace(way, permit=permit, early=left > 0)
+            return Paused(left + SUSPECT_SECONDS, reason, watched=watched, one=True)
+        probe_until = self._becomes_probe(now)
+        if probe_until is not None:
+            return replace(permit, probe_until=probe_until, early=left > 0)
         probing = PROBE_SECONDS - _left(item, "probe_until", now) if "probe_until" in item else 0
-        seconds = min(MAX_LOOK_SECONDS, max(MIN_LOOK_SECONDS, probing))
+        seconds = min(MAX_RETRY_SECONDS, max(MIN_RETRY_SECONDS, probing))
         if left > 0:
             seconds = min(seconds, left)
-        return Open(seconds, f"one photo is being tried, since {reason}", watched=watched)
+        return Paused(seconds, f"one photo is being tried, since {reason}", watched=watched)
 
     @staticmethod
-    def _early(item: Mapping[str, Any], way: Way) -> bool:
+    def _early(item: Mapping[str, Any], permit: Permit) -> bool:
         """Whether the photo may be tried although submission is paused."""
-        clean = way.candidate is not None and not way.candidate.refused
-        few = bool(way.suspects) and _number(item, "firsts") < MANY
+        clean = permit.candidate is not None and not permit.candidate.refused
+        few = bool(permit.suspects) and _number(item, "firsts") < MANY
         return clean and few and cause_of(item) in _DOUBTFUL_CAUSES
 
-    def turn(self, way: Way, patience: float) -> Turn | Open | None:
+    def take_slot(self, permit: Permit, patience: float) -> Slot | Paused | None:
         """Take the next turn for a submit.
 
         Args:
-            way: what `look` has just returned.
+            permit: what `ask` has just returned.
             patience: how many seconds off the turn may be.
 
         Returns:
@@ -259,36 +259,36 @@ class Breaker:
             pace has changed meanwhile: look again now.
 
         """
-        pace = way.pace
-        if pace is None:
-            return Turn(0.0, way)
+        rate = permit.rate
+        if rate is None:
+            return Slot(0.0, permit)
         now = self._now().timestamp()
-        wait = max(0.0, pace.slot + pace.gap - now)
-        ahead = min(patience, max(AHEAD_SECONDS, pace.gap))
+        wait = max(0.0, rate.slot + rate.gap - now)
+        ahead = min(patience, max(AHEAD_SECONDS, rate.gap))
         if wait > ahead:
-            seconds = max(MIN_LOOK_SECONDS, wait - ahead)
-            return Open(seconds, "the vendor throttles, and other photos are before this one")
-        over = _decimal(now - pace.gap)
+            seconds = max(MIN_RETRY_SECONDS, wait - ahead)
+            return Paused(seconds, "the vendor throttles, and other photos are before this one")
+        over = _decimal(now - rate.gap)
         if wait:
             # The turn behind the last one that was taken.
-            far = _decimal(now + ahead - pace.gap)
-            taken = self._paced(
+            far = _decimal(now + ahead - rate.gap)
+            taken = self._change_rate(
                 "SET pace_slot = pace_slot + pace_gap",
                 "pace_slot BETWEEN :over AND :far",
                 {":over": over, ":far": far},
             )
         else:
             # Nobody has taken a turn for longer than a gap: this very moment is one.
-            taken = self._paced(
+            taken = self._change_rate(
                 "SET pace_slot = :now",
                 "pace_slot <= :over",
                 {":now": _decimal(now), ":over": over},
             )
         if taken is None:
             return None
-        paced = _pace_of(taken)
+        paced = _rate_of(taken)
         seconds = max(0.0, paced.slot - now)
-        return Turn(seconds, replace(way, pace=paced, waited=seconds > 0))
+        return Slot(seconds, replace(permit, rate=paced, waited=seconds > 0))
 
     def seconds_left(self) -> float:
         """Return how long submission is still paused; nobody becomes the probe by asking."""
@@ -302,31 +302,31 @@ class Breaker:
         item = answer.get("Item", {})
         return cause_of(item) if "until" in item else None
 
-    def heed(self, way: Way, outcome: CreateOutcome) -> Tripped | None:
+    def record(self, permit: Permit, outcome: CreateOutcome) -> Tripped | None:
         """Take what became of a submit into account; say so if it paused submission."""
         match outcome:
             case Accepted() | Refused(Trouble.REQUEST):
-                if not way.clear:
-                    self._clear(way, passed=isinstance(outcome, Accepted))
-                if way.pace is not None and way.waited:
-                    self._speed_up(way.pace)
+                if not permit.clear:
+                    self._clear(permit, passed=isinstance(outcome, Accepted))
+                if permit.rate is not None and permit.waited:
+                    self._speed_up(permit.rate)
                 return None
             case Unknown(message):
-                if way.pauses == 0 and self._one_more_unknown() < UNKNOWNS_IN_A_ROW:
+                if permit.pauses == 0 and self._one_more_unknown() < UNKNOWNS_IN_A_ROW:
                     return None
                 reason = f"submits stay without an answer ({message})"
-                return self._pause(way, "no answer", reason, OUTAGE_PAUSE_SECONDS)
+                return self._pause(permit, "no answer", reason, OUTAGE_PAUSE_SECONDS)
             case NeverSent(message):
-                return self._pause(way, "no connection", message, OUTAGE_PAUSE_SECONDS)
+                return self._pause(permit, "no connection", message, OUTAGE_PAUSE_SECONDS)
             case Refused(Trouble.BUSY as kind, message, retry_after):
-                if way.pace is not None and self._slow_down(way.pace, retry_after or 0.0):
+                if permit.rate is not None and self._slow_down(permit.rate, retry_after or 0.0):
                     return None
-                return self._pause(way, kind, message, BUSY_PAUSE_SECONDS, asked=retry_after)
+                return self._pause(permit, kind, message, BUSY_PAUSE_SECONDS, asked=retry_after)
             case Refused(kind, message, retry_after):
                 denied = kind is Trouble.DENIED
                 first = OUTAGE_PAUSE_SECONDS if denied else ACCOUNT_PAUSE_SECONDS
-                suspect = None if denied else way.candidate
-                return self._pause(way, kind, message, first, asked=retry_after, suspect=suspect)
+                suspect = None if denied else permit.candidate
+                return self._pause(permit, kind, message, first, asked=retry_after, suspect=suspect)
 
     def note_denied(self, job_id: str) -> int:
         """Note that a photo was refused without a reason; return how many were in a row."""
@@ -354,9 +354,9 @@ class Breaker:
             return MOST_SUSPECTS
         return len(_names(answer["Attributes"], name))
 
-    def give_back(self, way: Way) -> None:
+    def give_back(self, permit: Permit) -> None:
         """Let the next photo be the probe: the one of this way sent nothing, or tells nothing."""
-        if way.permit is None:
+        if permit.probe_until is None:
             return
         try:
             self._dynamodb.update_item(
@@ -364,7 +364,7 @@ class Breaker:
                 Key=ITEM_KEY,
                 UpdateExpression="REMOVE probe_until",
                 ConditionExpression="probe_until = :mine",
-                ExpressionAttributeValues={":mine": {"S": way.permit}},
+                ExpressionAttributeValues={":mine": {"S": permit.probe_until}},
             )
         except self._dynamodb.exceptions.ConditionalCheckFailedException:
             return  # it was too late, and another photo has the way
@@ -385,25 +385,25 @@ class Breaker:
         except self._dynamodb.exceptions.ConditionalCheckFailedException:
             return
 
-    def _clear(self, way: Way, *, passed: bool) -> None:
+    def _clear(self, permit: Permit, *, passed: bool) -> None:
         """Take back what this way was given for; a pause that came meanwhile is not its own."""
-        removed = ["unknowns", "refusals", *(_OF_PAUSE if way.pauses else ())]
+        removed = ["unknowns", "refusals", *(_OF_PAUSE if permit.pauses else ())]
         cleared: set[str] = set()
         if passed:
-            removed += [name for name in _OF_REFUSED if name == "firsts" or getattr(way, name)]
-            cleared |= way.denied
+            removed += [name for name in _OF_REFUSED if name == "firsts" or getattr(permit, name)]
+            cleared |= permit.denied
             # Only what came at once, while nobody else was refused, contradicts a clear word.
-            if way.early and len(way.suspects) == 1:
-                cleared |= way.suspects
-            if not way.pauses and not way.suspects:
-                cleared |= way.awaited
+            if permit.early and len(permit.suspects) == 1:
+                cleared |= permit.suspects
+            if not permit.pauses and not permit.suspects:
+                cleared |= permit.awaited
         names = {f"#{name}": name for name in removed}
         expression = f"REMOVE {', '.join(names)}"
         arguments: dict[str, Any] = {}
         if cleared:
             values = {":cleared": {"SS": sorted(cleared)}}
             arguments["ExpressionAttributeValues"] = values
-            many = len(way.cleared) > MOST_CLEARED
+            many = len(permit.cleared) > MOST_CLEARED
             expression += " SET cleared = :cleared" if many else " ADD cleared :cleared"
         self._dynamodb.update_item(
             TableName=self._table,
@@ -415,7 +415,7 @@ class Breaker:
 
     def _pause(
         self,
-        way: Way,
+        permit: Permit,
         kind: str,
         reason: str,
         first: float,
@@ -426,7 +426,7 @@ class Breaker:
         """Pause, or pause again after a probe that failed; only a first pause may be news.
 
         Args:
-            way: of the photo that met the trouble.
+            permit: of the photo that met the trouble.
             kind: of trouble.
             reason: what the vendor said.
             first: seconds of the first pause in a row.
@@ -435,7 +435,7 @@ class Breaker:
 
         """
         seconds = max(
-            min(MAX_PAUSE_SECONDS, first * 2 ** (way.pauses - way.early)),
+            min(MAX_PAUSE_SECONDS, first * 2 ** (permit.pauses - permit.early)),
             min(asked or 0, MAX_RETRY_AFTER_SECONDS),
         )
         now = self._now()
@@ -446,22 +446,22 @@ class Breaker:
             ":cause": {"S": cause},
             ":reason": {"S": reason[:MAX_MESSAGE]},
             # What is tried in the middle of a pause makes it no longer.
-            ":pauses": {"N": str(min(way.pauses + (not way.early), MAX_PAUSES))},
+            ":pauses": {"N": str(min(permit.pauses + (not permit.early), MAX_PAUSES))},
             ":zero": {"N": "0"},
             ":now": {"S": iso(now)},
         }
         sets = "#until = :until, #reason = :reason, #cause = :cause, pauses = :pauses"
         sets += ", unknowns = :zero, refusals = :zero"
-        condition = "attribute_exists(pk)" if way.pauses else "attribute_not_exists(#until)"
-        if not way.pauses:
+        condition = "attribute_exists(pk)" if permit.pauses else "attribute_not_exists(#until)"
+        if not permit.pauses:
             values[":kind"] = {"S": kind}
             sets += ", untold = :kind"
         if kind == Trouble.BUSY:
             # From now on submits take turns: at the pace that was right the last time, if it is not
             # that which has led to this pause.
             gap, keep = START_GAP, "if_not_exists({0}, :{0})"
-            if way.pace is not None:
-                gap, keep = max(START_GAP, way.pace.slower), ":{0}"
+            if permit.rate is not None:
+                gap, keep = max(START_GAP, permit.rate.slower), ":{0}"
             sets += f", pace_gap = {keep.format('pace_gap')}, pace_run = {keep.format('pace_run')}"
             sets += ", pace_slot = :pace_slot, paced_until = :paced_until"
             values |= {
@@ -470,10 +470,10 @@ class Breaker:
                 ":pace_slot": _decimal(now.timestamp()),
                 ":paced_until": {"S": later(now, seconds + paced_for(gap))},
             }
-            if not way.pauses and way.pace is None:
+            if not permit.pauses and permit.rate is None:
                 # Who was sent before anybody took turns says nothing about the pace.
                 condition += " AND (attribute_not_exists(paced_until) OR paced_until < :now)"
-        suspects, named = _suspects(way, suspect)
+        suspects, named = _suspects(permit, suspect)
         values |= named
         try:
             before = self._dynamodb.update_item(
@@ -489,7 +489,7 @@ class Breaker:
             return None  # another photo was first; its pause stands
         if self._metrics is not None:
             self._metrics.paused(cause)
-        if way.pauses:
+        if permit.pauses:
             return None
         told = "told_at" in before and _left(before, "told_at", now) > -TOLD_SECONDS
         if told and before["told_kind"]["S"] == kind:
@@ -499,7 +499,7 @@ class Breaker:
             return None
         return Tripped(until, reason, kind)
 
-    def _paced(
+    def _change_rate(
         self, update: str, condition: str, values: Mapping[str, Any]
     ) -> Mapping[str, Any] | None:
         """Change the pace and return the item; None if the condition fails, or all is paused."""
@@ -516,34 +516,34 @@ class Breaker:
         except self._dynamodb.exceptions.ConditionalCheckFailedException:
             return None
 
-    def _speed_up(self, pace: Pace) -> None:
+    def _speed_up(self, rate: SubmitRate) -> None:
         """Speed up after a submit at a pace went through, unless others have seen to that."""
-        self._paced(
+        self._change_rate(
             "SET pace_gap = :faster, pace_run = pace_run + :one",
             "pace_gap > :faster AND pace_gap <= :gap",
             {
-                ":faster": _decimal(pace.faster),
-                ":gap": _decimal(pace.gap),
+                ":faster": _decimal(rate.faster),
+                ":gap": _decimal(rate.gap),
                 ":one": {"N": "1"},
             },
         )
 
-    def _slow_down(self, pace: Pace, asked: float) -> bool:
+    def _slow_down(self, rate: SubmitRate, asked: float) -> bool:
         """Slow down after a refusal at a pace; False if that takes a pause.
 
         Args:
-            pace: that of the submit that was refused.
+            rate: that of the submit that was refused.
             asked: the vendor's `Retry-After`, in seconds.
 
         """
         now = self._now()
-        slower = pace.slower
-        cut = self._paced(
+        slower = rate.slower
+        cut = self._change_rate(
             "SET pace_gap = :slower, pace_run = :zero, paced_until = :paced_until"
             " ADD refusals :one",
             # What was sent at the same pace and refused as well is no news; at the slowest of all
             # each refusal is.
-            "pace_gap < :slower" if pace.gap < slower else "pace_gap <= :slower",
+            "pace_gap < :slower" if rate.gap < slower else "pace_gap <= :slower",
             {
                 ":slower": _decimal(slower),
                 ":zero": {"N": "0"},
@@ -556,7 +556,7 @@ class Breaker:
             return False
         if asked:
             slot = {":slot": _decimal(now.timestamp() + asked - slower)}
-            self._paced("SET pace_slot = :slot", "pace_slot < :slot", slot)
+            self._change_rate("SET pace_slot = :slot", "pace_slot < :slot", slot)
         return True
 
     def _one_more_unknown(self) -> int:
@@ -601,12 +601,12 @@ def cause_of(item: Mapping[str, Any]) -> Cause:
     return Cause(cause) if cause in set(Cause) else Cause.OUTAGE
 
 
-def _suspects(way: Way, suspect: Candidate | None) -> tuple[str, dict[str, Any]]:
+def _suspects(permit: Permit, suspect: Candidate | None) -> tuple[str, dict[str, Any]]:
     """Return how a pause changes who is suspected, behind REMOVE, and the values in that."""
     if suspect is None:
         return ", suspects, firsts", {}
     expression, values, adds = "", dict[str, Any](), []
-    if len(way.suspects) < MOST_SUSPECTS:
+    if len(permit.suspects) < MOST_SUSPECTS:
         values[":suspect"] = {"SS": [suspect.job_id]}
         adds.append("suspects :suspect")
         expression = " DELETE cleared :suspect"
@@ -625,14 +625,14 @@ def _left(item: Mapping[str, Any], name: str, now: datetime) -> float:
     return (parse_iso(item[name]["S"]) - now).total_seconds()
 
 
-def _pace(item: Mapping[str, Any], now: datetime) -> Pace | None:
+def _rate_if_limited(item: Mapping[str, Any], now: datetime) -> SubmitRate | None:
     """Return the pace, if there was a refusal lately."""
     paced = "paced_until" in item and _left(item, "paced_until", now) > 0
-    return _pace_of(item) if paced else None
+    return _rate_of(item) if paced else None
 
 
-def _pace_of(item: Mapping[str, Any]) -> Pace:
-    return Pace(
+def _rate_of(item: Mapping[str, Any]) -> SubmitRate:
+    return SubmitRate(
         gap=float(item["pace_gap"]["N"]),
         run=_number(item, "pace_run"),
         slot=float(item["pace_slot"]["N"]),

@@ -41,7 +41,7 @@ class SpentUp:
     seconds: float
 
 
-class Purse:
+class CreditLimit:
     """`DailyCreditLimit`; 0 is no limit, and then nothing is counted."""
 
     def __init__(

@@ -36,7 +36,7 @@ PACED_GAPS: Final = 60
 
 
 @dataclass(frozen=True)
-class Pace:
+class SubmitRate:
     """Submits take turns so many seconds apart."""
 
     gap: float

@@ -5,8 +5,8 @@ finds a record whose status was not told (a crash came in between) tells it then
 can come twice, after a crash, but is never missing. What is told is counted too, just as often.
 """
 
-from shared.intake.messages import EventPublisher
 from shared.models import Job
+from shared.notify.events import EventPublisher
 from shared.notify.metrics import Metrics
 from shared.records.jobs import JobRepository
 

@@ -77,7 +77,7 @@ _LEAST_DENSITY: Final = 0.15
 _ROOT_TWO_PI: Final = math.sqrt(2 * math.pi)
 
 # --- the schedule ------------------------------------------------------------------------------
-_LOOKS_AFTER_ONE_THAT_TELLS: Final = 2.0
+_POLLS_AFTER_ONE_THAT_TELLS: Final = 2.0
 _LAG_OF_A_WHOLE_SECOND: Final = 0.5
 _LAG_A_SPREAD: Final = 1.2
 """What a task costs yet after a look at trustworthy progress: looks, and seconds of lag."""
@@ -86,11 +86,11 @@ _DIGIT: Final = 0.3
 _CERTAIN: Final = 0.9995
 _NOTHING: Final = 1e-9
 _FAR: Final = 3_000_000
-_MOST_LOOKS_SCORED: Final = 6
+_MOST_SAMPLES_SCORED: Final = 6
 _LEAST_WEIGHT: Final = 0.002
 
 
-class Look(NamedTuple):
+class ProgressSample(NamedTuple):
     """What one poll saw of a task that had not ended."""
 
     seconds: float
@@ -120,7 +120,7 @@ class Sums(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Experience:
+class TaskHistory:
     """What earlier tasks of a kind were like."""
 
     tasks: float = 0.0
@@ -131,7 +131,7 @@ class Experience:
     """By name: `share7`, `speed7`, `start7`: errors of a reading at a level of progress;
     `clock`: what the elapsed time alone left open; `gain`: what progress told beyond that."""
 
-    def plus(self, other: "Experience") -> "Experience":
+    def plus(self, other: "TaskHistory") -> "TaskHistory":
         """Return both together; the order does not matter."""
         durations = dict(self.durations)
         for bin_, weight in other.durations.items():
@@ -140,11 +140,11 @@ class Experience:
         for name, more in other.measures.items():
             old = measures.get(name, Sums())
             measures[name] = Sums(*(a + b for a, b in zip(old, more, strict=True)))
-        return Experience(self.tasks + other.tasks, durations, measures)
+        return TaskHistory(self.tasks + other.tasks, durations, measures)
 
-    def halved(self) -> "Experience":
+    def halved(self) -> "TaskHistory":
         """Return this with half its weight; what is next to nothing goes."""
-        return Experience(
+        return TaskHistory(
             self.tasks / 2,
             {b: w / 2 for b, w in self.durations.items() if w > 2 * _LEAST_WEIGHT},
             {
@@ -155,36 +155,40 @@ class Experience:
         )
 
 
-def next_wait(experience: Experience, elapsed: float, looks: Sequence[Look], bounds: Bounds) -> int:
+def next_wait(
+    history: TaskHistory, elapsed: float, samples: Sequence[ProgressSample], bounds: Bounds
+) -> int:
     """Return how many whole seconds to wait before the next look at a task that has not ended.
 
     Args:
-        experience: of earlier tasks of its kind; an empty one is fine.
+        history: of earlier tasks of its kind; an empty one is fine.
         elapsed: seconds since submission, up to the latest look or, before the first, 0.
-        looks: those that saw progress, oldest first.
+        samples: those that saw progress, oldest first.
         bounds: of the wait.
 
     """
-    looks = _in_order(looks)
-    elapsed = max(elapsed, looks[-1].seconds if looks else 0.0)
-    outlook = _Outlook(experience, elapsed, looks)
+    samples = _in_order(samples)
+    elapsed = max(elapsed, samples[-1].seconds if samples else 0.0)
+    outlook = _Outlook(history, elapsed, samples)
     wait = outlook.first_of_schedule(bounds)
     return max(1, math.ceil(bounds.shortest), min(wait, math.floor(bounds.longest)))
 
 
-def lesson(experience: Experience, looks: Sequence[Look], *, after: float, by: float) -> Experience:
+def lesson(
+    history: TaskHistory, samples: Sequence[ProgressSample], *, after: float, by: float
+) -> TaskHistory:
     """Return what a task that has ended adds to the experience.
 
     Args:
-        experience: as it was for the task's plan.
-        looks: those that saw progress, oldest first.
+        history: as it was for the task's plan.
+        samples: those that saw progress, oldest first.
         after: seconds since submission at the last look that found the task not ended, or 0.
         by: the same at the look that found it ended.
 
     """
     after = max(0.0, after)
-    looks = _in_order([look for look in looks if look.seconds <= after])
-    cells = _ends_between(_Outlook(experience, after, looks), after, by)
+    samples = _in_order([sample for sample in samples if sample.seconds <= after])
+    cells = _ends_between(_Outlook(history, after, samples), after, by)
     durations: dict[int, float] = {}
     for seconds, likely, evenly in cells:
         bin_ = math.floor(math.log(seconds) * _BINS)
@@ -192,11 +196,11 @@ def lesson(experience: Experience, looks: Sequence[Look], *, after: float, by: f
         durations[bin_] = durations.get(bin_, 0.0) + weight
     durations = {b: w for b, w in durations.items() if w >= _LEAST_WEIGHT}
     whole = sum(durations.values())
-    taught = Experience(1.0, {b: w / whole for b, w in durations.items()})
-    for number, look in enumerate(looks, start=1):
+    taught = TaskHistory(1.0, {b: w / whole for b, w in durations.items()})
+    for number, sample in enumerate(samples, start=1):
         readings = [
-            *((reading.name, reading.seconds) for reading in _readings(looks[:number])),
-            ("clock", max(look.seconds, _INSTANT)),
+            *((reading.name, reading.seconds) for reading in _readings(samples[:number])),
+            ("clock", max(sample.seconds, _INSTANT)),
         ]
         for name, predicted in readings:
             mean = sum(likely * math.log(seconds / predicted) for seconds, likely, _ in cells)
@@ -204,18 +208,20 @@ def lesson(experience: Experience, looks: Sequence[Look], *, after: float, by: f
                 likely * math.log(seconds / predicted) ** 2 for seconds, likely, _ in cells
             )
             square = mean * mean + _SELF_DOUBT * (square - mean * mean)
-            taught = taught.plus(Experience(measures={name: Sums(1.0, mean, square)}))
-    gains = list(_gains(experience, looks, after, by))
+            taught = taught.plus(TaskHistory(measures={name: Sums(1.0, mean, square)}))
+    gains = list(_gains(history, samples, after, by))
     if gains:
         gain = sum(gains) / len(gains)
-        taught = taught.plus(Experience(measures={"gain": Sums(1.0, gain, gain * gain)}))
+        taught = taught.plus(TaskHistory(measures={"gain": Sums(1.0, gain, gain * gain)}))
     return taught
 
 
-def _in_order(looks: Sequence[Look]) -> list[Look]:
+def _in_order(samples: Sequence[ProgressSample]) -> list[ProgressSample]:
     """Return the looks as if clocks never went backwards, which they do from Lambda to Lambda."""
-    times = accumulate((look.seconds for look in looks), max, initial=0.0)
-    return [look._replace(seconds=time) for look, time in zip(looks, list(times)[1:], strict=True)]
+    times = accumulate((sample.seconds for sample in samples), max, initial=0.0)
+    return [
+        sample._replace(seconds=time) for sample, time in zip(samples, list(times)[1:], strict=True)
+    ]
 
 
 def _ends_between(outlook: "_Outlook", after: float, by: float) -> list[tuple[float, float, float]]:
@@ -236,17 +242,17 @@ def _ends_between(outlook: "_Outlook", after: float, by: float) -> list[tuple[fl
 
 
 def _gains(
-    experience: Experience, looks: Sequence[Look], after: float, by: float
+    history: TaskHistory, samples: Sequence[ProgressSample], after: float, by: float
 ) -> Iterator[float]:
     """Yield how much better each look foretold the end with its progress than without."""
-    durations = _Durations(experience)
-    for number in range(max(1, len(looks) - _MOST_LOOKS_SCORED + 1), len(looks) + 1):
-        seen = looks[:number]
+    durations = _Durations(history)
+    for number in range(max(1, len(samples) - _MOST_SAMPLES_SCORED + 1), len(samples) + 1):
+        seen = samples[:number]
         now = seen[-1].seconds
-        told = _Outlook(experience, now, seen, durations=durations, believing=True)
+        told = _Outlook(history, now, seen, durations=durations, believing=True)
         if told.reading is None:
             continue
-        untold = _Outlook(experience, now, (), durations=durations)
+        untold = _Outlook(history, now, (), durations=durations)
         gain = math.log(told.share(after - now, by - now) / untold.share(after - now, by - now))
         yield max(-_MOST_GAIN, min(_MOST_GAIN, gain))
 
@@ -257,8 +263,8 @@ def _gains(
 class _Durations:
     """The distribution of durations that an experience leads to expect."""
 
-    def __init__(self, experience: Experience) -> None:
-        counts = sorted(experience.durations.items())
+    def __init__(self, history: TaskHistory) -> None:
+        counts = sorted(history.durations.items())
         self._centres = [(bin_ + 0.5) / _BINS for bin_, _ in counts]
         self._weights = [weight for _, weight in counts]
         self._before = [0.0, *accumulate(self._weights)]
@@ -327,11 +333,11 @@ class _Belief(NamedTuple):
     spread: float
 
 
-def _readings(looks: Sequence[Look]) -> list[_Reading]:
+def _readings(samples: Sequence[ProgressSample]) -> list[_Reading]:
     """Return what the latest look's progress can be read as."""
-    if not looks:
+    if not samples:
         return []
-    seconds, progress = max(looks[-1].seconds, _INSTANT), looks[-1].progress
+    seconds, progress = max(samples[-1].seconds, _INSTANT), samples[-1].progress
     level = bisect_right(_LEVELS, progress)
     if progress < _LEAST_PROGRESS or progress >= _WHOLE:
         return [_Reading("share", level, seconds, 0.0)]
@@ -339,13 +345,16 @@ def _readings(looks: Sequence[Look]) -> list[_Reading]:
     readings = [_Reading("share", level, seconds * _WHOLE / progress, digit / progress)]
     way, start = (
         "speed",
-        next((look for look in looks[:-1] if _LEAST_PROGRESS <= look.progress < progress), None),
+        next(
+            (sample for sample in samples[:-1] if _LEAST_PROGRESS <= sample.progress < progress),
+            None,
+        ),
     )
     if start is None or progress - start.progress < _LEAST_MOVE:
         # It has hardly been seen to move; then since it was last seen to stand at the start.
         way, start = (
             "start",
-            next((look for look in looks[-2::-1] if look.progress < _LEAST_PROGRESS), None),
+            next((sample for sample in samples[-2::-1] if sample.progress < _LEAST_PROGRESS), None),
         )
     if start is not None and progress - start.progress >= _LEAST_MOVE:
         moved = progress - start.progress
@@ -355,22 +364,22 @@ def _readings(looks: Sequence[Look]) -> list[_Reading]:
     return readings
 
 
-def _usual_variance(experience: Experience, way: str) -> float:
+def _usual_variance(history: TaskHistory, way: str) -> float:
     """Return how far off a way of reading was at any level, apart from each level's own bias."""
     count, squares = 2.0, 2.0 * _FIRST_ERROR**2
-    for name, sums in experience.measures.items():
+    for name, sums in history.measures.items():
         if name.startswith(way) and name != f"{way}0":
             count += sums.number
             squares += max(0.0, sums.squares - sums.total**2 / (sums.number + 0.5))
     return squares / count
 
 
-def _corrected(experience: Experience, reading: _Reading) -> _Belief:
+def _corrected(history: TaskHistory, reading: _Reading) -> _Belief:
     """Return a reading less its usual error at its level."""
-    sums = experience.measures.get(reading.name, Sums())
+    sums = history.measures.get(reading.name, Sums())
     first = _FIRST_ERROR_AT_ZERO**2
     if reading.level > 0:
-        first = _usual_variance(experience, reading.way)
+        first = _usual_variance(history, reading.way)
     if reading.level >= _NEAR_THE_END:
         first = max(first, _FIRST_ERROR_NEAR_THE_END**2 / (1 + sums.number))
     weight = sums.number + 1.0
@@ -380,18 +389,18 @@ def _corrected(experience: Experience, reading: _Reading) -> _Belief:
     return _Belief(math.log(max(reading.seconds, _INSTANT)) + mean, spread)
 
 
-def _clock(experience: Experience, elapsed: float) -> _Belief:
+def _clock(history: TaskHistory, elapsed: float) -> _Belief:
     """Return what the elapsed time alone says, at whatever looks there usually are."""
-    sums = experience.measures.get("clock", Sums())
+    sums = history.measures.get("clock", Sums())
     weight = sums.number + 1.0
     mean = (sums.total + 0.7) / weight
     variance = (sums.squares + 0.7**2 + 0.7**2) / weight - mean * mean
     return _Belief(math.log(max(elapsed, _INSTANT)) + mean, math.sqrt(max(0.09, variance)))
 
 
-def _worth_believing(experience: Experience) -> bool:
+def _worth_believing(history: TaskHistory) -> bool:
     """Tell whether progress has foretold the ends of tasks of this kind."""
-    sums = experience.measures.get("gain", Sums())
+    sums = history.measures.get("gain", Sums())
     gain = (sums.total + _FIRST_GAIN * _FIRST_GAIN_WEIGHT) / (sums.number + _FIRST_GAIN_WEIGHT)
     return gain > _LEAST_GAIN
 
@@ -415,24 +424,24 @@ class _Outlook:
 
     def __init__(
         self,
-        experience: Experience,
+        history: TaskHistory,
         elapsed: float,
-        looks: Sequence[Look],
+        samples: Sequence[ProgressSample],
         *,
         durations: _Durations | None = None,
         believing: bool | None = None,
     ) -> None:
-        self._experience = experience
+        self._history_of = history
         self._elapsed = elapsed
-        self._looks = looks
-        self._durations = durations or _Durations(experience)
-        self._believing = _worth_believing(experience) if believing is None else believing
+        self._looks = samples
+        self._durations = durations or _Durations(history)
+        self._believing = _worth_believing(history) if believing is None else believing
         self.reading = self._best_reading() if self._believing else None
         self._mass = self._masses()
 
     def _best_reading(self) -> _Belief | None:
         """Return the surest reading, if it tells more than the clock does."""
-        readings = [_corrected(self._experience, reading) for reading in _readings(self._looks)]
+        readings = [_corrected(self._history_of, reading) for reading in _readings(self._looks)]
         best = min(readings, key=lambda belief: belief.spread, default=None)
         if best is None or best.spread > _NEEDED * self._clock.spread:
             return None
@@ -440,7 +449,7 @@ class _Outlook:
 
     @cached_property
     def _clock(self) -> _Belief:
-        return _clock(self._experience, self._looks[-1].seconds)
+        return _clock(self._history_of, self._looks[-1].seconds)
 
     def _masses(self) -> list[float]:
         """Return how likely the end lies in front of each place of the grid."""
@@ -503,7 +512,7 @@ class _Outlook:
         centres = (mass * (near + far) / 2 for near, far, mass in self.cells())
         moment = [0.0, *accumulate(centres)]
         places = self._candidates(ended)
-        least = self._cost_after_a_look_that_tells(ended, moment, bounds)
+        least = self._cost_after_a_telling_poll(ended, moment, bounds)
         cost = [0.0] * len(places)
         choice = 0
         for here in range(len(places) - 2, -1, -1):
@@ -533,7 +542,7 @@ class _Outlook:
                     break
         return places
 
-    def _cost_after_a_look_that_tells(
+    def _cost_after_a_telling_poll(
         self, ended: Sequence[float], moment: Sequence[float], bounds: Bounds
     ) -> Callable[[int], float]:
         """Return what a task costs yet after a look whose progress can be relied on."""
@@ -551,19 +560,19 @@ class _Outlook:
             end = self._elapsed + (mean - moment[i]) / running
             spread = math.sqrt(variance + (_DIGIT * end / (_WHOLE * now)) ** 2)
             lag = _LAG_OF_A_WHOLE_SECOND + _LAG_A_SPREAD * spread * end
-            return running * (_LOOKS_AFTER_ONE_THAT_TELLS * bounds.trade + lag)
+            return running * (_POLLS_AFTER_ONE_THAT_TELLS * bounds.trade + lag)
 
         return cost
 
     def _reliable(self) -> tuple[float, float] | None:
         """Return the variance of what a later look will tell, and after what part of the rest."""
         if not self._looks:
-            known = any(name.startswith("share") for name in self._experience.measures)
-            if self._experience.tasks and not known:
+            known = any(name.startswith("share") for name in self._history_of.measures)
+            if self._history_of.tasks and not known:
                 return None
-            return _usual_variance(self._experience, "share"), 0.0
+            return _usual_variance(self._history_of, "share"), 0.0
         progress = self._looks[-1].progress
         if progress < _LEAST_PROGRESS or progress >= _LEVELS[_NEAR_THE_END]:
             return None
-        ways = (_usual_variance(self._experience, way) for way in ("share", "speed"))
+        ways = (_usual_variance(self._history_of, way) for way in ("share", "speed"))
         return min(ways), 10 / (_WHOLE - progress)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from shared.models import Settings
-from shared.polling.planner import KEEP_TASKS, Experience, Sums
+from shared.polling.planner import KEEP_TASKS, Sums, TaskHistory
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -37,7 +37,7 @@ def kind_of(settings: Settings | None) -> str:
     return f"{settings.scene_type.value}#{settings.batch_size}"
 
 
-class ExperienceStore:
+class TaskHistoryStore:
     """Reads and adds to experiences."""
 
     def __init__(
@@ -51,19 +51,19 @@ class ExperienceStore:
         self._dynamodb = dynamodb
         self._table = table
         self._monotonic = monotonic
-        self._known: dict[str, tuple[float, Experience]] = {}
+        self._known: dict[str, tuple[float, TaskHistory]] = {}
 
-    def of(self, kind: str) -> Experience:
+    def of(self, kind: str) -> TaskHistory:
         """Return the experience of a kind of task, as old as `FRESH_SECONDS` at most."""
         known = self._known.get(kind)
         if known is not None and self._monotonic() < known[0]:
             return known[1]
-        experience = self._read(kind, consistent=False)
-        fresh = FRESH_SECONDS if experience.tasks >= FEW_TASKS else FEW_FRESH_SECONDS
-        self._known[kind] = (self._monotonic() + fresh, experience)
-        return experience
+        history = self._read(kind, consistent=False)
+        fresh = FRESH_SECONDS if history.tasks >= FEW_TASKS else FEW_FRESH_SECONDS
+        self._known[kind] = (self._monotonic() + fresh, history)
+        return history
 
-    def add(self, kind: str, taught: Experience) -> None:
+    def add(self, kind: str, taught: TaskHistory) -> None:
         """Add what a task has taught, and halve what has become too much."""
         attributes = _attributes(taught)
         answer = self._dynamodb.update_item(
@@ -77,24 +77,24 @@ class ExperienceStore:
             self._halve(kind)
 
     def _halve(self, kind: str) -> None:
-        experience = self._read(kind, consistent=True)
-        if experience.tasks < KEEP_TASKS:
+        history = self._read(kind, consistent=True)
+        if history.tasks < KEEP_TASKS:
             return
         try:
             self._dynamodb.put_item(
                 TableName=self._table,
-                Item=_key(kind) | _attributes(experience.halved()),
+                Item=_key(kind) | _attributes(history.halved()),
                 ConditionExpression=f"{_TASKS} = :seen",
-                ExpressionAttributeValues={":seen": _number(experience.tasks)},
+                ExpressionAttributeValues={":seen": _number(history.tasks)},
             )
         except self._dynamodb.exceptions.ConditionalCheckFailedException:
             return  # somebody has added to it or halved it; the next addition looks again
 
-    def _read(self, kind: str, *, consistent: bool) -> Experience:
+    def _read(self, kind: str, *, consistent: bool) -> TaskHistory:
         answer = self._dynamodb.get_item(
             TableName=self._table, Key=_key(kind), ConsistentRead=consistent
         )
-        return _experience(answer.get("Item", {}))
+        return _history_of(answer.get("Item", {}))
 
 
 def _key(kind: str) -> dict[str, Any]:
@@ -105,18 +105,18 @@ def _number(value: float) -> dict[str, str]:
     return {"N": f"{value:.{_DIGITS}f}"}
 
 
-def _attributes(experience: Experience) -> dict[str, dict[str, str]]:
+def _attributes(history: TaskHistory) -> dict[str, dict[str, str]]:
     """Return an experience as flat numbers: `tasks`, `d<bin>`, `share7_0` to `share7_2`."""
-    flat = {_TASKS: experience.tasks}
-    for bin_, weight in experience.durations.items():
+    flat = {_TASKS: history.tasks}
+    for bin_, weight in history.durations.items():
         flat[f"{_BIN}{bin_ - _FEWEST}"] = weight
-    for name, sums in experience.measures.items():
+    for name, sums in history.measures.items():
         for place, value in enumerate(sums):
             flat[f"{name}_{place}"] = value
     return {name: _number(value) for name, value in flat.items()}
 
 
-def _experience(item: dict[str, Any]) -> Experience:
+def _history_of(item: dict[str, Any]) -> TaskHistory:
     durations: dict[int, float] = {}
     measures: dict[str, dict[int, float]] = {}
     tasks = 0.0
@@ -133,4 +133,4 @@ def _experience(item: dict[str, Any]) -> Experience:
         name: Sums(*(values.get(place, 0.0) for place in range(3)))
         for name, values in measures.items()
     }
-    return Experience(tasks, durations, sums)
+    return TaskHistory(tasks, durations, sums)

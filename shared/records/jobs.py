@@ -110,7 +110,7 @@ class JobRepository:
             job = self.get(new.job_id)
             if job is None:
                 raise LookupError(f"job {new.job_id} was deleted while it was being claimed")
-            if new.trigger in job.triggers and not job.buried:
+            if new.trigger in job.triggers and not job.dead_lettered:
                 return job
             if job.status in RESTARTABLE:
                 if execution_arn is None or new.error is not None or job.free_task is None:
@@ -253,7 +253,7 @@ class JobRepository:
         """Write REJECTED: what was a good photo when it was claimed is none any more."""
         return self._end_unspent(job, JobStatus.REJECTED, error)
 
-    def bury(self, job: Job, error: JobError, *, message_id: str) -> Job | None:
+    def dead_letter_job(self, job: Job, error: JobError, *, message_id: str) -> Job | None:
         """Write FAILED: the job's message lies in the dead-letter queue, and nothing was spent."""
         return self._end_unspent(job, JobStatus.FAILED, error, dead_letter=message_id)
 
@@ -269,7 +269,7 @@ class JobRepository:
             touch=False,
         )
 
-    def note_looked_at(self, job: Job) -> Job | None:
+    def note_checked(self, job: Job) -> Job | None:
         """Note that a job that stands still was looked at, and found to be in good hands."""
         return self._update(job, came_from={job.status}, sets={})
 

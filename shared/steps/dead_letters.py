@@ -169,7 +169,7 @@ class DeadLetters:
         incoming = self._read(letter)
         for job in self._jobs_of(incoming):
             # A buried job keeps the note: by it the message starts the job again.
-            if job.dead_letter == letter.message_id and not job.buried:
+            if job.dead_letter == letter.message_id and not job.dead_lettered:
                 self._jobs.note_dead_letter(job, message_id=None)
         if isinstance(incoming, PhotoDropped | ModelRequested):
             self._jobs.forget_dead_letter(self._identity(incoming))
@@ -184,7 +184,7 @@ class DeadLetters:
         found = [
             job
             for job in self._jobs.of_status(JobStatus.FAILED, until=iso(now - COUNT_SETTLES))
-            if job.dead_letter is not None and (job.buried or job.settings is None)
+            if job.dead_letter is not None and (job.dead_lettered or job.settings is None)
         ]
         if found and self.count():
             return [job for job in found if job.updated_at <= iso(now - KEPT)]
@@ -229,11 +229,13 @@ class DeadLetters:
         seen_before = {past.dead_letter for past in job.history}
         if letter.message_id in {job.dead_letter, *seen_before}:
             return False  # it is told of, or the job was set going again all the same
-        if job.unspent:
-            buried = self._jobs.bury(job, _error(letter), message_id=letter.message_id)
-            if buried is not None:
-                announcer.announce(buried)
-            return buried is not None
+        if job.sendable:
+            dead_lettered = self._jobs.dead_letter_job(
+                job, _error(letter), message_id=letter.message_id
+            )
+            if dead_lettered is not None:
+                announcer.announce(dead_lettered)
+            return dead_lettered is not None
         # What was sent to the vendor is the wait loop's, or reconcile's, or a person's.
         return self._jobs.note_dead_letter(job, message_id=letter.message_id) is not None
 

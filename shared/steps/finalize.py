@@ -17,9 +17,10 @@ from shared.errors import ResultRefused, ResultUnavailable
 from shared.models import ErrorCode, Job, JobError, JobStatus, Result, TaskResult
 from shared.notify.announcer import Announcer
 from shared.observability import keys_of, log_keys, logger
+from shared.polling.state import PollOutcome, PollState, outcome_of
 from shared.records.jobs import JobRepository, merged
 from shared.results.store import ResultStore
-from shared.steps.poll import Outcome, PollState, outcome_of, stop_error
+from shared.steps.start import stop_error
 from shared.vmake.client import TaskDone, VmakeClient
 from shared.vmake.secret import ApiKeyMissing
 
@@ -102,7 +103,7 @@ class Finalizer:
     def _already(self, state: PollState, job: Job | None) -> dict[str, Any]:
         """Say how to end when the record was closed, or moved on, without this execution."""
         if job is None or job.attempt != state.attempt or not job.terminal:
-            return state.moved(outcome=Outcome.SUPERSEDED, copied=(), results=())
+            return state.moved(outcome=PollOutcome.SUPERSEDED, copied=(), results=())
         self._announcer.announce(job)
         return state.moved(outcome=outcome_of(job), copied=(), results=())
 
@@ -123,7 +124,7 @@ class Finalizer:
                 raise broken[0]
             # The state keeps what was copied, whatever AWS does next. The rest comes again.
             return state.moved(
-                outcome=Outcome.WAIT,
+                outcome=PollOutcome.WAIT,
                 wait_seconds=ROUND_WAIT_SECONDS[0],
                 copied=tuple(results),
                 results=(),
@@ -133,7 +134,7 @@ class Finalizer:
             wait = ROUND_WAIT_SECONDS[rounds - 1]
             logger().warning("results are missing, trying again", extra={"wait_seconds": wait})
             return state.moved(
-                outcome=Outcome.WAIT,
+                outcome=PollOutcome.WAIT,
                 wait_seconds=wait,
                 copied=tuple(results),
                 results=(),

@@ -34,12 +34,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from shared.clock import iso, parse_iso, utc_now
-from shared.config import Config
+from shared.config import ReconcileConfig
 from shared.intake.arrivals import Arrivals, drop_id
 from shared.intake.messages import arrival_message, continue_message, drop_message, is_photo_key
 from shared.intake.photos import Dropped, Marker, PhotoStore
-from shared.limits.circuit_breaker import Breaker
-from shared.limits.credit_limit import Purse
+from shared.limits.circuit_breaker import CircuitBreaker
+from shared.limits.credit_limit import CreditLimit
 from shared.limits.settling import Settling
 from shared.models import TERMINAL, Job, JobError, JobStatus
 from shared.notify.announcer import Announcer
@@ -47,8 +47,7 @@ from shared.notify.metrics import Gauges, Metrics
 from shared.observability import keys_of, log_keys, logger
 from shared.records.jobs import JobRepository
 from shared.steps.dead_letters import DeadLetter, DeadLetters
-from shared.steps.poll import stop_error
-from shared.steps.start import execution_arn
+from shared.steps.start import execution_arn, stop_error
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -294,7 +293,7 @@ class Reconciler:
     def __init__(
         self,
         *,
-        config: Config,
+        config: ReconcileConfig,
         jobs: JobRepository,
         arrivals: Arrivals,
         photos: PhotoStore,
@@ -306,8 +305,8 @@ class Reconciler:
         announcer: Announcer,
         executions: "SFNClient",
         sqs: "SQSClient",
-        breaker: Breaker,
-        purse: Purse,
+        breaker: CircuitBreaker,
+        credit_limit: CreditLimit,
         metrics: Metrics,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
@@ -325,7 +324,7 @@ class Reconciler:
         self._executions = executions
         self._sqs = sqs
         self._breaker = breaker
-        self._purse = purse
+        self._credit_limit = credit_limit
         self._metrics = metrics
         self._now = now
 
@@ -387,7 +386,7 @@ class Reconciler:
                 moves=moves,
                 parked=self._jobs.count_in(JobStatus.SUBMIT_UNKNOWN),
                 paused_by=self._breaker.paused_by(),
-                credits_used=self._purse.used(),
+                credits_used=self._credit_limit.used(),
             )
         except Exception:  # noqa: BLE001  see above; it is logged, and the next run tells
             logger().exception("it cannot be told how things stand")
@@ -441,7 +440,7 @@ class Reconciler:
             self._sqs.send_message(
                 QueueUrl=self._config.submit_queue_url, MessageBody=continue_message(job)
             )
-            self._jobs.note_looked_at(job)
+            self._jobs.note_checked(job)
         return True
 
     def _claim_again(self, arrival_id: str) -> bool:
@@ -460,7 +459,7 @@ class Reconciler:
             return self._continue(round_, job)
         status = self._execution_status(job)
         if status in _GOING:
-            self._jobs.note_looked_at(job)
+            self._jobs.note_checked(job)
             return False
         with log_keys(**keys_of(job)):
             if status == "ABORTED":

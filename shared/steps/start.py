@@ -1,14 +1,13 @@
-"""Starting the wait loop of a paid task: enter the credit, start the execution, tell of it."""
+"""The execution that waits for a paid task: its ARN, its start, and why it was stopped."""
 
 import contextlib
 import json
 from typing import TYPE_CHECKING
 
-from shared.config import Config
-from shared.models import Job, JobStatus
+from shared.models import ErrorCode, Job, JobError, JobStatus
 from shared.notify.announcer import Announcer
+from shared.polling.schedule import PollSchedule
 from shared.records.ledger import Ledger
-from shared.steps.poll import Pace, first_state
 
 if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
@@ -20,37 +19,53 @@ def execution_arn(state_machine_arn: str, job_id: str, attempt: int) -> str:
     return f"{machine}:{job_id}-{attempt}"
 
 
+def stop_error(status: str) -> JobError:
+    """Return the error of a job whose execution stopped before the job was closed.
+
+    Args:
+        status: of the execution, in Step Functions' words, or a phrase such as "is gone".
+
+    """
+    by_hand = status == "ABORTED"
+    said = "was stopped by hand" if by_hand else f"ended without the job ({status})"
+    return JobError(
+        code=ErrorCode.ABORTED if by_hand else ErrorCode.INTERNAL,
+        message=f"The execution {said}. The task is paid and its id kept: taking its results costs"
+        " nothing (`catwalk resume`).",
+    )
+
+
 class Starter:
     """Starts executions of JobStateMachine."""
 
     def __init__(
         self,
         *,
-        config: Config,
+        state_machine_arn: str,
         ledger: Ledger,
         announcer: Announcer,
-        pace: Pace,
+        schedule: PollSchedule,
         executions: "SFNClient",
     ) -> None:
-        """Work with these; nothing is called yet."""
-        self._config = config
+        self._state_machine_arn = state_machine_arn
         self._ledger = ledger
         self._announcer = announcer
-        self._pace = pace
+        self._schedule = schedule
         self._executions = executions
 
     def ensure(self, job: Job) -> None:
-        """Have a RUNNING job's execution started, unless the record says that this was done.
+        """Start a RUNNING job's execution, unless the record says that it was started.
 
-        Each step may be taken twice: the entry and the execution are named after the attempt.
+        The credit's entry in the ledger comes first, the event last. Each step may be taken twice:
+        the entry and the execution are named after the attempt.
         """
         if job.announced == JobStatus.RUNNING:
             return
         self._ledger.enter(job)
         with contextlib.suppress(self._executions.exceptions.ExecutionAlreadyExists):
             self._executions.start_execution(
-                stateMachineArn=self._config.state_machine_arn,
+                stateMachineArn=self._state_machine_arn,
                 name=job.execution_name,
-                input=json.dumps(first_state(job, self._config, self._pace)),
+                input=json.dumps(self._schedule.first_state(job)),
             )
         self._announcer.announce(job)

@@ -5,7 +5,6 @@ POST leaves, the task id right after its answer. A message that comes again, at 
 the last delivery died, goes on from what the record says.
 """
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -13,7 +12,7 @@ from functools import partial
 from typing import Final
 
 from shared.clock import iso, parse_iso, utc_now
-from shared.config import INLINE, Config
+from shared.config import SubmitConfig
 from shared.errors import InputRejected
 from shared.intake.arrivals import Arrival
 from shared.intake.messages import (
@@ -26,23 +25,14 @@ from shared.intake.messages import (
     continue_message,
     parse,
 )
-from shared.intake.photos import FolderCache, PhotoStore
-from shared.intake.requests import Intake, Received, broken_job, photo_of, vendor_origin
-from shared.limits.circuit_breaker import (
-    PATIENCE_SECONDS,
-    SUSPECT_SECONDS,
-    WATCHED,
-    Breaker,
-    Candidate,
-    Open,
-    Tripped,
-    Turn,
-    Way,
-)
-from shared.limits.credit_limit import Purse, Reserved, SpentUp
+from shared.intake.photos import FolderCache
+from shared.intake.requests import Intake, Received, broken_job, vendor_origin
+from shared.limits.circuit_breaker import SUSPECT_SECONDS, WATCHED, Paused, Permit, Tripped
+from shared.limits.credit_limit import Reserved
+from shared.limits.gate import HeldPermit, SubmitGate
 from shared.limits.settling import REASON, Settling
 from shared.limits.suspicion import DOUBTFUL, MANY, ends, is_known, refused_again
-from shared.models import ErrorCode, Job, JobError, JobStatus, Photo
+from shared.models import ErrorCode, Job, JobError, JobStatus
 from shared.notify.announcer import Announcer
 from shared.notify.metrics import Metrics
 from shared.observability import keys_of, log_keys, logger
@@ -66,11 +56,6 @@ ENOUGH_SECONDS: Final = 85.0
 its timeouts, and the writes around it."""
 LEASE_MARGIN_SECONDS: Final = 30.0
 """Added to an invocation's remaining time: clocks differ, and a kill is not instant."""
-NAP_SECONDS: Final = 4.0
-"""A pause that is no longer is waited for inside the function, in place of one more round of all
-photos through the queue."""
-DOZE_SECONDS: Final = 1.0
-"""Who has waited for its turn for longer looks at the breaker again before it goes."""
 RESUBMIT_SECONDS: Final = 30.0
 """How long `OnUnknownSubmit=resubmit` waits before it starts the next attempt."""
 MAX_RESUBMITS: Final = 3
@@ -98,25 +83,17 @@ Outcome = Handled | Later
 
 
 @dataclass
-class _Given:
-    """The way that a photo was given."""
-
-    way: Way
-    used: bool = False
-    """Whether a POST was sent on it, or the breaker was told why none was."""
-
-
-Delivery = Callable[[], tuple[str, str | None]]
-"""Gives image and mask as the vendor shall get them; raises InputRejected if they are gone."""
-
-
-@dataclass
 class Batch:
     """What the messages of one invocation share."""
 
     remaining_seconds: Callable[[], float]
-    paused: Open | None = None
+    paused: Paused | None = None
+    """Set by the first photo that all others have to wait with."""
     folder_files: FolderCache = field(default_factory=dict)
+
+    def spare_seconds(self) -> float:
+        """Return for how many seconds a photo may wait here: its POST still needs its time."""
+        return self.remaining_seconds() - ENOUGH_SECONDS
 
 
 class Submitter:
@@ -125,12 +102,10 @@ class Submitter:
     def __init__(
         self,
         *,
-        config: Config,
+        config: SubmitConfig,
         intake: Intake,
-        photos: PhotoStore,
         jobs: JobRepository,
-        purse: Purse,
-        breaker: Breaker,
+        gate: SubmitGate,
         vendor: VmakeClient,
         api_key: ApiKey,
         announcer: Announcer,
@@ -139,15 +114,11 @@ class Submitter:
         settling: Settling,
         metrics: Metrics,
         now: Callable[[], datetime] = utc_now,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Work with these; nothing is called yet."""
         self._config = config
         self._intake = intake
-        self._photos = photos
         self._jobs = jobs
-        self._purse = purse
-        self._breaker = breaker
+        self._gate = gate
         self._vendor = vendor
         self._api_key = api_key
         self._announcer = announcer
@@ -156,7 +127,6 @@ class Submitter:
         self._settling = settling
         self._metrics = metrics
         self._now = now
-        self._sleep = sleep
 
     def handle(self, body: str, message_id: str, batch: Batch) -> tuple[Later, ...]:
         """Carry one message as far as it can go now, and return what must come again."""
@@ -231,8 +201,7 @@ class Submitter:
                 break
             with log_keys(**keys_of(job)):
                 try:
-                    delivery = partial(self._delivery, arrival if received.fresh else None, job)
-                    outcome = self._carry(job, delivery, batch)
+                    outcome = self._carry(job, arrival if received.fresh else None, batch)
                 # One variant's trouble must not hold up the others; it is raised after them.
                 except Exception as error:  # noqa: BLE001  see above
                     logger().exception("variant failed")
@@ -252,9 +221,9 @@ class Submitter:
             return Handled()
         with log_keys(**keys_of(job)):
             try:
-                if job.buried:
+                if job.dead_lettered:
                     job = self._jobs.start_attempt(job) or job
-                return self._carry(job, partial(self._delivery, None, job), batch)
+                return self._carry(job, None, batch)
             except Exception:
                 # Whoever lets the message come again does not know which job it is about.
                 logger().exception("job could not go on")
@@ -262,12 +231,19 @@ class Submitter:
 
     # --- from a request to a running task --------------------------------------------------
 
-    def _carry(self, job: Job, delivery: Delivery, batch: Batch) -> Outcome:
-        """Take a job from wherever its record says it is to RUNNING, or as near as it gets."""
+    def _carry(self, job: Job, checked: Arrival | None, batch: Batch) -> Outcome:
+        """Take a job from the status in its record to RUNNING, if that is possible now.
+
+        Args:
+            job: the record.
+            checked: the arrival, if this invocation has just read and checked its photo and mask.
+            batch: of this invocation.
+
+        """
         if job.status is JobStatus.SUBMIT_UNKNOWN:
             return self._after_unknown(job)
-        if job.unspent:
-            return self._submit(job, delivery, batch)
+        if job.sendable:
+            return self._submit(job, checked, batch)
         if job.status is JobStatus.SUBMITTING:
             left = self._lease_left(job)
             if left > 0:
@@ -279,115 +255,62 @@ class Submitter:
         self._announcer.announce(job)
         return Handled()
 
-    def _submit(self, job: Job, delivery: Delivery, batch: Batch) -> Outcome:
-        """Send a job to the vendor if the way is free, and let it wait if not."""
+    def _submit(self, job: Job, checked: Arrival | None, batch: Batch) -> Outcome:
+        """Send a job to the vendor if the gate allows it; else let it wait."""
         left = self._own_wait_left(job)
         if left > 0:
             return _again(job, left, "this photo was refused, and is tried again later")
         left = self._settling.seconds_left() if _reads_bucket(job) else 0.0
         if left > 0:
             return self._wait(job, left, REASON)
-        way = batch.paused or self._look(job, batch)
-        if isinstance(way, Open):
-            if way.untold is not None:
-                self._tell_of_pause(job, way.untold)
-            if not way.one:
-                batch.paused = replace(way, untold=None)  # the batch's other photos need not look
-            return self._wait(job, way.seconds, way.reason, held=way.watched)
-        given = _Given(way)
-        try:
-            outcome = self._post(job, delivery, given, batch)
-        except Exception:
-            self._give_back(given)
-            raise
-        self._give_back(given)
-        return outcome
+        permit = batch.paused or self._gate.ask(job, batch.spare_seconds)
+        if isinstance(permit, Paused):
+            if permit.untold is not None:
+                self._tell_of_pause(job, permit.untold)
+            if not permit.one:
+                batch.paused = replace(permit, untold=None)  # the batch's other photos need not ask
+            return self._wait(job, permit.seconds, permit.reason, held=permit.watched)
+        with self._gate.holding(permit) as held:
+            return self._post(job, checked, held, batch)
 
-    def _give_back(self, given: "_Given") -> None:
-        """Let another photo be the probe if this one ended without a POST."""
-        if not given.used:
-            self._breaker.give_back(given.way)
-
-    def _post(self, job: Job, delivery: Delivery, given: "_Given", batch: Batch) -> Outcome:
+    def _post(self, job: Job, checked: Arrival | None, held: HeldPermit, batch: Batch) -> Outcome:
         """Make the request, and send it if that can be done now."""
         if job.settings is None:
             raise LookupError(f"job {job.job_id} is {job.status} without settings")
-        if given.way.pauses:
+        if held.permit.pauses:
             self._api_key.forget()  # another function's probe may have met a key that is mended
         try:
-            image, mask = delivery()
+            image, mask = self._intake.delivered(job, checked)
         except InputRejected as rejected:
             return self._reject(job, rejected.error)
         try:
             prepared = self._vendor.prepare_create(image=image, mask=mask, settings=job.settings)
         except ApiKeyMissing as missing:
-            given.used = True
+            held.used = True
             refused = Refused(Trouble.KEY, str(missing))
-            self._heed(job, replace(given.way, candidate=None), refused)  # it is not the photo's
+            self._record(
+                job, replace(held.permit, candidate=None), refused
+            )  # it is not the photo's
             return self._not_now(job, refused)
-        if given.way.pace is not None:
-            way = self._in_turn(job, given.way, batch)
-            if isinstance(way, Open):
-                return self._wait(job, way.seconds, way.reason, held=way.watched)
-            given.way = way
-        return self._spend(job, prepared, given, batch)
+        permit = self._gate.wait_for_slot(job, held.permit, batch.spare_seconds)
+        if isinstance(permit, Paused):
+            return self._wait(job, permit.seconds, permit.reason, held=permit.watched)
+        held.permit = permit
+        return self._spend(job, prepared, held, batch)
 
-    def _look(self, job: Job, batch: Batch) -> Way | Open:
-        """Ask the breaker; a pause that is hardly longer than a look is waited for here."""
-        while True:
-            way = self._breaker.look(Candidate(job.job_id, job.refusals is not None))
-            longest = min(NAP_SECONDS, self._patience(batch))
-            if isinstance(way, Way) or way.untold is not None or way.seconds > longest:
-                return way
-            self._sleep(way.seconds)
-
-    def _in_turn(self, job: Job, way: Way, batch: Batch) -> Way | Open:
-        """Wait here until it is this photo's turn, unless that is far off."""
-        while True:
-            turn = self._breaker.turn(way, self._patience(batch))
-            patience = self._patience(batch)
-            if isinstance(turn, Open) and turn.seconds > patience:
-                return turn
-            if isinstance(turn, Turn) and turn.seconds > patience + DOZE_SECONDS:
-                # The pace was cut since it was looked at; a POST that is begun late may be killed.
-                return Open(turn.seconds, "the vendor throttles, and the turn is far off")
-            if turn is not None:
-                self._sleep(turn.seconds)
-            if isinstance(turn, Turn) and turn.seconds <= DOZE_SECONDS:
-                return turn.way
-            seen = self._look(job, batch)
-            if isinstance(seen, Open) or seen.pauses:
-                return seen
-            if isinstance(turn, Turn):
-                return turn.way
-            way = seen
-
-    @staticmethod
-    def _patience(batch: Batch) -> float:
-        """Return for how many seconds a photo may wait here: its POST still needs its time."""
-        return min(PATIENCE_SECONDS, batch.remaining_seconds() - ENOUGH_SECONDS)
-
-    def _spend(self, job: Job, prepared: PreparedCreate, given: "_Given", batch: Batch) -> Outcome:
-        """Spend a credit on a job, and make sure that the record knows of it at every moment."""
-        # All deliveries of this attempt share one reservation; it counts once.
-        reserved = self._purse.reserve(job.execution_name)
-        if isinstance(reserved, SpentUp):
-            self._metrics.credits_used(100)
-            batch.paused = Open(
-                reserved.seconds,
-                "the credits of today (DailyCreditLimit) are used up",
-                watched=True,
-            )
-            return self._wait(job, reserved.seconds, batch.paused.reason, held=True)
-        if reserved.used is not None:
-            self._metrics.credits_used(reserved.used)
+    def _spend(self, job: Job, prepared: PreparedCreate, held: HeldPermit, batch: Batch) -> Outcome:
+        """Send the POST; before and after it, the record says what is known of the credit."""
+        reserved = self._gate.reserve_credit(job)
+        if isinstance(reserved, Paused):
+            batch.paused = reserved
+            return self._wait(job, reserved.seconds, reserved.reason, held=True)
         lease = batch.remaining_seconds() + LEASE_MARGIN_SECONDS
         # If this raises, the reservation stays open, for the next delivery.
         submitting = self._jobs.mark_submitting(job, lease_seconds=lease)
         if submitting is None:
             # The reservation is the first delivery's by now: only that one may release it.
             return _again(job, LEASE_MARGIN_SECONDS, "another delivery of this photo was first")
-        way, given.used = given.way, True
+        permit, held.used = held.permit, True
         outcome = self._vendor.create_task(prepared)
         match outcome:
             case Accepted(task_id):
@@ -396,55 +319,55 @@ class Submitter:
                 result = self._unknown(submitting, message)
             case Refused(Trouble.REQUEST, message):
                 result = self._refused(submitting, message)
-                self._purse.release(reserved)
+                self._gate.credit_limit.release(reserved)
             case Refused(trouble) if trouble in DOUBTFUL:
-                return self._doubtful(submitting, way, outcome, reserved)
+                return self._doubtful(submitting, permit, outcome, reserved)
             case NeverSent() | Refused():
                 # Released while the job is still SUBMITTING: another delivery could take over the
                 # reservation of a job that may be sent. A release that fails leaves it open, for
                 # the next POST of this attempt.
                 try:
-                    self._purse.release(reserved)
+                    self._gate.credit_limit.release(reserved)
                 finally:
                     unsent = self._jobs.mark_unsent(submitting)
-                self._heed(unsent or submitting, way, outcome)
+                self._record(unsent or submitting, permit, outcome)
                 return self._not_now(unsent or submitting, outcome)
-        self._heed(submitting, way, outcome)
-        self._purse.settle(reserved)  # changes nothing if it was released
+        self._record(submitting, permit, outcome)
+        self._gate.credit_limit.settle(reserved)  # changes nothing if it was released
         return result
 
-    def _doubtful(self, job: Job, way: Way, outcome: Refused, reserved: Reserved) -> Outcome:
+    def _doubtful(self, job: Job, permit: Permit, outcome: Refused, reserved: Reserved) -> Outcome:
         """Deal with a refusal that may be about the account or about this photo alone."""
         trouble = outcome.trouble
         refusals = refused_again(
             job.refusals,
             trouble,
             now=self._now(),
-            cleared=job.job_id in way.cleared,
-            many=len(way.denied | {job.job_id}) >= MANY,
+            cleared=job.job_id in permit.cleared,
+            many=len(permit.denied | {job.job_id}) >= MANY,
         )
         if ends(refusals, trouble):
             others = " while it took others" if is_known(refusals) else ""
             what = f"this photo {refusals.count} times{others}"
             result = self._refused(job, outcome.message, what)
-            self._purse.release(reserved)
-            self._breaker.give_back(way)
+            self._gate.credit_limit.release(reserved)
+            self._gate.breaker.give_back(permit)
             return result
         # As in `_spend`: released while the job is still SUBMITTING.
         try:
-            self._purse.release(reserved)
+            self._gate.credit_limit.release(reserved)
         finally:
             unsent = self._jobs.mark_unsent(job, refusals=refusals) or job
         if is_known(refusals):
-            self._breaker.note_awaited(job.job_id)
+            self._gate.breaker.note_awaited(job.job_id)
             pauses = False
         else:
             denied = trouble is Trouble.DENIED
-            pauses = not denied or self._breaker.note_denied(job.job_id) >= MANY
+            pauses = not denied or self._gate.breaker.note_denied(job.job_id) >= MANY
         if pauses:
-            self._heed(unsent, way, outcome)
-            return self._not_now(unsent, outcome, later=SUSPECT_SECONDS if way.pauses else 0)
-        self._breaker.give_back(way)
+            self._record(unsent, permit, outcome)
+            return self._not_now(unsent, outcome, later=SUSPECT_SECONDS if permit.pauses else 0)
+        self._gate.breaker.give_back(permit)
         logger().warning("not submitted: %s", outcome.message)
         return self._wait(unsent, self._own_wait_left(unsent), outcome.message)
 
@@ -467,7 +390,7 @@ class Submitter:
         if isinstance(outcome, Refused) and outcome.trouble is Trouble.KEY:
             self._api_key.forget()
         held = isinstance(outcome, Refused) and outcome.trouble in WATCHED
-        seconds = self._breaker.seconds_left() + later
+        seconds = self._gate.breaker.seconds_left() + later
         return self._wait(job, seconds, outcome.message, held=held)
 
     def _wait(self, job: Job, seconds: float, reason: str, *, held: bool = False) -> Outcome:
@@ -484,66 +407,16 @@ class Submitter:
             self._announcer.announce(rejected)
         return Handled()
 
-    def _heed(self, job: Job, way: Way, outcome: CreateOutcome) -> None:
+    def _record(self, job: Job, permit: Permit, outcome: CreateOutcome) -> None:
         """Tell the breaker, and the world if that paused submission."""
-        tripped = self._breaker.heed(way, outcome)
+        tripped = self._gate.breaker.record(permit, outcome)
         if tripped is not None:
             logger().error("submission pauses until %s: %s", tripped.until, tripped.reason)
             self._tell_of_pause(job, tripped)
 
     def _tell_of_pause(self, job: Job, tripped: Tripped) -> None:
         self._announcer.submission_paused(job, until=tripped.until, reason=tripped.reason)
-        self._breaker.note_told(tripped)
-
-    def _delivery(self, arrival: Arrival | None, job: Job) -> tuple[str, str | None]:
-        """Return image and mask as the vendor shall get them: URLs, or base64.
-
-        Args:
-            arrival: what was read and checked in this very invocation; None: only the record is
-                at hand, and photo and mask are opened and checked anew.
-            job: what is submitted.
-
-        Raises:
-            InputRejected: photo or mask are gone.
-
-        """
-        if job.settings is None:
-            raise LookupError(f"job {job.job_id} is {job.status} without settings")
-        named_mask = job.settings.mask
-        if arrival is not None:
-            photo, mask = arrival.photo, arrival.mask
-        else:
-            photo, mask = self._opened_again(job)
-        image = self._delivered(photo) if photo.key is not None else photo.url
-        if image is None:
-            raise LookupError(f"job {job.job_id} has neither an object nor a URL")
-        return image, self._delivered(mask) if mask is not None else named_mask
-
-    def _delivered(self, stored: Photo) -> str:
-        if self._config.photo_delivery == INLINE:
-            return self._photos.base64(stored)
-        return self._photos.presigned_url(stored)
-
-    def _opened_again(self, job: Job) -> tuple[Photo, Photo | None]:
-        """Return photo and mask of a job, if they can still be read as they were decided."""
-        photo, mask = job.photo, job.mask
-        if photo is None:
-            raise LookupError(f"job {job.job_id} is {job.status} without a photo")
-        if photo.key is not None:
-            photo = self._photos.inspect(
-                self._photos.reopen(photo.key, etag=photo.etag or "", version_id=photo.version_id)
-            )
-        named = job.settings.mask if job.settings is not None else None
-        if mask is None and named is not None and "://" not in named:
-            # A record of an earlier version of Catwalk, which kept the mask's name alone.
-            mask = Photo(key=named)
-        if mask is None:
-            return photo, None
-        stored = self._photos.reopen_mask(
-            mask.key or "", etag=mask.etag or "", version_id=mask.version_id
-        )
-        self._photos.inspect_mask(stored, photo)
-        return photo, photo_of(stored)
+        self._gate.breaker.note_told(tripped)
 
     def _accepted(self, job: Job, task_id: str) -> Outcome:
         arn = execution_arn(self._config.state_machine_arn, job.job_id, job.attempt)

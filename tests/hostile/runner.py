@@ -23,10 +23,10 @@ from functions.poll import handler as poll_function
 from functions.submit import handler as submit_function
 from shared import clients
 from shared.models import Job, JobStatus, Photo, SceneType, Settings, TaskResult
+from shared.polling.state import PollOutcome, PollState
 from shared.records.jobs import JobRepository, NewJob
 from shared.results import download
 from shared.steps.finalize import MAX_ROUNDS
-from shared.steps.poll import Outcome, PollState
 from shared.vmake import client as vmake
 from tests import guard
 from tests.factories import BUS, PHOTOS, REGION, RESULTS, TABLE, Aws, jpeg
@@ -101,7 +101,7 @@ def _state(job: Job, case: Case, url: str) -> dict[str, Any]:
         finalize_rounds=MAX_ROUNDS - 1,
         results=tuple(results),
     )
-    given: dict[str, Any] = state.moved(outcome=Outcome.FINALIZE)
+    given: dict[str, Any] = state.moved(outcome=PollOutcome.FINALIZE)
     return given
 
 

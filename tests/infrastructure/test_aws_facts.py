@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import pytest
 
-from shared.config import SETTLING_SECONDS, Config
+from shared import config
+from shared.config import SETTLING_SECONDS, FinalizeConfig, PhotosConfig, SubmitConfig
 from tests.watched import template
 
 ROOT: Final = Path(__file__).parents[2]
@@ -110,8 +111,8 @@ def test_visibility_is_six_times_the_functions_timeout() -> None:
 def test_throttling_buries_no_healthy_photo_within_a_day() -> None:
     """Throttled receives count, each for a visibility timeout; a dead letter still has ten days."""
     for _, queue, mapping in sources():
-        buried = queue["RedrivePolicy"]["maxReceiveCount"] * queue["VisibilityTimeout"]
-        assert SECONDS_A_DAY < buried <= SQS_SECONDS - 10 * SECONDS_A_DAY
+        dead_lettered = queue["RedrivePolicy"]["maxReceiveCount"] * queue["VisibilityTimeout"]
+        assert SECONDS_A_DAY < dead_lettered <= SQS_SECONDS - 10 * SECONDS_A_DAY
         assert "MaximumConcurrency" in mapping["ScalingConfig"]
         dead_letters = RESOURCES[queue["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"][0]]
         for each in (queue, dead_letters["Properties"]):
@@ -159,11 +160,11 @@ def test_a_404_of_a_new_bucket_is_waited_out() -> None:
     The functions count this time from their first use of the bucket. So each function that asks is
     made, or updated, after the bucket; and nothing in the template makes the time shorter.
     """
-    handlers = {
-        name: ROOT / f"{function['Properties']['Handler'].rpartition('.')[0].replace('.', '/')}.py"
-        for name, function in FUNCTIONS.items()
+    asks = {
+        name
+        for name in FUNCTIONS
+        if issubclass(getattr(config, name.replace("Function", "Config")), PhotosConfig)
     }
-    asks = {name for name, path in handlers.items() if "Settling(" in path.read_text("utf-8")}
     assert asks == {"SubmitFunction", "ReconcileFunction"}
     assert RESOURCES["PhotosBucket"]["Properties"]["VersioningConfiguration"]["Status"] == "Enabled"
     for name in asks:
@@ -175,11 +176,11 @@ def test_a_404_of_a_new_bucket_is_waited_out() -> None:
 
 # --- parameters ----------------------------------------------------------------------------------
 
+FIELDS: Final = SubmitConfig.__dataclass_fields__ | FinalizeConfig.__dataclass_fields__
 WHOLE: Final = sorted(
     name
     for name in PARAMETERS
-    if (field := Config.__dataclass_fields__.get(re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()))
-    and field.type is int
+    if (field := FIELDS.get(re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower())) and field.type is int
 )
 RANGES: Final = {
     "DailyCreditLimit": (0, 999_999_999),
@@ -233,8 +234,8 @@ def test_other_numbers_are_read_as_fractions_or_chosen_from_a_list() -> None:
     for name, parameter in PARAMETERS.items():
         if parameter["Type"] == "Number":
             field = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
-            fraction = getattr(Config, field, None)
-            assert isinstance(fraction, float) or "AllowedValues" in parameter, name
+            is_fraction = field in FIELDS and FIELDS[field].type is float
+            assert is_fraction or "AllowedValues" in parameter, name
 
 
 # --- CloudFormation, DynamoDB, CloudWatch --------------------------------------------------------

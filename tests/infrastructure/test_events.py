@@ -14,7 +14,7 @@ from shared.intake.messages import (
     PhotoDropped,
     parse,
 )
-from shared.steps.poll import PollState
+from shared.polling.state import PollState
 
 EVENTS = Path(__file__).parents[2] / "events"
 BUCKET = "catwalk-photosbucket-example"

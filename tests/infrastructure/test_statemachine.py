@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from shared.steps.poll import Outcome
+from shared.polling.state import PollOutcome
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "statemachine" / "job.asl.yaml").read_text()
@@ -38,8 +38,8 @@ def test_every_state_is_reached_and_leads_on_or_ends() -> None:
 def test_the_choice_knows_every_outcome_and_no_other() -> None:
     """Each outcome that the functions can return has its way; a typo in one would be a wait."""
     named = set(re.findall(r"outcome = '(\w+)'", TEXT))
-    quiet_ends = {Outcome.DONE, Outcome.SUPERSEDED}
-    assert named == {outcome.value for outcome in Outcome} - quiet_ends
+    quiet_ends = {PollOutcome.DONE, PollOutcome.SUPERSEDED}
+    assert named == {outcome.value for outcome in PollOutcome} - quiet_ends
     assert STATES["Decide"]["Default"] == "JobDone"
 
 

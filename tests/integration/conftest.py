@@ -16,7 +16,7 @@ from functions.reconcile import handler as reconcile_function
 from functions.submit import handler as submit_function
 from local.simulator import Settings, SimulatorServer
 from shared import clients, clock
-from shared.config import config
+from shared import config as config_module
 from shared.models import Job
 from shared.records.jobs import job_of
 from shared.steps import dead_letters
@@ -263,4 +263,4 @@ def _forget() -> None:
         made.cache_clear()
     submit_function._queue.cache_clear()
     reconcile_function._reconciler.cache_clear()
-    config.cache_clear()
+    config_module._config.cache_clear()

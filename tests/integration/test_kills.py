@@ -31,13 +31,13 @@ from moto.stepfunctions.models import stepfunctions_backends
 
 from shared.clock import utc_now
 from shared.intake.arrivals import Arrivals
-from shared.limits.circuit_breaker import Breaker
-from shared.limits.credit_limit import Purse
+from shared.limits.circuit_breaker import CircuitBreaker
+from shared.limits.credit_limit import CreditLimit
 from shared.limits.settling import Settling
 from shared.models import Job
-from shared.polling.planner import KEEP_TASKS, Experience
+from shared.polling.planner import KEEP_TASKS, TaskHistory
 from shared.polling.rate_limit import PollBudget
-from shared.polling.task_history import ExperienceStore
+from shared.polling.task_history import TaskHistoryStore
 from shared.records.jobs import JobRepository, job_of
 from shared.records.ledger import Ledger
 from shared.steps.dead_letters import DeadLetters
@@ -315,8 +315,8 @@ def polled(stack: Stack, fault: str | None = None, **params: Any) -> list[Any]:
 
 def much_learnt(stack: Stack) -> Any:
     """The task is done, and with it there is more to remember than shall be kept."""
-    taught = Experience(KEEP_TASKS - 0.5, {100: KEEP_TASKS - 0.5})
-    ExperienceStore(stack.aws.dynamodb, TABLE).add("original#1", taught)
+    taught = TaskHistory(KEEP_TASKS - 0.5, {100: KEEP_TASKS - 0.5})
+    TaskHistoryStore(stack.aws.dynamodb, TABLE).add("original#1", taught)
     return polled(stack)
 
 
@@ -732,13 +732,13 @@ AS_IAM_SAYS = {
 }
 CLASSES: Final = (
     Arrivals,
-    Breaker,
+    CircuitBreaker,
     DeadLetters,
-    ExperienceStore,
+    TaskHistoryStore,
     JobRepository,
     Ledger,
     PollBudget,
-    Purse,
+    CreditLimit,
     Settling,
     Starter,
 )

@@ -9,10 +9,10 @@ import pytest
 
 from cli.jobs.recovery import Chance, Finding, SecondChances
 from shared import clock
-from shared.intake.messages import EventPublisher
 from shared.intake.photos import PhotoStore
 from shared.models import Job, JobStatus
 from shared.notify.announcer import Announcer
+from shared.notify.events import EventPublisher
 from shared.records.jobs import JobRepository
 from shared.records.ledger import Ledger
 from tests.factories import BUS, PHOTOS, RESULTS, TABLE, VARIANT, jpeg, requested

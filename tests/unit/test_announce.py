@@ -2,9 +2,9 @@
 
 import pytest
 
-from shared.intake.messages import EventPublisher
 from shared.models import ErrorCode, Job, JobError
 from shared.notify.announcer import Announcer
+from shared.notify.events import EventPublisher
 from shared.records.jobs import JobRepository, NewJob
 from tests.factories import BUS, TABLE, Aws, Clock
 

@@ -15,7 +15,6 @@ from cli.jobs.recovery import (
     select,
 )
 from shared.clock import iso
-from shared.intake.messages import EventPublisher
 from shared.intake.photos import PhotoStore
 from shared.models import (
     TERMINAL,
@@ -30,6 +29,7 @@ from shared.models import (
     Settings,
 )
 from shared.notify.announcer import Announcer
+from shared.notify.events import EventPublisher
 from shared.records.jobs import JobRepository, _plain, _wire
 from shared.records.ledger import Certainty, Ledger
 from tests.factories import PHOTOS, START, TABLE, Aws, Clock

@@ -16,7 +16,7 @@ from rich.text import Text
 from cli.stacks.selection import Condition
 from cli.terminal.output import shown
 from shared.clock import iso, later, utc_now
-from shared.limits.circuit_breaker import Breaker, Way
+from shared.limits.circuit_breaker import CircuitBreaker, Permit
 from shared.models import ErrorCode, JobError, JobStatus, Photo, Waiting
 from tests.cli_runner import NOW, Prompt, Shell, refusal
 from tests.factories import TABLE, dropped
@@ -347,7 +347,7 @@ def test_reconcile_ends_a_pause_whose_cause_is_mended(
     assert "a/dress.jpg is tried at once" in shell("reconcile")[1]
     (body,) = shell.aws.take(shell.url)
     assert json.loads(body)["detail"]["jobId"].startswith("j")
-    assert isinstance(Breaker(shell.aws.dynamodb, TABLE).look(), Way)
+    assert isinstance(CircuitBreaker(shell.aws.dynamodb, TABLE).ask(), Permit)
 
 
 def test_reconcile(shell: Shell) -> None:

@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from shared.config import SETTLING_SECONDS, Config, config
+from shared.config import (
+    SETTLING_SECONDS,
+    FinalizeConfig,
+    PollConfig,
+    ReconcileConfig,
+    SubmitConfig,
+    _config,
+    config,
+)
 from shared.errors import ConfigurationError
 from shared.models import SceneType
 
@@ -14,16 +22,19 @@ NEEDED = {
     "EVENT_BUS": "catwalk",
     "VMAKE_BASE_URL": "https://open.vmake.ai",
     "API_KEY_SECRET": "arn",
+    "PHOTOS_BUCKET": "photos",
+    "SUBMIT_QUEUE_URL": "queue",
+    "STATE_MACHINE_ARN": "machine",
 }
 
 
 def test_defaults_are_the_templates() -> None:
     """What a function is not told has the template's default."""
-    made = Config.from_environment(NEEDED)
+    made = SubmitConfig.from_environment(NEEDED)
     template = (Path(__file__).parents[2] / "template.yaml").read_text("utf-8")
     for name, value in {
         "MaxPhotoBytes": made.max_photo_bytes,
-        "MaxResultBytes": made.max_result_bytes,
+        "MaxResultBytes": FinalizeConfig.max_result_bytes,
         "PollMinSeconds": made.poll_min_seconds,
         "PollMaxSeconds": made.poll_max_seconds,
         "TaskTimeoutSeconds": made.task_timeout_seconds,
@@ -43,7 +54,7 @@ def test_defaults_are_the_templates() -> None:
 
 def test_every_value_is_read() -> None:
     """Each variable arrives as its type; an empty one is as good as not set."""
-    made = Config.from_environment(
+    made = SubmitConfig.from_environment(
         NEEDED
         | {
             "POLL_MIN_SECONDS": "7",
@@ -72,7 +83,19 @@ def test_missing_variable_is_named(name: str) -> None:
     """A function without a needed variable says which."""
     environment = {key: value for key, value in NEEDED.items() if key != name}
     with pytest.raises(ConfigurationError, match=name.lower()):
-        Config.from_environment(environment)
+        SubmitConfig.from_environment(environment)
+
+
+def test_missing_variable_stops_only_the_function_that_needs_it() -> None:
+    """FinalizeFunction alone needs a results bucket, and ReconcileFunction the dead letters."""
+    assert PollConfig.from_environment(NEEDED).jobs_table == "jobs"
+    for kind, name in (
+        (FinalizeConfig, "results_bucket"),
+        (ReconcileConfig, "dead_letter_queue_url"),
+    ):
+        with pytest.raises(ConfigurationError, match=name):
+            kind.from_environment(NEEDED)
+        assert getattr(kind.from_environment(NEEDED | {name.upper(): "x"}), name) == "x"
 
 
 @pytest.mark.parametrize(
@@ -87,21 +110,21 @@ def test_missing_variable_is_named(name: str) -> None:
 def test_wrong_value_is_named(name: str, value: str) -> None:
     """A variable that cannot be used is named with its value."""
     with pytest.raises(ConfigurationError, match=f"{name}='{value}'"):
-        Config.from_environment(NEEDED | {name: value})
+        SubmitConfig.from_environment(NEEDED | {name: value})
 
 
 def test_configuration_is_read_on_first_use(monkeypatch: pytest.MonkeyPatch) -> None:
     """The process's own configuration comes from its environment, once."""
-    config.cache_clear()
+    _config.cache_clear()
     for name, value in NEEDED.items():
         monkeypatch.setenv(name, value)
     try:
-        first = config()
+        first = config(SubmitConfig)
         monkeypatch.setenv("JOBS_TABLE", "other")
-        assert config() is first
+        assert config(SubmitConfig) is first
         assert first.jobs_table == "jobs"
     finally:
-        config.cache_clear()
+        _config.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -115,4 +138,4 @@ def test_configuration_is_read_on_first_use(monkeypatch: pytest.MonkeyPatch) -> 
 )
 def test_bucket_of_a_local_aws_is_ready_at_once(more: dict[str, str], seconds: int) -> None:
     """On AWS photos of a new bucket wait; a local AWS finds its objects at once."""
-    assert Config.from_environment(NEEDED | more).settling_seconds == seconds
+    assert SubmitConfig.from_environment(NEEDED | more).settling_seconds == seconds

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from shared.intake.arrivals import Arrivals
-from shared.intake.messages import EventPublisher, continue_message
+from shared.intake.messages import continue_message
 from shared.models import ErrorCode, Job, JobError, JobStatus, Photo, SceneType, Settings
 from shared.notify.announcer import Announcer
+from shared.notify.events import EventPublisher
 from shared.records.jobs import JobRepository, NewJob
 from shared.steps import dead_letters
 from shared.steps.dead_letters import COUNT_SETTLES, KEPT, MAX_BODY_BYTES, DeadLetter, DeadLetters
@@ -114,7 +115,7 @@ def test_a_job_whose_message_died(stage: Stage) -> None:
     stage.claimed(trigger_of(event))
     message_id = stage.dies(event)
     job = stage.job()
-    assert (job.status, job.dead_letter, job.buried) == (JobStatus.FAILED, message_id, True)
+    assert (job.status, job.dead_letter, job.dead_lettered) == (JobStatus.FAILED, message_id, True)
     assert stage.redrive() == [json.dumps(event)]
     assert stage.claimed(trigger_of(event)).status is JobStatus.ACCEPTED
 
@@ -125,7 +126,7 @@ def test_the_message_of_a_job_that_waited_died(stage: Stage) -> None:
     job = stage.job()
     assert (job.status, job.dead_letter) == (JobStatus.FAILED, message_id)
     assert stage.redrive() == [continue_message(job)]
-    assert stage.job().buried
+    assert stage.job().dead_lettered
 
 
 @pytest.mark.parametrize("ended", [False, True])
@@ -141,7 +142,7 @@ def test_a_job_that_was_paid_for_is_only_noted(stage: Stage, ended: bool) -> Non
     before = stage.job().status
     message_id = stage.dies(event)
     noted = stage.job()
-    assert (noted.status, noted.dead_letter, noted.buried) == (before, message_id, False)
+    assert (noted.status, noted.dead_letter, noted.dead_lettered) == (before, message_id, False)
     stage.redrive()
     assert stage.job().dead_letter is None
     assert stage.claimed(trigger_of(event)).attempt == 1
@@ -273,7 +274,7 @@ def test_a_job_outlives_its_letter(stage: Stage) -> None:
     stage.dies(event)
     expire(stage)
     assert mend(stage) == [continue_message(job)]
-    assert stage.job().buried, "by this the message starts the next attempt"
+    assert stage.job().dead_lettered, "by this the message starts the next attempt"
 
 
 def test_the_record_of_a_drop_from_before_records_kept_messages(stage: Stage) -> None:

@@ -11,18 +11,16 @@ from hypothesis import strategies as st
 from shared.clock import iso
 from shared.intake.messages import (
     BrokenEvent,
-    DetailType,
-    EventPublisher,
     Incoming,
     ModelRequested,
     NotAPhoto,
     PhotoDropped,
     PhotoRef,
-    detail_of,
     is_photo_key,
     parse,
 )
 from shared.models import ErrorCode, Job, JobStatus, SceneType, Settings
+from shared.notify.events import DetailType, EventPublisher, detail_of
 from tests.factories import BUS, PHOTOS, START, VARIANT, VENDOR, Aws, dropped, requested
 
 PAYLOADS = Path(__file__).parents[2] / "events" / "eventbridge"

@@ -8,7 +8,6 @@ import pytest
 from botocore.exceptions import ClientError
 
 from shared.errors import ResultRefused, ResultUnavailable
-from shared.intake.messages import EventPublisher
 from shared.models import (
     ErrorCode,
     Job,
@@ -21,10 +20,11 @@ from shared.models import (
     TaskResult,
 )
 from shared.notify.announcer import Announcer
+from shared.notify.events import EventPublisher
+from shared.polling.state import PollOutcome, PollState
 from shared.records.jobs import JobRepository, NewJob
 from shared.steps import finalize
 from shared.steps.finalize import MAX_ROUNDS, ROUND_WAIT_SECONDS, Finalizer
-from shared.steps.poll import Outcome, PollState
 from shared.vmake.client import ReadTrouble, TaskDone, TaskRead
 from shared.vmake.secret import ApiKeyMissing
 from tests.factories import BUS, TABLE, Aws, Clock
@@ -106,7 +106,7 @@ class Stage:
         assert self.jobs.keep_task_id(submitting, "task-1", execution_arn="arn") is not None
         self.state: dict[str, Any] = PollState(
             job_id="j", attempt=1, task_id="task-1", submitted_at="x", deadline="x", results=urls()
-        ).moved(outcome=Outcome.FINALIZE)
+        ).moved(outcome=PollOutcome.FINALIZE)
 
     @property
     def job(self) -> Job:
@@ -130,7 +130,9 @@ class Stage:
         """Go round the loop: the poll finds the task done and brings URLs."""
         assert self.state["outcome"] == "wait"
         found = urls(count=count)
-        done = PollState.model_validate(self.state).moved(outcome=Outcome.FINALIZE, results=found)
+        done = PollState.model_validate(self.state).moved(
+            outcome=PollOutcome.FINALIZE, results=found
+        )
         self.state = done
         return self.run()
 
@@ -356,7 +358,7 @@ def test_slow_results_keep_nobody_from_a_turn(
 
     stage.store.copy = slow  # type: ignore[method-assign]
     stage.state = PollState.model_validate(stage.state).moved(
-        outcome=Outcome.FINALIZE, results=urls(count=16)
+        outcome=PollOutcome.FINALIZE, results=urls(count=16)
     )
     stage.run()
     for _ in range(MAX_ROUNDS - 1):

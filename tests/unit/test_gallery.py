@@ -36,7 +36,6 @@ from cli.stacks.selection import Choice
 from cli.stacks.stack import Catwalk
 from local.paths import ROOT
 from shared.clock import iso, utc_now
-from shared.intake.messages import EventPublisher
 from shared.intake.photos import PhotoStore
 from shared.models import (
     ErrorCode,
@@ -51,6 +50,7 @@ from shared.models import (
     Waiting,
 )
 from shared.notify.announcer import Announcer
+from shared.notify.events import EventPublisher
 from shared.records.jobs import JobRepository, _plain, _wire
 from shared.records.ledger import Ledger
 from tests.factories import BUS, PHOTOS, RESULTS, TABLE, Aws

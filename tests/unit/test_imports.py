@@ -131,6 +131,7 @@ def made_by_importing(function: str, **environment: str) -> list[str]:
 SETTINGS = dict.fromkeys(
     ("JOBS_TABLE", "EVENT_BUS", "API_KEY_SECRET", "RESULTS_BUCKET", "PHOTOS_BUCKET"), "example"
 ) | {"VMAKE_BASE_URL": "https://open.vmake.ai", "STATE_MACHINE_ARN": "arn", "SUBMIT_QUEUE_URL": "q"}
+SETTINGS["DEAD_LETTER_QUEUE_URL"] = "d"
 
 
 @pytest.mark.parametrize("function", NEEDED)

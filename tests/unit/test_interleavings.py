@@ -36,31 +36,19 @@ from moto import mock_aws
 
 from cli.jobs.recovery import Chance, Finding, SecondChances
 from shared.clock import parse_iso
-from shared.config import Config
-from shared.intake.arrivals import Arrivals
-from shared.intake.messages import EventPublisher
+from shared.config import FinalizeConfig, PollConfig, ReconcileConfig, SubmitConfig
 from shared.intake.photos import PhotoStore
-from shared.intake.requests import Intake
-from shared.limits.circuit_breaker import Breaker
-from shared.limits.credit_limit import Purse
-from shared.limits.settling import Settling
 from shared.models import ErrorCode, Job, JobStatus, PastAttempt
-from shared.notify.announcer import Announcer
 from shared.notify.metrics import Metrics
 from shared.observability import logger
-from shared.records.jobs import JobRepository, job_of
+from shared.records.jobs import job_of
 from shared.records.ledger import Certainty, Ledger
-from shared.results.store import ResultStore
 from shared.steps import finalize as finalize_module
-from shared.steps.dead_letters import DeadLetters
-from shared.steps.finalize import Finalizer
-from shared.steps.poll import Pace, Poller
 from shared.steps.queue import SubmitQueue
-from shared.steps.reconcile import Cursors, Reconciler, Resent, Untold
-from shared.steps.start import Starter
-from shared.steps.submit import Batch, Submitter
+from shared.steps.submit import Batch
 from shared.vmake.client import VmakeClient
 from shared.vmake.secret import ApiKey
+from shared.wiring import Wiring, finalizer, poller, reconciler, submitter
 from tests.factories import BUS, KEY, PHOTOS, RESULTS, START, TABLE, VENDOR, Aws, Clock, jpeg, png
 from tests.interleaving import AtOnce, Invocation, Pull, invocation_here
 
@@ -146,6 +134,11 @@ class Execution:
         return self.status == "RUNNING" and not self.busy
 
 
+@dataclass(frozen=True, kw_only=True)
+class WholeConfig(SubmitConfig, PollConfig, FinalizeConfig, ReconcileConfig):
+    """What all four functions are told."""
+
+
 class World:
     """The stack, the vendor, and everything that goes on between them."""
 
@@ -153,14 +146,11 @@ class World:
         self.aws = aws
         self.clock = Clock()
         self.key = ApiKey(aws.secrets, aws.secret_arn, monotonic=self.seconds)
-        self.jobs = JobRepository(aws.dynamodb, TABLE, now=self.clock)
-        self.announcer = Announcer(EventPublisher(aws.events, BUS), self.jobs)
         self.ledger = Ledger(aws.dynamodb, TABLE, now=self.clock)
         transport = httpx.MockTransport(self._http)
         self.vendor = VmakeClient(VENDOR, self.key, transport=transport, now=self.clock)
         self.photos = PhotoStore(aws.s3, PHOTOS, max_bytes=10**6)
         self.downloads = httpx.Client(transport=transport)
-        self.arrivals = Arrivals(aws.dynamodb, TABLE, now=self.clock)
         self.live: list[Invocation] = []
         self.begin()
 
@@ -184,7 +174,7 @@ class World:
         self.charges: dict[tuple[str, int], str] = {}
         self.drops: set[str] = set()
         self.landed: dict[str, datetime] = {}
-        self.config = Config(
+        self.config = WholeConfig(
             jobs_table=TABLE,
             event_bus=BUS,
             vmake_base_url=VENDOR,
@@ -195,6 +185,9 @@ class World:
             dead_letter_queue_url=DEAD,
             state_machine_arn=MACHINE,
             default_batch_size=1,
+            max_photo_bytes=10**6,
+            max_result_bytes=10**6,
+            settling_seconds=0,
             on_unknown_submit="resubmit" if on_unknown == "resubmit" else "park",
         )
         self.aws.dynamodb.delete_table(TableName=TABLE)
@@ -208,75 +201,21 @@ class World:
         self._deploy()
 
     def _deploy(self) -> None:
-        dynamodb = self.aws.dynamodb
-        self.settling = Settling(dynamodb, TABLE, PHOTOS, seconds=0, now=self.clock)
-        self.submitter = Submitter(
-            config=self.config,
-            intake=Intake(
-                config=self.config, photos=self.photos, arrivals=self.arrivals, now=self.clock
-            ),
-            photos=self.photos,
-            jobs=self.jobs,
-            breaker=Breaker(dynamodb, TABLE, now=self.clock),
-            purse=Purse(dynamodb, TABLE, limit=0, now=self.clock),
-            vendor=self.vendor,
-            api_key=self.key,
-            announcer=self.announcer,
-            ledger=self.ledger,
-            starter=Starter(
-                config=self.config,
-                ledger=self.ledger,
-                announcer=self.announcer,
-                pace=Pace(dynamodb, self.config, now=self.clock),
-                executions=self.aws.executions,
-            ),
-            settling=self.settling,
+        wiring = Wiring(
+            self.config,
+            self.aws,
             metrics=Metrics("catwalk", write=len),
+            api_key=self.key,
+            vendor=self.vendor,
             now=self.clock,
             sleep=self.clock.advance,
         )
-        self.poller = Poller(
-            config=self.config,
-            jobs=self.jobs,
-            vendor=self.vendor,
-            api_key=self.key,
-            announcer=self.announcer,
-            pace=Pace(dynamodb, self.config, now=self.clock),
-            now=self.clock,
-        )
-        self.finalizer = Finalizer(
-            jobs=self.jobs,
-            results=ResultStore(self.aws.s3, RESULTS, self.downloads, max_bytes=10**6),
-            vendor=self.vendor,
-            announcer=self.announcer,
-        )
-        self.dead_letters = DeadLetters(
-            self.aws.sqs,
-            dead_letter_url=DEAD,
-            queue_url=QUEUE,
-            photos_bucket=PHOTOS,
-            vendor_origin=VENDOR,
-            jobs=self.jobs,
-            arrivals=self.arrivals,
-        )
-        self.reconciler = Reconciler(
-            config=self.config,
-            jobs=self.jobs,
-            arrivals=self.arrivals,
-            photos=self.photos,
-            dead_letters=self.dead_letters,
-            cursors=Cursors(dynamodb, TABLE),
-            resent=Resent(dynamodb, TABLE, PHOTOS),
-            settling=self.settling,
-            untold=Untold(dynamodb, TABLE),
-            announcer=self.announcer,
-            executions=self.aws.executions,
-            sqs=self.aws.sqs,
-            breaker=Breaker(dynamodb, TABLE, now=self.clock),
-            purse=Purse(dynamodb, TABLE, limit=0, now=self.clock),
-            metrics=Metrics("catwalk", write=len),
-            now=self.clock,
-        )
+        self.jobs, self.announcer = wiring.jobs, wiring.announcer
+        self.submitter = submitter(self.config, wiring)
+        self.poller = poller(self.config, wiring)
+        self.finalizer = finalizer(self.config, wiring, downloads=self.downloads)
+        self.reconciler = reconciler(self.config, wiring)
+        self.dead_letters = self.reconciler._dead_letters
         self.chances = SecondChances(
             jobs=self.jobs,
             ledger=self.ledger,

@@ -533,8 +533,12 @@ def test_what_may_have_been_sent_is_not_taken_for_unspent(jobs: JobRepository, v
 
 def test_a_dead_letter_that_is_sent_again_starts_its_job(jobs: JobRepository) -> None:
     """The same drop that failed by its message alone is tried anew; any other duplicate is not."""
-    buried = there(jobs.bury(jobs.claim(new_job()), ERROR, message_id="m-1"))
-    assert (buried.status, buried.credits, buried.buried) == (JobStatus.FAILED, 0, True)
+    dead_lettered = there(jobs.dead_letter_job(jobs.claim(new_job()), ERROR, message_id="m-1"))
+    assert (dead_lettered.status, dead_lettered.credits, dead_lettered.dead_lettered) == (
+        JobStatus.FAILED,
+        0,
+        True,
+    )
     again = jobs.claim(new_job())
     assert (again.status, again.attempt, again.dead_letter) == (JobStatus.ACCEPTED, 2, None)
     failed = there(jobs.fail(again, ERROR))
@@ -564,9 +568,9 @@ def test_a_dead_letter_without_a_job_has_a_record_until_it_is_sent_again(
 
 def test_a_real_job_is_never_forgotten(jobs: JobRepository) -> None:
     """Only a record that was made for a dead letter can be removed."""
-    buried = there(jobs.bury(jobs.claim(new_job()), ERROR, message_id="m-1"))
+    dead_lettered = there(jobs.dead_letter_job(jobs.claim(new_job()), ERROR, message_id="m-1"))
     jobs.forget_dead_letter("j")
-    assert jobs.get("j") == buried
+    assert jobs.get("j") == dead_lettered
 
 
 @pytest.mark.parametrize("status", [*sorted(TERMINAL - {JobStatus.REJECTED}), JobStatus.RUNNING])
@@ -645,9 +649,9 @@ VERBS: Mapping[str, Callable[[JobRepository, Job], Job | None]] = {
     "fail": lambda jobs, job: jobs.fail(job, ERROR),
     "mark_announced": lambda jobs, job: jobs.mark_announced(job),
     "note_waiting": lambda jobs, job: jobs.note_waiting(job, seconds=60, reason="busy"),
-    "note_looked_at": lambda jobs, job: jobs.note_looked_at(job),
+    "note_looked_at": lambda jobs, job: jobs.note_checked(job),
     "reject": lambda jobs, job: jobs.reject(job, REJECTED),
-    "bury": lambda jobs, job: jobs.bury(job, ERROR, message_id="m-1"),
+    "bury": lambda jobs, job: jobs.dead_letter_job(job, ERROR, message_id="m-1"),
     "note_dead_letter": lambda jobs, job: jobs.note_dead_letter(job, message_id="m-1"),
     "close_unknown": lambda jobs, job: jobs.close_unknown(job, ERROR),
 }
@@ -836,7 +840,7 @@ def test_own_note_that_nothing_was_sent_is_recognised(
 ) -> None:
     """The photo waits, and is sent again later."""
     submitting = there(jobs.mark_submitting(jobs.claim(new_job()), lease_seconds=60))
-    assert there(unlucky.mark_unsent(submitting)).unspent
+    assert there(unlucky.mark_unsent(submitting)).sendable
     assert there(unlucky.mark_submitting(there(jobs.get("j")), lease_seconds=60)) == jobs.get("j")
     assert jobs.mark_unsent(submitting) is None, "the next POST may be out"
 

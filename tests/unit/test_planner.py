@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from bench import polling, traces
 from bench.traces import RecordedTask, Trace
-from shared.polling.planner import KEEP_TASKS, Bounds, Experience, Look, Sums, lesson, next_wait
+from shared.polling.planner import (
+    KEEP_TASKS,
+    Bounds,
+    ProgressSample,
+    Sums,
+    TaskHistory,
+    lesson,
+    next_wait,
+)
 
 BOUNDS = Bounds(shortest=1, longest=600, trade=0.7)
 SAMPLE = [
@@ -20,10 +28,11 @@ SAMPLE = [
 ]
 
 looks = st.lists(
-    st.tuples(st.floats(0, 20_000), st.floats(0, 100)).map(lambda pair: Look(*pair)), max_size=6
+    st.tuples(st.floats(0, 20_000), st.floats(0, 100)).map(lambda pair: ProgressSample(*pair)),
+    max_size=6,
 ).map(sorted)
-experiences = st.builds(
-    Experience,
+histories = st.builds(
+    TaskHistory,
     st.floats(0, 100),
     st.dictionaries(st.integers(-300, 420), st.floats(0.002, 60), max_size=6),
     st.dictionaries(
@@ -38,7 +47,7 @@ experiences = st.builds(
 
 @settings(max_examples=60)
 @given(
-    experience=experiences,
+    history=histories,
     seen=looks,
     more=st.floats(0, 10_000),
     shortest=st.floats(0.5, 900),
@@ -46,8 +55,8 @@ experiences = st.builds(
     trade=st.floats(0.05, 600),
 )
 def test_any_wait_keeps_its_bounds(
-    experience: Experience,
-    seen: list[Look],
+    history: TaskHistory,
+    seen: list[ProgressSample],
     more: float,
     shortest: float,
     longest: float,
@@ -55,18 +64,20 @@ def test_any_wait_keeps_its_bounds(
 ) -> None:
     """Whatever was learnt and seen, a wait is a whole number of seconds within its bounds."""
     elapsed = more + (seen[-1].seconds if seen else 0)
-    wait = next_wait(experience, elapsed, seen, Bounds(shortest, longest, trade))
+    wait = next_wait(history, elapsed, seen, Bounds(shortest, longest, trade))
     assert isinstance(wait, int)
     assert wait >= max(1, shortest)
     assert wait <= max(longest, shortest + 1)
 
 
 @settings(max_examples=40)
-@given(experience=experiences, seen=looks, length=st.floats(0.01, 5_000))
-def test_any_lesson_is_one_task(experience: Experience, seen: list[Look], length: float) -> None:
+@given(history=histories, seen=looks, length=st.floats(0.01, 5_000))
+def test_any_lesson_is_one_task(
+    history: TaskHistory, seen: list[ProgressSample], length: float
+) -> None:
     """However a task went, it counts for one, and its numbers can be added."""
     after = seen[-1].seconds if seen else 0.0
-    taught = lesson(experience, seen, after=after, by=after + length)
+    taught = lesson(history, seen, after=after, by=after + length)
     assert taught.tasks == 1
     assert sum(taught.durations.values()) == pytest.approx(1)
     assert all(sums.squares >= 0 for sums in taught.measures.values())
@@ -74,31 +85,31 @@ def test_any_lesson_is_one_task(experience: Experience, seen: list[Look], length
 
 @settings(max_examples=40)
 @given(
-    experience=experiences,
-    seen=st.lists(st.builds(Look, st.floats(-50, 50), st.floats(0, 100)), max_size=6),
+    history=histories,
+    seen=st.lists(st.builds(ProgressSample, st.floats(-50, 50), st.floats(0, 100)), max_size=6),
     elapsed=st.floats(-50, 50),
     length=st.floats(-50, 50),
 )
 def test_clocks_that_go_backwards(
-    experience: Experience, seen: list[Look], elapsed: float, length: float
+    history: TaskHistory, seen: list[ProgressSample], elapsed: float, length: float
 ) -> None:
     """Each look is another Lambda's, with another clock: none of them stops a paid task."""
-    assert 1 <= next_wait(experience, elapsed, seen, Bounds(1, 600, 0.7)) <= 600
-    assert lesson(experience, seen, after=elapsed, by=elapsed + length).tasks == 1
+    assert 1 <= next_wait(history, elapsed, seen, Bounds(1, 600, 0.7)) <= 600
+    assert lesson(history, seen, after=elapsed, by=elapsed + length).tasks == 1
 
 
 def test_a_clock_that_was_set_back_between_looks() -> None:
     """A speed below nothing foretells no end before the start."""
-    seen = [Look(20, 5), Look(12, 10)]
-    assert next_wait(Experience(), 12, seen, Bounds(1, 600, 0.7)) >= 1
-    assert lesson(Experience(), seen, after=20, by=21).tasks == 1
+    seen = [ProgressSample(20, 5), ProgressSample(12, 10)]
+    assert next_wait(TaskHistory(), 12, seen, Bounds(1, 600, 0.7)) >= 1
+    assert lesson(TaskHistory(), seen, after=20, by=21).tasks == 1
 
 
 def test_the_unknown_is_waited_for_ever_less_often() -> None:
     """A task that goes on beyond all experience is read ever less often."""
-    experience, elapsed, waits = Experience(), 0.0, []
+    history, elapsed, waits = TaskHistory(), 0.0, []
     while elapsed < 20_000:
-        waits.append(next_wait(experience, elapsed, (), BOUNDS))
+        waits.append(next_wait(history, elapsed, (), BOUNDS))
         elapsed += waits[-1]
     assert len(waits) < 400
     assert waits[-1] > 60
@@ -178,16 +189,16 @@ def test_the_first_photos_of_a_new_stack(seconds: float, most_polls: int) -> Non
 
     None of them can learn of another. Those submitted after the first have ended do.
     """
-    experience = Experience()
+    history = TaskHistory()
     for lag in (max(2.0, 0.2 * seconds), max(1.0, 0.1 * seconds)):
         task = RecordedTask(seconds, tuple((n * seconds / 50, 2.0 * n) for n in range(50)))
-        looks, after, by = polling._wait_for(task, experience, BOUNDS)
+        looks, after, by = polling._wait_for(task, history, BOUNDS)
         assert len(looks) + 1 <= most_polls
         assert by - seconds <= lag
-        seen = [Look(at, said) for at, said in looks if said is not None]
-        taught = lesson(experience, seen, after=after, by=by)
+        seen = [ProgressSample(at, said) for at, said in looks if said is not None]
+        taught = lesson(history, seen, after=after, by=by)
         for _ in range(20):
-            experience = experience.plus(taught)
+            history = history.plus(taught)
 
 
 # --- experience ----------------------------------------------------------------------------------
@@ -195,8 +206,8 @@ def test_the_first_photos_of_a_new_stack(seconds: float, most_polls: int) -> Non
 
 def test_experiences_add_up_in_any_order() -> None:
     """Concurrent writers just add: the order of tasks does not matter."""
-    one = lesson(Experience(), [Look(10, 20)], after=10, by=40)
-    two = lesson(Experience(), [], after=0, by=12)
+    one = lesson(TaskHistory(), [ProgressSample(10, 20)], after=10, by=40)
+    two = lesson(TaskHistory(), [], after=0, by=12)
     both, again = one.plus(two), two.plus(one)
     assert both.tasks == again.tasks == 2
     assert both.durations == pytest.approx(again.durations)
@@ -205,23 +216,23 @@ def test_experiences_add_up_in_any_order() -> None:
 
 def test_half_an_experience_expects_the_same() -> None:
     """Halving takes weight away, not knowledge."""
-    experience = Experience()
+    history = TaskHistory()
     for _ in range(int(KEEP_TASKS)):
-        experience = experience.plus(lesson(experience, [], after=98, by=100))
-    assert experience.halved().tasks == KEEP_TASKS / 2
-    waits = [next_wait(known, 0, (), BOUNDS) for known in (experience, experience.halved())]
+        history = history.plus(lesson(history, [], after=98, by=100))
+    assert history.halved().tasks == KEEP_TASKS / 2
+    waits = [next_wait(known, 0, (), BOUNDS) for known in (history, history.halved())]
     assert abs(waits[0] - waits[1]) <= 10
     assert all(40 <= wait <= 105 for wait in waits)
 
 
 def test_an_end_that_was_seen_late_is_narrowed_down() -> None:
     """Finding each end with one late poll does not make the planner poll late for ever."""
-    experience = Experience()
+    history = TaskHistory()
     found = []
     for _ in range(40):
         now, after = 0.0, 0.0
         while now < 30:
-            after, now = now, now + next_wait(experience, now, (), BOUNDS)
+            after, now = now, now + next_wait(history, now, (), BOUNDS)
         found.append(now)
-        experience = experience.plus(lesson(experience, (), after=after, by=now))
+        history = history.plus(lesson(history, (), after=after, by=now))
     assert max(found[-10:]) - 30 <= 3

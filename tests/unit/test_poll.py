@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.clock import iso, later, parse_iso
-from shared.config import Config
-from shared.intake.messages import EventPublisher
+from shared.config import PollConfig
 from shared.models import (
     ErrorCode,
     Job,
@@ -26,19 +25,12 @@ from shared.models import (
     Settings,
     TaskResult,
 )
-from shared.notify.announcer import Announcer
-from shared.polling.task_history import ExperienceStore
+from shared.polling.schedule import PollSchedule, bounds_of
+from shared.polling.state import MOST_SAMPLES, PollState
+from shared.polling.task_history import TaskHistoryStore
 from shared.records.jobs import JobRepository, NewJob
 from shared.results.store import MAX_KEY_BYTES
-from shared.steps.poll import (
-    MOST_LOOKS,
-    NONSENSE_SECONDS,
-    Pace,
-    Poller,
-    PollState,
-    bounds_of,
-    first_state,
-)
+from shared.steps.poll import NONSENSE_SECONDS
 from shared.vmake.client import (
     ReadTrouble,
     TaskDone,
@@ -49,9 +41,10 @@ from shared.vmake.client import (
     VmakeClient,
 )
 from shared.vmake.secret import ApiKeyMissing
+from shared.wiring import Wiring, poller
 from tests.factories import BUS, START, TABLE, Aws, Clock
 
-CONFIG = Config(jobs_table=TABLE, event_bus=BUS, vmake_base_url="https://v", api_key_secret="s")
+CONFIG = PollConfig(jobs_table=TABLE, event_bus=BUS, vmake_base_url="https://v", api_key_secret="s")
 RESULT = TaskResult(index=1, url="https://cdn.example/1.png")
 COPIED = Result(
     index=1,
@@ -92,20 +85,19 @@ class Key:
 class Stage:
     """A Poller, a running job, and its state machine's state."""
 
-    def __init__(self, aws: Aws, clock: Clock, config: Config = CONFIG) -> None:
+    def __init__(self, aws: Aws, clock: Clock, config: PollConfig = CONFIG) -> None:
         self.aws, self.clock = aws, clock
         self.config = config
         self.jobs = JobRepository(aws.dynamodb, TABLE, now=clock)
         self.vendor, self.key = Vendor(), Key()
-        self.poller = Poller(
-            config=config,
-            jobs=self.jobs,
-            vendor=self.vendor,  # type: ignore[arg-type]
+        wiring = Wiring(
+            config,
+            aws,
             api_key=self.key,  # type: ignore[arg-type]
-            announcer=Announcer(EventPublisher(aws.events, BUS), self.jobs),
-            pace=self.pace(),
+            vendor=self.vendor,  # type: ignore[arg-type]
             now=clock,
         )
+        self.poller = poller(config, wiring)
         new = NewJob(
             job_id="j",
             photo=Photo(key="a.jpg"),
@@ -117,11 +109,11 @@ class Stage:
         assert submitting is not None
         running = self.jobs.keep_task_id(submitting, "task-1", execution_arn="arn")
         assert running is not None
-        self.state = first_state(running, config, self.pace())
+        self.state = self.schedule().first_state(running)
 
-    def pace(self) -> Pace:
+    def schedule(self) -> PollSchedule:
         """Plan as a process does that has just started."""
-        return Pace(self.aws.dynamodb, self.config, now=self.clock)
+        return PollSchedule(self.aws.dynamodb, self.config, now=self.clock)
 
     @property
     def job(self) -> Job:
@@ -158,7 +150,7 @@ def test_first_state(stage: Stage) -> None:
 def test_job_without_a_task_has_no_execution(stage: Stage) -> None:
     """Nothing is waited for that was not submitted."""
     with pytest.raises(LookupError):
-        first_state(stage.job.model_copy(update={"task_id": None}), CONFIG, stage.pace())
+        stage.schedule().first_state(stage.job.model_copy(update={"task_id": None}))
 
 
 @pytest.mark.parametrize(
@@ -339,7 +331,7 @@ def test_deleted_job_ends_quietly(stage: Stage) -> None:
 # --- how long it waits ---------------------------------------------------------------------------
 
 
-def config_of(minimum: int, maximum: int, timeout: int) -> Config:
+def config_of(minimum: int, maximum: int, timeout: int) -> PollConfig:
     """Return a configuration with these times."""
     return replace(
         CONFIG,
@@ -349,7 +341,7 @@ def config_of(minimum: int, maximum: int, timeout: int) -> Config:
     )
 
 
-def polls_at_most(config: Config) -> int:
+def polls_at_most(config: PollConfig) -> int:
     """Return how many polls fit before the deadline if each wait is as short as is allowed."""
     left, polls = float(config.task_timeout_seconds), 0
     while left > 0:
@@ -404,7 +396,7 @@ def test_looks_are_carried_and_bounded(stage: Stage) -> None:
     for progress in range(60):
         stage.poll(TaskOngoing("running", progress))
     looks = PollState.model_validate(stage.state).looks
-    assert len(looks) == MOST_LOOKS
+    assert len(looks) == MOST_SAMPLES
     assert (looks[0].progress, looks[-1].progress) == (0, 59)
     assert [look.seconds for look in looks] == sorted(look.seconds for look in looks)
 
@@ -430,7 +422,7 @@ def test_what_cannot_be_learnt_does_not_hold_up_the_results(
     def refuse(*_: object) -> None:
         raise ClientError({"Error": {"Code": "ThrottlingException"}}, "UpdateItem")
 
-    monkeypatch.setattr(ExperienceStore, "add", refuse)
+    monkeypatch.setattr(TaskHistoryStore, "add", refuse)
     assert stage.poll(TaskDone((RESULT,)))["outcome"] == "finalize"
 
 
@@ -439,7 +431,7 @@ def test_notes_that_cannot_be_read_stop_no_job(stage: Stage, key: str) -> None:
     """Whatever is wrong with what was learnt or counted: a paid task is read, and its end taken."""
     odd = {"tasks": {"N": "-1"}, "d700": {"N": "-3"}, "s": {"S": "?"}, "sx": {"N": "1"}}
     stage.aws.dynamodb.put_item(TableName=TABLE, Item={"pk": {"S": key}, **odd})
-    assert 1 <= first_state(stage.job, CONFIG, stage.pace())["wait_seconds"] <= 600
+    assert 1 <= stage.schedule().first_state(stage.job)["wait_seconds"] <= 600
     for answer in (TaskOngoing("running", 10), ReadTrouble("HTTP 429", throttled=True)):
         assert stage.poll(answer)["outcome"] == "wait"
     assert stage.poll(TaskDone((RESULT,)))["outcome"] == "finalize"
@@ -448,19 +440,19 @@ def test_notes_that_cannot_be_read_stop_no_job(stage: Stage, key: str) -> None:
 def test_an_execution_that_is_started_late_looks_soon(stage: Stage) -> None:
     """What it was started for may have ended long ago; and no wait goes far past the deadline."""
     stage.clock.advance(CONFIG.task_timeout_seconds - 30)
-    assert first_state(stage.job, CONFIG, stage.pace())["wait_seconds"] <= 31
+    assert stage.schedule().first_state(stage.job)["wait_seconds"] <= 31
     stage.clock.advance(3600)
-    assert first_state(stage.job, CONFIG, stage.pace())["wait_seconds"] == 1
+    assert stage.schedule().first_state(stage.job)["wait_seconds"] == 1
 
 
 def test_a_task_that_was_taken_up_again_teaches_nothing(stage: Stage) -> None:
     """It ended while nobody looked; its first look comes at once."""
     taken_up = stage.jobs.take_up(stage.job, execution_arn="arn-2")
     assert taken_up is not None
-    stage.state = first_state(taken_up, CONFIG, stage.pace())
+    stage.state = stage.schedule().first_state(taken_up)
     assert stage.state["wait_seconds"] == CONFIG.poll_min_seconds
     stage.poll(TaskDone((RESULT,)))
-    assert stage.pace()._experiences.of("original#1").tasks == 0
+    assert stage.schedule()._histories.of("original#1").tasks == 0
 
 
 def test_throttled_reads_make_the_whole_stack_look_less(stage: Stage) -> None:
@@ -474,7 +466,7 @@ def test_a_look_that_came_late_teaches_nothing(stage: Stage) -> None:
     """An execution that was held up says nothing of how long its task took."""
     stage.clock.advance(3_600)
     assert stage.poll(TaskDone((RESULT,)))["outcome"] == "finalize"
-    assert stage.pace()._experiences.of("original#1").tasks == 0
+    assert stage.schedule()._histories.of("original#1").tasks == 0
 
 
 STATE_BYTES = 262_144
@@ -508,7 +500,7 @@ def test_no_answer_makes_a_state_that_is_too_large(stage: Stage, character: str)
                     for index in range(1, count + 1)
                 ]
                 # What an execution carries from an earlier round, and after a long wait.
-                looks = [[123_456.78, 42.123456789]] * MOST_LOOKS
+                looks = [[123_456.78, 42.123456789]] * MOST_SAMPLES
                 stage.state = {**stage.state, "copied": copied, "looks": looks}
                 state = stage.poll(read)
                 assert state["outcome"] == "finalize"

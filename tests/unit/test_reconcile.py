@@ -9,20 +9,14 @@ import pytest
 from botocore.exceptions import ClientError
 
 from shared.clock import iso
-from shared.config import SETTLING_SECONDS, Config
-from shared.intake.arrivals import Arrivals
-from shared.intake.messages import EventPublisher
+from shared.config import SETTLING_SECONDS, ReconcileConfig
 from shared.intake.photos import PhotoStore
-from shared.limits.circuit_breaker import Breaker
-from shared.limits.credit_limit import Purse
-from shared.limits.settling import Settling, first_used
+from shared.limits.settling import first_used
 from shared.models import ErrorCode, Job, JobError, JobStatus, Photo, SceneType, Settings
-from shared.notify.announcer import Announcer
 from shared.notify.metrics import Metrics
-from shared.records.jobs import JobRepository, NewJob
+from shared.records.jobs import NewJob
 from shared.steps import dead_letters
 from shared.steps import reconcile as module
-from shared.steps.dead_letters import DeadLetters
 from shared.steps.reconcile import (
     ENOUGH_SECONDS,
     FULL_PASS_EVERY,
@@ -31,11 +25,10 @@ from shared.steps.reconcile import (
     RESEND_AFTER,
     STILL_SECONDS,
     Cursors,
-    Reconciler,
-    Resent,
     Untold,
 )
 from shared.steps.start import execution_arn
+from shared.wiring import Wiring, reconciler
 from tests.factories import BUS, PHOTOS, TABLE, VENDOR, Aws, Clock, dropped, jpeg
 
 SETTINGS = Settings(model_id="002", scene_type=SceneType.ORIGINAL, batch_size=4)
@@ -51,43 +44,22 @@ class Stage:
         self.remaining = 290.0
         self.measured: list[str] = []
         """Lines of metrics."""
-        self.jobs = JobRepository(aws.dynamodb, TABLE, now=clock)
-        self.announcer = Announcer(EventPublisher(aws.events, BUS), self.jobs)
-        self.reconciler = Reconciler(
-            config=Config(
-                jobs_table=TABLE,
-                event_bus=BUS,
-                vmake_base_url=VENDOR,
-                api_key_secret="-",
-                photos_bucket=PHOTOS,
-                submit_queue_url=aws.queue_url,
-                dead_letter_queue_url=aws.dead_letter_url,
-                state_machine_arn=aws.state_machine_arn,
-            ),
-            jobs=self.jobs,
-            arrivals=Arrivals(aws.dynamodb, TABLE, now=clock),
-            photos=PhotoStore(aws.s3, PHOTOS, max_bytes=1_000_000),
-            dead_letters=DeadLetters(
-                aws.sqs,
-                dead_letter_url=aws.dead_letter_url,
-                queue_url=aws.queue_url,
-                photos_bucket=PHOTOS,
-                vendor_origin=VENDOR,
-                jobs=self.jobs,
-                arrivals=Arrivals(aws.dynamodb, TABLE, now=clock),
-            ),
-            cursors=Cursors(aws.dynamodb, TABLE),
-            resent=Resent(aws.dynamodb, TABLE, PHOTOS),
-            settling=Settling(aws.dynamodb, TABLE, PHOTOS, seconds=settling_seconds, now=clock),
-            untold=Untold(aws.dynamodb, TABLE),
-            announcer=self.announcer,
-            executions=aws.executions,
-            sqs=aws.sqs,
-            breaker=Breaker(aws.dynamodb, TABLE, now=clock),
-            purse=Purse(aws.dynamodb, TABLE, limit=0, now=clock),
-            metrics=Metrics("catwalk", write=self.measured.append),
-            now=clock,
+        config = ReconcileConfig(
+            jobs_table=TABLE,
+            event_bus=BUS,
+            vmake_base_url=VENDOR,
+            api_key_secret="-",
+            photos_bucket=PHOTOS,
+            submit_queue_url=aws.queue_url,
+            dead_letter_queue_url=aws.dead_letter_url,
+            state_machine_arn=aws.state_machine_arn,
+            max_photo_bytes=1_000_000,
+            settling_seconds=settling_seconds,
         )
+        metrics = Metrics("catwalk", write=self.measured.append)
+        wiring = Wiring(config, aws, metrics=metrics, now=clock)
+        self.jobs, self.announcer = wiring.jobs, wiring.announcer
+        self.reconciler = reconciler(config, wiring)
 
     def run(self, still_seconds: float = STILL_SECONDS) -> dict[str, int]:
         """Do one round."""
@@ -676,7 +648,7 @@ def test_one_that_cannot_be_moved_on_holds_up_no_other(
     for number in range(3):
         stage.accepted(f"j{number}", f"{number}.jpg")
     stage.clock.advance(STILL_SECONDS)
-    looked_at = stage.jobs.note_looked_at
+    looked_at = stage.jobs.note_checked
 
     def broken(job: Job) -> Job | None:
         if job.job_id == "j1":

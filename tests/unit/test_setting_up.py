@@ -23,7 +23,7 @@ from cli.stacks.stack import Catwalk
 from shared import clients
 from shared.clock import iso, utc_now
 from shared.config import SETTLING_SECONDS
-from shared.limits.circuit_breaker import Breaker, Open, Way
+from shared.limits.circuit_breaker import CircuitBreaker, Paused, Permit
 from shared.limits.settling import Settling
 from shared.models import ErrorCode, Job, JobError, JobStatus, Photo, SceneType, Settings
 from shared.records.jobs import JobRepository, NewJob, _plain, _wire
@@ -145,7 +145,7 @@ class Desk:
 
     def trip(self, trouble: Trouble, *, said: str = "refused") -> None:
         """Have submission paused."""
-        Breaker(self.aws.dynamodb, TABLE).heed(Way(), Refused(trouble, said))
+        CircuitBreaker(self.aws.dynamodb, TABLE).record(Permit(), Refused(trouble, said))
 
 
 @pytest.fixture
@@ -267,10 +267,10 @@ def test_breaker_open(desk: Desk, trouble: Trouble, says: str) -> None:
 def test_breaker_open_for_another_cause_by_now(desk: Desk) -> None:
     """The photo that tried met other trouble than the first: what mends that is told."""
     desk.trip(Trouble.KEY)
-    breaker = Breaker(desk.aws.dynamodb, TABLE, now=lambda: utc_now() + DAY)
-    probe = breaker.look()
-    assert isinstance(probe, Way)
-    breaker.heed(probe, Refused(Trouble.CREDITS, "no credits"))
+    breaker = CircuitBreaker(desk.aws.dynamodb, TABLE, now=lambda: utc_now() + DAY)
+    probe = breaker.ask()
+    assert isinstance(probe, Permit)
+    breaker.record(probe, Refused(Trouble.CREDITS, "no credits"))
     assert "Top up" in desk.bad()["submission"]
 
 
@@ -515,8 +515,8 @@ def test_key_is_no_argument(desk: Desk) -> None:
 def test_key_ends_the_pause(desk: Desk) -> None:
     """The next photo tries the new key at once; photos that waited are told of."""
     desk.trip(Trouble.KEY)
-    breaker = Breaker(desk.aws.dynamodb, TABLE)
-    assert isinstance(breaker.look(), Open)
+    breaker = CircuitBreaker(desk.aws.dynamodb, TABLE)
+    assert isinstance(breaker.ask(), Paused)
     for number in range(2):
         key = f"{number}.jpg"
         photo = Photo(bucket=PHOTOS, key=key, etag="e")
@@ -527,7 +527,7 @@ def test_key_ends_the_pause(desk: Desk) -> None:
     assert "0.jpg tries the key. If it goes through, the others follow by themselves" in out
     (body,) = desk.aws.take(desk.aws.queue_url)
     assert json.loads(body)["detail"] == {"jobId": "j0"}
-    assert isinstance(breaker.look(), Way)
+    assert isinstance(breaker.ask(), Permit)
 
 
 def test_key_ends_the_pause_of_no_photo(desk: Desk) -> None:
@@ -542,7 +542,7 @@ def test_key_ends_no_pause_that_the_vendor_asked_for(desk: Desk) -> None:
     desk.trip(Trouble.BUSY)
     code, out, _ = desk("set-key", says="sk-new-1")
     assert (code, "Submission is paused" in out) == (0, True)
-    assert isinstance(Breaker(desk.aws.dynamodb, TABLE).look(), Open)
+    assert isinstance(CircuitBreaker(desk.aws.dynamodb, TABLE).ask(), Paused)
 
 
 def test_key_with_a_byte_order_mark() -> None:

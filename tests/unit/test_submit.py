@@ -10,31 +10,22 @@ from typing import Any
 import httpx
 import pytest
 
-from shared.config import Config
-from shared.intake.arrivals import Arrivals
-from shared.intake.messages import EventPublisher
-from shared.intake.photos import PhotoStore
-from shared.intake.requests import Intake
+from shared.config import SubmitConfig
 from shared.limits.circuit_breaker import (
     ACCOUNT_PAUSE_SECONDS,
     BUSY_PAUSE_SECONDS,
     MAX_PAUSE_SECONDS,
     OUTAGE_PAUSE_SECONDS,
     SUSPECT_SECONDS,
-    Breaker,
-    Way,
+    CircuitBreaker,
+    Permit,
 )
-from shared.limits.credit_limit import Purse
-from shared.limits.settling import Settling
+from shared.limits.credit_limit import CreditLimit
 from shared.limits.submit_rate import START_GAP
 from shared.limits.suspicion import FIRST_WAIT_SECONDS
 from shared.models import ErrorCode, Job, JobError, JobStatus
-from shared.notify.announcer import Announcer
 from shared.notify.metrics import Metrics
-from shared.records.jobs import JobRepository
 from shared.records.ledger import Ledger
-from shared.steps.poll import Pace
-from shared.steps.start import Starter
 from shared.steps.submit import (
     ENOUGH_SECONDS,
     LEASE_MARGIN_SECONDS,
@@ -43,15 +34,14 @@ from shared.steps.submit import (
     Handled,
     Later,
     Outcome,
-    Submitter,
 )
 from shared.vmake.client import Refused, Trouble, VmakeClient
 from shared.vmake.secret import ApiKey
+from shared.wiring import Wiring, submitter
 from tests.factories import (
     BUS,
     KEY,
     PHOTOS,
-    RESULTS,
     TABLE,
     VARIANT,
     VENDOR,
@@ -98,13 +88,12 @@ class Stage:
         """Lines of metrics."""
         self.sent: list[str] = []
         """What the last message had come again."""
-        self.config = Config(
+        self.config = SubmitConfig(
             jobs_table=TABLE,
             event_bus=BUS,
             vmake_base_url=VENDOR,
             api_key_secret=aws.secret_arn,
             photos_bucket=PHOTOS,
-            results_bucket=RESULTS,
             submit_queue_url=aws.queue_url,
             state_machine_arn=aws.state_machine_arn,
             settling_seconds=0,
@@ -115,48 +104,21 @@ class Stage:
     def set(self, **config: Any) -> None:
         """Deploy with other parameters."""
         self.config = replace(self.config, **config)
-        self.jobs = JobRepository(self.aws.dynamodb, TABLE, now=self.clock)
         key = ApiKey(self.aws.secrets, self.config.api_key_secret)
-        metrics = Metrics("catwalk", write=self.measured.append)
-        self.announcer = announcer = Announcer(
-            EventPublisher(self.aws.events, BUS), self.jobs, metrics
-        )
         self.ledger = Ledger(self.aws.dynamodb, TABLE, now=self.clock)
-        photos = PhotoStore(self.aws.s3, PHOTOS, max_bytes=self.config.max_photo_bytes)
-        arrivals = Arrivals(self.aws.dynamodb, TABLE, now=self.clock)
-        self.submitter = Submitter(
-            config=self.config,
-            intake=Intake(config=self.config, photos=photos, arrivals=arrivals, now=self.clock),
-            photos=photos,
-            jobs=self.jobs,
-            breaker=Breaker(self.aws.dynamodb, TABLE, metrics=metrics, now=self.clock),
-            purse=Purse(
-                self.aws.dynamodb, TABLE, limit=self.config.daily_credit_limit, now=self.clock
-            ),
+        wiring = Wiring(
+            self.config,
+            self.aws,
+            metrics=Metrics("catwalk", write=self.measured.append),
+            api_key=key,
             vendor=VmakeClient(
                 VENDOR, key, transport=httpx.MockTransport(self.vendor), now=self.clock
             ),
-            api_key=key,
-            announcer=announcer,
-            ledger=self.ledger,
-            starter=Starter(
-                config=self.config,
-                ledger=self.ledger,
-                announcer=announcer,
-                pace=Pace(self.aws.dynamodb, self.config, now=self.clock),
-                executions=self.aws.executions,
-            ),
-            settling=Settling(
-                self.aws.dynamodb,
-                TABLE,
-                PHOTOS,
-                seconds=self.config.settling_seconds,
-                now=self.clock,
-            ),
-            metrics=metrics,
             now=self.clock,
             sleep=self.clock.advance,
         )
+        self.jobs, self.announcer = wiring.jobs, wiring.announcer
+        self.submitter = submitter(self.config, wiring)
 
     def take(self, event: dict[str, Any] | str) -> Outcome:
         """Deliver one message."""
@@ -718,7 +680,7 @@ def test_a_turn_that_moved_away_while_it_was_taken(
 ) -> None:
     """Nobody sleeps away the time that its POST needs: a POST that is cut off may cost a credit."""
     throttle(stage)
-    turn = Breaker.turn
+    turn = CircuitBreaker.take_slot
 
     def change(what: str, value: float) -> None:
         stage.aws.dynamodb.update_item(
@@ -728,12 +690,12 @@ def test_a_turn_that_moved_away_while_it_was_taken(
             ExpressionAttributeValues={":value": {"N": str(value)}},
         )
 
-    def slower_meanwhile(self: Breaker, way: Way, patience: float) -> object:
+    def slower_meanwhile(self: CircuitBreaker, way: Permit, patience: float) -> object:
         change("pace_gap", 40)
         return turn(self, way, patience)
 
     change("pace_slot", stage.clock.now.timestamp() + 0.3)
-    monkeypatch.setattr(Breaker, "turn", slower_meanwhile)
+    monkeypatch.setattr(CircuitBreaker, "turn", slower_meanwhile)
     before, outcome = stage.clock.now, stage.drop("a.jpg")
     assert isinstance(outcome, Later)
     assert outcome.seconds == pytest.approx(40, abs=1)
@@ -756,11 +718,11 @@ def test_who_waited_long_for_its_turn_looks_again(stage: Stage) -> None:
 
     def sleep(seconds: float) -> None:
         stage.clock.advance(seconds)
-        Breaker(stage.aws.dynamodb, TABLE, now=stage.clock).heed(
-            Way(), Refused(Trouble.KEY, "HTTP 401")
+        CircuitBreaker(stage.aws.dynamodb, TABLE, now=stage.clock).record(
+            Permit(), Refused(Trouble.KEY, "HTTP 401")
         )
 
-    stage.submitter._sleep = sleep
+    stage.submitter._gate._sleep = sleep
     outcome = stage.drop("a.jpg")
     assert isinstance(outcome, Later)
     assert outcome.seconds == pytest.approx(ACCOUNT_PAUSE_SECONDS)
@@ -1058,10 +1020,10 @@ def test_a_release_that_fails_keeps_the_credit_for_the_next_post(
         raise ConnectionError("DynamoDB is away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Purse, "release", away)
+        patch.setattr(CreditLimit, "release", away)
         with pytest.raises(ConnectionError):
             stage.take(event)
-    assert stage.job().unspent
+    assert stage.job().sendable
     stage.clock.advance(ACCOUNT_PAUSE_SECONDS)
     assert stage.take(event) == Handled()
     assert stage.vendor.tasks == 1
@@ -1073,15 +1035,15 @@ def test_another_delivery_does_not_give_the_credit_back(
     """Of two deliveries at once one sends the photo, and the day has one credit less."""
     stage.set(daily_credit_limit=1)
     event = stage.aws.drop("a.jpg", jpeg())
-    reserve = Purse.reserve
+    reserve = CreditLimit.reserve
 
-    def late(purse: Purse, name: str) -> object:
-        monkeypatch.setattr(Purse, "reserve", reserve)
-        reserved = reserve(purse, name)
+    def late(credit_limit: CreditLimit, name: str) -> object:
+        monkeypatch.setattr(CreditLimit, "reserve", reserve)
+        reserved = reserve(credit_limit, name)
         assert stage.take(event) == Handled()
         return reserved
 
-    monkeypatch.setattr(Purse, "reserve", late)
+    monkeypatch.setattr(CreditLimit, "reserve", late)
     assert isinstance(stage.take(event), Later)
     assert stage.vendor.tasks == 1
     assert isinstance(stage.drop("b.jpg"), Later)
@@ -1329,7 +1291,7 @@ def test_a_dead_letter_of_a_job_starts_its_next_attempt(stage: Stage) -> None:
     """A message that Catwalk wrote to itself, sent again, tries the job that failed by it."""
     message = paused(stage)
     error = JobError(code=ErrorCode.INTERNAL, message="Its message is dead.")
-    assert stage.jobs.bury(stage.job(), error, message_id="m-1") is not None
+    assert stage.jobs.dead_letter_job(stage.job(), error, message_id="m-1") is not None
     assert stage.take(message) == Handled()
     job = stage.job()
     assert (job.status, job.attempt, stage.vendor.tasks) == (JobStatus.RUNNING, 2, 1)

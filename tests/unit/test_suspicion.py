@@ -13,10 +13,10 @@ import pytest
 from shared.limits.circuit_breaker import (
     ACCOUNT_PAUSE_SECONDS,
     PROBE_SECONDS,
-    Breaker,
     Candidate,
-    Open,
-    Way,
+    CircuitBreaker,
+    Paused,
+    Permit,
 )
 from shared.limits.suspicion import MANY, TRIES, TRIES_ALONE, ends, refused_again
 from shared.models import ErrorCode, Job, JobStatus, Refusals
@@ -170,7 +170,7 @@ def test_a_lone_photo_of_an_account_in_trouble_waits(world: World, refusal: http
     world.opinion = lambda _: refusal
     world.come("dress.jpg")
     world.run(A_WHILE)
-    assert world.job().unspent
+    assert world.job().sendable
     assert TRIES_ALONE < len(world.posts) < 20
     world.opinion = lambda _: None
     world.run(A_WHILE + 1_000)
@@ -183,7 +183,7 @@ def test_trouble_of_all_photos_fails_none(world: World, refusal: httpx.Response)
     world.opinion = lambda _: refusal
     world.come(*(f"{n}.jpg" for n in range(6)))
     world.run(A_WHILE)
-    assert all(job.unspent for job in world.all_jobs())
+    assert all(job.sendable for job in world.all_jobs())
     assert len(world.posts) < 30
     told = [event for event in world.aws.told() if "paused" in event["detail"]]
     assert len(told) == 1
@@ -264,7 +264,7 @@ def _control(world: World) -> dict[str, Any]:
 
 def _spent_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.set(daily_credit_limit=1)
-    assert world.submitter._purse.reserve("another attempt")
+    assert world.submitter._gate.credit_limit.reserve("another attempt")
 
 
 def _other_delivery(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,84 +316,84 @@ def test_a_probe_whose_photo_is_gone_lets_the_next_one_go(world: World) -> None:
 
 def test_a_permit_that_is_over_is_not_given_back_for_another(table: Aws, clock: Clock) -> None:
     """A probe that comes back after its time does not send away the one after it."""
-    breaker = Breaker(table.dynamodb, TABLE, now=clock)
-    breaker.heed(Way(), Refused(Trouble.KEY, "HTTP 401"))
+    breaker = CircuitBreaker(table.dynamodb, TABLE, now=clock)
+    breaker.record(Permit(), Refused(Trouble.KEY, "HTTP 401"))
     clock.advance(100)
-    late = breaker.look()
-    assert isinstance(late, Way)
+    late = breaker.ask()
+    assert isinstance(late, Permit)
     clock.advance(PROBE_SECONDS + 1)
-    assert isinstance(breaker.look(), Way)
+    assert isinstance(breaker.ask(), Permit)
     breaker.give_back(late)
-    assert not isinstance(breaker.look(), Way)
+    assert not isinstance(breaker.ask(), Permit)
 
 
 # --- the evidence --------------------------------------------------------------------------------
 
 
-def _refuse(breaker: Breaker, job_id: str, *, before: bool = False) -> None:
+def _refuse(breaker: CircuitBreaker, job_id: str, *, before: bool = False) -> None:
     """Have the vendor refuse a photo for the account's sake."""
-    way = breaker.look(Candidate(job_id, refused=before))
-    assert isinstance(way, Way)
-    breaker.heed(way, Refused(Trouble.CREDITS, "HTTP 402"))
+    way = breaker.ask(Candidate(job_id, refused=before))
+    assert isinstance(way, Permit)
+    breaker.record(way, Refused(Trouble.CREDITS, "HTTP 402"))
 
 
-def _way(breaker: Breaker, job_id: str, *, before: bool = False) -> Way:
-    way = breaker.look(Candidate(job_id, refused=before))
-    assert isinstance(way, Way)
+def _way(breaker: CircuitBreaker, job_id: str, *, before: bool = False) -> Permit:
+    way = breaker.ask(Candidate(job_id, refused=before))
+    assert isinstance(way, Permit)
     return way
 
 
 def test_a_success_of_before_a_refusal_clears_nobody(table: Aws, clock: Clock) -> None:
     """A photo that was sent before another was refused may have taken the last credit."""
-    breaker = Breaker(table.dynamodb, TABLE, now=clock)
+    breaker = CircuitBreaker(table.dynamodb, TABLE, now=clock)
     early = _way(breaker, "early")
     _refuse(breaker, "bad")
-    breaker.heed(early, Accepted("t"))
+    breaker.record(early, Accepted("t"))
     other = _way(breaker, "other")
     assert (other.suspects, other.cleared) == ({"bad"}, frozenset())
-    breaker.heed(other, Accepted("t"))
+    breaker.record(other, Accepted("t"))
     after = _way(breaker, "bad", before=True)
     assert (after.suspects, after.cleared) == (frozenset(), {"bad"})
 
 
 def test_a_success_after_the_pause_clears_nobody(table: Aws, clock: Clock) -> None:
     """The account may have been topped up meanwhile."""
-    breaker = Breaker(table.dynamodb, TABLE, now=clock)
+    breaker = CircuitBreaker(table.dynamodb, TABLE, now=clock)
     _refuse(breaker, "waits")
     clock.advance(100)
-    breaker.heed(_way(breaker, "other"), Accepted("t"))
+    breaker.record(_way(breaker, "other"), Accepted("t"))
     assert _way(breaker, "waits", before=True).cleared == frozenset()
 
 
 def test_a_success_after_two_were_refused_clears_nobody(table: Aws, clock: Clock) -> None:
     """Two different photos with the same trouble are no coincidence."""
-    breaker = Breaker(table.dynamodb, TABLE, now=clock)
+    breaker = CircuitBreaker(table.dynamodb, TABLE, now=clock)
     _refuse(breaker, "a")
     _refuse(breaker, "b")
-    breaker.heed(_way(breaker, "c"), Accepted("t"))
+    breaker.record(_way(breaker, "c"), Accepted("t"))
     assert _way(breaker, "a", before=True).cleared == frozenset()
 
 
 def test_a_photo_that_was_refused_is_no_second_opinion(table: Aws, clock: Clock) -> None:
     """During a pause only photos are tried that the vendor has not refused before."""
-    breaker = Breaker(table.dynamodb, TABLE, now=clock)
+    breaker = CircuitBreaker(table.dynamodb, TABLE, now=clock)
     _refuse(breaker, "a")
-    assert isinstance(breaker.look(Candidate("b", refused=True)), Open)
-    assert isinstance(breaker.look(Candidate("c", refused=False)), Way)
+    assert isinstance(breaker.ask(Candidate("b", refused=True)), Paused)
+    assert isinstance(breaker.ask(Candidate("c", refused=False)), Permit)
 
 
 def test_a_pause_without_a_suspect_lets_nobody_through(table: Aws, clock: Clock) -> None:
     """Without a key in the secret there is nothing to try."""
-    breaker = Breaker(table.dynamodb, TABLE, now=clock)
+    breaker = CircuitBreaker(table.dynamodb, TABLE, now=clock)
     _refuse(breaker, "a")
-    breaker.heed(_way(breaker, "b"), Accepted("t"))
-    breaker.heed(Way(), Refused(Trouble.KEY, "no key in the secret"))
-    assert isinstance(breaker.look(Candidate("c", refused=False)), Open)
+    breaker.record(_way(breaker, "b"), Accepted("t"))
+    breaker.record(Permit(), Refused(Trouble.KEY, "no key in the secret"))
+    assert isinstance(breaker.ask(Candidate("c", refused=False)), Paused)
 
 
 def test_ordinary_successes_write_nothing(table: Aws, clock: Clock) -> None:
     """Evidence is gathered while some photo is under suspicion, and only then."""
-    breaker = Breaker(table.dynamodb, TABLE, now=clock)
+    breaker = CircuitBreaker(table.dynamodb, TABLE, now=clock)
     _refuse(breaker, "bad")
     writes: list[str] = []
     table.dynamodb.meta.events.register(
@@ -401,7 +401,7 @@ def test_ordinary_successes_write_nothing(table: Aws, clock: Clock) -> None:
     )
     try:
         for number in range(5):
-            breaker.heed(_way(breaker, f"good-{number}"), Accepted("t"))
+            breaker.record(_way(breaker, f"good-{number}"), Accepted("t"))
     finally:
         table.dynamodb.meta.events.unregister("before-call.dynamodb.UpdateItem", unique_id="test")
     assert len(writes) == 2  # the permit of the first, and what it takes back
@@ -409,14 +409,14 @@ def test_ordinary_successes_write_nothing(table: Aws, clock: Clock) -> None:
 
 def test_three_photos_that_are_refused_stop_the_fourth(table: Aws, clock: Clock) -> None:
     """They are evidence enough; and what was tried meanwhile made the pause no longer."""
-    breaker = Breaker(table.dynamodb, TABLE, now=clock)
+    breaker = CircuitBreaker(table.dynamodb, TABLE, now=clock)
     _refuse(breaker, "a")
     second = _way(breaker, "b")
-    assert isinstance(breaker.look(Candidate("c", refused=False)), Open)  # one at a time
-    breaker.heed(second, Refused(Trouble.CREDITS, "HTTP 402"))
+    assert isinstance(breaker.ask(Candidate("c", refused=False)), Paused)  # one at a time
+    breaker.record(second, Refused(Trouble.CREDITS, "HTTP 402"))
     _refuse(breaker, "c")
-    fourth = breaker.look(Candidate("d", refused=False))
-    assert isinstance(fourth, Open)
+    fourth = breaker.ask(Candidate("d", refused=False))
+    assert isinstance(fourth, Paused)
     assert fourth.seconds == ACCOUNT_PAUSE_SECONDS
 
 
@@ -467,10 +467,10 @@ def test_when_a_photo_ends(trouble: Trouble, count: int, evidence: int, expected
 
 def test_how_many_are_many_is_told_by_the_breaker(table: Aws, clock: Clock) -> None:
     """The same photo counts once; a success starts the count anew."""
-    breaker = Breaker(table.dynamodb, TABLE, now=clock)
+    breaker = CircuitBreaker(table.dynamodb, TABLE, now=clock)
     assert [breaker.note_denied(job) for job in ("a", "a", "b", "c")] == [1, 1, 2, MANY]
-    way = breaker.look()
-    assert isinstance(way, Way)
-    breaker.heed(way, Accepted("t"))
+    way = breaker.ask()
+    assert isinstance(way, Permit)
+    breaker.record(way, Accepted("t"))
     assert breaker.note_denied("d") == 1
     assert [breaker.note_denied(f"job-{n}") for n in range(20)][-1] == 10

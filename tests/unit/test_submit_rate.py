@@ -13,11 +13,11 @@ from shared.limits.circuit_breaker import (
     AHEAD_SECONDS,
     PATIENCE_SECONDS,
     REFUSALS_IN_A_ROW,
-    Breaker,
-    Open,
+    CircuitBreaker,
+    Paused,
+    Permit,
+    Slot,
     Tripped,
-    Turn,
-    Way,
 )
 from shared.limits.submit_rate import (
     CUT,
@@ -29,7 +29,7 @@ from shared.limits.submit_rate import (
     PLATEAU,
     SEARCHING,
     START_GAP,
-    Pace,
+    SubmitRate,
     paced_for,
 )
 from shared.vmake.client import Accepted, Refused, Trouble
@@ -41,9 +41,9 @@ LATENCY_SECONDS = 0.1
 
 
 @pytest.fixture
-def fast(clock: Clock) -> Breaker:
+def fast(clock: Clock) -> CircuitBreaker:
     """Give a breaker for thousands of calls."""
-    return Breaker(OneItem(), TABLE, now=clock)  # type: ignore[arg-type]  # a double
+    return CircuitBreaker(OneItem(), TABLE, now=clock)  # type: ignore[arg-type]  # a double
 
 
 @pytest.fixture(params=["moto", "double"])
@@ -53,9 +53,9 @@ def dynamodb(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.fixture
-def breaker(dynamodb: Any, clock: Clock) -> Breaker:
+def breaker(dynamodb: Any, clock: Clock) -> CircuitBreaker:
     """Give a breaker."""
-    return Breaker(dynamodb, TABLE, now=clock)
+    return CircuitBreaker(dynamodb, TABLE, now=clock)
 
 
 @dataclass
@@ -81,7 +81,7 @@ class Vendor:
 class Ran:
     """Submitters that send photos as fast as the breaker lets them, and what became of these."""
 
-    breaker: Breaker
+    breaker: CircuitBreaker
     clock: Clock
     vendor: Vendor
     accepted: list[float] = field(default_factory=list)
@@ -109,26 +109,26 @@ class Ran:
                 (self.accepted if taken else self.refused).append(self.now)
                 yield LATENCY_SECONDS
                 busy = Refused(Trouble.BUSY, "HTTP 429", self.vendor.retry_after)
-                tripped = self.breaker.heed(way, Accepted("t") if taken else busy)
+                tripped = self.breaker.record(way, Accepted("t") if taken else busy)
                 if tripped is not None:
                     self.told += 1
                     self.breaker.note_told(tripped)
 
-    def _way(self) -> Generator[float, None, Way]:
+    def _way(self) -> Generator[float, None, Permit]:
         while True:
-            way = self.breaker.look()
-            if isinstance(way, Open):
+            way = self.breaker.ask()
+            if isinstance(way, Paused):
                 yield way.seconds
                 continue
-            turn = self.breaker.turn(way, PATIENCE_SECONDS)
+            turn = self.breaker.take_slot(way, PATIENCE_SECONDS)
             if turn is not None:
                 yield turn.seconds
-            if isinstance(turn, Turn):
-                return turn.way
+            if isinstance(turn, Slot):
+                return turn.permit
 
 
 def burst(
-    breaker: Breaker,
+    breaker: CircuitBreaker,
     clock: Clock,
     vendor: Vendor,
     photos: int,
@@ -157,7 +157,7 @@ def burst(
 @pytest.mark.parametrize("submitters", [2, 5, 25])
 @pytest.mark.parametrize("rate", [0.5, 5.0, 10.0])
 def test_the_vendors_rate_is_found(
-    fast: Breaker, clock: Clock, rate: float, submitters: int, retry_after: float | None
+    fast: CircuitBreaker, clock: Clock, rate: float, submitters: int, retry_after: float | None
 ) -> None:
     """However many submit, nine tenths of what the vendor takes are used; few are refused."""
     vendor = Vendor(rate, retry_after)
@@ -172,7 +172,7 @@ def test_the_vendors_rate_is_found(
     assert ran.told == 0
 
 
-def test_a_vendor_that_refuses_all_sees_single_probes(fast: Breaker, clock: Clock) -> None:
+def test_a_vendor_that_refuses_all_sees_single_probes(fast: CircuitBreaker, clock: Clock) -> None:
     """Lasting throttling is the first few creates, and then one a pause, ever more seldom."""
     ran = burst(fast, clock, Vendor(rate=0.0, level=1.0), 100, until=3_600)
     assert ran.accepted == []
@@ -184,7 +184,7 @@ def test_a_vendor_that_refuses_all_sees_single_probes(fast: Breaker, clock: Cloc
     assert ran.told == 1
 
 
-def test_a_vendor_that_begins_to_refuse_all_is_paused(fast: Breaker, clock: Clock) -> None:
+def test_a_vendor_that_begins_to_refuse_all_is_paused(fast: CircuitBreaker, clock: Clock) -> None:
     """A pace that was found does not go on against a vendor that takes nothing any more."""
     vendor = Vendor(5.0)
     burst(fast, clock, vendor, 30)
@@ -192,10 +192,10 @@ def test_a_vendor_that_begins_to_refuse_all_is_paused(fast: Breaker, clock: Cloc
     vendor.rate = 0.0
     ran = burst(fast, clock, vendor, 100, until=began + 600)
     assert len(ran.refused) <= 5 * REFUSALS_IN_A_ROW + 10
-    assert isinstance(fast.look(), Open)
+    assert isinstance(fast.ask(), Paused)
 
 
-def test_a_limit_that_was_raised_is_noticed(fast: Breaker, clock: Clock) -> None:
+def test_a_limit_that_was_raised_is_noticed(fast: CircuitBreaker, clock: Clock) -> None:
     """Ten times the rate is used within two hundred photos."""
     vendor = Vendor(1.0)
     burst(fast, clock, vendor, 20)
@@ -207,187 +207,196 @@ def test_a_limit_that_was_raised_is_noticed(fast: Breaker, clock: Clock) -> None
 # --- turn by turn --------------------------------------------------------------------------------
 
 
-def _throttled(breaker: Breaker, clock: Clock) -> Way:
+def _throttled(breaker: CircuitBreaker, clock: Clock) -> Permit:
     """Have the vendor throttle once and then take two photos; return the way of the next."""
-    way = breaker.look()
-    assert isinstance(way, Way)
-    assert isinstance(breaker.heed(way, Refused(Trouble.BUSY, "HTTP 429")), Tripped)
+    way = breaker.ask()
+    assert isinstance(way, Permit)
+    assert isinstance(breaker.record(way, Refused(Trouble.BUSY, "HTTP 429")), Tripped)
     clock.advance(1)
-    probe = breaker.look()
-    assert isinstance(probe, Way)
-    breaker.heed(probe, Accepted("t"))
-    assert isinstance(breaker.turn(_next(breaker), PATIENCE_SECONDS), Turn)
+    probe = breaker.ask()
+    assert isinstance(probe, Permit)
+    breaker.record(probe, Accepted("t"))
+    assert isinstance(breaker.take_slot(_next(breaker), PATIENCE_SECONDS), Slot)
     return _next(breaker)
 
 
-def _next(breaker: Breaker) -> Way:
-    way = breaker.look()
-    assert isinstance(way, Way)
+def _next(breaker: CircuitBreaker) -> Permit:
+    way = breaker.ask()
+    assert isinstance(way, Permit)
     return way
 
 
-def _pace(breaker: Breaker) -> Pace:
-    pace = _next(breaker).pace
-    assert pace is not None
-    return pace
+def _rate_if_limited(breaker: CircuitBreaker) -> SubmitRate:
+    rate = _next(breaker).rate
+    assert rate is not None
+    return rate
 
 
 def test_without_throttling_nobody_takes_turns(
-    fast: Breaker, monkeypatch: pytest.MonkeyPatch
+    fast: CircuitBreaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stack that was never throttled writes nothing for turns."""
     way = _next(fast)
     monkeypatch.delattr(OneItem, "update_item")
-    turn = fast.turn(way, PATIENCE_SECONDS)
-    assert isinstance(turn, Turn)
+    turn = fast.take_slot(way, PATIENCE_SECONDS)
+    assert isinstance(turn, Slot)
     assert turn.seconds == 0
-    assert fast.heed(turn.way, Accepted("t")) is None
+    assert fast.record(turn.permit, Accepted("t")) is None
 
 
-def test_turns_are_a_gap_apart(breaker: Breaker, clock: Clock) -> None:
+def test_turns_are_a_gap_apart(breaker: CircuitBreaker, clock: Clock) -> None:
     """Who comes while others wait goes behind them; nobody takes the same turn."""
     way = _throttled(breaker, clock)
     clock.advance(START_GAP)
     seconds = []
     for _ in range(3):
-        turn = breaker.turn(way, PATIENCE_SECONDS)
-        assert isinstance(turn, Turn)
+        turn = breaker.take_slot(way, PATIENCE_SECONDS)
+        assert isinstance(turn, Slot)
         seconds.append(turn.seconds)
         way = _next(breaker)
     assert seconds == pytest.approx([0, START_GAP, 2 * START_GAP], abs=1e-3)
 
 
-def test_turns_are_not_given_out_long_before(breaker: Breaker, clock: Clock) -> None:
+def test_turns_are_not_given_out_long_before(breaker: CircuitBreaker, clock: Clock) -> None:
     """However many wait, what is learnt of the vendor counts for all but the next few."""
     _throttled(breaker, clock)
-    turns = [breaker.turn(_next(breaker), PATIENCE_SECONDS) for _ in range(50)]
-    assert sum(isinstance(turn, Turn) for turn in turns) == AHEAD_SECONDS / START_GAP
+    turns = [breaker.take_slot(_next(breaker), PATIENCE_SECONDS) for _ in range(50)]
+    assert sum(isinstance(turn, Slot) for turn in turns) == AHEAD_SECONDS / START_GAP
     last = turns[-1]
-    assert isinstance(last, Open)
+    assert isinstance(last, Paused)
     assert last.seconds <= START_GAP
 
 
-def test_a_success_speeds_all_up_once(breaker: Breaker, clock: Clock) -> None:
+def test_a_success_speeds_all_up_once(breaker: CircuitBreaker, clock: Clock) -> None:
     """Many that went through at one pace say the same; one that had no wait says nothing."""
     way = _throttled(breaker, clock)
-    turns = [breaker.turn(way, PATIENCE_SECONDS), breaker.turn(_next(breaker), PATIENCE_SECONDS)]
+    turns = [
+        breaker.take_slot(way, PATIENCE_SECONDS),
+        breaker.take_slot(_next(breaker), PATIENCE_SECONDS),
+    ]
     for turn in turns:
-        assert isinstance(turn, Turn)
-        breaker.heed(turn.way, Accepted("t"))
-    assert _pace(breaker).gap == START_GAP * (1 - MAX_GROWTH)
+        assert isinstance(turn, Slot)
+        breaker.record(turn.permit, Accepted("t"))
+    assert _rate_if_limited(breaker).gap == START_GAP * (1 - MAX_GROWTH)
     clock.advance(60)
-    lone = breaker.turn(_next(breaker), PATIENCE_SECONDS)
-    assert isinstance(lone, Turn)
-    breaker.heed(lone.way, Accepted("t"))
-    assert _pace(breaker).gap == START_GAP * (1 - MAX_GROWTH)
+    lone = breaker.take_slot(_next(breaker), PATIENCE_SECONDS)
+    assert isinstance(lone, Slot)
+    breaker.record(lone.permit, Accepted("t"))
+    assert _rate_if_limited(breaker).gap == START_GAP * (1 - MAX_GROWTH)
 
 
-def test_a_success_of_before_a_cut_speeds_nobody_up(breaker: Breaker, clock: Clock) -> None:
+def test_a_success_of_before_a_cut_speeds_nobody_up(breaker: CircuitBreaker, clock: Clock) -> None:
     """A late answer about a faster pace does not take the refusal back."""
-    first = breaker.turn(_throttled(breaker, clock), PATIENCE_SECONDS)
-    second = breaker.turn(_next(breaker), PATIENCE_SECONDS)
-    assert isinstance(first, Turn)
-    assert isinstance(second, Turn)
-    breaker.heed(first.way, Refused(Trouble.BUSY, "HTTP 429"))
-    breaker.heed(second.way, Accepted("t"))
-    assert _pace(breaker).gap == START_GAP / CUT
+    first = breaker.take_slot(_throttled(breaker, clock), PATIENCE_SECONDS)
+    second = breaker.take_slot(_next(breaker), PATIENCE_SECONDS)
+    assert isinstance(first, Slot)
+    assert isinstance(second, Slot)
+    breaker.record(first.permit, Refused(Trouble.BUSY, "HTTP 429"))
+    breaker.record(second.permit, Accepted("t"))
+    assert _rate_if_limited(breaker).gap == START_GAP / CUT
 
 
-def test_two_who_have_seen_the_same_take_different_turns(breaker: Breaker, clock: Clock) -> None:
+def test_two_who_have_seen_the_same_take_different_turns(
+    breaker: CircuitBreaker, clock: Clock
+) -> None:
     """Of two that find all turns over, one begins and the other looks again."""
     _throttled(breaker, clock)
     clock.advance(60)
     ways = [_next(breaker), _next(breaker)]
-    turns = [breaker.turn(way, PATIENCE_SECONDS) for way in ways]
+    turns = [breaker.take_slot(way, PATIENCE_SECONDS) for way in ways]
     assert turns[0] is not None
     assert turns[1] is None
 
 
-def test_a_turn_that_is_far_off_is_not_taken(breaker: Breaker, clock: Clock) -> None:
+def test_a_turn_that_is_far_off_is_not_taken(breaker: CircuitBreaker, clock: Clock) -> None:
     """The photo goes back to the queue, and the turn stays free for who comes then."""
     way = _throttled(breaker, clock)
-    before = _pace(breaker)
-    turn = breaker.turn(way, 0.1)
-    assert isinstance(turn, Open)
+    before = _rate_if_limited(breaker)
+    turn = breaker.take_slot(way, 0.1)
+    assert isinstance(turn, Paused)
     assert turn.seconds == pytest.approx(START_GAP - 0.1)
-    assert _pace(breaker) == before
+    assert _rate_if_limited(breaker) == before
 
 
 @pytest.mark.parametrize(
     ("asked", "seconds"), [(None, 0.0), (1.0, 1.0), (PATIENCE_SECONDS, PATIENCE_SECONDS)]
 )
 def test_a_refusal_slows_all_down(
-    breaker: Breaker, clock: Clock, asked: float | None, seconds: float
+    breaker: CircuitBreaker, clock: Clock, asked: float | None, seconds: float
 ) -> None:
     """It pauses nobody, but nobody goes before the vendor's `Retry-After` is over."""
     way = _throttled(breaker, clock)
     clock.advance(60)
-    turn = breaker.turn(way, PATIENCE_SECONDS)
-    assert isinstance(turn, Turn)
+    turn = breaker.take_slot(way, PATIENCE_SECONDS)
+    assert isinstance(turn, Slot)
     clock.advance(10)
     refusal = Refused(Trouble.BUSY, "HTTP 429", asked)
-    assert [breaker.heed(turn.way, refusal) for _ in range(REFUSALS_IN_A_ROW)] == [
+    assert [breaker.record(turn.permit, refusal) for _ in range(REFUSALS_IN_A_ROW)] == [
         None
     ] * REFUSALS_IN_A_ROW
-    after = _pace(breaker)
+    after = _rate_if_limited(breaker)
     assert after.gap == pytest.approx(START_GAP / CUT)
     left = after.slot + after.gap - clock.now.timestamp()
     assert max(0.0, left) == pytest.approx(seconds, abs=1e-3)
 
 
-def test_a_long_retry_after_pauses_all(breaker: Breaker, clock: Clock) -> None:
+def test_a_long_retry_after_pauses_all(breaker: CircuitBreaker, clock: Clock) -> None:
     """Nobody waits for minutes inside a function."""
     way = _throttled(breaker, clock)
-    breaker.heed(way, Refused(Trouble.BUSY, "HTTP 429", 90))
-    paused = breaker.look()
-    assert isinstance(paused, Open)
+    breaker.record(way, Refused(Trouble.BUSY, "HTTP 429", 90))
+    paused = breaker.ask()
+    assert isinstance(paused, Paused)
     assert paused.seconds == 90
 
 
-def test_long_after_the_last_refusal_nobody_takes_turns(breaker: Breaker, clock: Clock) -> None:
+def test_long_after_the_last_refusal_nobody_takes_turns(
+    breaker: CircuitBreaker, clock: Clock
+) -> None:
     """A lone photo goes out at once again; the next refusal begins with the pace that was found."""
     way = _throttled(breaker, clock)
-    breaker.heed(way, Refused(Trouble.BUSY, "HTTP 429"))
-    slow = _pace(breaker)
+    breaker.record(way, Refused(Trouble.BUSY, "HTTP 429"))
+    slow = _rate_if_limited(breaker)
     assert slow.gap > START_GAP
     clock.advance(PACED_SECONDS + 1)
-    assert _next(breaker).pace is None
+    assert _next(breaker).rate is None
     began = clock.now.timestamp() + 1
-    assert _throttled(breaker, clock).pace == Pace(slow.gap, slow.run, began)
+    assert _throttled(breaker, clock).rate == SubmitRate(slow.gap, slow.run, began)
 
 
-def test_a_late_refusal_of_before_the_pace_changes_nothing(breaker: Breaker, clock: Clock) -> None:
+def test_a_late_refusal_of_before_the_pace_changes_nothing(
+    breaker: CircuitBreaker, clock: Clock
+) -> None:
     """Who was sent when nobody took turns yet says nothing about the pace."""
     early = _next(breaker)
     _throttled(breaker, clock)
-    before = _pace(breaker)
-    assert breaker.heed(early, Refused(Trouble.BUSY, "HTTP 429")) is None
-    assert _pace(breaker) == before
+    before = _rate_if_limited(breaker)
+    assert breaker.record(early, Refused(Trouble.BUSY, "HTTP 429")) is None
+    assert _rate_if_limited(breaker) == before
 
 
 def test_what_an_operator_has_deleted_paces_nobody(
-    breaker: Breaker, dynamodb: Any, clock: Clock
+    breaker: CircuitBreaker, dynamodb: Any, clock: Clock
 ) -> None:
     """Deleting the item by hand in the middle of it all lets everybody go."""
     way = _throttled(breaker, clock)
     dynamodb.delete_item(TableName=TABLE, Key={"pk": {"S": "CONTROL#submit"}})
-    assert breaker.turn(way, PATIENCE_SECONDS) is None
-    assert breaker.heed(way, Refused(Trouble.BUSY, "HTTP 429", 5)) is None
-    assert breaker.look() == Way()
+    assert breaker.take_slot(way, PATIENCE_SECONDS) is None
+    assert breaker.record(way, Refused(Trouble.BUSY, "HTTP 429", 5)) is None
+    assert breaker.ask() == Permit()
 
 
 # --- the arithmetic ------------------------------------------------------------------------------
 
 
-def _after(pace: Pace, changes: int) -> Pace:
+def _after(rate: SubmitRate, changes: int) -> SubmitRate:
     for _ in range(changes):
-        pace = Pace(pace.faster, pace.run + 1, pace.slot)
-    return pace
+        rate = SubmitRate(rate.faster, rate.run + 1, rate.slot)
+    return rate
 
 
 def test_the_pace_comes_back_to_what_was_refused_and_lingers() -> None:
     """It is near what was refused for most of the time, and then tries for more."""
-    cut = Pace(Pace(1.0, 0, 0.0).slower, 0, 0.0)
+    cut = SubmitRate(SubmitRate(1.0, 0, 0.0).slower, 0, 0.0)
     assert cut.gap == 1 / CUT
     assert _after(cut, PLATEAU // 2).gap == pytest.approx(1.0, rel=0.05)
     assert _after(cut, PLATEAU).gap == pytest.approx(1.0, rel=0.05)
@@ -395,26 +404,26 @@ def test_the_pace_comes_back_to_what_was_refused_and_lingers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pace", "faster"),
+    ("rate", "faster"),
     [
-        (Pace(MIN_GAP, SEARCHING, 0.0), MIN_GAP),
-        (Pace(1.0, SEARCHING, 0.0), 1 - MAX_GROWTH),
-        (Pace(1.0, PLATEAU, 0.0), 1 - MIN_GROWTH),
+        (SubmitRate(MIN_GAP, SEARCHING, 0.0), MIN_GAP),
+        (SubmitRate(1.0, SEARCHING, 0.0), 1 - MAX_GROWTH),
+        (SubmitRate(1.0, PLATEAU, 0.0), 1 - MIN_GROWTH),
     ],
     ids=["fastest", "searching", "plateau"],
 )
-def test_the_pace_grows_within_bounds(pace: Pace, faster: float) -> None:
+def test_the_pace_grows_within_bounds(rate: SubmitRate, faster: float) -> None:
     """It neither runs away nor comes to a stand."""
-    assert pace.faster == faster
+    assert rate.faster == faster
 
 
 def test_the_pace_has_a_slowest() -> None:
     """What is slower than that is a pause."""
-    assert Pace(MAX_GAP, 0, 0.0).slower == MAX_GAP
+    assert SubmitRate(MAX_GAP, 0, 0.0).slower == MAX_GAP
 
 
 def test_refusals_at_the_slowest_pace_pause_all(
-    breaker: Breaker, dynamodb: Any, clock: Clock
+    breaker: CircuitBreaker, dynamodb: Any, clock: Clock
 ) -> None:
     """A vendor that takes nothing is not asked once a minute for an hour, with nobody told."""
     _throttled(breaker, clock)
@@ -426,10 +435,10 @@ def test_refusals_at_the_slowest_pace_pause_all(
     )
     for _ in range(REFUSALS_IN_A_ROW):
         clock.advance(MAX_GAP + 1)
-        turn = breaker.turn(_next(breaker), PATIENCE_SECONDS)
-        assert isinstance(turn, Turn)
-        breaker.heed(turn.way, Refused(Trouble.BUSY, "HTTP 429"))
-    assert isinstance(breaker.look(), Open)
+        turn = breaker.take_slot(_next(breaker), PATIENCE_SECONDS)
+        assert isinstance(turn, Slot)
+        breaker.record(turn.permit, Refused(Trouble.BUSY, "HTTP 429"))
+    assert isinstance(breaker.ask(), Paused)
 
 
 def test_a_slow_pace_is_kept_for_longer() -> None:

@@ -6,18 +6,18 @@ import pytest
 
 from shared.limits.circuit_breaker import (
     ACCOUNT_PAUSE_SECONDS,
-    MAX_LOOK_SECONDS,
     MAX_PAUSE_SECONDS,
     MAX_RETRY_AFTER_SECONDS,
-    MIN_LOOK_SECONDS,
+    MAX_RETRY_SECONDS,
+    MIN_RETRY_SECONDS,
     PROBE_SECONDS,
     TELL_SECONDS,
     TOLD_SECONDS,
-    Breaker,
     Cause,
-    Open,
+    CircuitBreaker,
+    Paused,
+    Permit,
     Tripped,
-    Way,
 )
 from shared.notify.metrics import Metrics
 from shared.vmake.client import Accepted, CreateOutcome, NeverSent, Refused, Trouble, Unknown
@@ -31,88 +31,90 @@ LOST = Unknown("no answer")
 
 
 @pytest.fixture
-def breaker(table: Aws, clock: Clock) -> Breaker:
-    return Breaker(table.dynamodb, TABLE, now=clock)
+def breaker(table: Aws, clock: Clock) -> CircuitBreaker:
+    return CircuitBreaker(table.dynamodb, TABLE, now=clock)
 
 
-def _way(breaker: Breaker) -> Way:
-    way = breaker.look()
-    assert isinstance(way, Way)
+def _way(breaker: CircuitBreaker) -> Permit:
+    way = breaker.ask()
+    assert isinstance(way, Permit)
     return way
 
 
-def _pause(breaker: Breaker) -> float:
-    paused = breaker.look()
-    assert isinstance(paused, Open)
+def _pause(breaker: CircuitBreaker) -> float:
+    paused = breaker.ask()
+    assert isinstance(paused, Paused)
     return paused.seconds
 
 
-def test_the_way_is_free_where_nothing_was_wrong(breaker: Breaker) -> None:
+def test_the_way_is_free_where_nothing_was_wrong(breaker: CircuitBreaker) -> None:
     """A stack without trouble submits, and writes nothing for it."""
-    assert breaker.look() == Way()
-    assert breaker.heed(Way(), Accepted("t")) is None
-    assert breaker.heed(Way(), BAD_REQUEST) is None
-    assert breaker.look() == Way()
+    assert breaker.ask() == Permit()
+    assert breaker.record(Permit(), Accepted("t")) is None
+    assert breaker.record(Permit(), BAD_REQUEST) is None
+    assert breaker.ask() == Permit()
 
 
 @pytest.mark.parametrize("outcome", [KEY, CREDITS, BUSY, NeverSent("no connection")])
-def test_trouble_pauses_at_once_and_is_told_once(breaker: Breaker, outcome: CreateOutcome) -> None:
+def test_trouble_pauses_at_once_and_is_told_once(
+    breaker: CircuitBreaker, outcome: CreateOutcome
+) -> None:
     """The first photo to meet it pauses all; those already on their way are no news."""
     others = [_way(breaker) for _ in range(5)]
-    assert isinstance(breaker.heed(_way(breaker), outcome), Tripped)
-    assert isinstance(breaker.look(), Open)
-    assert [breaker.heed(way, outcome) for way in others] == [None] * 5
+    assert isinstance(breaker.record(_way(breaker), outcome), Tripped)
+    assert isinstance(breaker.ask(), Paused)
+    assert [breaker.record(way, outcome) for way in others] == [None] * 5
 
 
-def test_three_unknown_submits_in_a_row_pause(breaker: Breaker) -> None:
+def test_three_unknown_submits_in_a_row_pause(breaker: CircuitBreaker) -> None:
     """One lost answer may be the photo's own bad luck; three are the vendor's."""
-    assert breaker.heed(_way(breaker), LOST) is None
-    assert breaker.heed(_way(breaker), LOST) is None
-    assert isinstance(breaker.heed(_way(breaker), LOST), Tripped)
+    assert breaker.record(_way(breaker), LOST) is None
+    assert breaker.record(_way(breaker), LOST) is None
+    assert isinstance(breaker.record(_way(breaker), LOST), Tripped)
 
 
-def test_a_success_between_unknown_submits_starts_the_count_anew(breaker: Breaker) -> None:
+def test_a_success_between_unknown_submits_starts_the_count_anew(breaker: CircuitBreaker) -> None:
     """Three in a row means in a row."""
-    breaker.heed(_way(breaker), LOST)
-    breaker.heed(_way(breaker), LOST)
-    breaker.heed(_way(breaker), Accepted("t"))
-    assert breaker.heed(_way(breaker), LOST) is None
-    assert breaker.heed(_way(breaker), LOST) is None
+    breaker.record(_way(breaker), LOST)
+    breaker.record(_way(breaker), LOST)
+    breaker.record(_way(breaker), Accepted("t"))
+    assert breaker.record(_way(breaker), LOST) is None
+    assert breaker.record(_way(breaker), LOST) is None
 
 
-def test_after_the_pause_one_photo_alone_is_tried(breaker: Breaker, clock: Clock) -> None:
+def test_after_the_pause_one_photo_alone_is_tried(breaker: CircuitBreaker, clock: Clock) -> None:
     """However many wait, the vendor sees a single probe."""
-    breaker.heed(_way(breaker), KEY)
+    breaker.record(_way(breaker), KEY)
     clock.advance(_pause(breaker))
-    looks = [breaker.look() for _ in range(50)]
-    assert sum(isinstance(look, Way) for look in looks) == 1
+    looks = [breaker.ask() for _ in range(50)]
+    assert sum(isinstance(look, Permit) for look in looks) == 1
 
 
-def test_a_probe_that_goes_through_frees_the_way(breaker: Breaker, clock: Clock) -> None:
+def test_a_probe_that_goes_through_frees_the_way(breaker: CircuitBreaker, clock: Clock) -> None:
     """Submission resumes by itself."""
-    breaker.heed(_way(breaker), CREDITS)
+    breaker.record(_way(breaker), CREDITS)
     clock.advance(_pause(breaker))
-    assert breaker.heed(_way(breaker), Accepted("t")) is None
-    assert breaker.look() == Way()
+    assert breaker.record(_way(breaker), Accepted("t")) is None
+    assert breaker.ask() == Permit()
 
 
 def test_a_probe_that_is_refused_for_itself_frees_the_way_too(
-    breaker: Breaker, clock: Clock
+    breaker: CircuitBreaker, clock: Clock
 ) -> None:
     """A bad photo says nothing against the account."""
-    breaker.heed(_way(breaker), CREDITS)
+    breaker.record(_way(breaker), CREDITS)
     clock.advance(_pause(breaker))
-    breaker.heed(_way(breaker), BAD_REQUEST)
-    assert breaker.look() == Way()
+    breaker.record(_way(breaker), BAD_REQUEST)
+    assert breaker.ask() == Permit()
 
 
 def test_pauses_grow_to_a_quarter_of_an_hour_and_are_told_once(
-    breaker: Breaker, clock: Clock
+    breaker: CircuitBreaker, clock: Clock
 ) -> None:
     """Lasting trouble is a handful of probes, and one event."""
     pauses, told = [], []
     for _ in range(8):
-        told.append(breaker.heed(_way(breaker), KEY))
+        told.append(breaker.record(_way(breaker), KEY))
         pauses.append(_pause(breaker))
         clock.advance(pauses[-1])
     assert pauses[0] == ACCOUNT_PAUSE_SECONDS
@@ -121,130 +123,136 @@ def test_pauses_grow_to_a_quarter_of_an_hour_and_are_told_once(
     assert [entry is not None for entry in told] == [True] + [False] * 7
 
 
-def test_a_probe_that_dies_gives_way_to_the_next(breaker: Breaker, clock: Clock) -> None:
+def test_a_probe_that_dies_gives_way_to_the_next(breaker: CircuitBreaker, clock: Clock) -> None:
     """An invocation that is killed while it probes does not stop everything for ever."""
-    breaker.heed(_way(breaker), KEY)
+    breaker.record(_way(breaker), KEY)
     clock.advance(_pause(breaker))
     _way(breaker)
-    assert isinstance(breaker.look(), Open)
+    assert isinstance(breaker.ask(), Paused)
     clock.advance(PROBE_SECONDS + 1)
     _way(breaker)
 
 
-def test_a_probe_without_an_answer_pauses_again(breaker: Breaker, clock: Clock) -> None:
+def test_a_probe_without_an_answer_pauses_again(breaker: CircuitBreaker, clock: Clock) -> None:
     """While paused, one unknown submit is enough."""
-    breaker.heed(_way(breaker), BUSY)
+    breaker.record(_way(breaker), BUSY)
     clock.advance(_pause(breaker))
-    assert breaker.heed(_way(breaker), LOST) is None
-    assert isinstance(breaker.look(), Open)
+    assert breaker.record(_way(breaker), LOST) is None
+    assert isinstance(breaker.ask(), Paused)
 
 
 @pytest.mark.parametrize(
     ("asked", "pause"), [(77.0, 77.0), (7200.0, 7200.0), (1e9, MAX_RETRY_AFTER_SECONDS)]
 )
 def test_retry_after_is_honoured_within_reason(
-    breaker: Breaker, asked: float, pause: float
+    breaker: CircuitBreaker, asked: float, pause: float
 ) -> None:
     """The vendor may ask for hours, not for years."""
-    breaker.heed(_way(breaker), Refused(Trouble.BUSY, "HTTP 429", asked))
+    breaker.record(_way(breaker), Refused(Trouble.BUSY, "HTTP 429", asked))
     assert _pause(breaker) == pause
 
 
-def test_who_asks_how_long_does_not_become_the_probe(breaker: Breaker, clock: Clock) -> None:
+def test_who_asks_how_long_does_not_become_the_probe(breaker: CircuitBreaker, clock: Clock) -> None:
     """A refusal that comes after its pause leaves the probe to a photo that uses it."""
     late = _way(breaker)
-    breaker.heed(_way(breaker), BUSY)
+    breaker.record(_way(breaker), BUSY)
     clock.advance(_pause(breaker) + 1)
-    breaker.heed(late, BUSY)
+    breaker.record(late, BUSY)
     assert breaker.seconds_left() == 0
     _way(breaker)
 
 
-def test_a_late_success_does_not_end_a_pause_that_is_not_its_own(breaker: Breaker) -> None:
+def test_a_late_success_does_not_end_a_pause_that_is_not_its_own(breaker: CircuitBreaker) -> None:
     """A photo that went out before the trouble says nothing about it."""
-    breaker.heed(_way(breaker), LOST)
+    breaker.record(_way(breaker), LOST)
     early = _way(breaker)
     assert early.unknowns == 1
-    breaker.heed(_way(breaker), KEY)
-    breaker.heed(early, Accepted("t"))
+    breaker.record(_way(breaker), KEY)
+    breaker.record(early, Accepted("t"))
     assert _pause(breaker) == ACCOUNT_PAUSE_SECONDS
 
 
-def _trips(breaker: Breaker, outcome: CreateOutcome) -> bool:
-    tripped = breaker.heed(_way(breaker), outcome)
+def _trips(breaker: CircuitBreaker, outcome: CreateOutcome) -> bool:
+    tripped = breaker.record(_way(breaker), outcome)
     if tripped is not None:
         breaker.note_told(tripped)
     return tripped is not None
 
 
-def test_throttling_that_comes_again_and_again_is_told_once(breaker: Breaker, clock: Clock) -> None:
+def test_throttling_that_comes_again_and_again_is_told_once(
+    breaker: CircuitBreaker, clock: Clock
+) -> None:
     """A vendor that lets a few photos through between long refusals is one piece of news."""
     busy = Refused(Trouble.BUSY, "HTTP 429", 20)
     told = []
     for _ in range(20):
         told.append(_trips(breaker, busy))
         clock.advance(_pause(breaker))
-        breaker.heed(_way(breaker), Accepted("t"))
+        breaker.record(_way(breaker), Accepted("t"))
     assert told == [True] + [False] * 19
     clock.advance(TOLD_SECONDS)
     assert _trips(breaker, busy)
 
 
-def test_other_trouble_is_news_at_once(breaker: Breaker, clock: Clock) -> None:
+def test_other_trouble_is_news_at_once(breaker: CircuitBreaker, clock: Clock) -> None:
     """A refused key is told of although the vendor had just throttled."""
     assert _trips(breaker, BUSY)
     clock.advance(_pause(breaker))
-    breaker.heed(_way(breaker), Accepted("t"))
+    breaker.record(_way(breaker), Accepted("t"))
     assert _trips(breaker, KEY)
 
 
-def test_trouble_that_nobody_was_told_of_is_still_news(breaker: Breaker, clock: Clock) -> None:
+def test_trouble_that_nobody_was_told_of_is_still_news(
+    breaker: CircuitBreaker, clock: Clock
+) -> None:
     """If the invocation died before it could tell, the next pause tells."""
-    assert breaker.heed(_way(breaker), KEY) is not None
+    assert breaker.record(_way(breaker), KEY) is not None
     clock.advance(_pause(breaker))
-    breaker.heed(_way(breaker), Accepted("t"))
-    assert breaker.heed(_way(breaker), KEY) is not None
+    breaker.record(_way(breaker), Accepted("t"))
+    assert breaker.record(_way(breaker), KEY) is not None
 
 
 def test_the_others_look_again_ever_later_while_a_probe_takes_long(
-    breaker: Breaker, clock: Clock
+    breaker: CircuitBreaker, clock: Clock
 ) -> None:
     """A probe that is answered at once holds up nobody; one that was killed is not raced for."""
-    breaker.heed(_way(breaker), KEY)
+    breaker.record(_way(breaker), KEY)
     clock.advance(_pause(breaker))
     _way(breaker)
     pauses = []
     for seconds in (0, 4, 10, 40):
         clock.advance(seconds)
         pauses.append(_pause(breaker))
-    assert pauses == [MIN_LOOK_SECONDS, 4, 14, MAX_LOOK_SECONDS]
+    assert pauses == [MIN_RETRY_SECONDS, 4, 14, MAX_RETRY_SECONDS]
 
 
-def test_a_pause_whose_teller_died_is_told_by_another(breaker: Breaker, clock: Clock) -> None:
+def test_a_pause_whose_teller_died_is_told_by_another(
+    breaker: CircuitBreaker, clock: Clock
+) -> None:
     """Nobody tells before the first one had its time, and nobody after somebody has told."""
-    assert breaker.heed(_way(breaker), KEY) is not None
-    soon = breaker.look()
-    assert isinstance(soon, Open)
+    assert breaker.record(_way(breaker), KEY) is not None
+    soon = breaker.ask()
+    assert isinstance(soon, Paused)
     assert soon.untold is None
     clock.advance(TELL_SECONDS)
-    late = breaker.look()
-    assert isinstance(late, Open)
+    late = breaker.ask()
+    assert isinstance(late, Paused)
     assert late.untold is not None
     assert "bad key" in late.untold.reason
     breaker.note_told(late.untold)
-    after = breaker.look()
-    assert isinstance(after, Open)
+    after = breaker.ask()
+    assert isinstance(after, Paused)
     assert after.untold is None
 
 
-def test_what_an_operator_has_deleted_is_forgotten(breaker: Breaker, table: Aws) -> None:
+def test_what_an_operator_has_deleted_is_forgotten(breaker: CircuitBreaker, table: Aws) -> None:
     """Deleting the item by hand closes the breaker as if nothing had been; so the next is news."""
-    tripped = breaker.heed(_way(breaker), KEY)
+    tripped = breaker.record(_way(breaker), KEY)
     assert tripped is not None
     table.dynamodb.delete_item(TableName=TABLE, Key={"pk": {"S": "CONTROL#submit"}})
     breaker.note_told(tripped)
-    assert breaker.look() == Way()
-    assert breaker.heed(_way(breaker), KEY) is not None
+    assert breaker.ask() == Permit()
+    assert breaker.record(_way(breaker), KEY) is not None
 
 
 @pytest.mark.parametrize(
@@ -262,31 +270,31 @@ def test_a_pause_says_what_caused_it(
 ) -> None:
     """As one of a few words, for each pause anew, until a photo has gone through."""
     written: list[str] = []
-    breaker = Breaker(
+    breaker = CircuitBreaker(
         table.dynamodb, TABLE, metrics=Metrics("shop", write=written.append), now=clock
     )
     assert breaker.paused_by() is None
     for _ in range(2):  # the first photo, and the probe after the pause
-        breaker.heed(_way(breaker), outcome)
+        breaker.record(_way(breaker), outcome)
         assert breaker.paused_by() is cause
         clock.advance(_pause(breaker))
     assert breaker.paused_by() is cause
     assert [json.loads(line)["Reason"] for line in written] == [cause, cause]
-    breaker.heed(_way(breaker), Accepted("t"))
+    breaker.record(_way(breaker), Accepted("t"))
     assert breaker.paused_by() is None
 
 
-def test_a_pause_of_another_cause_says_so(breaker: Breaker, clock: Clock) -> None:
+def test_a_pause_of_another_cause_says_so(breaker: CircuitBreaker, clock: Clock) -> None:
     """A vendor that is back and then refuses the key is no outage any more."""
-    breaker.heed(_way(breaker), NeverSent("no connection"))
+    breaker.record(_way(breaker), NeverSent("no connection"))
     clock.advance(_pause(breaker))
-    breaker.heed(_way(breaker), KEY)
+    breaker.record(_way(breaker), KEY)
     assert breaker.paused_by() is Cause.KEY_REFUSED
 
 
-def test_a_pause_from_before_causes_were_kept(table: Aws, breaker: Breaker) -> None:
+def test_a_pause_from_before_causes_were_kept(table: Aws, breaker: CircuitBreaker) -> None:
     """An item of an earlier version is a pause all the same."""
-    breaker.heed(_way(breaker), KEY)
+    breaker.record(_way(breaker), KEY)
     table.dynamodb.update_item(
         TableName=TABLE,
         Key={"pk": {"S": "CONTROL#submit"}},

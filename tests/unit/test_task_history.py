@@ -3,26 +3,31 @@
 import pytest
 
 from shared.models import SceneType, Settings
-from shared.polling.planner import KEEP_TASKS, Experience, Look, Sums, lesson
+from shared.polling.planner import KEEP_TASKS, ProgressSample, Sums, TaskHistory, lesson
 from shared.polling.task_history import (
     FEW_FRESH_SECONDS,
     FEW_TASKS,
     FRESH_SECONDS,
-    ExperienceStore,
+    TaskHistoryStore,
     kind_of,
 )
 from tests.factories import TABLE, Aws
 
 KIND = "preset#4"
-TAUGHT = lesson(Experience(), [Look(8, 0), Look(12, 30), Look(20, 60)], after=20, by=33)
+TAUGHT = lesson(
+    TaskHistory(),
+    [ProgressSample(8, 0), ProgressSample(12, 30), ProgressSample(20, 60)],
+    after=20,
+    by=33,
+)
 
 
-def store(aws: Aws) -> ExperienceStore:
+def store(aws: Aws) -> TaskHistoryStore:
     """Return a store as a process has it that has just started."""
-    return ExperienceStore(aws.dynamodb, TABLE)
+    return TaskHistoryStore(aws.dynamodb, TABLE)
 
 
-def same(one: Experience, other: Experience) -> bool:
+def same(one: TaskHistory, other: TaskHistory) -> bool:
     """Tell whether two experiences are the same but for rounding."""
     return (
         one.tasks == pytest.approx(other.tasks, abs=1e-3)
@@ -44,15 +49,15 @@ def test_a_kind_is_scene_type_and_batch_size() -> None:
 
 def test_nothing_is_known_at_first(aws: Aws) -> None:
     """A new stack has no experience, and that is fine."""
-    assert store(aws).of(KIND) == Experience()
+    assert store(aws).of(KIND) == TaskHistory()
 
 
 def test_what_was_added_is_read_again(aws: Aws) -> None:
     """Negative bins, readings and all."""
-    taught = TAUGHT.plus(Experience(0.0, {-40: 0.5}, {"gain": Sums(1.0, -0.25, 0.1)}))
+    taught = TAUGHT.plus(TaskHistory(0.0, {-40: 0.5}, {"gain": Sums(1.0, -0.25, 0.1)}))
     store(aws).add(KIND, taught)
     assert same(store(aws).of(KIND), taught)
-    assert store(aws).of("original#4") == Experience()
+    assert store(aws).of("original#4") == TaskHistory()
 
 
 def test_additions_of_many_add_up(aws: Aws) -> None:
@@ -67,7 +72,7 @@ def test_additions_of_many_add_up(aws: Aws) -> None:
 
 def test_too_much_is_halved(aws: Aws) -> None:
     """Old tasks count ever less; the item does not grow for ever."""
-    much = Experience(KEEP_TASKS - 1, {100: KEEP_TASKS - 1})
+    much = TaskHistory(KEEP_TASKS - 1, {100: KEEP_TASKS - 1})
     store(aws).add(KIND, much)
     store(aws).add(KIND, TAUGHT)
     assert same(store(aws).of(KIND), much.plus(TAUGHT).halved())
@@ -77,13 +82,13 @@ def test_an_addition_while_somebody_halves_is_kept(
     aws: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Halving gives way: the next addition tries again."""
-    store(aws).add(KIND, Experience(KEEP_TASKS - 1, {100: KEEP_TASKS - 1}))
-    slow, read = store(aws), ExperienceStore._read
+    store(aws).add(KIND, TaskHistory(KEEP_TASKS - 1, {100: KEEP_TASKS - 1}))
+    slow, read = store(aws), TaskHistoryStore._read
 
-    def overtaken(self: ExperienceStore, kind: str, *, consistent: bool) -> Experience:
+    def overtaken(self: TaskHistoryStore, kind: str, *, consistent: bool) -> TaskHistory:
         found = read(self, kind, consistent=consistent)
         if self is slow:
-            monkeypatch.setattr(ExperienceStore, "_read", read)
+            monkeypatch.setattr(TaskHistoryStore, "_read", read)
             aws.dynamodb.update_item(
                 TableName=TABLE,
                 Key={"pk": {"S": f"TASKS#{KIND}"}},
@@ -92,7 +97,7 @@ def test_an_addition_while_somebody_halves_is_kept(
             )
         return found
 
-    monkeypatch.setattr(ExperienceStore, "_read", overtaken)
+    monkeypatch.setattr(TaskHistoryStore, "_read", overtaken)
     slow.add(KIND, TAUGHT)
     assert store(aws).of(KIND).tasks == KEEP_TASKS + 1
     store(aws).add(KIND, TAUGHT)
@@ -102,8 +107,8 @@ def test_an_addition_while_somebody_halves_is_kept(
 def test_a_process_reads_seldom(aws: Aws) -> None:
     """What is known is read again after half a minute."""
     now = 0.0
-    reader = ExperienceStore(aws.dynamodb, TABLE, monotonic=lambda: now)
-    store(aws).add(KIND, Experience(FEW_TASKS, {100: FEW_TASKS}))
+    reader = TaskHistoryStore(aws.dynamodb, TABLE, monotonic=lambda: now)
+    store(aws).add(KIND, TaskHistory(FEW_TASKS, {100: FEW_TASKS}))
     assert reader.of(KIND).tasks == FEW_TASKS
     store(aws).add(KIND, TAUGHT)
     now = FRESH_SECONDS - 1
@@ -115,7 +120,7 @@ def test_a_process_reads_seldom(aws: Aws) -> None:
 def test_a_new_stack_reads_more_often(aws: Aws) -> None:
     """The first tasks that end teach those that are submitted right after them."""
     now = 0.0
-    reader = ExperienceStore(aws.dynamodb, TABLE, monotonic=lambda: now)
+    reader = TaskHistoryStore(aws.dynamodb, TABLE, monotonic=lambda: now)
     assert reader.of(KIND).tasks == 0
     store(aws).add(KIND, TAUGHT)
     now = FEW_FRESH_SECONDS + 1
