@@ -66,10 +66,12 @@ beside-e2e:
 	  status=$$?; cat $(TOOLS)/test.log; exit $$status
 
 .PHONY: lint
-lint: $(TOOLS)/.dev ## ruff: style and formatting
+lint: $(TOOLS)/.dev ## ruff, import-linter
 	@echo "== lint"
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
+	@report=$$($(VENV)/bin/lint-imports --no-logo --no-cache 2>&1) || { echo "$$report"; exit 1; }; \
+	  echo "$$report" | grep '^Contracts:'
 
 .PHONY: types
 types: $(TOOLS)/.dev ## mypy, strict
@@ -240,4 +242,4 @@ lock: $(UV) ## resolve requirements/*.in anew into the hash-locked requirements/
 
 .PHONY: clean
 clean: down ## stop the stack and remove what was built and installed
-	@rm -rf $(TOOLS) .aws-sam .catwalk out bench/out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(TOOLS) .aws-sam .catwalk out bench/out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
