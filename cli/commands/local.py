@@ -11,7 +11,7 @@ import typer
 from cli.stacks import selection
 from cli.stacks.project import enter, home
 from cli.terminal.output import say
-from local.stack.interfaces import ALL, DOCKER, LOOPBACK
+from local.interfaces import ALL, DOCKER, LOOPBACK
 
 starting = typer.Typer()
 

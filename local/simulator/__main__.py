@@ -5,9 +5,9 @@ import errno
 import logging
 import sys
 
+from local.interfaces import LOOPBACK
 from local.simulator.server import bind, run
 from local.simulator.settings import Settings, SettingsError
-from local.stack.interfaces import LOOPBACK
 
 _USAGE_HINT = """\
 The simulated vendor listens at {base_url}

@@ -14,11 +14,11 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from local.interfaces import listen
 from local.simulator.answers import TRANSPORT
 from local.simulator.app import Simulator
 from local.simulator.control import SimulatorControl
 from local.simulator.settings import Settings
-from local.stack.interfaces import listen
 
 _KEEP_ALIVE_SECONDS: Final = 75
 """Idle connections stay open as long as behind a usual gateway."""

@@ -14,9 +14,9 @@ from typing import Final
 import httpx
 
 from local.errors import LocalError, PortInUseError, StartError, ToolMissingError
+from local.interfaces import LOOPBACK, addresses, listen
 from local.paths import ROOT, TOOLS
 from local.stack import environment, processes
-from local.stack.interfaces import LOOPBACK, addresses, listen
 from local.stack.processes import Process
 from local.stack.state import StateFolder
 

@@ -17,11 +17,11 @@ from types import FrameType
 from typing import TYPE_CHECKING, Final, Protocol
 
 from local.errors import StackGoneError
+from local.interfaces import LOOPBACK
 from local.paths import STATE
 from local.stack import differences, environment, ministack, processes, sam, vendor
 from local.stack.clients import Clients
 from local.stack.code import Code
-from local.stack.interfaces import LOOPBACK
 from local.stack.processes import Process
 from local.stack.state import Address, State, StateFolder
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from local.errors import StartError
+from local.interfaces import addresses
 from local.stack import environment, processes
-from local.stack.interfaces import addresses
 from local.stack.processes import Process
 from local.stack.state import StateFolder
 

@@ -320,6 +320,7 @@ def _in_quotes(name: str, number: object) -> str:
 
 def _batch_size(values: Mapping[str, tuple[int, str, Any]]) -> int:
     _, origin, value = values.get("batchSize", (0, "", None))
+    # The vendor makes one to four images a task.
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 4:  # noqa: PLR2004
         return value
     raise bad_settings(

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
+from local import interfaces
 from local.errors import LocalError
-from local.stack import interfaces
-from local.stack.interfaces import addresses, listen
+from local.interfaces import addresses, listen
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 is loopback on Linux alone")
 
