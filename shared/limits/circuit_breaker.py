@@ -17,13 +17,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from shared.clock import iso, later, parse_iso, utc_now
 from shared.limits.submit_rate import SEARCHING, START_GAP, SubmitRate, paced_for
 from shared.limits.suspicion import DOUBTFUL, MANY
 from shared.models import MAX_MESSAGE
 from shared.notify.metrics import Metrics
+from shared.records.attributes import update_if
 from shared.vmake.client import Accepted, CreateOutcome, NeverSent, Refused, Trouble, Unknown
 
 if TYPE_CHECKING:
@@ -337,53 +338,30 @@ class CircuitBreaker:
         self._note("awaited", job_id)
 
     def _note(self, name: str, job_id: str) -> int:
-        try:
-            answer = self._dynamodb.update_item(
-                TableName=self._table,
-                Key=ITEM_KEY,
-                UpdateExpression="ADD #name :job DELETE cleared :job",
-                ConditionExpression="attribute_not_exists(#name) OR size(#name) < :most",
-                ExpressionAttributeNames={"#name": name},
-                ExpressionAttributeValues={
-                    ":job": {"SS": [job_id]},
-                    ":most": {"N": str(MOST_SUSPECTS)},
-                },
-                ReturnValues="ALL_NEW",
-            )
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            return MOST_SUSPECTS
-        return len(_names(answer["Attributes"], name))
+        item = self._update_if(
+            "attribute_not_exists(#name) OR size(#name) < :most",
+            "ADD #name :job DELETE cleared :job",
+            {":job": {"SS": [job_id]}, ":most": {"N": str(MOST_SUSPECTS)}},
+            names={"#name": name},
+            returns="ALL_NEW",
+        )
+        return MOST_SUSPECTS if item is None else len(_names(item, name))
 
     def give_back(self, permit: Permit) -> None:
         """Let the next photo be the probe: the one of this way sent nothing, or tells nothing."""
         if permit.probe_until is None:
             return
-        try:
-            self._dynamodb.update_item(
-                TableName=self._table,
-                Key=ITEM_KEY,
-                UpdateExpression="REMOVE probe_until",
-                ConditionExpression="probe_until = :mine",
-                ExpressionAttributeValues={":mine": {"S": permit.probe_until}},
-            )
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            return  # it was too late, and another photo has the way
+        # If it was too late, another photo is the probe by now, and stays it.
+        mine = {":mine": {"S": permit.probe_until}}
+        self._update_if("probe_until = :mine", "REMOVE probe_until", mine)
 
     def note_told(self, tripped: Tripped) -> None:
         """Note that the world was told of a pause, unless somebody has deleted the item by now."""
-        try:
-            self._dynamodb.update_item(
-                TableName=self._table,
-                Key=ITEM_KEY,
-                UpdateExpression="SET told_at = :now, told_kind = :kind REMOVE untold",
-                ConditionExpression="attribute_exists(pk)",
-                ExpressionAttributeValues={
-                    ":now": {"S": iso(self._now())},
-                    ":kind": {"S": tripped.kind},
-                },
-            )
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            return
+        self._update_if(
+            "attribute_exists(pk)",
+            "SET told_at = :now, told_kind = :kind REMOVE untold",
+            {":now": {"S": iso(self._now())}, ":kind": {"S": tripped.kind}},
+        )
 
     def _clear(self, permit: Permit, *, passed: bool) -> None:
         """Take back what this way was given for; a pause that came meanwhile is not its own."""
@@ -475,17 +453,14 @@ class CircuitBreaker:
                 condition += " AND (attribute_not_exists(paced_until) OR paced_until < :now)"
         suspects, named = _suspects(permit, suspect)
         values |= named
-        try:
-            before = self._dynamodb.update_item(
-                TableName=self._table,
-                Key=ITEM_KEY,
-                UpdateExpression=f"SET {sets}, updated_at = :now REMOVE probe_until{suspects}",
-                ExpressionAttributeNames={f"#{n}": n for n in ("until", "reason", "cause")},
-                ExpressionAttributeValues=values,
-                ReturnValues="ALL_OLD",
-                ConditionExpression=condition,
-            ).get("Attributes", {})
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+        before = self._update_if(
+            condition,
+            f"SET {sets}, updated_at = :now REMOVE probe_until{suspects}",
+            values,
+            names={f"#{n}": n for n in ("until", "reason", "cause")},
+            returns="ALL_OLD",
+        )
+        if before is None:
             return None  # another photo was first; its pause stands
         if self._metrics is not None:
             self._metrics.paused(cause)
@@ -503,18 +478,13 @@ class CircuitBreaker:
         self, update: str, condition: str, values: Mapping[str, Any]
     ) -> Mapping[str, Any] | None:
         """Change the pace and return the item; None if the condition fails, or all is paused."""
-        try:
-            return self._dynamodb.update_item(
-                TableName=self._table,
-                Key=ITEM_KEY,
-                UpdateExpression=update,
-                ConditionExpression=f"{condition} AND attribute_not_exists(#until)",
-                ExpressionAttributeNames={"#until": "until"},
-                ExpressionAttributeValues=values,
-                ReturnValues="ALL_NEW",
-            )["Attributes"]
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            return None
+        return self._update_if(
+            f"{condition} AND attribute_not_exists(#until)",
+            update,
+            values,
+            names={"#until": "until"},
+            returns="ALL_NEW",
+        )
 
     def _speed_up(self, rate: SubmitRate) -> None:
         """Speed up after a submit at a pace went through, unless others have seen to that."""
@@ -573,20 +543,33 @@ class CircuitBreaker:
         """Return the permit of the one photo that is tried, or None if another has it."""
         end = later(now, PROBE_SECONDS)
         free = "attribute_not_exists(probe_until) OR probe_until < :now"
-        try:
-            self._dynamodb.update_item(
-                TableName=self._table,
-                Key=ITEM_KEY,
-                UpdateExpression="SET probe_until = :end",
-                ConditionExpression=f"attribute_exists(pk) AND ({free})",
-                ExpressionAttributeValues={
-                    ":now": {"S": iso(now)},
-                    ":end": {"S": end},
-                },
-            )
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            return None
-        return end
+        taken = self._update_if(
+            f"attribute_exists(pk) AND ({free})",
+            "SET probe_until = :end",
+            {":now": {"S": iso(now)}, ":end": {"S": end}},
+        )
+        return None if taken is None else end
+
+    def _update_if(
+        self,
+        condition: str,
+        update: str,
+        values: Mapping[str, Any],
+        *,
+        names: Mapping[str, str] | None = None,
+        returns: Literal["NONE", "ALL_NEW", "ALL_OLD"] = "NONE",
+    ) -> Mapping[str, Any] | None:
+        """Update the item if a condition holds; see `update_if`."""
+        return update_if(
+            self._dynamodb,
+            self._table,
+            ITEM_KEY,
+            update=update,
+            condition=condition,
+            values=values,
+            names=names,
+            returns=returns,
+        )
 
 
 def _untold(item: Mapping[str, Any], now: datetime) -> Tripped | None:
