@@ -45,7 +45,7 @@ class PollBudget:
         per_second: float,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
-        """Share the budget with all who use this table; nothing is called yet."""
+        """Share the budget with all functions that use this table."""
         self._dynamodb = dynamodb
         self._table = table
         self._per_second = per_second
