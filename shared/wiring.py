@@ -84,7 +84,7 @@ class Wiring:
         now: Callable[[], datetime] = utc_now,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Build the parts; nothing is called yet.
+        """Build the parts; none of them calls anything yet.
 
         Args:
             config: of the function.

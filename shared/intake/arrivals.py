@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from shared.clock import iso, utc_now
 from shared.models import JobError, Photo, Settings
-from shared.records.attributes import from_attribute, to_attribute
+from shared.records.attributes import from_attribute, to_attribute, update_if
 from shared.records.jobs import NewJob
 
 if TYPE_CHECKING:
@@ -259,24 +259,18 @@ class Arrivals:
         self, arrival_id: str, update: str, values: Mapping[str, Any], condition: str = ""
     ) -> None:
         """Change an arrival, unless it is no longer there or the condition does not hold."""
-        more: dict[str, Any] = {}
         all_values = dict(values)
-        if "#status" in update + condition:
-            more["ExpressionAttributeNames"] = {"#status": "status"}
         if ":claiming" in condition:
             all_values[":claiming"] = {"S": CLAIMING}
-        if all_values:
-            more["ExpressionAttributeValues"] = all_values
-        try:
-            self._dynamodb.update_item(
-                TableName=self._table,
-                Key=_key(arrival_id),
-                UpdateExpression=update,
-                ConditionExpression=condition or "attribute_exists(pk)",
-                **more,
-            )
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            return
+        update_if(
+            self._dynamodb,
+            self._table,
+            _key(arrival_id),
+            update=update,
+            condition=condition or "attribute_exists(pk)",
+            values=all_values,
+            names={"#status": "status"} if "#status" in update + condition else None,
+        )
 
 
 def _arrival(item: Mapping[str, Any]) -> Arrival:

@@ -1,29 +1,36 @@
-"""The breaker: when the account or the vendor is in trouble, submission pauses for all photos.
+"""The circuit breaker: submission pauses for all photos while account or vendor has trouble.
 
-One item in JobsTable, `CONTROL#submit`, says until when and why; SubmitFunction reads it before
-each submit. When the pause is over, one photo alone is tried (the probe). If it goes through, the
-breaker closes; if not, the next pause is longer. No photo fails by it: they wait in the queue.
+SubmitFunction reads one item in JobsTable, `CONTROL#submit`, before each submit. The item says
+whether the breaker is
 
-One photo's refusal says little about the account. The item also names the photos that were refused
-since one went through, and the first photos to come are tried in the middle of the pause
+    closed      photos are sent
+    open        submission is paused, until a time and for a reason
+    half-open   the pause is over: one photo is sent, the probe; the others wait for its outcome
+
+A probe that goes through closes the breaker; one that fails makes the next pause longer. No photo
+fails because of a pause: photos wait in the queue.
+
+One photo's refusal says little about the account. So the item also names the photos that were
+refused since one went through, and the first new photos are tried while the breaker is open
 (shared/limits/suspicion.py).
 
-A vendor that throttles is not in trouble, it is asked too fast: after the first refusal the item
-holds a pace too (shared/limits/submit_rate.py), and each submit takes its turn by one conditional
-write. Only refusals that come in a row, or a long `Retry-After`, pause submission again.
+A vendor that throttles is asked too fast. After the first refusal the item also holds a submit rate
+(shared/limits/submit_rate.py), and each submit takes the next slot by one conditional write.
+Several refusals in a row, or a long `Retry-After`, open the breaker again.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from shared.clock import iso, later, parse_iso, utc_now
 from shared.limits.submit_rate import SEARCHING, START_GAP, SubmitRate, paced_for
 from shared.limits.suspicion import DOUBTFUL, MANY
 from shared.models import MAX_MESSAGE
 from shared.notify.metrics import Metrics
+from shared.records.attributes import update_if
 from shared.vmake.client import Accepted, CreateOutcome, NeverSent, Refused, Trouble, Unknown
 
 if TYPE_CHECKING:
@@ -36,38 +43,42 @@ OUTAGE_PAUSE_SECONDS: Final = 5.0
 BUSY_PAUSE_SECONDS: Final = 1.0
 """The first pause after the vendor throttled; doubled each time. `Retry-After` may ask for more."""
 REFUSALS_IN_A_ROW: Final = 5
-"""So many times slower, one time after the other, and still throttled: that is a pause."""
+"""If the rate was cut this many times in a row and the vendor still throttles, submission
+pauses."""
 PATIENCE_SECONDS: Final = 10.0
-"""No turn that is further off is waited for inside the function; and a `Retry-After` that asks for
-no more moves the turns instead of pausing all."""
+"""A photo waits at most this long for its slot inside the function. A `Retry-After` of at most this
+long moves the slots; a longer one pauses submission."""
 AHEAD_SECONDS: Final = 1.0
-"""Turns are given out no longer beforehand, or one at least: what is learnt of the vendor counts
-for all later ones, however many wait."""
+"""Reserve slots at most this far ahead (always at least one): a new rate then applies to all photos
+that still wait."""
 MAX_PAUSE_SECONDS: Final = 900.0
-"""No pause that we choose is longer: after trouble, photos come back within a quarter hour."""
+"""The longest pause that Catwalk chooses: after trouble, photos go on within a quarter of an
+hour."""
 MAX_RETRY_AFTER_SECONDS: Final = 6 * 3600.0
-"""No pause that the vendor asks for is longer, lest a wrong header stops everything."""
+"""The longest pause that the vendor can ask for: a wrong header must not stop everything."""
 UNKNOWNS_IN_A_ROW: Final = 3
-"""So many unknown submits one after the other are the vendor's trouble, not the photos'."""
+"""This many unknown submits in a row are counted as an outage of the vendor."""
 PROBE_SECONDS: Final = 120.0
-"""How long the probe has the way to itself: longer than a POST with all its timeouts takes."""
+"""How long one photo stays the probe: longer than a POST with all its timeouts takes."""
 MIN_RETRY_SECONDS: Final = 0.25
 MAX_RETRY_SECONDS: Final = 30.0
-"""While the probe is under way the others look again after as long as it has taken so far, within
-these: most are answered at once, and one that was killed is not raced for."""
+"""While a probe is under way, the other photos ask again after as long as it has taken so far,
+within these bounds, in seconds. Most probes are answered at once; a killed one is waited for
+patiently."""
 TELL_SECONDS: Final = 30.0
-"""Who has paused submission tells of it within this; then whoever meets the pause does."""
+"""If the pausing invocation published no event within this time, the next invocation does."""
 TOLD_SECONDS: Final = 900.0
-"""Trouble of the same kind that comes again sooner than this is no news: a vendor that throttles
-does so again and again."""
+"""A pause for the same kind of trouble is published at most once in this time: a vendor that
+throttles does so again and again."""
 MAX_PAUSES: Final = 20
-"""Pauses are counted up to here; they have long reached the longest by then."""
+"""Pauses are counted up to this number; the longest pause is reached far earlier."""
 MOST_SUSPECTS: Final = 10
-"""The item names no more photos that were refused."""
+"""The item names at most this many refused photos."""
 MOST_CLEARED: Final = 50
-"""The item forgets photos that were cleared when there are more: those have to be cleared anew."""
+"""If more photos were cleared, the item forgets them; they can be cleared again."""
 SUSPECT_SECONDS: Final = 5.0
-"""After a pause a photo that was refused leaves the way to others for so long."""
+"""After a pause, a photo that was refused waits this much longer, so that others are tried
+first."""
 _OF_REFUSED: Final = ("suspects", "denied", "awaited", "firsts")
 _OF_PAUSE: Final = ("until", "reason", "cause", "pauses", "probe_until", "untold")
 ITEM_KEY: Final[Any] = {"pk": {"S": "CONTROL#submit"}}
@@ -105,21 +116,21 @@ _DOUBTFUL_CAUSES: Final = frozenset(_CAUSES[kind] for kind in DOUBTFUL)
 
 @dataclass(frozen=True)
 class Paused:
-    """Submission is paused; look again in so many seconds."""
+    """The photo has to wait; ask again after `seconds`."""
 
     seconds: float
     reason: str
     untold: "Tripped | None" = None
-    """Set if whoever paused submission died before anybody was told of it."""
+    """Set if the invocation that paused submission has published no event."""
     watched: bool = False
-    """Whether there is an alarm on just this cause: that photos wait for it is no news."""
+    """Whether this cause has an alarm of its own: then waiting photos raise no other one."""
     one: bool = False
-    """Whether only the photo that looked has to wait."""
+    """Whether only the photo that asked has to wait."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A photo that asks for the way."""
+    """A photo that asks for a permit."""
 
     job_id: str
     refused: bool
@@ -128,43 +139,43 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Permit:
-    """The way is free, for this photo at least; `record` wants it back with what became of it."""
+    """This photo may be sent; afterwards `record` takes the permit and the outcome."""
 
     pauses: int = 0
     """How many pauses there were in a row; not 0 for a probe."""
     unknowns: int = 0
     """How many unknown submits there were in a row."""
     refusals: int = 0
-    """How many times the pace was cut since a submit went through."""
+    """How many times the rate was cut since a submit went through."""
     rate: SubmitRate | None = None
-    """Set if submits take turns; a probe goes alone, and needs none."""
+    """Set if submits are spaced out; a probe is sent without a slot."""
     waited: bool = False
-    """Whether it had to wait for its turn; else its success tells nothing about the pace."""
+    """Whether it had to wait for its slot; else its success says nothing about the rate."""
     suspects: frozenset[str] = frozenset()
-    """The jobs that the vendor refused for the account's sake since a photo went through."""
+    """The jobs that were refused, since a photo went through, with an answer about the account."""
     denied: frozenset[str] = frozenset()
-    """The jobs that it refused without saying why."""
+    """The jobs that were refused without a reason."""
     awaited: frozenset[str] = frozenset()
-    """The jobs that were cleared before and refused again: the next success is about them."""
+    """The jobs that were cleared and refused again; the next success clears them once more."""
     cleared: frozenset[str] = field(default=frozenset(), compare=False)
     """The jobs whose last refusal another photo's success has contradicted."""
     candidate: Candidate | None = field(default=None, compare=False)
-    """Whose way it is."""
+    """The photo that holds the permit."""
     probe_until: str | None = field(default=None, compare=False)
-    """What a probe gives back if it sends nothing."""
+    """Set for a probe: the end of its time, ISO 8601; identifies it in `give_back`."""
     early: bool = False
-    """Whether it was given in the middle of a pause."""
+    """Whether it was given while submission was paused."""
 
     @property
     def clear(self) -> bool:
-        """Whether there is nothing to take back after a success."""
+        """Whether a success has nothing to clear."""
         trouble = self.pauses or self.unknowns or self.refusals
         return not (trouble or self.suspects or self.denied or self.awaited)
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A submit of this way may go out in so many seconds."""
+    """The photo may be sent with `permit` after `seconds`."""
 
     seconds: float
     permit: Permit
@@ -172,7 +183,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Tripped:
-    """This very outcome paused submission: somebody must be told."""
+    """This outcome paused submission: an event must be published."""
 
     until: str
     """ISO 8601."""
@@ -181,7 +192,7 @@ class Tripped:
 
 
 class CircuitBreaker:
-    """The state of submission, shared by all SubmitFunctions."""
+    """Whether photos may be sent, shared by all invocations of SubmitFunction."""
 
     def __init__(
         self,
@@ -198,11 +209,11 @@ class CircuitBreaker:
         self._now = now
 
     def ask(self, candidate: Candidate | None = None) -> Permit | Paused:
-        """Return whether a photo may be submitted now; after a pause, the first to look may.
+        """Return whether a photo may be sent now; after a pause, the first photo to ask may.
 
         Args:
-            candidate: the photo. One that was never refused may be tried in the middle of a
-                pause; one that was leaves the way to others first.
+            candidate: the photo. One that was never refused may be tried during a pause; one that
+                was refused lets others go first.
 
         """
         answer = self._dynamodb.get_item(TableName=self._table, Key=ITEM_KEY, ConsistentRead=True)
@@ -248,15 +259,15 @@ class CircuitBreaker:
         return clean and few and cause_of(item) in _DOUBTFUL_CAUSES
 
     def take_slot(self, permit: Permit, patience: float) -> Slot | Paused | None:
-        """Take the next turn for a submit.
+        """Take the next slot for a submit.
 
         Args:
             permit: what `ask` has just returned.
-            patience: how many seconds off the turn may be.
+            patience: how many seconds ahead the slot may be.
 
         Returns:
-            The turn; or, without having taken one, after how long to look again; or None if the
-            pace has changed meanwhile: look again now.
+            The slot; or `Paused`, without a slot, if the next one is too far ahead; or None if the
+            rate has changed meanwhile: ask again now.
 
         """
         rate = permit.rate
@@ -270,7 +281,7 @@ class CircuitBreaker:
             return Paused(seconds, "the vendor throttles, and other photos are before this one")
         over = _decimal(now - rate.gap)
         if wait:
-            # The turn behind the last one that was taken.
+            # The slot after the last one that was taken.
             far = _decimal(now + ahead - rate.gap)
             taken = self._change_rate(
                 "SET pace_slot = pace_slot + pace_gap",
@@ -278,7 +289,7 @@ class CircuitBreaker:
                 {":over": over, ":far": far},
             )
         else:
-            # Nobody has taken a turn for longer than a gap: this very moment is one.
+            # No slot was taken for longer than a gap: this moment is one.
             taken = self._change_rate(
                 "SET pace_slot = :now",
                 "pace_slot <= :over",
@@ -291,7 +302,7 @@ class CircuitBreaker:
         return Slot(seconds, replace(permit, rate=paced, waited=seconds > 0))
 
     def seconds_left(self) -> float:
-        """Return how long submission is still paused; nobody becomes the probe by asking."""
+        """Return for how many seconds submission is still paused; this makes no photo the probe."""
         answer = self._dynamodb.get_item(TableName=self._table, Key=ITEM_KEY, ConsistentRead=True)
         item = answer.get("Item", {})
         return max(0.0, _left(item, "until", self._now())) if "until" in item else 0.0
@@ -303,7 +314,7 @@ class CircuitBreaker:
         return cause_of(item) if "until" in item else None
 
     def record(self, permit: Permit, outcome: CreateOutcome) -> Tripped | None:
-        """Take what became of a submit into account; say so if it paused submission."""
+        """Record the outcome of a submit; return `Tripped` if it paused submission."""
         match outcome:
             case Accepted() | Refused(Trouble.REQUEST):
                 if not permit.clear:
@@ -333,66 +344,44 @@ class CircuitBreaker:
         return self._note("denied", job_id)
 
     def note_awaited(self, job_id: str) -> None:
-        """Note that a photo was refused that was cleared before; nothing pauses for its sake."""
+        """Note that a cleared photo was refused again; that pauses nothing."""
         self._note("awaited", job_id)
 
     def _note(self, name: str, job_id: str) -> int:
-        try:
-            answer = self._dynamodb.update_item(
-                TableName=self._table,
-                Key=ITEM_KEY,
-                UpdateExpression="ADD #name :job DELETE cleared :job",
-                ConditionExpression="attribute_not_exists(#name) OR size(#name) < :most",
-                ExpressionAttributeNames={"#name": name},
-                ExpressionAttributeValues={
-                    ":job": {"SS": [job_id]},
-                    ":most": {"N": str(MOST_SUSPECTS)},
-                },
-                ReturnValues="ALL_NEW",
-            )
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            return MOST_SUSPECTS
-        return len(_names(answer["Attributes"], name))
+        item = self._update_if(
+            "attribute_not_exists(#name) OR size(#name) < :most",
+            "ADD #name :job DELETE cleared :job",
+            {":job": {"SS": [job_id]}, ":most": {"N": str(MOST_SUSPECTS)}},
+            names={"#name": name},
+            returns="ALL_NEW",
+        )
+        return MOST_SUSPECTS if item is None else len(_names(item, name))
 
     def give_back(self, permit: Permit) -> None:
-        """Let the next photo be the probe: the one of this way sent nothing, or tells nothing."""
+        """Let the next photo be the probe: this one was not sent, or its outcome says nothing."""
         if permit.probe_until is None:
             return
-        try:
-            self._dynamodb.update_item(
-                TableName=self._table,
-                Key=ITEM_KEY,
-                UpdateExpression="REMOVE probe_until",
-                ConditionExpression="probe_until = :mine",
-                ExpressionAttributeValues={":mine": {"S": permit.probe_until}},
-            )
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            return  # it was too late, and another photo has the way
+        # If it was too late, another photo is the probe by now, and stays it.
+        mine = {":mine": {"S": permit.probe_until}}
+        self._update_if("probe_until = :mine", "REMOVE probe_until", mine)
 
     def note_told(self, tripped: Tripped) -> None:
-        """Note that the world was told of a pause, unless somebody has deleted the item by now."""
-        try:
-            self._dynamodb.update_item(
-                TableName=self._table,
-                Key=ITEM_KEY,
-                UpdateExpression="SET told_at = :now, told_kind = :kind REMOVE untold",
-                ConditionExpression="attribute_exists(pk)",
-                ExpressionAttributeValues={
-                    ":now": {"S": iso(self._now())},
-                    ":kind": {"S": tripped.kind},
-                },
-            )
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            return
+        """Note that a pause was published, unless the item was deleted meanwhile."""
+        self._update_if(
+            "attribute_exists(pk)",
+            "SET told_at = :now, told_kind = :kind REMOVE untold",
+            {":now": {"S": iso(self._now())}, ":kind": {"S": tripped.kind}},
+        )
 
     def _clear(self, permit: Permit, *, passed: bool) -> None:
-        """Take back what this way was given for; a pause that came meanwhile is not its own."""
+        """Clear the trouble that this permit knew of; a pause that came later stays."""
         removed = ["unknowns", "refusals", *(_OF_PAUSE if permit.pauses else ())]
         cleared: set[str] = set()
         if passed:
             removed += [name for name in _OF_REFUSED if name == "firsts" or getattr(permit, name)]
             cleared |= permit.denied
-            # Only what came at once, while nobody else was refused, contradicts a clear word.
+            # An answer about the account is contradicted only by a success during the pause, while
+            # no other photo was refused.
             if permit.early and len(permit.suspects) == 1:
                 cleared |= permit.suspects
             if not permit.pauses and not permit.suspects:
@@ -423,7 +412,7 @@ class CircuitBreaker:
         asked: float | None = None,
         suspect: Candidate | None = None,
     ) -> Tripped | None:
-        """Pause, or pause again after a probe that failed; only a first pause may be news.
+        """Pause, or pause again after a failed probe; only a first pause is published.
 
         Args:
             permit: of the photo that met the trouble.
@@ -445,7 +434,7 @@ class CircuitBreaker:
             ":until": {"S": until},
             ":cause": {"S": cause},
             ":reason": {"S": reason[:MAX_MESSAGE]},
-            # What is tried in the middle of a pause makes it no longer.
+            # A photo that is tried during a pause does not lengthen it.
             ":pauses": {"N": str(min(permit.pauses + (not permit.early), MAX_PAUSES))},
             ":zero": {"N": "0"},
             ":now": {"S": iso(now)},
@@ -457,8 +446,8 @@ class CircuitBreaker:
             values[":kind"] = {"S": kind}
             sets += ", untold = :kind"
         if kind == Trouble.BUSY:
-            # From now on submits take turns: at the pace that was right the last time, if it is not
-            # that which has led to this pause.
+            # From now on submits are spaced out: at the rate that was found the last time, unless
+            # this rate has led to the pause.
             gap, keep = START_GAP, "if_not_exists({0}, :{0})"
             if permit.rate is not None:
                 gap, keep = max(START_GAP, permit.rate.slower), ":{0}"
@@ -471,21 +460,18 @@ class CircuitBreaker:
                 ":paced_until": {"S": later(now, seconds + paced_for(gap))},
             }
             if not permit.pauses and permit.rate is None:
-                # Who was sent before anybody took turns says nothing about the pace.
+                # A photo that was sent before submits were spaced out says nothing about the rate.
                 condition += " AND (attribute_not_exists(paced_until) OR paced_until < :now)"
         suspects, named = _suspects(permit, suspect)
         values |= named
-        try:
-            before = self._dynamodb.update_item(
-                TableName=self._table,
-                Key=ITEM_KEY,
-                UpdateExpression=f"SET {sets}, updated_at = :now REMOVE probe_until{suspects}",
-                ExpressionAttributeNames={f"#{n}": n for n in ("until", "reason", "cause")},
-                ExpressionAttributeValues=values,
-                ReturnValues="ALL_OLD",
-                ConditionExpression=condition,
-            ).get("Attributes", {})
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+        before = self._update_if(
+            condition,
+            f"SET {sets}, updated_at = :now REMOVE probe_until{suspects}",
+            values,
+            names={f"#{n}": n for n in ("until", "reason", "cause")},
+            returns="ALL_OLD",
+        )
+        if before is None:
             return None  # another photo was first; its pause stands
         if self._metrics is not None:
             self._metrics.paused(cause)
@@ -502,22 +488,17 @@ class CircuitBreaker:
     def _change_rate(
         self, update: str, condition: str, values: Mapping[str, Any]
     ) -> Mapping[str, Any] | None:
-        """Change the pace and return the item; None if the condition fails, or all is paused."""
-        try:
-            return self._dynamodb.update_item(
-                TableName=self._table,
-                Key=ITEM_KEY,
-                UpdateExpression=update,
-                ConditionExpression=f"{condition} AND attribute_not_exists(#until)",
-                ExpressionAttributeNames={"#until": "until"},
-                ExpressionAttributeValues=values,
-                ReturnValues="ALL_NEW",
-            )["Attributes"]
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            return None
+        """Change the rate and return the item; None if the condition fails or all is paused."""
+        return self._update_if(
+            f"{condition} AND attribute_not_exists(#until)",
+            update,
+            values,
+            names={"#until": "until"},
+            returns="ALL_NEW",
+        )
 
     def _speed_up(self, rate: SubmitRate) -> None:
-        """Speed up after a submit at a pace went through, unless others have seen to that."""
+        """Raise the rate after a submit at this rate went through, unless another submit did so."""
         self._change_rate(
             "SET pace_gap = :faster, pace_run = pace_run + :one",
             "pace_gap > :faster AND pace_gap <= :gap",
@@ -529,10 +510,10 @@ class CircuitBreaker:
         )
 
     def _slow_down(self, rate: SubmitRate, asked: float) -> bool:
-        """Slow down after a refusal at a pace; False if that takes a pause.
+        """Cut the rate after a refusal; return False if submission must pause instead.
 
         Args:
-            rate: that of the submit that was refused.
+            rate: at which the refused submit was sent.
             asked: the vendor's `Retry-After`, in seconds.
 
         """
@@ -541,8 +522,8 @@ class CircuitBreaker:
         cut = self._change_rate(
             "SET pace_gap = :slower, pace_run = :zero, paced_until = :paced_until"
             " ADD refusals :one",
-            # What was sent at the same pace and refused as well is no news; at the slowest of all
-            # each refusal is.
+            # Another refusal at the same rate cuts it no further. At the slowest rate each one
+            # counts.
             "pace_gap < :slower" if rate.gap < slower else "pace_gap <= :slower",
             {
                 ":slower": _decimal(slower),
@@ -570,23 +551,36 @@ class CircuitBreaker:
         return _number(answer["Attributes"], "unknowns")
 
     def _becomes_probe(self, now: datetime) -> str | None:
-        """Return the permit of the one photo that is tried, or None if another has it."""
+        """Make this photo the probe; return the end of its time, or None if another photo is it."""
         end = later(now, PROBE_SECONDS)
         free = "attribute_not_exists(probe_until) OR probe_until < :now"
-        try:
-            self._dynamodb.update_item(
-                TableName=self._table,
-                Key=ITEM_KEY,
-                UpdateExpression="SET probe_until = :end",
-                ConditionExpression=f"attribute_exists(pk) AND ({free})",
-                ExpressionAttributeValues={
-                    ":now": {"S": iso(now)},
-                    ":end": {"S": end},
-                },
-            )
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            return None
-        return end
+        taken = self._update_if(
+            f"attribute_exists(pk) AND ({free})",
+            "SET probe_until = :end",
+            {":now": {"S": iso(now)}, ":end": {"S": end}},
+        )
+        return None if taken is None else end
+
+    def _update_if(
+        self,
+        condition: str,
+        update: str,
+        values: Mapping[str, Any],
+        *,
+        names: Mapping[str, str] | None = None,
+        returns: Literal["NONE", "ALL_NEW", "ALL_OLD"] = "NONE",
+    ) -> Mapping[str, Any] | None:
+        """Update the item if a condition holds; see `update_if`."""
+        return update_if(
+            self._dynamodb,
+            self._table,
+            ITEM_KEY,
+            update=update,
+            condition=condition,
+            values=values,
+            names=names,
+            returns=returns,
+        )
 
 
 def _untold(item: Mapping[str, Any], now: datetime) -> Tripped | None:
@@ -602,7 +596,7 @@ def cause_of(item: Mapping[str, Any]) -> Cause:
 
 
 def _suspects(permit: Permit, suspect: Candidate | None) -> tuple[str, dict[str, Any]]:
-    """Return how a pause changes who is suspected, behind REMOVE, and the values in that."""
+    """Return the end of the update expression, behind REMOVE, about suspects, and its values."""
     if suspect is None:
         return ", suspects, firsts", {}
     expression, values, adds = "", dict[str, Any](), []
@@ -626,7 +620,7 @@ def _left(item: Mapping[str, Any], name: str, now: datetime) -> float:
 
 
 def _rate_if_limited(item: Mapping[str, Any], now: datetime) -> SubmitRate | None:
-    """Return the pace, if there was a refusal lately."""
+    """Return the submit rate, if the vendor throttled lately."""
     paced = "paced_until" in item and _left(item, "paced_until", now) > 0
     return _rate_of(item) if paced else None
 

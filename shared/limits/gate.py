@@ -4,7 +4,7 @@ SubmitFunction asks in this order, and a photo that one of them holds back waits
 
     ask             circuit breaker: is submission paused? Short pauses are waited for here.
     wait_for_slot   submit rate: while the vendor throttles, submits are spaced out.
-    reserve_credit  credit limit: is a credit of today left?
+    reserve_credit  credit limit: is one of today's credits left?
 """
 
 import time
@@ -29,7 +29,7 @@ NAP_SECONDS: Final = 4.0
 """Pauses up to this long are waited for inside the function: shorter than a trip of all photos
 through the queue."""
 DOZE_SECONDS: Final = 1.0
-"""After a longer wait for its turn, a photo asks the circuit breaker again before it is sent."""
+"""After a longer wait for its slot, a photo asks the circuit breaker again before it is sent."""
 
 
 @dataclass
@@ -52,7 +52,7 @@ class SubmitGate:
         metrics: Metrics,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Ask these; a submit's outcome goes to `breaker` and `purse` directly."""
+        """Ask these; a submit's outcome goes to `breaker` and `credit_limit` directly."""
         self.breaker = breaker
         self.credit_limit = credit_limit
         self._metrics = metrics
@@ -91,7 +91,7 @@ class SubmitGate:
     def wait_for_slot(
         self, job: Job, permit: Permit, spare_seconds: Callable[[], float]
     ) -> Permit | Paused:
-        """Wait here for the photo's turn, unless that is too far ahead.
+        """Wait here for the photo's slot, unless it is too far ahead.
 
         Args:
             job: of the photo.

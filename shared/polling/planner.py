@@ -1,14 +1,14 @@
-"""When to look at a task next: sooner costs calls and state transitions, later somebody's patience.
+"""When to poll a task next. An early poll costs a call and a state transition; a late one, lag.
 
-The planner weighs what earlier tasks of the same kind took, how long this one has run, and what
-its progress is worth. Progress is not believed because it is a number. Each way of reading it
-(as a share of the whole time, as a speed since it began to move) is corrected, level by level, by
-how far it was off for earlier tasks, counts for as much as it was then right, and is left alone
-where it never told more than the clock. Out comes a distribution of when the task ends, and out
-of that the schedule of looks with the least expected cost, by a small dynamic programme.
+The planner estimates when the task ends from three things: the durations of earlier tasks of its
+kind, the time that it has run, and its progress. Progress can be read in several ways (as a share
+of the whole time, as a speed since it began to move). For each level of progress, each way is
+corrected by its error in earlier tasks, weighted by how right it was, and ignored where it said no
+more than the elapsed time. From the distribution of the task's end a small dynamic programme finds
+the schedule of polls with the least expected cost.
 
-Everything here is pure: no clock, no AWS. An `Experience` is a summary of earlier tasks in plain
-sums: concurrent writers add to it in any order, and halving it forgets old tasks.
+Everything here is pure: no clock, no AWS. A `TaskHistory` summarises earlier tasks in plain sums:
+concurrent writers add to it in any order, and halving it forgets old tasks.
 """
 
 import math
@@ -20,7 +20,8 @@ from itertools import accumulate, pairwise
 from typing import Final, NamedTuple
 
 KEEP_TASKS: Final = 60.0
-"""Tasks that an experience comes to before it is halved; it follows drift within so many."""
+"""A history of this many tasks is halved, so that it follows a vendor that gets slower or
+faster."""
 
 # --- durations ---------------------------------------------------------------------------------
 _BINS: Final = 34
@@ -62,7 +63,7 @@ _LEAST_MOVE: Final = 4.0
 """Per cent that progress must have moved for its speed to mean anything."""
 _LEAST_ERROR: Final = 0.004
 _SELF_DOUBT: Final = 0.12
-"""How much of what is not known of an earlier task's end counts as the reading's own error."""
+"""Share of the end-time uncertainty that is added to a reading's variance."""
 _JUNK: Final = 0.1
 _JUNK_DENSITY: Final = 0.2
 """A reading may be junk this once, whatever it was worth before: then any end is as likely."""
@@ -91,7 +92,7 @@ _LEAST_WEIGHT: Final = 0.002
 
 
 class ProgressSample(NamedTuple):
-    """What one poll saw of a task that had not ended."""
+    """The progress that one poll saw, of a task that had not ended."""
 
     seconds: float
     """Since submission."""
@@ -177,7 +178,7 @@ def next_wait(
 def lesson(
     history: TaskHistory, samples: Sequence[ProgressSample], *, after: float, by: float
 ) -> TaskHistory:
-    """Return what a task that has ended adds to the experience.
+    """Return what a task that has ended adds to the task history.
 
     Args:
         history: as it was for the task's plan.
@@ -261,7 +262,7 @@ def _gains(
 
 
 class _Durations:
-    """The distribution of durations that an experience leads to expect."""
+    """The distribution of durations that a task history leads to expect."""
 
     def __init__(self, history: TaskHistory) -> None:
         counts = sorted(history.durations.items())

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from shared.clock import utc_now
+from shared.records.attributes import update_if
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -44,7 +45,7 @@ class PollBudget:
         per_second: float,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
-        """Share the budget with all who use this table; nothing is called yet."""
+        """Share the budget with all functions that use this table."""
         self._dynamodb = dynamodb
         self._table = table
         self._per_second = per_second
@@ -65,7 +66,7 @@ class PollBudget:
         for _ in range(_TRIES):
             if self._take(slot, now):
                 break
-            self._look()
+            self._read()
             slot = self._slot_with_room(slot, now)
         # After so many lost races the read is made uncounted, in a slot that just had room.
         if slot == wanted:
@@ -77,46 +78,42 @@ class PollBudget:
     def cut(self) -> None:
         """The vendor throttles reads: halve the budget for all."""
         now = self._now().timestamp()
-        self._look()
+        self._read()
         halved = max(LEAST_A_SECOND, self._rate(now) / 2)
-        try:
-            self._dynamodb.update_item(
-                TableName=self._table,
-                Key=_KEY,
-                UpdateExpression=f"SET {_RATE} = :rate, {_SINCE} = :now",
-                ConditionExpression=f"attribute_not_exists({_SINCE}) OR {_SINCE} < :earlier",
-                ExpressionAttributeValues={
-                    ":rate": {"N": f"{halved:.3f}"},
-                    ":now": {"N": f"{now:.3f}"},
-                    ":earlier": {"N": f"{now - ONE_CUT_SECONDS:.3f}"},
-                },
-            )
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            return  # another read of the same moment has cut it already
+        # If the condition fails, another read of the same moment has cut it already.
+        update_if(
+            self._dynamodb,
+            self._table,
+            _KEY,
+            update=f"SET {_RATE} = :rate, {_SINCE} = :now",
+            condition=f"attribute_not_exists({_SINCE}) OR {_SINCE} < :earlier",
+            values={
+                ":rate": {"N": f"{halved:.3f}"},
+                ":now": {"N": f"{now:.3f}"},
+                ":earlier": {"N": f"{now - ONE_CUT_SECONDS:.3f}"},
+            },
+        )
 
     def _take(self, slot: int, now: float) -> bool:
         name = f"{_SLOT}{slot}"
         stale = sorted(old for old in self._slots() if old < now / SLOT_SECONDS - 2)
         stale = stale[:_MOST_REMOVED]
         remove = " REMOVE " + ", ".join(f"{_SLOT}{old}" for old in stale) if stale else ""
-        try:
-            answer = self._dynamodb.update_item(
-                TableName=self._table,
-                Key=_KEY,
-                UpdateExpression=f"ADD {name} :one{remove}",
-                ConditionExpression=f"attribute_not_exists({name}) OR {name} < :room",
-                ExpressionAttributeValues={
-                    ":one": {"N": "1"},
-                    ":room": {"N": str(self._room(slot))},
-                },
-                ReturnValues="ALL_NEW",
-            )
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+        item = update_if(
+            self._dynamodb,
+            self._table,
+            _KEY,
+            update=f"ADD {name} :one{remove}",
+            condition=f"attribute_not_exists({name}) OR {name} < :room",
+            values={":one": {"N": "1"}, ":room": {"N": str(self._room(slot))}},
+            returns="ALL_NEW",
+        )
+        if item is None:
             return False
-        self._item = answer["Attributes"]
+        self._item = item
         return True
 
-    def _look(self) -> None:
+    def _read(self) -> None:
         answer = self._dynamodb.get_item(TableName=self._table, Key=_KEY, ConsistentRead=True)
         self._item = answer.get("Item", {})
 

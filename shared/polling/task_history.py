@@ -38,7 +38,7 @@ def kind_of(settings: Settings | None) -> str:
 
 
 class TaskHistoryStore:
-    """Reads and adds to experiences."""
+    """Reads task histories and adds to them."""
 
     def __init__(
         self,
@@ -47,14 +47,14 @@ class TaskHistoryStore:
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Keep them in this table; nothing is called yet."""
+        """Keep them in this table."""
         self._dynamodb = dynamodb
         self._table = table
         self._monotonic = monotonic
         self._known: dict[str, tuple[float, TaskHistory]] = {}
 
     def of(self, kind: str) -> TaskHistory:
-        """Return the experience of a kind of task, as old as `FRESH_SECONDS` at most."""
+        """Return the history of a kind of task, at most `FRESH_SECONDS` old."""
         known = self._known.get(kind)
         if known is not None and self._monotonic() < known[0]:
             return known[1]
@@ -106,7 +106,7 @@ def _number(value: float) -> dict[str, str]:
 
 
 def _attributes(history: TaskHistory) -> dict[str, dict[str, str]]:
-    """Return an experience as flat numbers: `tasks`, `d<bin>`, `share7_0` to `share7_2`."""
+    """Return a history as flat numbers: `tasks`, `d<bin>`, `share7_0` to `share7_2`."""
     flat = {_TASKS: history.tasks}
     for bin_, weight in history.durations.items():
         flat[f"{_BIN}{bin_ - _FEWEST}"] = weight
@@ -128,7 +128,7 @@ def _history_of(item: dict[str, Any]) -> TaskHistory:
             measures.setdefault(measure, {})[int(place)] = float(attribute["N"])
         elif name.startswith(_BIN) and name.removeprefix(_BIN).isdigit():
             durations[int(name.removeprefix(_BIN)) + _FEWEST] = float(attribute["N"])
-        # Whatever else there is, another version of Catwalk knows.
+        # Other attributes belong to another version of Catwalk.
     sums = {
         name: Sums(*(values.get(place, 0.0) for place in range(3)))
         for name, values in measures.items()

@@ -1,14 +1,17 @@
-"""A record's values as DynamoDB spells them: `{"N": "1"}`, `{"L": [{"S": "a"}]}`.
+"""Values as DynamoDB spells them (`{"N": "1"}`, `{"L": [{"S": "a"}]}`), and the conditional write.
 
-boto3 can do this too, behind an import that takes as long as making a client.
+boto3 can do the first too, behind an import that takes as long as making a client.
 """
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from decimal import Clamped, Context, Decimal, Inexact, Overflow, Rounded, Underflow
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from botocore.exceptions import ClientError
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 _NUMBERS: Final = Context(
     # What DynamoDB can hold exactly; anything else raises instead of being rounded.
@@ -76,6 +79,54 @@ def item_of(error: ClientError) -> Mapping[str, Any]:
     response: Mapping[str, Any] = {**error.response}
     item: Mapping[str, Any] = response.get("Item", {})
     return item
+
+
+def update_if(
+    dynamodb: "DynamoDBClient",
+    table: str,
+    key: Any,  # noqa: ANN401  the client's wire form of a key
+    *,
+    update: str,
+    condition: str,
+    values: Mapping[str, Any] | None = None,
+    names: Mapping[str, str] | None = None,
+    returns: Literal["NONE", "ALL_NEW", "ALL_OLD"] = "NONE",
+) -> Mapping[str, Any] | None:
+    """Update an item if a condition holds.
+
+    Args:
+        dynamodb: the client.
+        table: the table's name.
+        key: of the item.
+        update: the update expression.
+        condition: the condition expression.
+        values: of both expressions, in the client's wire form.
+        names: of both expressions.
+        returns: which attributes are returned.
+
+    Returns:
+        The attributes that `returns` asks for, or None if the condition does not hold: then
+        nothing was written.
+
+    """
+    optional: dict[str, Any] = {}
+    if values:
+        optional["ExpressionAttributeValues"] = values
+    if names:
+        optional["ExpressionAttributeNames"] = names
+    if returns != "NONE":
+        optional["ReturnValues"] = returns
+    try:
+        answer = dynamodb.update_item(
+            TableName=table,
+            Key=key,
+            UpdateExpression=update,
+            ConditionExpression=condition,
+            **optional,
+        )
+    except dynamodb.exceptions.ConditionalCheckFailedException:
+        return None
+    return answer.get("Attributes", {})
 
 
 def _number(value: float | Decimal) -> str:

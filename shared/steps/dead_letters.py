@@ -168,7 +168,7 @@ class DeadLetters:
         self._sqs.send_message(QueueUrl=self._queue_url, MessageBody=letter.body)
         incoming = self._read(letter)
         for job in self._jobs_of(incoming):
-            # A buried job keeps the note: by it the message starts the job again.
+            # A dead-lettered job keeps the note: by it the message starts the job again.
             if job.dead_letter == letter.message_id and not job.dead_lettered:
                 self._jobs.note_dead_letter(job, message_id=None)
         if isinstance(incoming, PhotoDropped | ModelRequested):

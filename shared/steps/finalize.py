@@ -56,7 +56,6 @@ class Finalizer:
         announcer: Announcer,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Work with these; nothing is called yet."""
         self._monotonic = monotonic
         self._jobs = jobs
         self._results = results

@@ -310,7 +310,6 @@ class Reconciler:
         metrics: Metrics,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
-        """Work with these; nothing is called yet."""
         self._config = config
         self._jobs = jobs
         self._arrivals = arrivals
