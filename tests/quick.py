@@ -16,10 +16,13 @@ import httpx._transports.default
 import moto.backends
 import moto.core.responses
 import pytest
+from botocore.auth import SigV4Auth
 from moto import backend_index
+from moto.core.base_backend import BaseBackend
 from moto.core.models import MockAWS, botocore_stubber, responses_mock
 from moto.core.parse import BaseJSONParser
 from moto.core.serialize import ResponseSerializer
+from moto.dynamodb.comparisons import ConditionExpressionParser
 from moto.dynamodb.models.dynamo_type import DynamoType, LimitedSizeDict
 from moto.dynamodb.models.utilities import bytesize
 from moto.dynamodb.parsing import validators
@@ -34,6 +37,10 @@ _READ_STRUCTURE: Final = BaseJSONParser._parse_structure
 _WRITE_STRUCTURE: Final = ResponseSerializer._serialize_type_structure
 _GET_VALUE: Final = ResponseSerializer.get_value
 _SET_LIMITED: Final = LimitedSizeDict.__setitem__
+_CANONICAL_REQUEST: Final = SigV4Auth.canonical_request
+_SIGNATURE: Final = SigV4Auth.signature
+_URLS: Final = BaseBackend.urls.fget
+_urls_of: Final[dict[type, Any]] = {}
 _is_kind: Final = functools.cache(issubclass)
 
 
@@ -57,9 +64,15 @@ def _quicken_calls(patch: pytest.MonkeyPatch) -> None:
     # A call is compared with the addresses of all services, in turn, until one fits.
     services = sorted(backend_index.backend_url_patterns, key=lambda entry: entry[0] not in USED)
     patch.setattr(backend_index, "backend_url_patterns", services)
-    # The methods of a service are listed anew for each call.
-    methods = functools.cache(moto.core.responses.method_names_from_class)
-    patch.setattr(moto.core.responses, "method_names_from_class", methods)
+    # A service's addresses and the names of its methods are put together anew for each call.
+    patch.setattr(BaseBackend, "urls", property(_urls))
+    for name in ("method_names_from_class", "camelcase_to_underscores"):
+        patch.setattr(
+            moto.core.responses, name, functools.cache(getattr(moto.core.responses, name))
+        )
+    # moto does not look at signatures.
+    patch.setattr(SigV4Auth, "canonical_request", _canonical_request)
+    patch.setattr(SigV4Auth, "signature", _signature)
     # botocore checks 30 parts of its user agent at each call, character by character.
     sanitize = functools.cache(botocore.useragent.sanitize_user_agent_string_component)
     patch.setattr(botocore.useragent, "sanitize_user_agent_string_component", sanitize)
@@ -85,6 +98,10 @@ def _quicken_expressions(patch: pytest.MonkeyPatch) -> None:
         return copy(value)
 
     patch.setattr(validators, "deepcopy", copied)
+    # The patterns that a condition is split by are built for each of its words.
+    lex = ConditionExpressionParser._lex_one_node
+    known = functools.cache(lambda text: lex(ConditionExpressionParser(None, None, None), text))
+    patch.setattr(ConditionExpressionParser, "_lex_one_node", lambda _, text: known(text))
     # An item's size is added up anew for each attribute that is set.
     patch.setattr(LimitedSizeDict, "__setitem__", _set_limited)
 
@@ -95,6 +112,23 @@ def _start(mock: MockAWS, reset: bool = True) -> None:
     if reset:
         mock.reset()
     responses_mock.start()
+
+
+def _urls(backend: Any) -> Any:
+    """Return the addresses of a service, and what is called there."""
+    if type(backend) not in _urls_of:
+        _urls_of[type(backend)] = _URLS(backend)
+    return _urls_of[type(backend)]
+
+
+def _canonical_request(auth: Any, request: Any) -> str:
+    """Return what is signed; nothing for DynamoDB, which gets most calls."""
+    return "" if auth._service_name == "dynamodb" else str(_CANONICAL_REQUEST(auth, request))
+
+
+def _signature(auth: Any, text: str, request: Any) -> str:
+    """Sign a request."""
+    return "0" * 64 if auth._service_name == "dynamodb" else str(_SIGNATURE(auth, text, request))
 
 
 def _read_structure(parser: Any, shape: Any, value: Any) -> Any:
