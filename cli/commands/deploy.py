@@ -71,8 +71,8 @@ def deploy(
     yes: Yes = False,
 ) -> None:
     """Put Catwalk into your AWS account, or bring a stack there up to date; asks before it does."""
-    place = enter()
-    template = (place.path / "template.yaml").read_text("utf-8")
+    project = enter()
+    template = (project.path / "template.yaml").read_text("utf-8")
     known = deployment.template_parameters(template)
     ask = _Asker(yes=yes)
 
@@ -114,10 +114,10 @@ def deploy(
         say(f"It gets this version's template and functions; {changes}.")
     _confirm("Deploy it?", yes=yes)
 
-    sam = Sam(place.path)
+    sam = Sam(project.path)
     sam.build(dict(_of(present)) | values)
     sam.deploy(name, in_region, values)
-    choice = selection.Choice(name, laptop=False, because=selection.Because.OPTION)
+    choice = selection.Choice(name, laptop=False, chosen_by=selection.ChosenBy.OPTION)
     selection.remember(choice)
     found = Catwalk.find(choice)
     has_key = _has_key(found)

@@ -186,7 +186,7 @@ def show_job(
 
 
 def _told(job: Job, catwalk: Catwalk) -> dict[str, Any]:
-    steps = next_steps(job, catwalk.chances)
+    steps = next_steps(job, catwalk.recovery)
     return {
         **record(job),
         "executionUrl": None if catwalk.choice.laptop else execution_url(job),
@@ -218,7 +218,7 @@ def _show(job: Job, catwalk: Catwalk) -> None:
         at = f"{moment.at[:10]} {moment.at[11:19]}" if moment.at else " " * 19
         line = Text(f"  {at}  ").append(moment.title, style=_TONES[moment.tone])
         say_hanging(line.append_text(shown(f" · {moment.detail}" if moment.detail else "")), 23)
-    steps = next_steps(job, catwalk.chances)
+    steps = next_steps(job, catwalk.recovery)
     if steps:
         say("")
         say("Next", style="bold")

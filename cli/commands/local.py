@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cli.stacks import selection
-from cli.stacks.project import enter, home
+from cli.stacks.project import enter, find_project
 from cli.terminal.output import say
 from local.stack.interfaces import ALL, DOCKER, LOOPBACK
 
@@ -48,9 +48,9 @@ def up(
 @starting.command()
 def down() -> None:
     """Stop the stack that `up` started; nothing in it is kept."""
-    place = home()
-    selection.forget_laptop(place.path)
-    if not (place.state.is_dir() and place.python.exists()):
+    project = find_project()
+    selection.forget_laptop(project.path)
+    if not (project.state.is_dir() and project.python.exists()):
         say("Nothing was running.")
         return
     enter(tools=False)
@@ -62,10 +62,10 @@ def down() -> None:
 @starting.command()
 def demo() -> None:
     """Run the whole pipeline once on this machine: sample photos in, model images out."""
-    place = enter()
+    project = enter()
     from cli.stacks import laptop
 
-    laptop.demo(place.images)
+    laptop.demo(project.images)
 
 
 @starting.command("sam-local")

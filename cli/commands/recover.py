@@ -9,7 +9,14 @@ import typer
 
 from cli.errors import CommandError
 from cli.jobs.find import full_ids
-from cli.jobs.recovery import IF_NOT_SAID, Chance, Finding, Offer, Selection, select
+from cli.jobs.recovery import (
+    DEFAULT_STATUSES,
+    JobSelection,
+    Quote,
+    RecoveryAction,
+    Resolution,
+    select,
+)
 from cli.stacks.doctor import key_is_taken
 from cli.stacks.stack import Catwalk
 from cli.stacks.submission import OTHERS_FOLLOW, WHAT_NEXT, Pause, end_pause, pause_of, try_one
@@ -64,7 +71,7 @@ def recopy(
 ) -> None:
     """Copy results again from the task that was paid for. Free."""
     selection = _selection(jobs, status, folder, sku)
-    _take(Chance.RECOPY, selection, stack, dry_run=dry_run, yes=yes, as_json=as_json)
+    _take(RecoveryAction.RECOPY, selection, stack, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
 @mending.command()
@@ -81,7 +88,7 @@ def resume(
 ) -> None:
     """Go on with a paid task that was given up: timed out, aborted, lost. Free."""
     selection = _selection(jobs, status, folder, sku)
-    _take(Chance.RESUME, selection, stack, dry_run=dry_run, yes=yes, as_json=as_json)
+    _take(RecoveryAction.RESUME, selection, stack, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
 @mending.command()
@@ -98,7 +105,7 @@ def regenerate(
 ) -> None:
     """Start the next attempt of a job that has ended. One credit each."""
     selection = _selection(jobs, status, folder, sku)
-    _take(Chance.REGENERATE, selection, stack, dry_run=dry_run, yes=yes, as_json=as_json)
+    _take(RecoveryAction.REGENERATE, selection, stack, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
 @mending.command()
@@ -130,14 +137,14 @@ def resolve(
             "It is not said what was found at the vendor.",
             "Give one of --task-id ID, --charged and --not-charged.",
         )
-    finding = Finding.CHARGED if charged else Finding.NOT_CHARGED
+    resolution = Resolution.CHARGED if charged else Resolution.NOT_CHARGED
     if task_id is not None:
         task_id = task_id.strip()
         if not task_id:
             raise CommandError(
                 "The task's id is empty.", "Give it as the vendor shows it: --task-id ID."
             )
-        finding = Finding.TASK
+        resolution = Resolution.TASK
         if len(jobs or ()) != 1:
             raise CommandError(
                 "A task belongs to one job.", "Give one job id together with --task-id."
@@ -149,14 +156,14 @@ def resolve(
             "It is not said which jobs are meant.", "Name jobs, --folder, --sku or --all."
         )
     catwalk = Catwalk.chosen(stack, changes=not dry_run)
-    chances = catwalk.chances
-    offers = [chances.offer_resolve(finding, job) for job in _selected(catwalk, selection)]
-    agreed = _agreed(f"resolve as {finding}", offers, dry_run=dry_run, yes=yes, as_json=as_json)
+    recovery = catwalk.recovery
+    quotes = [recovery.quote_resolution(resolution, job) for job in _selected(catwalk, selection)]
+    agreed = _agreed(f"resolve as {resolution}", quotes, dry_run=dry_run, yes=yes, as_json=as_json)
     done = [
-        _done(job, chances.resolve(finding, job, task_id=task_id), as_json=as_json)
+        _done(job, recovery.resolve(resolution, job, task_id=task_id), as_json=as_json)
         for job in agreed
     ]
-    _end(selection, offers, done)
+    _end(selection, quotes, done)
 
 
 @mending.command()
@@ -250,8 +257,8 @@ def _of_pause(catwalk: Catwalk, pause: Pause) -> str:
 
 
 def _take(
-    chance: Chance,
-    selection: Selection,
+    action: RecoveryAction,
+    selection: JobSelection,
     stack: str | None,
     *,
     dry_run: bool,
@@ -263,23 +270,23 @@ def _take(
             raise CommandError(
                 "It is not said which jobs are meant.", "Name jobs, --status, --folder or --sku."
             )
-        selection = Selection(
-            statuses=IF_NOT_SAID[chance], folder=selection.folder, sku=selection.sku
+        selection = JobSelection(
+            statuses=DEFAULT_STATUSES[action], folder=selection.folder, sku=selection.sku
         )
     catwalk = Catwalk.chosen(stack, changes=not dry_run)
-    chances = catwalk.chances
-    offers = [chances.offer(chance, job) for job in _selected(catwalk, selection)]
-    agreed = _agreed(chance.value, offers, dry_run=dry_run, yes=yes, as_json=as_json)
-    done = [_done(job, chances.take(chance, job), as_json=as_json) for job in agreed]
-    _end(selection, offers, done)
+    recovery = catwalk.recovery
+    quotes = [recovery.quote(action, job) for job in _selected(catwalk, selection)]
+    agreed = _agreed(action.value, quotes, dry_run=dry_run, yes=yes, as_json=as_json)
+    done = [_done(job, recovery.perform(action, job), as_json=as_json) for job in agreed]
+    _end(selection, quotes, done)
 
 
-def _end(selection: Selection, offers: Sequence[Offer], done: Sequence[bool]) -> None:
+def _end(selection: JobSelection, quotes: Sequence[Quote], done: Sequence[bool]) -> None:
     """End with status 1 if a job that was to be done was not.
 
     Of jobs that were found by status, folder or article it is no failure that some cannot.
     """
-    refused = any(offer.refusal is not None for offer in offers)
+    refused = any(quote.refusal is not None for quote in quotes)
     if not all(done) or (selection.job_ids and refused):
         raise SystemExit(1)
 
@@ -289,36 +296,36 @@ def _selection(
     statuses: Sequence[JobStatus] | None,
     folder: str | None,
     sku: str | None,
-) -> Selection:
+) -> JobSelection:
     refuse_empty(folder=folder, sku=sku)
-    return Selection(
+    return JobSelection(
         job_ids=tuple(jobs or ()), statuses=frozenset(statuses or ()), folder=folder, sku=sku
     )
 
 
-def _selected(catwalk: Catwalk, selection: Selection) -> list[Job]:
+def _selected(catwalk: Catwalk, selection: JobSelection) -> list[Job]:
     ids = tuple(full_ids(catwalk, selection.job_ids))
     return list(select(catwalk.jobs, replace(selection, job_ids=ids)))
 
 
 def _agreed(
-    what: str, offers: Sequence[Offer], *, dry_run: bool, yes: bool, as_json: bool
+    what: str, quotes: Sequence[Quote], *, dry_run: bool, yes: bool, as_json: bool
 ) -> list[Job]:
     """Show what would be done and what it costs, ask, and return the jobs that are to be done."""
-    if not offers:
+    if not quotes:
         raise CommandError(
             "No job matches.", "Look at its status, folder and article again: `catwalk jobs`."
         )
-    good = [offer for offer in offers if offer.refusal is None]
+    good = [quote for quote in quotes if quote.refusal is None]
     if as_json:
-        return _agreed_as_json(what, offers, good, dry_run=dry_run, yes=yes)
+        return _agreed_as_json(what, quotes, good, dry_run=dry_run, yes=yes)
     terminal = console().is_terminal
-    most = _MOST_SHOWN if terminal else len(offers)
+    most = _MOST_SHOWN if terminal else len(quotes)
     rows: list[tuple[Cell, ...]] = []
-    for offer in offers[:most]:
-        job = offer.job
-        price = credits_of(offer.credits) if offer.credits else "free"
-        verdict = offer.refusal or ", ".join(filter(None, (price, offer.earlier)))
+    for quote in quotes[:most]:
+        job = quote.job
+        price = credits_of(quote.credits) if quote.credits else "free"
+        verdict = quote.refusal or ", ".join(filter(None, (price, quote.earlier)))
         error = job.error.code.value if job.error else ""
         job_id = job.job_id[:SHORT_ID] if terminal else job.job_id
         rows.append((job_id, job.source_key or "", status_of(job.status), error, verdict))
@@ -330,16 +337,16 @@ def _agreed(
         Column(what, 0, 12),
     )
     show_table(columns, rows)
-    if len(offers) > most:
-        say(f"… and {len(offers) - most} more.")
-    refused = Counter(offer.refusal for offer in offers if offer.refusal is not None)
-    cost = sum(offer.credits for offer in good)
+    if len(quotes) > most:
+        say(f"… and {len(quotes) - most} more.")
+    refused = Counter(quote.refusal for quote in quotes if quote.refusal is not None)
+    cost = sum(quote.credits for quote in good)
     say(
-        f"{len(good)} of {counted(len(offers), 'job')} can be done, for"
+        f"{len(good)} of {counted(len(quotes), 'job')} can be done, for"
         f" {f'up to {credits_of(cost)}' if cost else 'no credits'}."
     )
     # In a table on a terminal a reason may have lost its middle.
-    if terminal or len(offers) > most:
+    if terminal or len(quotes) > most:
         for reason, count in refused.most_common():
             say(f"{count} cannot: {reason}")
     if dry_run or not good:
@@ -347,33 +354,33 @@ def _agreed(
             raise SystemExit(1)
         return []
     ask(f"Go on, and spend up to {credits_of(cost)}?" if cost else "Go on?", yes=yes)
-    return [offer.job for offer in good]
+    return [quote.job for quote in good]
 
 
 def _agreed_as_json(
-    what: str, offers: Sequence[Offer], good: Sequence[Offer], *, dry_run: bool, yes: bool
+    what: str, quotes: Sequence[Quote], good: Sequence[Quote], *, dry_run: bool, yes: bool
 ) -> list[Job]:
     """Write what would be done as JSON lines, and return the jobs that are to be done."""
     refuse_questions(as_json=True, dry_run=dry_run, yes=yes)
-    for offer in offers:
+    for quote in quotes:
         say_json(
             {
                 "event": "offer",
                 "command": what,
-                "jobId": offer.job.job_id,
-                "sourceKey": offer.job.source_key,
-                "status": offer.job.status.value,
-                "credits": offer.credits,
-                "refusal": offer.refusal,
-                "taskId": offer.takes.task_id if offer.takes is not None else None,
-                "ofAttempt": offer.takes.attempt if offer.takes is not None else None,
+                "jobId": quote.job.job_id,
+                "sourceKey": quote.job.source_key,
+                "status": quote.job.status.value,
+                "credits": quote.credits,
+                "refusal": quote.refusal,
+                "taskId": quote.takes.task_id if quote.takes is not None else None,
+                "ofAttempt": quote.takes.attempt if quote.takes is not None else None,
             }
         )
     if dry_run:
         return []
     if not good:
         raise SystemExit(1)
-    return [offer.job for offer in good]
+    return [quote.job for quote in good]
 
 
 def _done(before: Job, after: Job | None, *, as_json: bool) -> bool:

@@ -279,7 +279,7 @@ class _Run:
             resubmits=self.catwalk.config.on_unknown_submit == "resubmit",
         )
         self.changes = Changes(self.drops)
-        self.board = progress.Board(self.drops, waits=self.wait)
+        self.progress = progress.UploadProgress(self.drops, waits=self.wait)
         self.pause: Pause | NewBucket | None = None
         self.settled = False
         """Whether the photos bucket is known to be new no longer."""
@@ -312,7 +312,7 @@ class _Run:
             uploader.start(self.drops)
             screen = console()
             moving = is_live(screen) and not self.as_json
-            with live(screen, self.board) if moving else nullcontext():
+            with live(screen, self.progress) if moving else nullcontext():
                 while True:
                     begun = time.monotonic()
                     uploaded = uploader.ended(_LOOK_SECONDS)
@@ -347,7 +347,7 @@ class _Run:
             say_json({"event": "paused", "until": iso(pause.until), "reason": pause.reason})
         elif news and not is_live(console()):
             say(str(pause))
-        self.pause = self.board.pause = pause
+        self.pause = self.progress.pause = pause
 
     def _new_bucket(self) -> NewBucket | None:
         """Return what the photos wait for in a new stack."""
@@ -501,11 +501,11 @@ class _Run:
 
     def _say_next_steps(self, wrong: Sequence[Job]) -> None:
         """Say which commands mend what failed, jobs of the same kind together."""
-        chances = self.catwalk.chances
+        recovery = self.catwalk.recovery
         commands: dict[tuple[str, str], list[Job]] = {}
         cost: Counter[tuple[str, str]] = Counter()
         for job in wrong:
-            for step in next_steps(job, chances):
+            for step in next_steps(job, recovery):
                 if step.command is None:
                     continue
                 # A task is one job's: what names one cannot be said of several together.

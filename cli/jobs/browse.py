@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from cli.errors import CommandError
-from cli.jobs.recovery import Selection
+from cli.jobs.recovery import JobSelection
 from shared.models import Job, JobStatus
 from shared.records.jobs import job_of
 
@@ -63,7 +63,7 @@ class Filter:
 
     def matches(self, job: Job) -> bool:
         """Whether a job is shown."""
-        if not Selection(statuses=self.statuses, folder=self.folder, sku=self.sku).matches(job):
+        if not JobSelection(statuses=self.statuses, folder=self.folder, sku=self.sku).matches(job):
             return False
         settings = job.settings
         if self.model and (settings is None or settings.model_id != self.model):

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from cli.errors import MEND_ITEM, CommandError, sentence, unreadable
 from cli.stacks import selection
 from cli.stacks.key import cleaned
-from cli.stacks.project import home
+from cli.stacks.project import find_project
 from cli.stacks.stack import Catwalk
 from cli.stacks.submission import Pause, new_bucket, pause_of
 from cli.terminal.output import credits_of
@@ -88,7 +88,7 @@ def examine(name: str | None, *, now: Callable[[], datetime] = utc_now) -> Itera
     try:
         choice = selection.choose(name)
     except CommandError as error:
-        gone = selection.condition(home().path) in {
+        gone = selection.condition(find_project().path) in {
             selection.Condition.GONE,
             selection.Condition.SILENT,
         }
@@ -105,11 +105,11 @@ def examine(name: str | None, *, now: Callable[[], datetime] = utc_now) -> Itera
     except CommandError as error:
         yield _bad("stack", str(error), error.next_step)
         return
-    if choice.because is selection.Because.OPTION:
+    if choice.chosen_by is selection.ChosenBy.OPTION:
         selection.remember(choice)
     yield _stack(catwalk)
-    patient = Patient(catwalk, now)
-    for check, look in patient.checks().items():
+    checks = StackChecks(catwalk, now)
+    for check, look in checks.all().items():
         try:
             yield from look()
         except ValidationError as error:
@@ -125,12 +125,12 @@ def examine(name: str | None, *, now: Callable[[], datetime] = utc_now) -> Itera
 
 def _beside(choice: selection.Choice) -> Iterator[Finding]:
     """Say so if a laptop stack has died that nobody has asked for by name."""
-    project = home().path
+    project = find_project().path
     state = selection.condition(project)
-    if choice.laptop or choice.because.said or state not in _DEAD:
+    if choice.laptop or choice.chosen_by.explicit or state not in _DEAD:
         return
     found = sentence(f"The laptop's stack is not up: {selection.condition_in_words(project)}")
-    make = _bad if choice.because is selection.Because.DEFAULT else _look
+    make = _bad if choice.chosen_by is selection.ChosenBy.DEFAULT else _look
     yield make("MiniStack", found, "Start it again.", "catwalk up")
 
 
@@ -190,7 +190,7 @@ def _stack(catwalk: Catwalk) -> Finding:
             return _bad("stack", found, "CloudFormation's events of the stack say why.")
 
 
-class Patient:
+class StackChecks:
     """A stack that is there, looked at part by part."""
 
     def __init__(self, catwalk: Catwalk, now: Callable[[], datetime] = utc_now) -> None:
@@ -200,7 +200,7 @@ class Patient:
         self._table = catwalk.outputs["JobsTableName"]
         self._key_is_taken = False
 
-    def checks(self) -> dict[str, Callable[[], Iterator[Finding]]]:
+    def all(self) -> dict[str, Callable[[], Iterator[Finding]]]:
         """Return what is looked at, by its name."""
         return {
             "key": self._key_and_vendor,

@@ -54,7 +54,7 @@ def start(host: str, port: int) -> None:
                 running = _bring_up_to_date(running, plan, console)
             usage.write_env_file(running)
             usage.write_request_file(running)
-        selection.remember(selection.laptop_choice(ROOT, running.address, selection.Because.FOUND))
+        selection.remember(selection.laptop_choice(ROOT, running.address, selection.ChosenBy.FOUND))
         usage.print_usage(console, running)
 
 

@@ -35,7 +35,7 @@ _API_KEY: Final = "VMAKE_API_KEY"
 
 
 @dataclass(frozen=True)
-class Home:
+class Project:
     """The project's folder, which may not be there yet if it is a copy."""
 
     path: Path
@@ -61,19 +61,19 @@ class Home:
         return self.path / ".tools" / "python" / "bin" / "python"
 
 
-def home() -> Home:
+def find_project() -> Project:
     """Return the project's folder, as it is meant here and now."""
     named = os.environ.get(VARIABLE)
     if named and is_project(Path(named)):
-        return Home(Path(named))
+        return Project(Path(named))
     if not (_CODE / _MARK).exists():
-        return Home(_CODE)
+        return Project(_CODE)
     here = Path.cwd()
     for folder in (here, *here.parents):
         # As with git: what runs here is the code of the folder's owner.
         if is_project(folder) and folder.stat().st_uid == os.getuid():
-            return Home(folder)
-    return Home(_data_folder() / "project")
+            return Project(folder)
+    return Project(_data_folder() / "project")
 
 
 def is_project(folder: Path) -> bool:
@@ -81,10 +81,10 @@ def is_project(folder: Path) -> bool:
     return all((folder / name).is_file() for name in NEEDED)
 
 
-def enter(*, tools: bool = True) -> Home:
+def enter(*, tools: bool = True) -> Project:
     """Make sure that this is the project's own code on its locked packages, with all its tools.
 
-    Where it is not, the same command is run there in place of this process.
+    Where it is not, the same command is run there in project of this process.
 
     Args:
         tools: whether what is missing is installed first; who only stops something needs none.
@@ -93,17 +93,19 @@ def enter(*, tools: bool = True) -> Home:
         CommandError: the tools cannot be installed.
 
     """
-    place = home()
-    if (_CODE / _MARK).exists() and place.copy:
-        refresh(_CODE, place.path)
+    project = find_project()
+    if (_CODE / _MARK).exists() and project.copy:
+        refresh(_CODE, project.path)
     if tools:
-        make_tools(place)
-    if not (place.path.samefile(_CODE) and Path(sys.prefix).samefile(place.path / ".tools/python")):
-        _run_there(place)
-    return place
+        make_tools(project)
+    if not (
+        project.path.samefile(_CODE) and Path(sys.prefix).samefile(project.path / ".tools/python")
+    ):
+        _run_there(project)
+    return project
 
 
-def make_tools(place: Home) -> None:
+def make_tools(project: Project) -> None:
     """Install what is not installed yet, or is out of date; a moment if nothing is.
 
     Raises:
@@ -118,12 +120,12 @@ def make_tools(place: Home) -> None:
         # The targets of an outer make are not meant; a key is for nobody else's eyes.
         if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", _API_KEY}
     }
-    if not (place.path / ".tools" / ".awscli").exists():
+    if not (project.path / ".tools" / ".awscli").exists():
         tell("Installing the local AWS, the SAM CLI and the rest (once; some 20 seconds) …")
     try:
         done = subprocess.run(
             ["make", "--no-print-directory", "--silent", "laptop"],
-            cwd=place.path,
+            cwd=project.path,
             env={"PYTHON": _base_python()} | environment,
             # What it says is no part of what was asked for.
             stdout=sys.stderr.fileno() if _has_descriptor() else subprocess.DEVNULL,
@@ -136,8 +138,8 @@ def make_tools(place: Home) -> None:
         ) from None
     if done.returncode != 0:
         raise CommandError(
-            f"The tools below {place.path / '.tools'} could not be installed.",
-            f"What went wrong stands above; try again: `make -C {shlex.quote(str(place.path))}"
+            f"The tools below {project.path / '.tools'} could not be installed.",
+            f"What went wrong stands above; try again: `make -C {shlex.quote(str(project.path))}"
             " laptop`.",
         )
 
@@ -192,13 +194,13 @@ def _read(record: Path) -> dict[str, str]:
     return document if isinstance(document, dict) else {}
 
 
-def _run_there(place: Home) -> NoReturn:
+def _run_there(project: Project) -> NoReturn:
     # -P: a `cli` folder in the user's own folder is not ours.
-    command = [str(place.python), "-P", "-m", "cli", *sys.argv[1:]]
-    environment = os.environ | {"PYTHONPATH": str(place.path), VARIABLE: str(place.path)}
+    command = [str(project.python), "-P", "-m", "cli", *sys.argv[1:]]
+    environment = os.environ | {"PYTHONPATH": str(project.path), VARIABLE: str(project.path)}
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(place.python, command, environment)  # noqa: S606  our own interpreter, no shell
+    os.execve(project.python, command, environment)  # noqa: S606  our own interpreter, no shell
 
 
 def _base_python() -> str:

@@ -13,8 +13,8 @@ from botocore.config import Config as ClientConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.errors import CommandError, sentence
-from cli.jobs.recovery import SecondChances
-from cli.stacks.selection import Because, Choice, choose, read_last, refuse_guess, region, remember
+from cli.jobs.recovery import Recovery
+from cli.stacks.selection import Choice, ChosenBy, choose, read_last, refuse_guess, region, remember
 from cli.terminal.output import tell
 from shared import clients
 from shared.config import Config
@@ -64,11 +64,11 @@ class Catwalk:
         """
         choice = choose(name)
         found = cls.find(choice)
-        if choice.because is Because.OPTION:
+        if choice.chosen_by is ChosenBy.OPTION:
             remember(choice)
-        if changes and not choice.because.said:
+        if changes and not choice.chosen_by.explicit:
             refuse_guess(choice)
-            tell(f"This is about {choice} ({choice.because}).")
+            tell(f"This is about {choice} ({choice.chosen_by}).")
         return found
 
     @classmethod
@@ -167,10 +167,10 @@ class Catwalk:
         return Ledger(clients.dynamodb(), self.outputs["JobsTableName"])
 
     @property
-    def chances(self) -> SecondChances:
+    def recovery(self) -> Recovery:
         """What can be done for its jobs."""
         jobs = self.jobs
-        return SecondChances(
+        return Recovery(
             jobs=jobs,
             ledger=self.ledger,
             announcer=Announcer(

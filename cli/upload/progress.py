@@ -37,7 +37,7 @@ _STATE: Final = 22
 _ORDER: Final = (Stage.UPLOADING, Stage.WORKING, Stage.UPLOADED, Stage.QUEUED)
 
 
-class Board:
+class UploadProgress:
     """The drops under way, drawn anew each time; those that have ended are rolled up."""
 
     def __init__(self, drops: Sequence[Drop], *, waits: bool) -> None:

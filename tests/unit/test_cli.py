@@ -389,7 +389,10 @@ def test_stack_that_nobody_named_is_told(shell: Shell, monkeypatch: pytest.Monke
     monkeypatch.setattr("cli.stacks.selection.condition", lambda _: Condition.NONE)
     for command in (["regenerate", "j", "--yes"], ["reconcile"]):
         code, _, err = shell(*command)
-        assert (code, "Nobody has said that the stack 'catwalk' in us-east-1" in err) == (1, True)
+        assert (
+            code,
+            "No stack is named; the default would be the stack 'catwalk' in us-east-1" in err,
+        ) == (1, True)
     assert shell.now() == ("FAILED", 1)
     assert shell("regenerate", "j", "--dry-run")[2] == ""
     assert shell("credits")[2] == ""
@@ -405,7 +408,7 @@ def test_two_stacks_may_be_meant(shell: Shell, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("cli.stacks.selection.condition", lambda _: Condition.UP)
     assert shell("credits", "--stack", "catwalk")[0] == 0
     code, _, err = shell("regenerate", "j", "--yes")
-    assert (code, "Two may be meant: the stack 'catwalk' in us-east-1" in err) == (1, True)
+    assert (code, "Two stacks may be meant: the stack 'catwalk' in us-east-1" in err) == (1, True)
     assert shell.now() == ("FAILED", 1)
     assert shell("regenerate", "j", "--yes", "--stack", "catwalk")[0] == 0
 

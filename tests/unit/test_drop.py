@@ -15,7 +15,7 @@ from rich.text import Text
 from cli.commands import upload
 from cli.upload.collect import Kind, Upload
 from cli.upload.drop import Drop, Uploader
-from cli.upload.progress import Board
+from cli.upload.progress import UploadProgress
 from shared.intake.settings import metadata_text
 from shared.limits.settling import Settling
 from shared.models import ErrorCode, JobError, JobStatus, Photo, Result, SceneType, Settings
@@ -144,20 +144,20 @@ def test_settings_go_as_metadata(shell: Shell, photo: Callable[..., Path]) -> No
     [
         ("nothing.png", "nothing.png cannot be dropped: No such file"),
         ("dress.png other/dress.png", "would both be 'dress.png'"),
-        ("dress.png --scene beach", "--scene is 'beach'"),
-        ("dress.png --scene color:red", "--scene is 'color:red'"),
+        ("dress.png --scene beach", "--scene 'beach'"),
+        ("dress.png --scene color:red", "--scene 'color:red'"),
         ("dress.png --model clare", "There is no model 'clare'"),
         ("dress.png --model 02", "There is no model '02'.\nDid you mean 'clara' (002)?"),
         ("dress.png --model a/b", "There is no model 'a/b'"),
         ("dress.png --scene preset:35", "There is no preset scene '35'.\nGive preset:035"),
         ("dress.png --to x --mask y/cut.png", "not in the photo's own folder 'x/'"),
-        ("dress.png --extra []", "--extra is no JSON object"),
-        ("dress.png --extra x", "--extra is no JSON"),
+        ("dress.png --extra []", "--extra is not a JSON object"),
+        ("dress.png --extra x", "--extra is not JSON"),
         ("dress.png --sku ", "--sku is ''"),
         ("dress.png --to ", "--to is empty"),
         ("dress.png --mask ", "--mask is empty"),
         ("dress.png ", "A photo's name is empty"),
-        ("dress.png --timeout soon", "--timeout is 'soon'"),
+        ("dress.png --timeout soon", "--timeout 'soon'"),
         ("broken", "broken/catwalk.json cannot be used"),
         ('contradictory --scene original --extra {"mask":1}', "would be rejected"),
         ("dress.png other/dress.png --mask other/dress.png --to x", "would both be"),
@@ -309,7 +309,7 @@ def test_older_job_of_the_key_is_another_photos(
     shell.job("old", JobStatus.SUCCEEDED, source_key="dress.png")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(upload.time, "sleep", lambda _: None)
-        patch.setattr(upload.wishes, "span", lambda *_: 0.01)
+        patch.setattr(upload.parsing, "span", lambda *_: 0.01)
         code, out, _ = shell("drop", "dress.png", "--wait", "--timeout", "1s")
     assert code == 1
     assert out.splitlines()[2].startswith("0 succeeded, 1 not done in time;")
@@ -447,7 +447,7 @@ def test_board_fits_the_screen(width: int, height: int) -> None:
         drop.complete = number == 2
     shown = io.StringIO()
     console = Console(file=shown, width=width, height=height, force_terminal=True, no_color=True)
-    console.print(Board(drops, waits=True))
+    console.print(UploadProgress(drops, waits=True))
     lines = shown.getvalue().splitlines()
     assert len(lines) < height or height == 5
     assert "\x1b[2J" not in shown.getvalue()

@@ -91,9 +91,9 @@ def test_more_than_the_limit(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--since", "yesterday"], "--since is 'yesterday'"),
-        (["--since", "999999w"], "--since is '999999w'"),
-        (["--scene", "beach"], "--scene is 'beach'"),
+        (["--since", "yesterday"], "--since 'yesterday'"),
+        (["--since", "999999w"], "--since '999999w'"),
+        (["--scene", "beach"], "--scene 'beach'"),
         (["--model", "claara"], "Did you mean 'clara'"),
         (["--folder", ""], "--folder is empty."),
         (["--sku", " "], "--sku is empty."),
