@@ -22,7 +22,8 @@ from shared import clients
 from shared.clock import utc_now
 from shared.config import SETTLING_SECONDS
 
-setting_up = typer.Typer()
+commands = typer.Typer()
+_PANEL: Final = "AWS"
 _NEW_BUCKET: Final = (
     f"The first photos wait for about {SETTLING_SECONDS // 60} minutes. For a quarter of an hour"
     " after a bucket is made, S3 may answer that a photo or a catwalk.json is missing although it"
@@ -37,7 +38,7 @@ _STYLES: Final = {Verdict.OK: "green", Verdict.LOOK: "yellow", Verdict.BAD: "red
 # --- deploy ---------------------------------------------------------------------------------------
 
 
-@setting_up.command()
+@commands.command(rich_help_panel=_PANEL)
 def deploy(
     *,
     stack: Annotated[
@@ -302,7 +303,7 @@ def _next_steps(catwalk: Catwalk, values: Mapping[str, str], *, has_key: bool) -
 # --- set-key --------------------------------------------------------------------------------------
 
 
-@setting_up.command("set-key")
+@commands.command("set-key", rich_help_panel=_PANEL)
 def set_key(*, stack: StackName = None) -> None:
     """Put the vendor's API key into the stack's secret: typed unseen, or piped in.
 
@@ -342,7 +343,7 @@ def _put(catwalk: Catwalk, given: str) -> None:
 # --- doctor ---------------------------------------------------------------------------------------
 
 
-@setting_up.command()
+@commands.command(rich_help_panel=_PANEL)
 def doctor(
     *,
     as_json: Annotated[

@@ -7,11 +7,12 @@ import typer
 from cli.stacks.stack import Catwalk
 from cli.terminal.options import StackName
 
-gallery = typer.Typer()
+commands = typer.Typer()
+_PANEL: Final = "Photos"
 _MOST_PORT: Final = 65_535
 
 
-@gallery.command("gallery")
+@commands.command("gallery", rich_help_panel=_PANEL)
 def show_gallery(
     *,
     port: Annotated[

@@ -43,7 +43,8 @@ from shared import clients
 from shared.models import Job, JobStatus
 from shared.records.ledger import Grouping, Sum, add_up
 
-looking = typer.Typer()
+commands = typer.Typer()
+_PANEL: Final = "Jobs"
 _MOST_DAYS: Final = 3_660
 _PAGE: Final = 500
 """Jobs that are laid out together: of thousands, the first are shown at once."""
@@ -54,7 +55,7 @@ _FACT: Final = 10
 """Columns of the longest name of a fact about a job."""
 
 
-@looking.command("jobs")
+@commands.command("jobs", rich_help_panel=_PANEL)
 def show_jobs(
     text: Annotated[
         str,
@@ -158,7 +159,7 @@ def _table(jobs: list[Job], *, header: bool) -> None:
     show_table(columns, rows, header=header)
 
 
-@looking.command("show")
+@commands.command("show", rich_help_panel=_PANEL)
 def show_job(
     job: Annotated[
         str, typer.Argument(help="A job's id, its beginning, or a photo's key.", show_default=False)
@@ -281,7 +282,7 @@ def _fact(name: str, value: str | Text) -> None:
         say_whole(line)
 
 
-@looking.command()
+@commands.command(rich_help_panel=_PANEL)
 def watch(
     *,
     once: Annotated[bool, typer.Option("--once", help="Look once, and end.")] = False,
@@ -356,7 +357,7 @@ def _good(job: Job) -> bool:
     return job.status is JobStatus.SUCCEEDED
 
 
-@looking.command("credits")
+@commands.command("credits", rich_help_panel=_PANEL)
 def show_credits(
     *,
     by: Annotated[Grouping, typer.Option(help="How to add up.")] = Grouping.DAY,

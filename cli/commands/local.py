@@ -4,7 +4,7 @@
 # ruff: noqa: PLC0415
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -13,7 +13,8 @@ from cli.stacks.project import enter, find_project
 from cli.terminal.output import say
 from local.stack.interfaces import ALL, DOCKER, LOOPBACK
 
-starting = typer.Typer()
+commands = typer.Typer()
+_PANEL: Final = "This machine"
 
 
 class Host(StrEnum):
@@ -24,7 +25,7 @@ class Host(StrEnum):
     ALL = ALL
 
 
-@starting.command()
+@commands.command(rich_help_panel=_PANEL)
 def up(
     *,
     host: Annotated[
@@ -45,7 +46,7 @@ def up(
     laptop.start(host.value, port)
 
 
-@starting.command()
+@commands.command(rich_help_panel=_PANEL)
 def down() -> None:
     """Stop the stack that `up` started; nothing in it is kept."""
     project = find_project()
@@ -59,7 +60,7 @@ def down() -> None:
     laptop.stop()
 
 
-@starting.command()
+@commands.command(rich_help_panel=_PANEL)
 def demo() -> None:
     """Run the whole pipeline once on this machine: sample photos in, model images out."""
     project = enter()
@@ -68,7 +69,7 @@ def demo() -> None:
     laptop.demo(project.images)
 
 
-@starting.command("sam-local")
+@commands.command("sam-local", rich_help_panel=_PANEL)
 def sam_local() -> None:
     """Make `sam local invoke` reach the stack of `up --host docker` (needs Docker)."""
     enter()

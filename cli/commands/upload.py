@@ -43,7 +43,8 @@ from shared.intake.photos import PhotoStore
 from shared.intake.settings import MAX_ID, Layer
 from shared.models import Job, JobStatus
 
-dropping = typer.Typer()
+commands = typer.Typer()
+_PANEL: Final = "Photos"
 
 
 def _said(text: str) -> Path:
@@ -74,7 +75,7 @@ _MOST_NAMED: Final = 20
 """Job ids in a command that is proposed; beyond these it goes by folder."""
 
 
-@dropping.command()
+@commands.command(rich_help_panel=_PANEL)
 def drop(
     photos: Annotated[
         list[Path],

@@ -50,7 +50,7 @@ from cli.gallery.views import (
 )
 from cli.jobs import timeline
 from cli.jobs.browse import Browser
-from cli.jobs.recovery import Recovery, RecoveryAction, Resolution
+from cli.jobs.recovery import Recovery, RecoveryAction, Resolution, outcome
 from cli.stacks.stack import Catwalk
 from cli.terminal.output import credits_of
 from shared import clients
@@ -307,7 +307,7 @@ class _Pages:
     def _recover(self, request: Request, form: dict[str, str]) -> tuple[str, str]:
         job = self._job(request)
         if (str(job.attempt), job.status.value) != (form.get("attempt"), form.get("status")):
-            return "doubt", "It has moved on since this page was shown; nothing was done."
+            return "doubt", "It has changed since this page was shown; nothing was done."
         recovery = self._gallery.recovery()
         wanted = form.get("action", "")
         try:
@@ -327,8 +327,8 @@ class _Pages:
         except ValueError as error:
             return "doubt", sentence(str(error))
         if after is None:
-            return "doubt", "It has moved on since this page was shown; nothing was done."
-        return "good", _done(job, after)
+            return "doubt", "It has changed since this page was shown; nothing was done."
+        return "good", outcome(job, after, "It")
 
     def _shown(self, job: Job) -> dict[str, Any]:
         settings = job.settings
@@ -487,11 +487,3 @@ def _attachment(name: str) -> str:
     """Return the header that has a browser save a file under any name."""
     plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\' else "_" for c in name)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{percent_encoded(name, safe='')}"
-
-
-def _done(before: Job, after: Job) -> str:
-    if after.terminal and after.status is not before.status:
-        return f"It is {after.status} now."
-    if after.terminal:
-        return "The photo is looked at anew, as if it were dropped again."
-    return f"It goes on as attempt {after.attempt}."

@@ -272,6 +272,15 @@ class Recovery:
         self._sqs.send_message(QueueUrl=self._queue_url, MessageBody=body)
 
 
+def outcome(before: Job, after: Job, subject: str) -> str:
+    """Describe what an action did to a job, as a sentence about `subject`."""
+    if after.terminal and after.status is not before.status:
+        return f"{subject} is {after.status} now."
+    if after.terminal:
+        return f"{subject} is processed again, as if it were dropped again."
+    return f"{subject} continues as attempt {after.attempt}."
+
+
 _LOST: Final = JobError(
     code=ErrorCode.VENDOR_PROTOCOL,
     message="The vendor charged the submit, but its task is lost. Regenerating costs another"

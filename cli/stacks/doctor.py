@@ -14,7 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, HTTPClientError
 from pydantic import ValidationError
 
-from cli.errors import MEND_ITEM, CommandError, sentence, unreadable
+from cli.errors import FIX_ITEM, CommandError, sentence, unreadable
 from cli.stacks import selection
 from cli.stacks.key import cleaned
 from cli.stacks.project import find_project
@@ -113,7 +113,7 @@ def examine(name: str | None, *, now: Callable[[], datetime] = utc_now) -> Itera
         try:
             yield from look()
         except ValidationError as error:
-            yield _bad(check, unreadable(error), MEND_ITEM)
+            yield _bad(check, unreadable(error), FIX_ITEM)
         except (ClientError, BotoCoreError) as error:
             # Nobody knows whether this is in order, and so the stack is not said to be.
             yield _bad(

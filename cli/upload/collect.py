@@ -27,6 +27,7 @@ from shared.intake.photos import (
     FolderEntry,
     PhotoStore,
     StoredPhoto,
+    mask_key,
 )
 from shared.intake.settings import (
     FOLDER_FILE,
@@ -136,9 +137,7 @@ def collect(
                 f"--mask names a file, and {len(photos)} photos are to be dropped.",
                 "A mask belongs to one photo; put masks beside photos as name.mask.png.",
             )
-        folder, slash, name = photos[0].rpartition("/")
-        stem = name.rpartition(".")[0] or name
-        files[f"{folder}{slash}{stem}{MASK_SUFFIX}"] = mask
+        files[mask_key(photos[0])] = mask
     found = Collection()
     local = _Local(files)
     store = PhotoStore(cast("S3Client", local), "these files", max_bytes=rules.max_photo_bytes)
@@ -155,7 +154,7 @@ def collect(
             found.uploads.append(Upload(file, key, kind, size, looks=0))
             continue
         try:
-            _check_photo(store, key, has_mask=_mask_of(key) in files)
+            _check_photo(store, key, has_mask=mask_key(key) in files)
             looks = len(_looks(key, rules, folder_files))
         except InputRejected as rejected:
             if not anyway:
@@ -259,11 +258,6 @@ def _kind(key: str) -> Kind | None:
 
 def _order(key: str) -> int:
     return list(Kind).index(_kind(key) or Kind.PHOTO)
-
-
-def _mask_of(key: str) -> str:
-    folder, slash, name = key.rpartition("/")
-    return f"{folder}{slash}{name.rpartition('.')[0] or name}{MASK_SUFFIX}"
 
 
 def _check_photo(store: PhotoStore, key: str, *, has_mask: bool) -> None:

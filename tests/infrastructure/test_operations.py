@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench import cost_page
+from bench import report
 from local.stack import differences
 from shared.limits.circuit_breaker import Cause
 from shared.notify.metrics import (
@@ -282,11 +282,11 @@ def test_what_alarms_and_gauges_cost_is_reckoned_with_as_many_as_there_are() -> 
     """docs/cost.md counts the metrics of alarms, and those that are told when nothing happens."""
     conditional = ("credits-near-limit",)
     unconditional = [alarm for name, alarm in alarms().items() if name not in conditional]
-    assert sum(len(list(of_alarm(alarm))) for alarm in unconditional) == cost_page.ALARM_METRICS
+    assert sum(len(list(of_alarm(alarm))) for alarm in unconditional) == report.ALARM_METRICS
     lines: list[dict[str, Any]] = []
     metrics = Metrics("shop", write=lambda line: lines.append(json.loads(line)))
     metrics.gauges(Gauges(moves=0, parked=0, paused_by=None, credits_used=None))
-    assert {name for line in lines for name in line} & set(Metric) == set(cost_page.GAUGES)
+    assert {name for line in lines for name in line} & set(Metric) == set(report.GAUGES)
 
 
 @pytest.mark.parametrize(

@@ -524,10 +524,10 @@ def test_regenerate_once(house: House) -> None:
     first = house.send(job, form)
     assert first.status_code == 303
     said = house.browser.get(first.headers["location"])
-    assert "It goes on as attempt 2." in said.text
+    assert "It continues as attempt 2." in said.text
     assert "It goes on" not in house.browser.get(first.headers["location"]).text
     second = house.browser.get(house.send(job, form).headers["location"])
-    assert "It has moved on since this page was shown; nothing was done." in second.text
+    assert "It has changed since this page was shown; nothing was done." in second.text
     now = house.gallery.jobs.get(job.job_id)
     assert now is not None
     assert (now.attempt, now.status) == (2, JobStatus.ACCEPTED)

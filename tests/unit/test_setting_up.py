@@ -469,7 +469,7 @@ def test_item_that_is_no_job(desk: Desk) -> None:
     desk.aws.dynamodb.put_item(TableName=TABLE, Item=item)
     _, found = desk.doctor()
     assert found["failures"][0] == "bad"
-    assert "'OTHER#1' that is no job" in found["failures"][1]
+    assert "'OTHER#1' that cannot be read as a job" in found["failures"][1]
     assert found["credits"][0] == "ok", "the other checks go on"
 
 
