@@ -64,9 +64,9 @@ OF_AWS: Mapping[str, tuple[str, str, set[str]]] = {
 def test_what_aws_measures_is_named_as_aws_names_it() -> None:
     """Each metric of AWS's is one that there is, of a resource of this template."""
     resources = template()["Resources"]
-    looked_at = [each for each in watched() if each.namespace != NAMESPACE]
-    assert {each.namespace for each in looked_at} == set(OF_AWS)
-    for each in looked_at:
+    records_read = [each for each in watched() if each.namespace != NAMESPACE]
+    assert {each.namespace for each in records_read} == set(OF_AWS)
+    for each in records_read:
         dimension, kind, names = OF_AWS[each.namespace]
         assert each.name in names
         assert each.dimensions == (dimension,)

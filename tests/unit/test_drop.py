@@ -229,7 +229,7 @@ def test_price_comes_first(shell: Shell, photo: Callable[..., Path]) -> None:
     code, out, err = shell("drop", "shop", says="n\n")
     assert (code, "spend up to 12 credits?" in out, "Nothing was done." in err) == (1, True, True)
     code, _, err = shell("drop", "shop", "--json")
-    assert (code, "nobody is asked" in err) == (1, True)
+    assert (code, "no question is asked" in err) == (1, True)
     assert shell.uploaded() == []
     assert shell("drop", "shop", says="y\n")[0] == 0
     # Now the bucket's own catwalk.json counts.

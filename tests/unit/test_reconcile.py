@@ -676,12 +676,12 @@ def test_one_that_cannot_be_moved_on_holds_up_no_other(
     for number in range(3):
         stage.accepted(f"j{number}", f"{number}.jpg")
     stage.clock.advance(STILL_SECONDS)
-    looked_at = stage.jobs.note_looked_at
+    records_read = stage.jobs.note_looked_at
 
     def broken(job: Job) -> Job | None:
         if job.job_id == "j1":
             raise RuntimeError("throttled")
-        return looked_at(job)
+        return records_read(job)
 
     monkeypatch.setattr(stage.jobs, "note_looked_at", broken)
     with pytest.raises(RuntimeError, match="1 could not be moved on"):
