@@ -1,9 +1,9 @@
-"""The project's folder: where template, tools and the laptop's stacks are.
+"""The project's folder, with the template, the tools and the laptop's stacks.
 
-In a clone it is the clone. A command that was installed (`uv tool install`, `pipx install`) brings
-the project's sources along; it uses the clone that it is run in, if any, else a copy of its own
-sources in the user's data folder. What starts, stops or deploys a stack then runs there, on the
-packages that are locked there; everything else needs no such folder.
+In a clone, it is the clone. An installed command (`uv tool install`, `pipx install`) contains the
+project's sources. It uses the clone in which it is run, if any, else a copy of its sources in the
+user's data folder. Commands that start, stop or deploy a stack run in that folder with its locked
+packages. The other commands do not need it.
 """
 
 import fcntl
@@ -24,30 +24,30 @@ from cli.terminal.output import tell
 from local.machine import problem
 
 VARIABLE: Final = "CATWALK_HOME"
-"""The project's folder for a shell that sourced its .catwalk/env.sh, wherever it goes."""
+"""Environment variable: the project's folder, set by its .catwalk/env.sh."""
 _CODE: Final = Path(__file__).resolve().parents[2]
 _MARK: Final = ".installed"
-"""Lies beside the sources that an installed command has brought along, and nowhere else."""
+"""A file that exists only beside the sources of an installed command."""
 NEEDED: Final = ("template.yaml", "Makefile", "cli/stacks/project.py", "local/stack/stack.py")
-"""What a clone of this project is known by."""
+"""Files by which a clone of this project is recognised."""
 _COPIED: Final = ".copied"
 _API_KEY: Final = "VMAKE_API_KEY"
 
 
 @dataclass(frozen=True)
 class Project:
-    """The project's folder, which may not be there yet if it is a copy."""
+    """The project's folder. A copy may not exist yet."""
 
     path: Path
 
     @property
     def copy(self) -> bool:
-        """Whether it is the copy of an installed command's sources, or is to become it."""
+        """Whether it is, or will be, the copy of an installed command's sources."""
         return (self.path / _COPIED).exists() or not is_project(self.path)
 
     @property
     def images(self) -> Path:
-        """Where the demo's images go: into a clone, or where the person is."""
+        """The folder for the demo's images: in the clone, or in the current folder."""
         return Path.cwd() / "catwalk-demo" if self.copy else self.path / "out"
 
     @property
@@ -62,7 +62,7 @@ class Project:
 
 
 def find_project() -> Project:
-    """Return the project's folder, as it is meant here and now."""
+    """Return the project's folder for the present environment and current folder."""
     named = os.environ.get(VARIABLE)
     if named and is_project(Path(named)):
         return Project(Path(named))
@@ -70,24 +70,24 @@ def find_project() -> Project:
         return Project(_CODE)
     here = Path.cwd()
     for folder in (here, *here.parents):
-        # As with git: what runs here is the code of the folder's owner.
+        # Like git, ignore folders of other users: their code would be run.
         if is_project(folder) and folder.stat().st_uid == os.getuid():
             return Project(folder)
     return Project(_data_folder() / "project")
 
 
 def is_project(folder: Path) -> bool:
-    """Tell whether a folder is a clone, or a copy, of this project."""
+    """Return whether a folder is a clone or copy of this project."""
     return all((folder / name).is_file() for name in NEEDED)
 
 
 def enter(*, tools: bool = True) -> Project:
-    """Make sure that this is the project's own code on its locked packages, with all its tools.
+    """Continue in the project's folder, with its code, locked packages and tools.
 
-    Where it is not, the same command is run there in project of this process.
+    If this process runs other code or packages, it is replaced by the same command there.
 
     Args:
-        tools: whether what is missing is installed first; who only stops something needs none.
+        tools: whether to install missing tools first.
 
     Raises:
         CommandError: the tools cannot be installed.
@@ -106,10 +106,10 @@ def enter(*, tools: bool = True) -> Project:
 
 
 def make_tools(project: Project) -> None:
-    """Install what is not installed yet, or is out of date; a moment if nothing is.
+    """Install the tools that are missing or outdated.
 
     Raises:
-        CommandError: it could not be installed.
+        CommandError: the installation failed.
 
     """
     if why := problem():
@@ -117,7 +117,7 @@ def make_tools(project: Project) -> None:
     environment = {
         name: value
         for name, value in os.environ.items()
-        # The targets of an outer make are not meant; a key is for nobody else's eyes.
+        # An outer make's options do not apply here, and the key must not be passed on.
         if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", _API_KEY}
     }
     if not (project.path / ".tools" / ".awscli").exists():
@@ -127,7 +127,7 @@ def make_tools(project: Project) -> None:
             ["make", "--no-print-directory", "--silent", "laptop"],
             cwd=project.path,
             env={"PYTHON": _base_python()} | environment,
-            # What it says is no part of what was asked for.
+            # Its output is not part of this command's output.
             stdout=sys.stderr.fileno() if _has_descriptor() else subprocess.DEVNULL,
             check=False,
         )
@@ -139,19 +139,19 @@ def make_tools(project: Project) -> None:
     if done.returncode != 0:
         raise CommandError(
             f"The tools below {project.path / '.tools'} could not be installed.",
-            f"What went wrong stands above; try again: `make -C {shlex.quote(str(project.path))}"
+            f"The error is shown above. Try again: `make -C {shlex.quote(str(project.path))}"
             " laptop`.",
         )
 
 
 def refresh(source: Path, target: Path) -> None:
-    """Make a folder the copy of some sources; tools, stacks and images in it stay.
+    """Copy the sources into a folder; its tools, stacks and images stay.
 
-    What is as it was is not touched, so that `make` installs only what has changed.
+    Unchanged files are not written, so that `make` installs only what has changed.
 
     Args:
-        source: the sources as they were installed.
-        target: the copy, which may be that of another version, or not there yet.
+        source: the installed sources.
+        target: the folder; it may hold another version, or not exist.
 
     """
     files = {str(path.relative_to(source)): path for path in _files(source)}
@@ -163,7 +163,7 @@ def refresh(source: Path, target: Path) -> None:
         before = _read(record)
         if before == digests:
             return
-        # Until it is whole it is the copy of nothing: whoever dies here has it made anew.
+        # An empty record marks an incomplete copy; after a crash, the next call starts again.
         record.write_text("{}")
         for name, digest in digests.items():
             file = target / name
@@ -204,7 +204,7 @@ def _run_there(project: Project) -> NoReturn:
 
 
 def _base_python() -> str:
-    """Return a python3 that stays: not that of an environment, which may be made anew."""
+    """Return the python3 outside of virtual environments, which may be deleted."""
     return getattr(sys, "_base_executable", None) or sys.executable
 
 
@@ -217,7 +217,7 @@ def _has_descriptor() -> bool:
 
 
 def _data_folder() -> Path:
-    """Return the user's data folder; as uv does, on macOS too, where the other has a space."""
+    """Return the user's data folder. Like uv, use ~/.local/share on macOS too: no space in it."""
     given = os.environ.get("XDG_DATA_HOME", "")
     base = Path(given) if Path(given).is_absolute() else Path.home() / ".local" / "share"
     return base / "catwalk"

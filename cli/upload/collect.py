@@ -298,12 +298,10 @@ def _folder_files(
         except InputRejected as rejected:
             raise CommandError(
                 f"{file} cannot be used: {rejected.message}",
-                "Nothing was uploaded. Correct the file.",
+                "Nothing was uploaded; correct it.",
             ) from rejected
         except UnicodeDecodeError as error:
-            raise CommandError(
-                f"{file} is not UTF-8 text: {error}.", "Save it as UTF-8."
-            ) from error
+            raise CommandError(f"{file} is not UTF-8: {error}.", "Save it as UTF-8.") from error
     return read
 
 

@@ -426,7 +426,7 @@ def test_name_that_is_no_key(shell: Shell, tmp_path: Path) -> None:
     name = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png")
     Path(name).write_bytes(png())
     code, _, err = shell("drop", str(tmp_path))
-    assert (code, "is no UTF-8" in err) == (1, True)
+    assert (code, "is not UTF-8" in err) == (1, True)
 
 
 @pytest.mark.parametrize("width", [20, 40, 59, 60, 80, 200])
