@@ -58,7 +58,7 @@ def main() -> NoReturn:
 
     """
     output.open_closed()
-    output.take_any_letter()
+    output.escape_unencodable()
     if os.environ.get("AWS_REGION"):
         # The AWS CLI reads AWS_REGION first; boto3 ignores it.
         os.environ["AWS_DEFAULT_REGION"] = os.environ["AWS_REGION"]

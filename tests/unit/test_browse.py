@@ -108,7 +108,7 @@ def test_page_that_is_none(browser: Browser, after: str) -> None:
 def test_page_of_other_filters(browser: Browser) -> None:
     """A page of one filter is none of another's."""
     after = browser.page(Filter(), size=5).after
-    with pytest.raises(CommandError, match="other filters"):
+    with pytest.raises(CommandError, match="another filter"):
         browser.page(Filter(sku="S-1"), size=5, after=after)
 
 

@@ -398,7 +398,7 @@ def test_upload_that_hangs_is_told_of(
     with Uploader(cast("Any", Deaf()), PHOTOS, metadata={}) as uploader:
         uploader.start([drop])
         assert hangs.wait(30)
-    assert "Ctrl-C once more" in told[0]
+    assert "Ctrl-C again" in told[0]
     assert drop.etag == "e", "what has come through all the same is known"
 
 
