@@ -28,7 +28,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from bench import cost_page
+from bench import report
 from bench.figures import OUT, write
 from local.paths import SAMPLES
 from local.simulator import SimulatorControl
@@ -75,7 +75,7 @@ class Run:
 
 
 RUNS: Final = (
-    Run(cost_page.FIRST, FIRST_PHOTOS),
+    Run(report.FIRST, FIRST_PHOTOS),
     Run("catwalk", PHOTOS),
     Run("fixed_3s", PHOTOS, 3),
     Run("fixed_10s", PHOTOS, 10),
@@ -400,8 +400,8 @@ def _fixed(ours: Mapping[str, Any], seconds: int) -> dict[str, Any]:
 
 def _keep(counted: Mapping[str, Any]) -> Path:
     """Keep figures and counts, write docs/cost.md, and return where the figures are."""
-    prices = json.loads(cost_page.PRICES.read_text(encoding="utf-8"))
-    costs = {name: cost_page.dollars(run, prices) for name, run in counted.items()}
+    prices = json.loads(report.PRICES.read_text(encoding="utf-8"))
+    costs = {name: report.dollars(run, prices) for name, run in counted.items()}
     transitions = {name: run["transitions"] for name, run in counted.items()}
     kept = write(
         "cost",
@@ -410,7 +410,7 @@ def _keep(counted: Mapping[str, Any]) -> Path:
             "task_jitter": TASK_JITTER,
             "results_a_photo": RESULTS,
             "transitions_a_job": transitions["catwalk"],
-            "first_transitions_a_job": transitions[cost_page.FIRST],
+            "first_transitions_a_job": transitions[report.FIRST],
             "fixed_3s_transitions_a_job": transitions["fixed_3s"],
             "fixed_10s_transitions_a_job": transitions["fixed_10s"],
             "ratio": round(transitions["catwalk"] / transitions["fixed_3s"], 4),
@@ -425,8 +425,8 @@ def _keep(counted: Mapping[str, Any]) -> Path:
     figures = json.loads(kept.read_text(encoding="utf-8"))
     names = ("measured_at", "machine", "task_seconds", "task_jitter", "results_a_photo", "runs")
     counts = {name: figures[name] for name in names}
-    cost_page.COUNTS.write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
-    cost_page.PAGE.write_text(cost_page.page(counts, prices), encoding="utf-8")
+    report.COUNTS.write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
+    report.COST_PAGE.write_text(report.cost_page(counts, prices), encoding="utf-8")
     return kept
 
 
@@ -435,10 +435,10 @@ def _print(figures: Mapping[str, Any]) -> None:
     costs = figures["dollars_1000_photos_by_part"]
     table = Table(title=f"1,000 photos, tasks of {TASK_SECONDS:g} s: US dollars by part")
     table.add_column("", no_wrap=True)
-    columns = {cost_page.FIRST: "Catwalk, first", **cost_page.RUNS}
+    columns = {report.FIRST: "Catwalk, first", **report.RUNS}
     for title in columns.values():
         table.add_column(title, justify="right")
-    for part in cost_page.PARTS:
+    for part in report.COST_PARTS:
         table.add_row(part, *(f"{costs[name][part]:.4f}" for name in columns))
     table.add_section()
     totals = figures["dollars_1000_photos"]
@@ -463,13 +463,13 @@ def _draw(figures: Mapping[str, Any]) -> None:
     shown = ("Step Functions", "Lambda", "DynamoDB", "S3")
     costs = figures["dollars_1000_photos_by_part"]
     colours = (plots.OURS, *plots.OTHERS)
-    titles = list(cost_page.RUNS.values())[::-1]
+    titles = list(report.RUNS.values())[::-1]
     with plots.plot("cost", size=(7.0, 2.6)) as axes:
         left = [0.0] * len(titles)
         groups: dict[str, tuple[str, ...]] = {part: (part,) for part in shown}
-        groups["all others"] = tuple(part for part in cost_page.PARTS if part not in shown)
+        groups["all others"] = tuple(part for part in report.COST_PARTS if part not in shown)
         for (label, parts), colour in zip(groups.items(), colours, strict=True):
-            widths = [sum(costs[name][part] for part in parts) for name in cost_page.RUNS][::-1]
+            widths = [sum(costs[name][part] for part in parts) for name in report.RUNS][::-1]
             axes.barh(titles, widths, left=left, label=label, color=colour, height=0.6, zorder=3)
             left = [start + width for start, width in zip(left, widths, strict=True)]
         for place, total in enumerate(left):
@@ -495,7 +495,7 @@ def main() -> int:
     figures = json.loads(kept.read_text(encoding="utf-8"))
     _print(figures)
     _draw(figures)
-    print(f"\n{kept}, {OUT / 'cost.png'}, {cost_page.PAGE}")
+    print(f"\n{kept}, {OUT / 'cost.png'}, {report.COST_PAGE}")
     return 0 if figures["ratio"] <= figures["ratio_limit"] else 1
 
 

@@ -1,8 +1,12 @@
-"""docs/performance.md, written from the figures of the last benches: `make bench`.
+"""Writes docs/performance.md and docs/cost.md from the figures of the benches: `make bench`.
 
-Every figure comes from `bench/out/*.json`; the plots are copied to docs/images/. Nothing is
-measured here. `python -m bench.report SECTION` (polling, quota, burst or gallery) writes that
-section alone, from that bench's figures. Each section says on which commit it was measured.
+Nothing is measured here. docs/performance.md is made from `bench/out/*.json`; the plots are copied
+to docs/images/. `python -m bench.report SECTION` (polling, quota, burst or gallery) rewrites one
+section of it. Each section names the commit on which it was measured.
+
+docs/cost.md is made from counts (docs/cost.json, measured by bench/cost.py), prices
+(bench/prices.json) and a template. `python -m bench.report cost` rewrites it, for example after a
+change of the prices.
 """
 
 import argparse
@@ -10,21 +14,70 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Final
 
 from bench.figures import OUT
 from bench.polling import replay_ratio
 from local.paths import ROOT
+from shared.notify.metrics import Metric
 
-PAGE: Final = ROOT / "docs" / "performance.md"
+PERFORMANCE_PAGE: Final = ROOT / "docs" / "performance.md"
 IMAGES: Final = ROOT / "docs" / "images"
-PARTS: Final = ("polling", "imports", "quota", "finalize", "burst", "cost", "gallery")
+BENCHES: Final = ("polling", "imports", "quota", "finalize", "burst", "cost", "gallery")
 PLOTS: Final = ("polling", "imports", "finalize", "burst")
 _LIBRARIES: Final = ("botocore", "httpx", "pydantic", "aws-lambda-powertools")
 _MEGA: Final = 1_000_000
 _MEBI: Final = 2**20
+COUNTS: Final = ROOT / "docs" / "cost.json"
+COST_PAGE: Final = ROOT / "docs" / "cost.md"
+PRICES: Final = ROOT / "bench" / "prices.json"
+_TEMPLATE: Final = ROOT / "bench" / "cost.template"
+PHOTOS: Final = 1_000
+RUNS: Final[Mapping[str, str]] = {
+    "catwalk": "Catwalk",
+    "fixed_3s": "fixed 3 s loop",
+    "fixed_10s": "fixed 10 s loop",
+}
+FIRST: Final = "catwalk_first"
+"""The run of a stack that has seen no task before."""
+COST_PARTS: Final = (
+    "Step Functions",
+    "Lambda",
+    "S3",
+    "DynamoDB",
+    "SQS",
+    "EventBridge",
+    "Secrets Manager",
+    "CloudWatch Logs",
+)
+_LARGE_GB: Final = 0.003
+"""Size of a photo or result of 3 MB, for storage and transfer."""
+_IDLE_SQS_REQUESTS: Final = 5 * 3 * 60 * 24 * 30
+"""Requests per month: five Lambda pollers, each reading an empty queue every 20 s."""
+ALARM_METRICS: Final = 14
+"""Metrics that the template's alarms read without `DailyCreditLimit`; with it there is one more."""
+GAUGES: Final = (Metric.RECONCILE_MOVES, Metric.SUBMITS_PARKED, Metric.SUBMISSION_PAUSED)
+"""Metrics that reconcile emits every hour, even without photos."""
+_CAUSES: Final = 6
+"""An assumption: error codes and pause causes of a busy month. Each is a metric of its own."""
+_TRACES: Final = 2
+"""Traces per photo: its submission and its execution. All are sampled up to one per second."""
+_ROWS: Final = (
+    ("**state transitions**", "transitions", ".1f"),
+    ("polls", "polls", ".2f"),
+    ("seconds to the results", "seconds", ".1f"),
+    ("S3 PUT", "s3_puts", ".1f"),
+    ("S3 GET", "s3_gets", ".1f"),
+    ("DynamoDB write units", "dynamodb_write_units", ".1f"),
+    ("DynamoDB read units", "dynamodb_read_units", ".1f"),
+    ("SQS requests", "sqs_requests", ".1f"),
+    ("custom events", "custom_events", ".1f"),
+    ("events of S3", "s3_events", ".1f"),
+    ("reads of the secret", "secret_reads", ".2f"),
+    ("bytes of logs", "log_bytes", ".0f"),
+)
 
 Figures = dict[str, Any]
 
@@ -32,28 +85,34 @@ Figures = dict[str, Any]
 def main() -> int:
     """Write the page, or one section of it."""
     parser = argparse.ArgumentParser(prog="python -m bench.report", description=__doc__)
-    parser.add_argument("section", nargs="?", choices=sorted(_ALONE))
+    parser.add_argument("section", nargs="?", choices=sorted({*_ALONE, "cost"}))
     name = parser.parse_args().section
+    if name == "cost":
+        COST_PAGE.write_text(cost_page(*read_costs()), encoding="utf-8")
+        print(f"{COST_PAGE.relative_to(ROOT)} is written.")
+        return 0
     if name:
         figures = json.loads((OUT / f"{name}.json").read_text())
         if name in PLOTS and (OUT / f"{name}.png").is_file():
             shutil.copy2(OUT / f"{name}.png", IMAGES / f"bench-{name}.png")
-        PAGE.write_text(with_section(PAGE.read_text("utf-8"), _ALONE[name](figures)), "utf-8")
-        print(f"{PAGE.relative_to(ROOT)} has the new figures.")
+        PERFORMANCE_PAGE.write_text(
+            with_section(PERFORMANCE_PAGE.read_text("utf-8"), _ALONE[name](figures)), "utf-8"
+        )
+        print(f"{PERFORMANCE_PAGE.relative_to(ROOT)} has the new figures.")
         return 0
-    missing = [name for name in PARTS if not (OUT / f"{name}.json").is_file()]
+    missing = [name for name in BENCHES if not (OUT / f"{name}.json").is_file()]
     if missing:
         print(f"No figures of: {', '.join(missing)}. `make bench` measures all.", file=sys.stderr)
         return 1
-    figures = {name: json.loads((OUT / f"{name}.json").read_text()) for name in PARTS}
+    figures = {name: json.loads((OUT / f"{name}.json").read_text()) for name in BENCHES}
     for name in PLOTS:
         shutil.copy2(OUT / f"{name}.png", IMAGES / f"bench-{name}.png")
-    PAGE.write_text(page(figures), encoding="utf-8")
-    print(f"{PAGE.relative_to(ROOT)} is written.")
+    PERFORMANCE_PAGE.write_text(performance_page(figures), encoding="utf-8")
+    print(f"{PERFORMANCE_PAGE.relative_to(ROOT)} is written.")
     return 0
 
 
-def page(figures: dict[str, Figures]) -> str:
+def performance_page(figures: dict[str, Figures]) -> str:
     """Return the page for the benches' figures."""
     sections = (
         _head(figures),
@@ -411,6 +470,143 @@ _ALONE: Final[dict[str, Callable[[Figures], str]]] = {
     "quota": _quota,
 }
 """Sections that may be written without the others."""
+
+
+def usage(run: Mapping[str, Any]) -> dict[str, float]:
+    """Return what one photo of a run used, by the names of the price table."""
+    functions = run["functions"].values()
+    return {
+        "step_functions_transition": run["transitions"],
+        "lambda_gb_second": sum(
+            each["milliseconds"] / 1000 * each["memory_megabytes"] / 1024 for each in functions
+        ),
+        "lambda_request": sum(each["invocations"] for each in functions),
+        "s3_put": run["s3_puts"],
+        "s3_get": run["s3_gets"],
+        "dynamodb_write_unit": run["dynamodb_write_units"],
+        "dynamodb_read_unit": run["dynamodb_read_units"],
+        "sqs_request": run["sqs_requests"],
+        "eventbridge_custom_event": run["custom_events"],
+        "eventbridge_s3_event": run["s3_events"],
+        "secrets_manager_call": run["secret_reads"],
+        "logs_gb": run["log_bytes"] / 1e9,
+    }
+
+
+def dollars(run: Mapping[str, Any], prices: Mapping[str, Any]) -> dict[str, float]:
+    """Return the US dollars that 1,000 photos of a run cost, by part."""
+    parts = dict.fromkeys(COST_PARTS, 0.0)
+    for name, amount in usage(run).items():
+        parts[prices["prices"][name]["part"]] += PHOTOS * amount * _price(prices, name)
+    return parts
+
+
+def cost_page(counts: Mapping[str, Any], prices: Mapping[str, Any]) -> str:
+    """Return docs/cost.md."""
+    runs = counts["runs"]
+    costs = {name: dollars(runs[name], prices) for name in RUNS}
+    ours, loop = costs["catwalk"], costs["fixed_3s"]
+    transitions = runs["catwalk"]["transitions"], runs["fixed_3s"]["transitions"]
+    return _TEMPLATE.read_text(encoding="utf-8").format(
+        measured_at=counts["measured_at"],
+        processor=counts["machine"]["processor"],
+        cores=counts["machine"]["cores"],
+        task_seconds=counts["task_seconds"],
+        jitter=counts["task_jitter"],
+        results=counts["results_a_photo"],
+        looked_up=prices["looked_up"],
+        region=prices["region"],
+        total=sum(ours.values()),
+        total_3s=sum(loop.values()),
+        total_slow=sum(ours.values()) + 2 * ours["Lambda"],
+        total_slow_3s=sum(loop.values()) + 2 * loop["Lambda"],
+        transitions=transitions[0],
+        transitions_3s=transitions[1],
+        ratio=transitions[0] / transitions[1],
+        seconds=runs["catwalk"]["seconds"],
+        seconds_3s=runs["fixed_3s"]["seconds"],
+        seconds_10s=runs["fixed_10s"]["seconds"],
+        photos=runs["catwalk"]["photos"],
+        first_photos=runs[FIRST]["photos"],
+        photos_loop=runs["fixed_3s"]["photos"],
+        parts=_cost_parts(costs),
+        counted=_counted({name: runs[name] for name in (*RUNS, FIRST)}),
+        storage=PHOTOS * counts["results_a_photo"] * _LARGE_GB * _price(prices, "s3_gb_month"),
+        transfer=PHOTOS * _LARGE_GB * _price(prices, "transfer_out_gb"),
+        secret=_price(prices, "secret_month"),
+        metrics_quiet=len(GAUGES),
+        metrics_quiet_dollars=len(GAUGES) * _price(prices, "cloudwatch_metric_month"),
+        metrics=len(Metric) + _CAUSES,
+        metrics_dollars=(len(Metric) + _CAUSES) * _price(prices, "cloudwatch_metric_month"),
+        alarms=ALARM_METRICS,
+        alarms_dollars=ALARM_METRICS * _price(prices, "cloudwatch_alarm_month"),
+        dashboard=_price(prices, "cloudwatch_dashboard_month"),
+        traces=PHOTOS * _TRACES * _price(prices, "xray_trace"),
+        idle=_IDLE_SQS_REQUESTS * _price(prices, "sqs_request"),
+        prices=_prices(prices),
+        doubts="\n\n".join(
+            f"*Not confirmed*: {price['what']}. {price['doubt']}"
+            for price in prices["prices"].values()
+            if not price["confirmed"]
+        ),
+    )
+
+
+def _price(prices: Mapping[str, Any], name: str) -> float:
+    price = prices["prices"][name]
+    one: float = price["dollars"] / price["per"]
+    return one
+
+
+def _cost_parts(costs: Mapping[str, Mapping[str, float]]) -> str:
+    rows = [[part, *(f"{cost[part]:.4f}" for cost in costs.values())] for part in COST_PARTS]
+    total = ["**sum**", *(f"**{sum(cost.values()):.4f}**" for cost in costs.values())]
+    return table(["US dollars for 1,000 photos", *RUNS.values()], [*rows, total])
+
+
+def _counted(runs: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = [
+        [title, *(format(run[key], form) for run in runs.values())] for title, key, form in _ROWS
+    ]
+    functions = [
+        [
+            f"{name}Function, {each['memory_megabytes']} MB: invocations x ms",
+            *(
+                "{invocations:.2f} x {milliseconds_each:.0f}".format_map(run["functions"][name])
+                for run in runs.values()
+            ),
+        ]
+        for name, each in runs["catwalk"]["functions"].items()
+    ]
+    head = ["a photo, on average", *RUNS.values(), "Catwalk's first photos"]
+    return table(head, [*rows[:3], *functions, *rows[3:]])
+
+
+def _prices(prices: Mapping[str, Any]) -> str:
+    rows = [
+        [
+            price["what"],
+            f"{price['dollars']:.10f}".rstrip("0").rstrip("."),
+            f"<{price['source']}>",
+            _seen(price),
+        ]
+        for price in prices["prices"].values()
+    ]
+    return table(["", "US dollars", "AWS's page", "figure read at"], rows)
+
+
+def _seen(price: Mapping[str, Any]) -> str:
+    if not price["confirmed"]:
+        return "*not confirmed*"
+    return f"<{price['seen_at']}>" if "seen_at" in price else "there"
+
+
+def read_costs() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the kept counts and the prices."""
+    return (
+        json.loads(COUNTS.read_text(encoding="utf-8")),
+        json.loads(PRICES.read_text(encoding="utf-8")),
+    )
 
 
 if __name__ == "__main__":

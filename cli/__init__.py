@@ -1,1 +1,4 @@
 """The `catwalk` command."""
+
+__version__ = "0.1.0"
+"""pyproject.toml reads it from here."""

@@ -1,4 +1,4 @@
-"""What the command line says when it cannot do what it was asked: a sentence and a next step."""
+"""Errors of the command line: each has a message and a next step for the person."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -7,35 +7,35 @@ from pydantic import ValidationError
 
 from shared.errors import CatwalkError
 
-MEND_ITEM: Final = (
-    "Is this `catwalk` older than the stack, or has something else written there? Bring the one up"
-    " to date, or take the other out."
+FIX_ITEM: Final = (
+    "If this `catwalk` is older than the stack, update it. If another program wrote the item,"
+    " delete the item."
 )
 
 
 class CommandError(CatwalkError):
-    """The command cannot be carried out.
+    """A command cannot be carried out.
 
     Attributes:
-        next_step: what the person may do about it.
+        next_step: what the person can do, as a sentence.
 
     """
 
     def __init__(self, message: str, next_step: str) -> None:
-        """Keep both sentences."""
+        """Take the message and the next step, both as sentences."""
         super().__init__(message)
         self.next_step = next_step
 
 
 def unreadable(error: ValidationError) -> str:
-    """Say what is wrong with an item of JobsTable that is no job as this version knows one."""
+    """Describe an item of JobsTable that this version cannot read as a job."""
     first = error.errors()[0]
     name = ".".join(map(str, first["loc"]))
     found = first["input"]
     item = f" {found['pk']!r}" if isinstance(found, Mapping) and "pk" in found else ""
-    return f"JobsTable has an item{item} that is no job: {name}: {first['msg']}."
+    return f"JobsTable has an item{item} that cannot be read as a job: {name}: {first['msg']}."
 
 
 def sentence(text: str) -> str:
-    """Return what somebody else said as a sentence, with one full stop at its end."""
+    """Return a foreign message as a sentence that ends with one full stop."""
     return f"{text.strip().rstrip('.')}."

@@ -1,4 +1,4 @@
-"""The `catwalk` command: what goes wrong is a sentence and a next step, never a traceback."""
+"""The `catwalk` command. An error is shown as a sentence and a next step, without a traceback."""
 
 import os
 import sys
@@ -8,13 +8,9 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 
-from cli.commands.deploy import setting_up
-from cli.commands.gallery import gallery
-from cli.commands.inspect import looking
-from cli.commands.local import starting
-from cli.commands.recover import mending
-from cli.commands.upload import dropping
-from cli.errors import MEND_ITEM, CommandError, sentence, unreadable
+from cli import __version__
+from cli.commands import deploy, gallery, inspect, local, recover, upload
+from cli.errors import FIX_ITEM, CommandError, sentence, unreadable
 from cli.terminal import output
 from local.errors import LocalError
 
@@ -27,15 +23,27 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for commands in (starting, setting_up, dropping, looking, gallery, mending):
-    app.add_typer(commands)
+for module in (local, deploy, upload, gallery, inspect, recover):
+    app.add_typer(module.commands)
+
+
+def _print_version(asked: bool) -> None:  # noqa: FBT001  Typer passes the option's value
+    if asked:
+        output.say(f"catwalk {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
 def catwalk(
     *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
     verbose: Annotated[
-        bool, typer.Option(_VERBOSE, help="Show the traceback of whatever goes wrong.")
+        bool, typer.Option(_VERBOSE, help="Show the traceback of an error.")
     ] = False,
 ) -> None:
     """Catwalk: apparel photos in, AI fashion-model images out."""
@@ -45,16 +53,16 @@ def main() -> NoReturn:
     """Run the command.
 
     Raises:
-        SystemExit: always, with the exit status: 0, 1 for what could not be done, 2 for a command
-            line that makes no sense, 130 after Ctrl-C.
+        SystemExit: always, with the exit status: 0 for success, 1 for an error, 2 for an invalid
+            command line, 130 after Ctrl-C.
 
     """
     output.open_closed()
-    output.take_any_letter()
+    output.escape_unencodable()
     if os.environ.get("AWS_REGION"):
-        # The AWS CLI goes by this one first; boto3 does not know it.
+        # The AWS CLI reads AWS_REGION first; boto3 ignores it.
         os.environ["AWS_DEFAULT_REGION"] = os.environ["AWS_REGION"]
-    arguments, verbose = _verbose_first(sys.argv[1:])
+    arguments, verbose = _without_verbose(sys.argv[1:])
     try:
         app(arguments, prog_name="catwalk")
     except KeyboardInterrupt:
@@ -63,12 +71,12 @@ def main() -> NoReturn:
     except Exception as error:
         if verbose:
             raise
-        output.complain(*_said(error))
+        output.complain(*_explained(error))
     raise SystemExit(1)
 
 
-def _said(error: Exception) -> tuple[str, str]:
-    """Return what went wrong, and what to do about it."""
+def _explained(error: Exception) -> tuple[str, str]:
+    """Return the message for an error, and the next step."""
     match error:
         case CommandError():
             return str(error), error.next_step
@@ -76,28 +84,28 @@ def _said(error: Exception) -> tuple[str, str]:
             message, _, more = str(error).partition("\n")
             return message, more or "See the logs below .catwalk/."
         case ValidationError(title="Job"):
-            return unreadable(error), MEND_ITEM
+            return unreadable(error), FIX_ITEM
         case ClientError():
             return (
-                sentence(f"AWS refused: {error}"),
-                "Check the credentials, their rights and the region: `catwalk doctor`.",
+                sentence(f"AWS refused the request: {error}"),
+                "Run `catwalk doctor`: it checks the credentials, permissions and the region.",
             )
         case BotoCoreError():
             return (
-                sentence(f"AWS cannot be asked: {error}"),
-                "Check the credentials, the region and the network: `catwalk doctor`.",
+                sentence(f"AWS cannot be reached: {error}"),
+                "Run `catwalk doctor`: it checks the credentials, the region and the network.",
             )
         case OSError():
-            return sentence(str(error)), "Mend that, and try again."
+            return sentence(str(error)), "Fix the cause and try again."
         case _:
             return (
                 sentence(f"This is a bug in Catwalk: {type(error).__name__}: {error}"),
-                "Run it again with --verbose, and open an issue with what it shows.",
+                "Run the command again with --verbose, and open an issue with its output.",
             )
 
 
-def _verbose_first(arguments: list[str]) -> tuple[list[str], bool]:
-    """Take --verbose from wherever it stands: it belongs to no command."""
+def _without_verbose(arguments: list[str]) -> tuple[list[str], bool]:
+    """Remove --verbose, which may stand anywhere, and return whether it was given."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     verbose = _VERBOSE in arguments[:end]
     return [a for n, a in enumerate(arguments) if n >= end or a != _VERBOSE], verbose

@@ -1,7 +1,10 @@
-"""What a person sees: live on a terminal, line by line anywhere else."""
+"""Live output on a terminal, line by line elsewhere.
+
+The command line uses it too; text and tables that only the command line prints belong to
+`cli.terminal`.
+"""
 
 import os
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,26 +21,14 @@ from rich.text import Text
 _REFRESHES_A_SECOND: Final = 8
 
 
-def make_console() -> Console:
-    """Return the console; names with letters that the terminal lacks must not end the program."""
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="replace")
-    console = Console(highlight=False)
-    # Lines break between words on a terminal; whoever reads a file or a pipe breaks none.
-    console.soft_wrap = not console.is_terminal
-    return console
-
-
 def is_live(console: Console) -> bool:
-    """Tell whether the screen may be redrawn; NO_COLOR is taken as a wish for plain lines."""
+    """Return whether the screen may be redrawn; NO_COLOR asks for plain lines."""
     return console.is_terminal and not console.is_dumb_terminal and not os.environ.get("NO_COLOR")
 
 
 @contextmanager
 def live(console: Console, content: RenderableType) -> Iterator[None]:
-    """Keep something on the screen up to date, and leave its last state there."""
+    """Redraw something on the screen while the block runs; its last state stays."""
     with Live(
         content,
         console=console,
@@ -48,7 +39,7 @@ def live(console: Console, content: RenderableType) -> Iterator[None]:
 
 
 def print_facts(console: Console, facts: Sequence[tuple[str, str]]) -> None:
-    """Write names with what there is to say about each."""
+    """Write pairs of a name and a text."""
     if not is_live(console):
         for name, text in facts:
             console.print(f"  {name:9} {text}", markup=False)
@@ -71,7 +62,7 @@ class _Step:
 
 
 class StepList:
-    """The steps of a start: a spinner each, then a tick and how long it took.
+    """The steps of a start: a spinner each, then a tick and the duration.
 
     Use it as a context manager around the start.
     """
@@ -97,11 +88,11 @@ class StepList:
         problem: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Leave what is drawn."""
+        """Stop drawing; the last state stays."""
         self.close()
 
     def close(self) -> None:
-        """Draw no more."""
+        """Stop drawing."""
         if self._is_live:
             self._live.stop()
 

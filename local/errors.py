@@ -5,7 +5,7 @@ LocalError
 ├── StackBusyError      another command is at work on the same stack
 ├── PortInUseError      the port that was asked for is taken
 ├── StartError          a server did not start
-├── CommandError        the SAM CLI failed
+├── SamError            the SAM CLI failed
 ├── StackGoneError      the stack is up no more, or answers no more
 └── DemoError           the demo's jobs did not end as they should
 """
@@ -41,7 +41,7 @@ class StartError(LocalError):
     """A server did not start."""
 
 
-class CommandError(LocalError):
+class SamError(LocalError):
     """The SAM CLI failed."""
 
 

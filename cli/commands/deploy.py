@@ -1,4 +1,4 @@
-"""Setting a stack up on AWS, and finding out what is wrong with one."""
+"""Commands for a stack on AWS: deploy it, set its key, check it."""
 
 import os
 import sys
@@ -22,7 +22,8 @@ from shared import clients
 from shared.clock import utc_now
 from shared.config import SETTLING_SECONDS
 
-setting_up = typer.Typer()
+commands = typer.Typer()
+_PANEL: Final = "AWS"
 _NEW_BUCKET: Final = (
     f"The first photos wait for about {SETTLING_SECONDS // 60} minutes. For a quarter of an hour"
     " after a bucket is made, S3 may answer that a photo or a catwalk.json is missing although it"
@@ -37,7 +38,7 @@ _STYLES: Final = {Verdict.OK: "green", Verdict.LOOK: "yellow", Verdict.BAD: "red
 # --- deploy ---------------------------------------------------------------------------------------
 
 
-@setting_up.command()
+@commands.command(rich_help_panel=_PANEL)
 def deploy(
     *,
     stack: Annotated[
@@ -46,23 +47,19 @@ def deploy(
     region: Annotated[
         str | None, typer.Option(help="The AWS region: eu-central-1.", show_default=False)
     ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="The model of photos that say nothing else: 002.")
-    ] = None,
+    model: Annotated[str | None, typer.Option(help="The default model of photos: 002.")] = None,
     scene: Annotated[
-        str | None, typer.Option(help="Their background: original, none or preset:035.")
+        str | None, typer.Option(help="The default background: original, none or preset:035.")
     ] = None,
     batch_size: Annotated[
-        str | None, typer.Option(help="Images a photo, 1 to 4; the price is the same.")
+        str | None, typer.Option(help="Images per photo, 1 to 4; the price stays the same.")
     ] = None,
     credit_limit: Annotated[
         str | None,
-        typer.Option(
-            help="Credits that may be spent on a day (UTC); photos over it wait. 0 is no limit."
-        ),
+        typer.Option(help="Credits per day (UTC); further photos wait. 0 means no limit."),
     ] = None,
     alarm_email: Annotated[
-        str | None, typer.Option(help="Who hears of alarms; empty is nobody.")
+        str | None, typer.Option(help="E-mail address for alarms; empty means none.")
     ] = None,
     parameter: Annotated[
         list[str] | None,
@@ -70,9 +67,9 @@ def deploy(
     ] = None,
     yes: Yes = False,
 ) -> None:
-    """Put Catwalk into your AWS account, or bring a stack there up to date; asks before it does."""
-    place = enter()
-    template = (place.path / "template.yaml").read_text("utf-8")
+    """Deploy Catwalk to your AWS account, or update a stack there. Asks first."""
+    project = enter()
+    template = (project.path / "template.yaml").read_text("utf-8")
     known = deployment.template_parameters(template)
     ask = _Asker(yes=yes)
 
@@ -114,10 +111,10 @@ def deploy(
         say(f"It gets this version's template and functions; {changes}.")
     _confirm("Deploy it?", yes=yes)
 
-    sam = Sam(place.path)
+    sam = Sam(project.path)
     sam.build(dict(_of(present)) | values)
     sam.deploy(name, in_region, values)
-    choice = selection.Choice(name, laptop=False, because=selection.Because.OPTION)
+    choice = selection.Choice(name, laptop=False, chosen_by=selection.ChosenBy.OPTION)
     selection.remember(choice)
     found = Catwalk.find(choice)
     has_key = _has_key(found)
@@ -140,11 +137,11 @@ def deploy(
 
 
 class _Asker:
-    """Asks for what was not said as an option; without a terminal, defaults need --yes."""
+    """Asks for values that were not given as options; without a terminal, defaults need --yes."""
 
     def __init__(self, *, yes: bool) -> None:
         self.there = sys.stdin.isatty() and not yes
-        """Whether somebody is there to answer."""
+        """Whether a person can answer."""
         self._yes = yes
 
     def __call__(
@@ -155,7 +152,7 @@ class _Asker:
         default: str | None,
         check: Callable[[str], str],
     ) -> str:
-        """Return an answer that passes its check, or raise what the check says."""
+        """Return an answer that passes its check; for an invalid option, raise its error."""
         if said is not None:
             return check(said.strip())
         if not self.there:
@@ -184,7 +181,7 @@ def _values(
     alarm_email: str | None,
     has_email: bool,
 ) -> dict[str, str]:
-    """Ask for what most stacks want to be asked; `now` has the present values, or the defaults."""
+    """Ask for the most important parameters; `now` has the present values or the defaults."""
     values = {
         "DefaultModelId": ask(
             "Model (001 Antonia, 002 Clara, 003 Jamila, 004 Mia, 044 Lavanya)",
@@ -302,11 +299,12 @@ def _next_steps(catwalk: Catwalk, values: Mapping[str, str], *, has_key: bool) -
 # --- set-key --------------------------------------------------------------------------------------
 
 
-@setting_up.command("set-key")
+@commands.command("set-key", rich_help_panel=_PANEL)
 def set_key(*, stack: StackName = None) -> None:
-    """Put the vendor's API key into the stack's secret: typed unseen, or piped in.
+    """Store the vendor's API key in the stack's secret.
 
-    It is no argument, so that it stays out of the shell's history.
+    Type the key at the prompt, which does not show it, or pipe it in. It is not an argument, so
+    that it stays out of the shell's history.
     """
     catwalk = Catwalk.chosen(stack, changes=True)
     if sys.stdin.isatty():
@@ -318,7 +316,7 @@ def set_key(*, stack: StackName = None) -> None:
 
 
 def _put(catwalk: Catwalk, given: str) -> None:
-    """Put a key into the secret, and let what waits for it go on."""
+    """Store a key in the secret, and end a pause that a refused key has caused."""
     cleaned = key.cleaned(given)
     if "VmakeApiKeySecretArn" not in catwalk.outputs:
         raise CommandError("The stack has no output VmakeApiKeySecretArn.", "Deploy it again.")
@@ -342,7 +340,7 @@ def _put(catwalk: Catwalk, given: str) -> None:
 # --- doctor ---------------------------------------------------------------------------------------
 
 
-@setting_up.command()
+@commands.command(rich_help_panel=_PANEL)
 def doctor(
     *,
     as_json: Annotated[
@@ -350,7 +348,7 @@ def doctor(
     ] = False,
     stack: StackName = None,
 ) -> None:
-    """Say what is wrong and which command mends it; status 1 if something needs doing."""
+    """Check a stack and name the command that fixes each problem; exit 1 if there is one."""
     findings = []
     for finding in examine(stack):
         findings.append(finding)

@@ -1,4 +1,4 @@
-"""The gallery: before and after, in a browser."""
+"""`catwalk gallery`: before and after, in a browser."""
 
 from typing import Annotated, Final
 
@@ -7,27 +7,28 @@ import typer
 from cli.stacks.stack import Catwalk
 from cli.terminal.options import StackName
 
-gallery = typer.Typer()
+commands = typer.Typer()
+_PANEL: Final = "Photos"
 _MOST_PORT: Final = 65_535
 
 
-@gallery.command("gallery")
+@commands.command("gallery", rich_help_panel=_PANEL)
 def show_gallery(
     *,
     port: Annotated[
         int | None,
         typer.Option(
-            help="Of 127.0.0.1; 0 is any free one. If not said: 8017, or any if that is taken.",
+            help="Port on 127.0.0.1; 0 takes any free one. Default: 8017, else any.",
             min=0,
             max=_MOST_PORT,
             show_default=False,
         ),
     ] = None,
-    opens: Annotated[bool, typer.Option("--open/--no-open", help="Open it in the browser.")] = True,
+    opens: Annotated[bool, typer.Option("--open/--no-open", help="Open the browser.")] = True,
     stack: StackName = None,
 ) -> None:
-    """Look at before and after in the browser, and give second chances there."""
-    # Its packages take half a second to import, which the other commands need not wait for.
+    """Compare before and after in the browser, and recover jobs there."""
+    # Importing its packages takes half a second, which other commands should not wait for.
     from cli.gallery.server import serve  # noqa: PLC0415  as said
 
     serve(Catwalk.chosen(stack), port=port, opens=opens)

@@ -1,4 +1,4 @@
-"""Looking: at jobs, and at what was spent."""
+"""Commands that read: jobs and spent credits."""
 
 import time
 from collections.abc import Iterator
@@ -43,23 +43,24 @@ from shared import clients
 from shared.models import Job, JobStatus
 from shared.records.ledger import Grouping, Sum, add_up
 
-looking = typer.Typer()
+commands = typer.Typer()
+_PANEL: Final = "Jobs"
 _MOST_DAYS: Final = 3_660
 _PAGE: Final = 500
-"""Jobs that are laid out together: of thousands, the first are shown at once."""
+"""Jobs per printed table; the first table of a long list appears at once."""
 _WATCH_SECONDS: Final = 2.0
 _INTERRUPTED: Final = 130
 _TONES: Final = {Tone.PLAIN: "", Tone.GOOD: "green", Tone.BAD: "red", Tone.DOUBT: "yellow"}
 _FACT: Final = 10
-"""Columns of the longest name of a fact about a job."""
+"""Columns for the name of a fact about a job."""
 
 
-@looking.command("jobs")
+@commands.command("jobs", rich_help_panel=_PANEL)
 def show_jobs(
     text: Annotated[
         str,
         typer.Argument(
-            help="Part of the photo's key, the article, the request's, task's or job's id.",
+            help="Part of a photo's key, an article, or the id of a job, task or request.",
             show_default=False,
         ),
     ] = "",
@@ -67,20 +68,22 @@ def show_jobs(
     statuses: Statuses = None,
     folder: Folder = None,
     sku: Sku = None,
-    model: Annotated[str | None, typer.Option(help="All jobs with this model: clara, 002.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Only jobs with this model: clara, 002.")
+    ] = None,
     scene: Annotated[
-        str | None, typer.Option(help="All jobs with this scene: original, preset, preset:035.")
+        str | None, typer.Option(help="Only jobs with this scene: original, preset, preset:035.")
     ] = None,
     since: Annotated[
-        str | None, typer.Option(help="Those that changed since: 30m, 2h, 3d or 2026-11-24.")
+        str | None, typer.Option(help="Only jobs changed since then: 30m, 2h, 3d or 2026-11-24.")
     ] = None,
-    limit: Annotated[int, typer.Option(help="So many at most; 0 is all.", min=0)] = 20,
+    limit: Annotated[int, typer.Option(help="The most jobs to show; 0 shows all.", min=0)] = 20,
     as_json: Json = False,
     stack: StackName = None,
 ) -> None:
     """List jobs, the last changed first.
 
-    With --json, a line a job: the record as events tell it, with `waiting` and `deadLetter`.
+    With --json, each job is one line: the record as in events, with `waiting` and `deadLetter`.
     """
     refuse_empty(folder=folder, sku=sku)
     which = Filter(
@@ -101,11 +104,11 @@ def show_jobs(
     elif limit and count == limit and next(found, None) is not None:
         tell(f"There are more: --limit {limit * 5}, or --limit 0 for all.")
     elif console().is_terminal:
-        tell(f"{counted(count, 'job')}. `catwalk show ID` tells all about one.")
+        tell(f"{counted(count, 'job')}. `catwalk show ID` shows one in full.")
 
 
 def _list(found: Iterator[Job], limit: int, *, as_json: bool) -> int:
-    """Write jobs, so many at most unless that is 0; return how many."""
+    """Write up to `limit` jobs (0 means all); return how many."""
     count = 0
     while chunk := list(islice(found, min(_PAGE, limit - count) if limit else _PAGE)):
         if as_json:
@@ -121,7 +124,7 @@ def _list(found: Iterator[Job], limit: int, *, as_json: bool) -> int:
 
 def _matching(catwalk: Catwalk, which: Filter, after: str) -> Iterator[Job]:
     """Yield the jobs that match, newest first."""
-    by_change = not which.sku  # an article's come by when they were made
+    by_change = not which.sku  # the jobs of an article are sorted by their creation
     for job in browser(catwalk).all(which, size=100):
         if job.updated_at >= after:
             yield job
@@ -130,7 +133,7 @@ def _matching(catwalk: Catwalk, which: Filter, after: str) -> Iterator[Job]:
 
 
 def _table(jobs: list[Job], *, header: bool) -> None:
-    """Write jobs as a table: for a person what fits, for a program whole values."""
+    """Write jobs as a table: shortened on a terminal, with whole values in a pipe."""
     terminal = console().is_terminal
     columns = (
         Column("job", 1),
@@ -158,7 +161,7 @@ def _table(jobs: list[Job], *, header: bool) -> None:
     show_table(columns, rows, header=header)
 
 
-@looking.command("show")
+@commands.command("show", rich_help_panel=_PANEL)
 def show_job(
     job: Annotated[
         str, typer.Argument(help="A job's id, its beginning, or a photo's key.", show_default=False)
@@ -167,15 +170,15 @@ def show_job(
     as_json: Json = False,
     stack: StackName = None,
 ) -> None:
-    """Show everything about one job, and what to do next.
+    """Show everything about one job, and the next steps.
 
-    With --json, a line a job of the photo: the record, its `timeline` and `next` steps.
+    With --json, each job of the photo is one line: the record, its `timeline` and `next` steps.
     """
     catwalk = Catwalk.chosen(stack)
     jobs = jobs_named(catwalk, job)
     if as_json:
         for each in jobs:
-            say_json(_told(each, catwalk))
+            say_json(_document(each, catwalk))
         return
     newest, *others = jobs
     _show(newest, catwalk)
@@ -185,8 +188,8 @@ def show_job(
         _table(others, header=True)
 
 
-def _told(job: Job, catwalk: Catwalk) -> dict[str, Any]:
-    steps = next_steps(job, catwalk.chances)
+def _document(job: Job, catwalk: Catwalk) -> dict[str, Any]:
+    steps = next_steps(job, catwalk.recovery)
     return {
         **record(job),
         "executionUrl": None if catwalk.choice.laptop else execution_url(job),
@@ -218,7 +221,7 @@ def _show(job: Job, catwalk: Catwalk) -> None:
         at = f"{moment.at[:10]} {moment.at[11:19]}" if moment.at else " " * 19
         line = Text(f"  {at}  ").append(moment.title, style=_TONES[moment.tone])
         say_hanging(line.append_text(shown(f" · {moment.detail}" if moment.detail else "")), 23)
-    steps = next_steps(job, catwalk.chances)
+    steps = next_steps(job, catwalk.recovery)
     if steps:
         say("")
         say("Next", style="bold")
@@ -229,7 +232,7 @@ def _show(job: Job, catwalk: Catwalk) -> None:
 
 
 def _facts(job: Job, catwalk: Catwalk) -> Iterator[tuple[str, str | Text]]:
-    """Yield what the record says, by name; what it does not say is left out."""
+    """Yield the names and values of a record; the caller leaves out empty ones."""
     seconds = took(job)
     took_words = f", after {duration(seconds)}" if seconds is not None else ""
     yield "job", job.job_id
@@ -281,22 +284,22 @@ def _fact(name: str, value: str | Text) -> None:
         say_whole(line)
 
 
-@looking.command()
+@commands.command(rich_help_panel=_PANEL)
 def watch(
     *,
-    once: Annotated[bool, typer.Option("--once", help="Look once, and end.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Show the present state and exit.")] = False,
     until_done: Annotated[
         bool,
         typer.Option(
-            "--until-done", help="End when nothing is under way; status 1 if any failed meanwhile."
+            "--until-done", help="End when no job is in progress; exit 1 if any failed meanwhile."
         ),
     ] = False,
     as_json: Json = False,
     stack: StackName = None,
 ) -> None:
-    """Watch what is under way and what has ended lately; Ctrl-C ends it.
+    """Watch the jobs in progress and those that ended lately; Ctrl-C ends it.
 
-    Into a pipe, a line a change. With --json, each is the record.
+    In a pipe, each change is one line; with --json, that line is the record.
     """
     catwalk = Catwalk.chosen(stack)
     watcher = Watcher(clients.dynamodb(), catwalk.outputs["JobsTableName"])
@@ -308,15 +311,15 @@ def watch(
 
 
 def _watch(watcher: Watcher, *, once: bool, until_done: bool, as_json: bool) -> bool:
-    """Watch; return whether anything has failed meanwhile."""
+    """Watch; return whether a job has failed meanwhile."""
     made = console()
-    watcher.look()
+    watcher.refresh()
     if once and not as_json:
         made.print(Screen(watcher, whole=True), soft_wrap=not made.is_terminal)
         return False
     seen: dict[str, tuple[JobStatus, int]] = {}
     moving = is_live(made) and not as_json
-    # What had ended before is no news of this watch.
+    # Jobs that had ended before are not reported as changes.
     earlier = {job_id: (job.status, job.attempt) for job_id, job in watcher.ended.items()}
     if not once:
         seen |= earlier
@@ -347,8 +350,8 @@ def _watch(watcher: Watcher, *, once: bool, until_done: bool, as_json: bool) -> 
             begun = time.monotonic()
             time.sleep(_WATCH_SECONDS)
             begun = time.monotonic()
-            watcher.look()
-            # Looks that take long are made less often: others use the table, too.
+            watcher.refresh()
+            # A slow refresh is repeated less often, to spare the table.
             time.sleep(2 * (time.monotonic() - begun))
 
 
@@ -356,20 +359,20 @@ def _good(job: Job) -> bool:
     return job.status is JobStatus.SUCCEEDED
 
 
-@looking.command("credits")
+@commands.command("credits", rich_help_panel=_PANEL)
 def show_credits(
     *,
-    by: Annotated[Grouping, typer.Option(help="How to add up.")] = Grouping.DAY,
+    by: Annotated[Grouping, typer.Option(help="How to group the sums.")] = Grouping.DAY,
     days: Annotated[
-        int, typer.Option(help="So many UTC days back, today included.", min=1, max=_MOST_DAYS)
+        int, typer.Option(help="Number of UTC days, including today.", min=1, max=_MOST_DAYS)
     ] = 30,
     as_json: Json = False,
     stack: StackName = None,
 ) -> None:
-    """Show what was spent, by day, article or folder.
+    """Show the spent credits by day, article or folder.
 
-    With --json, a line each with `credits` and `unknown`; the last one is `all`, with `today` and
-    `dailyLimit`.
+    With --json, each sum is one line with `credits` and `unknown`; the last line is `all`, with
+    `today` and `dailyLimit`.
     """
     today = datetime.now(UTC).date()
     first = today - timedelta(days=days - 1)
@@ -421,7 +424,7 @@ def show_credits(
         )
     if all_in_all.unknown:
         tell(
-            "unknown: submits whose answer was lost; each may have cost a credit. Look at the"
-            " vendor's list, then `catwalk resolve`; `catwalk jobs --status SUBMIT_UNKNOWN` shows"
-            " them."
+            "unknown: submits whose answer was lost; each may have cost a credit. `catwalk jobs"
+            " --status SUBMIT_UNKNOWN` lists them. Look them up at the vendor, then run `catwalk"
+            " resolve`."
         )

@@ -1,19 +1,20 @@
-"""Catwalk on this machine: `up`, `down`, `demo`; no account, no key, no cost."""
+"""Commands for the stack on this machine: no account, no key, no cost."""
 
-# cli.stacks.laptop is imported by the commands that need it: every other one would wait for it.
+# The commands import cli.stacks.laptop when they need it, because the import is slow.
 # ruff: noqa: PLC0415
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from cli.stacks import selection
-from cli.stacks.project import enter, home
+from cli.stacks.project import enter, find_project
 from cli.terminal.output import say
 from local.interfaces import ALL, DOCKER, LOOPBACK
 
-starting = typer.Typer()
+commands = typer.Typer()
+_PANEL: Final = "This machine"
 
 
 class Host(StrEnum):
@@ -24,33 +25,33 @@ class Host(StrEnum):
     ALL = ALL
 
 
-@starting.command()
+@commands.command(rich_help_panel=_PANEL)
 def up(
     *,
     host: Annotated[
         Host,
         typer.Option(
-            help="To listen on: loopback; `docker`, so that this machine's containers reach it too;"
-            " or everywhere, which opens it to the network."
+            help="Where to listen: loopback; `docker`, for this machine's containers too; or every"
+            " interface, which opens the stack to the network."
         ),
     ] = Host.LOOPBACK,
     port: Annotated[
-        int, typer.Option(help="Of the local AWS; 0 is any free one.", min=0, max=65535)
+        int, typer.Option(help="Port of the local AWS; 0 takes any free one.", min=0, max=65535)
     ] = 0,
 ) -> None:
-    """Start the stack on this machine and leave it running: no account, no key, no cost."""
+    """Start the stack on this machine; no account, no key, no cost."""
     enter()
     from cli.stacks import laptop
 
     laptop.start(host.value, port)
 
 
-@starting.command()
+@commands.command(rich_help_panel=_PANEL)
 def down() -> None:
-    """Stop the stack that `up` started; nothing in it is kept."""
-    place = home()
-    selection.forget_laptop(place.path)
-    if not (place.state.is_dir() and place.python.exists()):
+    """Stop the stack of `up` and delete its photos and jobs."""
+    project = find_project()
+    selection.forget_laptop(project.path)
+    if not (project.state.is_dir() and project.python.exists()):
         say("Nothing was running.")
         return
     enter(tools=False)
@@ -59,18 +60,18 @@ def down() -> None:
     laptop.stop()
 
 
-@starting.command()
+@commands.command(rich_help_panel=_PANEL)
 def demo() -> None:
-    """Run the whole pipeline once on this machine: sample photos in, model images out."""
-    place = enter()
+    """Run sample photos through the whole pipeline on this machine."""
+    project = enter()
     from cli.stacks import laptop
 
-    laptop.demo(place.images)
+    laptop.demo(project.images)
 
 
-@starting.command("sam-local")
+@commands.command("sam-local", rich_help_panel=_PANEL)
 def sam_local() -> None:
-    """Make `sam local invoke` reach the stack of `up --host docker` (needs Docker)."""
+    """Let `sam local invoke` reach the stack of `up --host docker`. Needs Docker."""
     enter()
     from cli.stacks import laptop
 

@@ -1,4 +1,4 @@
-"""Second chances, dead letters, and what stands still."""
+"""Recovery commands: jobs that have ended, dead letters, and jobs that are stuck."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,7 +9,15 @@ import typer
 
 from cli.errors import CommandError
 from cli.jobs.find import full_ids
-from cli.jobs.recovery import IF_NOT_SAID, Chance, Finding, Offer, Selection, select
+from cli.jobs.recovery import (
+    DEFAULT_STATUSES,
+    JobSelection,
+    Quote,
+    RecoveryAction,
+    Resolution,
+    outcome,
+    select,
+)
 from cli.stacks.doctor import key_is_taken
 from cli.stacks.stack import Catwalk
 from cli.stacks.submission import OTHERS_FOLLOW, WHAT_NEXT, Pause, end_pause, pause_of, try_one
@@ -45,74 +53,52 @@ from shared.limits.circuit_breaker import Cause
 from shared.models import Job, JobStatus
 from shared.steps.dead_letters import DeadLetters
 
-mending = typer.Typer()
+commands = typer.Typer()
+_PANEL: Final = "Recovery"
 _MOST_SHOWN: Final = 20
-"""Longer lists are cut on a terminal; the summary below them counts all."""
+"""A terminal shows this many jobs; the summary counts all."""
 
 
-@mending.command()
-def recopy(
-    jobs: JobIds = None,
-    *,
-    status: Statuses = None,
-    folder: Folder = None,
-    sku: Sku = None,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    as_json: Json = False,
-    stack: StackName = None,
-) -> None:
-    """Copy results again from the task that was paid for. Free."""
-    selection = _selection(jobs, status, folder, sku)
-    _take(Chance.RECOPY, selection, stack, dry_run=dry_run, yes=yes, as_json=as_json)
+def _add_command(action: RecoveryAction, help_text: str) -> None:
+    """Register the command of a recovery action; the three take the same options."""
+
+    @commands.command(action.value, help=help_text, rich_help_panel=_PANEL)
+    def command(
+        jobs: JobIds = None,
+        *,
+        status: Statuses = None,
+        folder: Folder = None,
+        sku: Sku = None,
+        dry_run: DryRun = False,
+        yes: Yes = False,
+        as_json: Json = False,
+        stack: StackName = None,
+    ) -> None:
+        selection = _selection(jobs, status, folder, sku)
+        _perform(action, selection, stack, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
-@mending.command()
-def resume(
-    jobs: JobIds = None,
-    *,
-    status: Statuses = None,
-    folder: Folder = None,
-    sku: Sku = None,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    as_json: Json = False,
-    stack: StackName = None,
-) -> None:
-    """Go on with a paid task that was given up: timed out, aborted, lost. Free."""
-    selection = _selection(jobs, status, folder, sku)
-    _take(Chance.RESUME, selection, stack, dry_run=dry_run, yes=yes, as_json=as_json)
+_add_command(RecoveryAction.RECOPY, "Copy the results again from the paid task. Free.")
+_add_command(
+    RecoveryAction.RESUME, "Continue a paid task that timed out, was aborted or was lost. Free."
+)
+_add_command(
+    RecoveryAction.REGENERATE, "Start a new attempt of a job that has ended. One credit per job."
+)
 
 
-@mending.command()
-def regenerate(
-    jobs: JobIds = None,
-    *,
-    status: Statuses = None,
-    folder: Folder = None,
-    sku: Sku = None,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    as_json: Json = False,
-    stack: StackName = None,
-) -> None:
-    """Start the next attempt of a job that has ended. One credit each."""
-    selection = _selection(jobs, status, folder, sku)
-    _take(Chance.REGENERATE, selection, stack, dry_run=dry_run, yes=yes, as_json=as_json)
-
-
-@mending.command()
+@commands.command(rich_help_panel=_PANEL)
 def resolve(
     jobs: JobIds = None,
     *,
     task_id: Annotated[
-        str | None, typer.Option(help="It was charged as this task; take its results. Free.")
+        str | None, typer.Option(help="It was charged as this task: use its results. Free.")
     ] = None,
     charged: Annotated[
-        bool, typer.Option("--charged", help="It was charged; the task is lost. Free.")
+        bool, typer.Option("--charged", help="It was charged and the task is lost. Free.")
     ] = False,
     not_charged: Annotated[
-        bool, typer.Option("--not-charged", help="It was not charged: submit again, one credit.")
+        bool, typer.Option("--not-charged", help="It was not charged: submit it again, one credit.")
     ] = False,
     folder: Folder = None,
     sku: Sku = None,
@@ -124,48 +110,44 @@ def resolve(
     as_json: Json = False,
     stack: StackName = None,
 ) -> None:
-    """Settle SUBMIT_UNKNOWN jobs, after a look at what the vendor says of them."""
+    """Settle SUBMIT_UNKNOWN jobs after you have looked them up at the vendor."""
     if (task_id is not None) + charged + not_charged != 1:
         raise CommandError(
-            "It is not said what was found at the vendor.",
-            "Give one of --task-id ID, --charged and --not-charged.",
+            "Say what you found at the vendor.",
+            "Give exactly one of --task-id ID, --charged and --not-charged.",
         )
-    finding = Finding.CHARGED if charged else Finding.NOT_CHARGED
+    resolution = Resolution.CHARGED if charged else Resolution.NOT_CHARGED
     if task_id is not None:
         task_id = task_id.strip()
         if not task_id:
             raise CommandError(
                 "The task's id is empty.", "Give it as the vendor shows it: --task-id ID."
             )
-        finding = Finding.TASK
+        resolution = Resolution.TASK
         if len(jobs or ()) != 1:
-            raise CommandError(
-                "A task belongs to one job.", "Give one job id together with --task-id."
-            )
+            raise CommandError("A task belongs to one job.", "Give one job id with --task-id.")
     unknown = [JobStatus.SUBMIT_UNKNOWN] if every or not jobs else None
     selection = _selection(jobs, unknown, folder, sku)
     if not (jobs or folder is not None or sku is not None or every):
-        raise CommandError(
-            "It is not said which jobs are meant.", "Name jobs, --folder, --sku or --all."
-        )
+        raise CommandError("No jobs are named.", "Give job ids, --folder, --sku or --all.")
     catwalk = Catwalk.chosen(stack, changes=not dry_run)
-    chances = catwalk.chances
-    offers = [chances.offer_resolve(finding, job) for job in _selected(catwalk, selection)]
-    agreed = _agreed(f"resolve as {finding}", offers, dry_run=dry_run, yes=yes, as_json=as_json)
+    recovery = catwalk.recovery
+    quotes = [recovery.quote_resolution(resolution, job) for job in _selected(catwalk, selection)]
+    agreed = _agreed(f"resolve as {resolution}", quotes, dry_run=dry_run, yes=yes, as_json=as_json)
     done = [
-        _done(job, chances.resolve(finding, job, task_id=task_id), as_json=as_json)
+        _done(job, recovery.resolve(resolution, job, task_id=task_id), as_json=as_json)
         for job in agreed
     ]
-    _end(selection, offers, done)
+    _end(selection, quotes, done)
 
 
-@mending.command()
+@commands.command(rich_help_panel=_PANEL)
 def redrive(
     *, dry_run: DryRun = False, yes: Yes = False, as_json: Json = False, stack: StackName = None
 ) -> None:
-    """Send the dead letters again, once what they died of is mended.
+    """Send the dead letters again, once their cause is fixed.
 
-    Letters that the queue has deleted, after 14 days, are sent again as the records have them.
+    The queue deletes a dead letter after 14 days. Such messages are rebuilt from the records.
     """
     refuse_questions(as_json=as_json, dry_run=dry_run, yes=yes)
     catwalk = Catwalk.chosen(stack, changes=not dry_run)
@@ -177,7 +159,7 @@ def redrive(
         say(f"{counted(count, 'dead letter')} in {catwalk.name}.")
         _say_lost(lost, mendable)
         if count or mendable:
-            say("Photos among them that have no task yet cost a credit each, one a variant.")
+            say("A photo among them that has no task yet costs one credit per variant.")
     sent: list[str] = []
     mended = 0
     if (count or mendable) and not dry_run:
@@ -189,15 +171,15 @@ def redrive(
     elif (count or mendable) and not dry_run:
         say(f"{len(sent) + mended} sent again.")
         if len(sent) < count:
-            say("The others are being looked at just now; run this again in a minute.")
+            say("The others are being read by another process; run this again in a minute.")
 
 
 def _say_lost(lost: Sequence[Job], mendable: Sequence[Job]) -> None:
     if mendable:
-        say(f"{len(mendable)} no longer in the queue, but in the records.")
+        say(f"{len(mendable)} no longer in the queue; the records hold them.")
     for job in lost:
         if job not in mendable:
-            say(f"{job.job_id}: the record does not hold its request; send that again.")
+            say(f"{job.job_id}: the record does not hold its request; send the request again.")
 
 
 def _send_letters(dead_letters: DeadLetters, count: int) -> list[str]:
@@ -217,11 +199,12 @@ def _send_from_records(
     return len(lost)
 
 
-@mending.command()
+@commands.command(rich_help_panel=_PANEL)
 def reconcile(*, as_json: Json = False, stack: StackName = None) -> None:
-    """Have what stands still moved on now; it is done every 15 minutes anyway.
+    """Recover stuck jobs and lost photos now. This also happens every 15 minutes.
 
-    Photos that wait have their message already; while submission is paused, it says until when.
+    Waiting photos are not stuck: their messages are in the queue. If submission is paused, the
+    output says until when.
     """
     catwalk = Catwalk.chosen(stack, changes=True)
     moved = catwalk.reconcile()
@@ -230,28 +213,28 @@ def reconcile(*, as_json: Json = False, stack: StackName = None) -> None:
         return
     for name, count in moved.items():
         say(f"{count} {name}")
-    say("Nothing else stands still." if moved else "Nothing stands still.")
+    say("Nothing else is stuck." if moved else "Nothing is stuck.")
     pause = pause_of(clients.dynamodb(), catwalk.outputs["JobsTableName"])
     if pause is not None:
-        say(_of_pause(catwalk, pause))
+        say(_handle_pause(catwalk, pause))
 
 
-def _of_pause(catwalk: Catwalk, pause: Pause) -> str:
-    """Try one photo if the pause has lost its cause; return what becomes of the pause."""
+def _handle_pause(catwalk: Catwalk, pause: Pause) -> str:
+    """End the pause if its cause is gone; return a sentence about the pause."""
     if pause.cause is Cause.KEY_REFUSED and key_is_taken(catwalk):
         end_pause(clients.dynamodb(), catwalk.outputs["JobsTableName"], pause, utc_now())
         job = try_one(catwalk.jobs, clients.sqs(), catwalk.outputs["SubmitQueueUrl"])
         if job is not None:
             return (
-                f"Submission was paused, and the vendor takes the key now: {job.source_key} is"
+                f"Submission was paused, and the vendor now accepts the key: {job.source_key} is"
                 f" tried at once. {OTHERS_FOLLOW}"
             )
     return f"{pause} {WHAT_NEXT}"
 
 
-def _take(
-    chance: Chance,
-    selection: Selection,
+def _perform(
+    action: RecoveryAction,
+    selection: JobSelection,
     stack: str | None,
     *,
     dry_run: bool,
@@ -260,26 +243,24 @@ def _take(
 ) -> None:
     if not selection.job_ids and not selection.statuses:
         if selection.folder is None and selection.sku is None:
-            raise CommandError(
-                "It is not said which jobs are meant.", "Name jobs, --status, --folder or --sku."
-            )
-        selection = Selection(
-            statuses=IF_NOT_SAID[chance], folder=selection.folder, sku=selection.sku
+            raise CommandError("No jobs are named.", "Give job ids, --status, --folder or --sku.")
+        selection = JobSelection(
+            statuses=DEFAULT_STATUSES[action], folder=selection.folder, sku=selection.sku
         )
     catwalk = Catwalk.chosen(stack, changes=not dry_run)
-    chances = catwalk.chances
-    offers = [chances.offer(chance, job) for job in _selected(catwalk, selection)]
-    agreed = _agreed(chance.value, offers, dry_run=dry_run, yes=yes, as_json=as_json)
-    done = [_done(job, chances.take(chance, job), as_json=as_json) for job in agreed]
-    _end(selection, offers, done)
+    recovery = catwalk.recovery
+    quotes = [recovery.quote(action, job) for job in _selected(catwalk, selection)]
+    agreed = _agreed(action.value, quotes, dry_run=dry_run, yes=yes, as_json=as_json)
+    done = [_done(job, recovery.perform(action, job), as_json=as_json) for job in agreed]
+    _end(selection, quotes, done)
 
 
-def _end(selection: Selection, offers: Sequence[Offer], done: Sequence[bool]) -> None:
-    """End with status 1 if a job that was to be done was not.
+def _end(selection: JobSelection, quotes: Sequence[Quote], done: Sequence[bool]) -> None:
+    """End with status 1 if a job could not be recovered.
 
-    Of jobs that were found by status, folder or article it is no failure that some cannot.
+    A refusal is a failure only for jobs that were named by id.
     """
-    refused = any(offer.refusal is not None for offer in offers)
+    refused = any(quote.refusal is not None for quote in quotes)
     if not all(done) or (selection.job_ids and refused):
         raise SystemExit(1)
 
@@ -289,36 +270,36 @@ def _selection(
     statuses: Sequence[JobStatus] | None,
     folder: str | None,
     sku: str | None,
-) -> Selection:
+) -> JobSelection:
     refuse_empty(folder=folder, sku=sku)
-    return Selection(
+    return JobSelection(
         job_ids=tuple(jobs or ()), statuses=frozenset(statuses or ()), folder=folder, sku=sku
     )
 
 
-def _selected(catwalk: Catwalk, selection: Selection) -> list[Job]:
+def _selected(catwalk: Catwalk, selection: JobSelection) -> list[Job]:
     ids = tuple(full_ids(catwalk, selection.job_ids))
     return list(select(catwalk.jobs, replace(selection, job_ids=ids)))
 
 
 def _agreed(
-    what: str, offers: Sequence[Offer], *, dry_run: bool, yes: bool, as_json: bool
+    what: str, quotes: Sequence[Quote], *, dry_run: bool, yes: bool, as_json: bool
 ) -> list[Job]:
-    """Show what would be done and what it costs, ask, and return the jobs that are to be done."""
-    if not offers:
+    """Show the quotes, ask for consent, and return the jobs to recover."""
+    if not quotes:
         raise CommandError(
-            "No job matches.", "Look at its status, folder and article again: `catwalk jobs`."
+            "No job matches.", "Check the status, folder and article with `catwalk jobs`."
         )
-    good = [offer for offer in offers if offer.refusal is None]
+    good = [quote for quote in quotes if quote.refusal is None]
     if as_json:
-        return _agreed_as_json(what, offers, good, dry_run=dry_run, yes=yes)
+        return _agreed_as_json(what, quotes, good, dry_run=dry_run, yes=yes)
     terminal = console().is_terminal
-    most = _MOST_SHOWN if terminal else len(offers)
+    most = _MOST_SHOWN if terminal else len(quotes)
     rows: list[tuple[Cell, ...]] = []
-    for offer in offers[:most]:
-        job = offer.job
-        price = credits_of(offer.credits) if offer.credits else "free"
-        verdict = offer.refusal or ", ".join(filter(None, (price, offer.earlier)))
+    for quote in quotes[:most]:
+        job = quote.job
+        price = credits_of(quote.credits) if quote.credits else "free"
+        verdict = quote.refusal or ", ".join(filter(None, (price, quote.earlier)))
         error = job.error.code.value if job.error else ""
         job_id = job.job_id[:SHORT_ID] if terminal else job.job_id
         rows.append((job_id, job.source_key or "", status_of(job.status), error, verdict))
@@ -330,16 +311,16 @@ def _agreed(
         Column(what, 0, 12),
     )
     show_table(columns, rows)
-    if len(offers) > most:
-        say(f"… and {len(offers) - most} more.")
-    refused = Counter(offer.refusal for offer in offers if offer.refusal is not None)
-    cost = sum(offer.credits for offer in good)
+    if len(quotes) > most:
+        say(f"… and {len(quotes) - most} more.")
+    refused = Counter(quote.refusal for quote in quotes if quote.refusal is not None)
+    cost = sum(quote.credits for quote in good)
     say(
-        f"{len(good)} of {counted(len(offers), 'job')} can be done, for"
+        f"{len(good)} of {counted(len(quotes), 'job')} can be recovered, for"
         f" {f'up to {credits_of(cost)}' if cost else 'no credits'}."
     )
-    # In a table on a terminal a reason may have lost its middle.
-    if terminal or len(offers) > most:
+    # A terminal's table may have shortened the reasons.
+    if terminal or len(quotes) > most:
         for reason, count in refused.most_common():
             say(f"{count} cannot: {reason}")
     if dry_run or not good:
@@ -347,49 +328,43 @@ def _agreed(
             raise SystemExit(1)
         return []
     ask(f"Go on, and spend up to {credits_of(cost)}?" if cost else "Go on?", yes=yes)
-    return [offer.job for offer in good]
+    return [quote.job for quote in good]
 
 
 def _agreed_as_json(
-    what: str, offers: Sequence[Offer], good: Sequence[Offer], *, dry_run: bool, yes: bool
+    what: str, quotes: Sequence[Quote], good: Sequence[Quote], *, dry_run: bool, yes: bool
 ) -> list[Job]:
-    """Write what would be done as JSON lines, and return the jobs that are to be done."""
+    """Write the quotes as JSON lines, and return the jobs to recover."""
     refuse_questions(as_json=True, dry_run=dry_run, yes=yes)
-    for offer in offers:
+    for quote in quotes:
         say_json(
             {
                 "event": "offer",
                 "command": what,
-                "jobId": offer.job.job_id,
-                "sourceKey": offer.job.source_key,
-                "status": offer.job.status.value,
-                "credits": offer.credits,
-                "refusal": offer.refusal,
-                "taskId": offer.takes.task_id if offer.takes is not None else None,
-                "ofAttempt": offer.takes.attempt if offer.takes is not None else None,
+                "jobId": quote.job.job_id,
+                "sourceKey": quote.job.source_key,
+                "status": quote.job.status.value,
+                "credits": quote.credits,
+                "refusal": quote.refusal,
+                "taskId": quote.takes.task_id if quote.takes is not None else None,
+                "ofAttempt": quote.takes.attempt if quote.takes is not None else None,
             }
         )
     if dry_run:
         return []
     if not good:
         raise SystemExit(1)
-    return [offer.job for offer in good]
+    return [quote.job for quote in good]
 
 
 def _done(before: Job, after: Job | None, *, as_json: bool) -> bool:
-    """Say what was done; return whether anything was."""
+    """Report what was done; return whether anything was."""
     if as_json:
         document = {"event": "done", "jobId": before.job_id}
         say_json({**document, "job": record(after) if after is not None else None})
         return after is not None
-    photo = before.source_key or ""
-    if after is None:
-        done = "it has moved on meanwhile; nothing was done."
-    elif after.terminal and after.status is not before.status:
-        done = f"{photo} is {after.status} now."
-    elif after.terminal:
-        done = f"{photo} is looked at anew, as if it were dropped again."
-    else:
-        done = f"{photo} goes on as attempt {after.attempt}."
+    done = "it has changed meanwhile; nothing was done."
+    if after is not None:
+        done = outcome(before, after, before.source_key or "")
     say(f"{before.job_id}: {done}")
     return after is not None

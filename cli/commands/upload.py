@@ -1,4 +1,4 @@
-"""Dropping photos, and waiting for what comes back."""
+"""`catwalk drop`: uploads photos, and waits for their images."""
 
 import time
 from collections import Counter
@@ -44,14 +44,15 @@ from shared.intake.photos import PhotoStore
 from shared.intake.settings import MAX_ID, Layer
 from shared.models import Job, JobStatus
 
-dropping = typer.Typer()
+commands = typer.Typer()
+_PANEL: Final = "Photos"
 
 
-def _said(text: str) -> Path:
-    """Return the path that was said: of an empty one Python makes the folder that one is in.
+def _path(text: str) -> Path:
+    """Return a path; refuse an empty text, which Python would take for the current folder.
 
     Raises:
-        CommandError: it is empty, most likely a variable of the shell that is not set.
+        CommandError: the text is empty, most likely an unset shell variable.
 
     """
     if not text.strip():
@@ -60,75 +61,74 @@ def _said(text: str) -> Path:
 
 
 _ASKED_FROM: Final = 10
-"""More credits than this are asked about: a handful of photos is what somebody just typed."""
-_LOOK_SECONDS: Final = 0.5
+"""Above this number of credits the command asks for confirmation."""
+_REFRESH_SECONDS: Final = 0.5
 _PAUSE_SECONDS: Final = 3.0
-"""How often it is looked whether submission is paused."""
+"""Interval at which the pause of submission is read."""
 _QUIET_SECONDS: Final = 120.0
-"""If no record appears for so long, the event of a photo may be lost."""
+"""If no record appears within this time, the event of a photo may be lost."""
 _INTERRUPTED: Final = 130
 _MOST_METADATA: Final = 2_048
-"""Bytes of user metadata that S3 takes."""
+"""Bytes of user metadata that S3 accepts."""
 _MOST_LISTED: Final = 10
-"""Photos that a terminal's summary names one by one."""
+"""Photos that the summary on a terminal lists."""
 _MOST_NAMED: Final = 20
-"""Job ids in a command that is proposed; beyond these it goes by folder."""
+"""Job ids in a proposed command; further ids are only counted."""
 
 
-@dropping.command()
+@commands.command(rich_help_panel=_PANEL)
 def drop(
     photos: Annotated[
         list[Path],
         typer.Argument(
-            parser=_said,
-            help="Photos, and folders of photos: a folder's structure becomes the keys'.",
+            parser=_path,
+            help="Photos and folders of photos. The keys keep a folder's structure.",
             show_default=False,
         ),
     ],
     *,
     to: Annotated[
         str | None,
-        typer.Option(help="The folder in the bucket: summer/. Its top, if it is not said."),
+        typer.Option(help="The folder in the bucket: summer/. Default: the top of the bucket."),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="antonia, clara, jamila, mia, lavanya, or any model's id: 002."),
+        typer.Option(help="antonia, clara, jamila, mia, lavanya, or a model id: 002."),
     ] = None,
     scene: Annotated[
         str | None, typer.Option(help="original, none, preset:035 or color:#f4e9dd.")
     ] = None,
     images: Annotated[
-        int | None, typer.Option(help="Images a photo; the price is the same.", min=1, max=4)
+        int | None,
+        typer.Option(help="Images per photo; the price stays the same.", min=1, max=4),
     ] = None,
     sku: Annotated[str | None, typer.Option(help="Your article number.")] = None,
     request_id: Annotated[
-        str | None, typer.Option(help="Your request's id: makes jobs of its own.")
+        str | None, typer.Option(help="Your request id; a new one makes new jobs.")
     ] = None,
     mask: Annotated[
         str | None,
-        typer.Option(help="A PNG of this photo's size: a file here, or a key in the bucket."),
+        typer.Option(help="A PNG with the photo's size: a local file, or a key in the bucket."),
     ] = None,
     extra: Annotated[
-        str | None, typer.Option(help="More fields of the vendor's request, as JSON.")
+        str | None, typer.Option(help="Additional fields of the vendor's request, as JSON.")
     ] = None,
     wait: Annotated[
-        bool, typer.Option("--wait", "-w", help="Wait for the images; status 1 if any failed.")
+        bool, typer.Option("--wait", "-w", help="Wait for the images; exit 1 if any failed.")
     ] = False,
-    timeout: Annotated[
-        str, typer.Option(help="With --wait: give up waiting after this long.")
-    ] = "1h",
+    timeout: Annotated[str, typer.Option(help="With --wait: stop waiting after this time.")] = "1h",
     anyway: Annotated[
-        bool, typer.Option("--anyway", help="Upload what will be rejected, too.")
+        bool, typer.Option("--anyway", help="Also upload files that will be rejected.")
     ] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     as_json: Json = False,
     stack: StackName = None,
 ) -> None:
-    """Drop photos into the bucket. One credit a photo and look.
+    """Upload photos into the bucket. One credit per photo and variant.
 
-    With --json, a line an event: `uploaded`, `not uploaded`, `job` (the record, at each change),
-    and at last `summary`.
+    With --json, each event is one line: `uploaded`, `not uploaded`, `job` (the record, after each
+    change), and finally `summary`.
     """
     patience = parsing.span(timeout, "--timeout")
     _refuse_empty(to, mask)
@@ -140,8 +140,8 @@ def drop(
     metadata = parsing.metadata(values)
     if sum(len(name) + len(value) for name, value in metadata.items()) > _MOST_METADATA:
         raise CommandError(
-            f"The settings take more than {_MOST_METADATA} bytes, which S3 does not keep.",
-            "Put what is long (extra) into a catwalk.json in the photos' folder.",
+            f"The settings take more than {_MOST_METADATA} bytes, the limit of S3 metadata.",
+            "Put long values (extra) into a catwalk.json in the photos' folder.",
         )
     rules = _rules(catwalk, metadata)
     found = collect(photos, to=to or "", rules=rules, mask=mask_file, anyway=anyway)
@@ -150,7 +150,7 @@ def drop(
     if not found.uploads:
         raise CommandError(
             "There is nothing to drop.",
-            "Name JPEG or PNG photos, or folders of them; --anyway uploads other files, too.",
+            "Name JPEG or PNG photos, or folders of them; --anyway also uploads other files.",
         )
     _announce(found, catwalk, dry_run=dry_run, as_json=as_json)
     if dry_run:
@@ -163,7 +163,7 @@ def drop(
 
 
 def _refuse_empty(to: str | None, mask: str | None) -> None:
-    """Refuse what would cost credits in the wrong folder, or without the mask."""
+    """Refuse an empty option, which would cost credits in the wrong folder or without the mask."""
     for name, value, instead in (
         ("--to", to, "Name a folder; / is the bucket's top."),
         ("--mask", mask, "Name a PNG, or leave it out."),
@@ -232,7 +232,7 @@ def _rules(catwalk: Catwalk, metadata: dict[str, str]) -> Rules:
 
 
 def _announce(found: Collection, catwalk: Catwalk, *, dry_run: bool, as_json: bool) -> None:
-    """Say what will be uploaded and cost, before it is."""
+    """Show what will be uploaded and what it costs."""
     photos = found.photos
     if as_json:
         if dry_run:
@@ -243,7 +243,7 @@ def _announce(found: Collection, catwalk: Catwalk, *, dry_run: bool, as_json: bo
                         "key": upload.key,
                         "file": str(upload.file),
                         "bytes": upload.size,
-                        "credits": upload.looks,
+                        "credits": upload.variants,
                     }
                 )
         return
@@ -280,19 +280,19 @@ class _Run:
             resubmits=self.catwalk.config.on_unknown_submit == "resubmit",
         )
         self.changes = Changes(self.drops)
-        self.board = progress.Board(self.drops, waits=self.wait)
+        self.progress = progress.UploadProgress(self.drops, waits=self.wait)
         self.pause: Pause | NewBucket | None = None
         self.settled = selection.endpoint() is not None
-        """Whether the photos bucket is known to be new no longer; a local AWS's is never new."""
+        """Whether the photos bucket is known to be no longer new. A local AWS's is never new."""
         self.last_paused = 0.0
-        """Of the monotonic clock: when all photos were last seen waiting."""
+        """Monotonic time at which submission was last seen paused."""
         self.hinted = False
         """Whether `catwalk reconcile` was offered."""
         self.begun = time.monotonic()
         self.paused_at = 0.0
 
     def __call__(self) -> int:
-        """Do it, and return the exit status."""
+        """Run, and return the exit status."""
         try:
             in_time = self._go()
         except KeyboardInterrupt:
@@ -313,12 +313,12 @@ class _Run:
             uploader.start(self.drops)
             screen = console()
             moving = is_live(screen) and not self.as_json
-            with live(screen, self.board) if moving else nullcontext():
+            with live(screen, self.progress) if moving else nullcontext():
                 while True:
                     begun = time.monotonic()
-                    uploaded = uploader.ended(_LOOK_SECONDS)
+                    uploaded = uploader.ended(_REFRESH_SECONDS)
                     if self.wait:
-                        self._look()
+                        self._refresh()
                     for change in self.changes:
                         if self.as_json:
                             progress.say_change_as_json(change)
@@ -331,11 +331,11 @@ class _Run:
                     if uploaded and time.monotonic() > self.deadline:
                         return False
                     if uploaded:
-                        # Looks that take long are made less often: others use the table, too.
-                        time.sleep(max(_LOOK_SECONDS, time.monotonic() - begun))
+                        # A slow refresh is repeated less often, to spare the table.
+                        time.sleep(max(_REFRESH_SECONDS, time.monotonic() - begun))
 
-    def _look(self) -> None:
-        self.follower.look(self.drops)
+    def _refresh(self) -> None:
+        self.follower.refresh(self.drops)
         if time.monotonic() - self.paused_at < _PAUSE_SECONDS:
             return
         self.paused_at = time.monotonic()
@@ -348,10 +348,10 @@ class _Run:
             say_json({"event": "paused", "until": iso(pause.until), "reason": pause.reason})
         elif news and not is_live(console()):
             say(str(pause))
-        self.pause = self.board.pause = pause
+        self.pause = self.progress.pause = pause
 
     def _new_bucket(self) -> NewBucket | None:
-        """Return what the photos wait for in a new stack."""
+        """Return the wait for a new bucket, if any."""
         if self.settled:
             return None
         used_since = self.catwalk.bucket_used_since()
@@ -360,7 +360,7 @@ class _Run:
         return found
 
     def _hint(self, pause: Pause | NewBucket | None) -> None:
-        """Offer `catwalk reconcile`, once, if no record of a photo appears for long."""
+        """Propose `catwalk reconcile`, once, if a photo has no record for a long time."""
         missing = [drop for drop in self.drops if drop.uploaded_at is not None and not drop.jobs]
         if self.hinted or not missing or pause is not None:
             return
@@ -471,7 +471,7 @@ class _Run:
             for place in places:
                 say_whole(f"  {place}")
             return
-        # All lie in one bucket, so they have folders in common.
+        # All results are in one bucket, so their paths have a common prefix.
         common = f"s3://{commonpath(place.removeprefix('s3://') for place in places)}"
         images = sum(len(job.results) for job in good)
         say_whole(f"  {counted(images, 'image')} below {common}/")
@@ -479,8 +479,8 @@ class _Run:
     def _what_next(
         self, wrong: Sequence[Job], troubles: Sequence[Drop], open_drops: Sequence[Drop]
     ) -> None:
-        """Say of what failed why, and which command mends it for how much."""
-        # Where lines were written as things happened, each failure stands above already.
+        """List the failures, and the commands that recover them with their price."""
+        # Without a terminal, each failure was already written when it happened.
         if console().is_terminal:
             for job in wrong[:_MOST_LISTED]:
                 why = f" {job.error.code.value}: {job.error.message}" if job.error else ""
@@ -501,15 +501,15 @@ class _Run:
             )
 
     def _say_next_steps(self, wrong: Sequence[Job]) -> None:
-        """Say which commands mend what failed, jobs of the same kind together."""
-        chances = self.catwalk.chances
+        """Show the commands that recover failed jobs, grouped by command."""
+        recovery = self.catwalk.recovery
         commands: dict[tuple[str, str], list[Job]] = {}
         cost: Counter[tuple[str, str]] = Counter()
         for job in wrong:
-            for step in next_steps(job, chances):
+            for step in next_steps(job, recovery):
                 if step.command is None:
                     continue
-                # A task is one job's: what names one cannot be said of several together.
+                # A task id belongs to one job, so such a command cannot name several jobs.
                 alone = "--task-id" in step.command
                 command = step.command if alone else step.command.replace(job.job_id, "{}")
                 commands.setdefault((command, step.sentence), []).append(job)

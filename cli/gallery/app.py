@@ -10,7 +10,8 @@ from http import HTTPStatus
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs
+from urllib.parse import quote as percent_encoded
 
 import jinja2
 from botocore.exceptions import BotoCoreError, ClientError
@@ -49,7 +50,7 @@ from cli.gallery.views import (
 )
 from cli.jobs import timeline
 from cli.jobs.browse import Browser
-from cli.jobs.recovery import Chance, Finding, SecondChances
+from cli.jobs.recovery import Recovery, RecoveryAction, Resolution, outcome
 from cli.stacks.stack import Catwalk
 from cli.terminal.output import credits_of
 from shared import clients
@@ -82,7 +83,7 @@ class Gallery:
     """Whether the AWS console knows its executions."""
     browser: Browser
     jobs: JobRepository
-    chances: Callable[[], SecondChances]
+    recovery: Callable[[], Recovery]
     """A new one for each decision: it reads once."""
     s3: "S3Client" = field(repr=False)
     pictures: Pictures = field(repr=False)
@@ -99,7 +100,7 @@ class Gallery:
             on_aws=not elsewhere,
             browser=Browser(clients.dynamodb(), stack.outputs["JobsTableName"]),
             jobs=stack.jobs,
-            chances=lambda: stack.chances,
+            recovery=lambda: stack.recovery,
             s3=s3,
             pictures=Pictures(s3, cache),
         )
@@ -116,7 +117,7 @@ def create_app(gallery: Gallery, access: Access) -> ASGIApp:
             Route("/jobs/{job_id}", pages.job),
             Route("/jobs/{job_id}/live", pages.job_live),
             Route("/jobs/{job_id}/results.zip", pages.job_archive),
-            Route("/jobs/{job_id}/chance", pages.chance, methods=["POST"]),
+            Route("/jobs/{job_id}/recover", pages.recover, methods=["POST"]),
             Route("/small/{width:int}/{name}", pages.small),
             Route("/original/{name}", pages.original),
             Mount("/static", StaticFiles(directory=_HERE / "static")),
@@ -148,17 +149,17 @@ class _Button:
 
 
 _BUTTONS: Final = {
-    Chance.RECOPY: (
+    RecoveryAction.RECOPY: (
         "Copy results again",
         "Copy its results once more?",
         "The results are fetched again from the task that was paid for.",
     ),
-    Chance.RESUME: (
+    RecoveryAction.RESUME: (
         "Go on with the paid task",
         "Go on with the paid task?",
         "The task was paid for and given up; it is asked for its results again.",
     ),
-    Chance.REGENERATE: (
+    RecoveryAction.REGENERATE: (
         "Make new images",
         "Make new images?",
         "The next attempt makes new images from the same photo and settings.",
@@ -287,7 +288,7 @@ class _Pages:
         stem = name_of(job).rpartition(".")[0] or name_of(job)
         return self._zip(request, [job], stem)
 
-    async def chance(self, request: Request) -> Response:
+    async def recover(self, request: Request) -> Response:
         """Do for a job what its page offered, if it is still as it was shown there."""
         body = b""
         async for piece in request.stream():
@@ -297,41 +298,41 @@ class _Pages:
         form = {name: values[0] for name, values in parse_qs(body.decode("latin-1")).items()}
         if not self._access.made_form(form.get("token", "")):
             raise HTTPException(HTTPStatus.FORBIDDEN, "This form is of an earlier gallery.")
-        tone, text = await run_in_threadpool(self._take, request, form)
+        tone, text = await run_in_threadpool(self._recover, request, form)
         job_id = request.path_params["job_id"]
         said = self._said.keep(tone, text)
-        address = f"{self._access.root}/jobs/{quote(job_id, safe='')}?said={said}"
+        address = f"{self._access.root}/jobs/{percent_encoded(job_id, safe='')}?said={said}"
         return RedirectResponse(address, HTTPStatus.SEE_OTHER)
 
-    def _take(self, request: Request, form: dict[str, str]) -> tuple[str, str]:
+    def _recover(self, request: Request, form: dict[str, str]) -> tuple[str, str]:
         job = self._job(request)
         if (str(job.attempt), job.status.value) != (form.get("attempt"), form.get("status")):
-            return "doubt", "It has moved on since this page was shown; nothing was done."
-        chances = self._gallery.chances()
-        wanted = form.get("chance", "")
+            return "doubt", "It has changed since this page was shown; nothing was done."
+        recovery = self._gallery.recovery()
+        wanted = form.get("action", "")
         try:
-            if wanted in set(Chance):
-                chance = Chance(wanted)
-                offer = chances.offer(chance, job)
-                if offer.refusal is None and str(offer.credits) != form.get("credits"):
+            if wanted in set(RecoveryAction):
+                action = RecoveryAction(wanted)
+                quote = recovery.quote(action, job)
+                if quote.refusal is None and str(quote.credits) != form.get("credits"):
                     return (
                         "doubt",
-                        f"It costs {credits_of(offer.credits)} by now; nothing was done.",
+                        f"It costs {credits_of(quote.credits)} by now; nothing was done.",
                     )
-                after = chances.take(chance, job)
+                after = recovery.perform(action, job)
             else:
-                finding = Finding(wanted)
+                resolution = Resolution(wanted)
                 task_id = form.get("task_id", "").strip() or None
-                after = chances.resolve(finding, job, task_id=task_id)
+                after = recovery.resolve(resolution, job, task_id=task_id)
         except ValueError as error:
             return "doubt", sentence(str(error))
         if after is None:
-            return "doubt", "It has moved on since this page was shown; nothing was done."
-        return "good", _done(job, after)
+            return "doubt", "It has changed since this page was shown; nothing was done."
+        return "good", outcome(job, after, "It")
 
     def _shown(self, job: Job) -> dict[str, Any]:
         settings = job.settings
-        chances = self._gallery.chances()
+        recovery = self._gallery.recovery()
         return {
             "job": job,
             "title": name_of(job),
@@ -345,30 +346,30 @@ class _Pages:
             "moments": timeline.timeline(job),
             "took": timeline.took(job),
             "earlier": self._show.earlier(job),
-            "buttons": self._buttons(job, chances),
+            "buttons": self._buttons(job, recovery),
             "unknown": job.status is JobStatus.SUBMIT_UNKNOWN,
             "notes": [
                 step
-                for step in timeline.next_steps(job, chances)
+                for step in timeline.next_steps(job, recovery)
                 if step.command == "catwalk redrive"
             ],
             "console": timeline.execution_url(job) if self._gallery.on_aws else None,
             "token": self._access.form_token,
         }
 
-    def _buttons(self, job: Job, chances: SecondChances) -> list[_Button]:
+    def _buttons(self, job: Job, recovery: Recovery) -> list[_Button]:
         buttons = []
-        for chance, (label, title, says) in _BUTTONS.items():
-            offer = chances.offer(chance, job)
-            if offer.refusal is not None:
+        for action, (label, title, says) in _BUTTONS.items():
+            quote = recovery.quote(action, job)
+            if quote.refusal is not None:
                 continue
-            price = f"up to {credits_of(offer.credits)}" if offer.credits > 1 else ""
-            price = price or (credits_of(offer.credits) if offer.credits else "free")
-            kept = chance is Chance.REGENERATE and job.results
+            price = f"up to {credits_of(quote.credits)}" if quote.credits > 1 else ""
+            price = price or (credits_of(quote.credits) if quote.credits else "free")
+            kept = action is RecoveryAction.REGENERATE and job.results
             more = " The present ones stay as older versions for 30 days." if kept else ""
-            more += f" It is {offer.earlier}." if offer.earlier else ""
+            more += f" It is {quote.earlier}." if quote.earlier else ""
             buttons.append(
-                _Button(chance.value, label, title, f"{says}{more}", price, offer.credits)
+                _Button(action.value, label, title, f"{says}{more}", price, quote.credits)
             )
         # Who has images rather wants others than the same once more.
         return buttons[::-1] if job.status is JobStatus.SUCCEEDED else buttons
@@ -485,12 +486,4 @@ def _scenes(asked: str) -> dict[str, str]:
 def _attachment(name: str) -> str:
     """Return the header that has a browser save a file under any name."""
     plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\' else "_" for c in name)
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
-
-
-def _done(before: Job, after: Job) -> str:
-    if after.terminal and after.status is not before.status:
-        return f"It is {after.status} now."
-    if after.terminal:
-        return "The photo is looked at anew, as if it were dropped again."
-    return f"It goes on as attempt {after.attempt}."
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{percent_encoded(name, safe='')}"

@@ -1,13 +1,13 @@
-"""Looking through the jobs, newest first, a page at a time, from the table's indexes.
+"""Pages of jobs, newest first, read from the table's indexes.
 
-However many jobs there are, a page costs about the same: it is put together from the newest end
-of each status's index, and where a filter lets little through, looking stops after so many
-records and goes on with the next page. A job that changes while somebody pages through moves to
-the front, where the next look at the first page finds it.
+A page costs about the same for any number of jobs. It is merged from the newest end of each
+status's index. If a filter matches few records, a page ends after a fixed number of records, and
+the next page continues there. A job that changes during paging moves to the front, and appears
+when the first page is read again.
 
-DynamoDB leaves out what a filter certainly does not let through, which saves sending and reading
-it; `Filter.matches` has the last word. Where a text is looked for, only names are read, and whole
-records of those alone that have it: reading a record takes longer than DynamoDB does to send it.
+DynamoDB's filter expression leaves out most records that cannot match; `Filter.matches` decides. A
+text search reads only the names of the records first, and whole records of the matches: parsing a
+record takes longer than its transfer.
 """
 
 import base64
@@ -23,47 +23,47 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from cli.errors import CommandError
-from cli.jobs.recovery import Selection
+from cli.jobs.recovery import JobSelection
 from shared.models import Job, JobStatus
 from shared.records.jobs import job_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-MOST_LOOKED_AT: Final = 3_000
-"""Records that a page looks at, at most: a second or two of DynamoDB's time."""
+MOST_RECORDS_READ: Final = 3_000
+"""The most records that a page reads: one to two seconds of DynamoDB's time."""
 _CHUNK: Final = 400
-"""Records a query asks for where a filter decides which of them are shown."""
+"""Records per query if a filter selects among them."""
 _MOST_KEYS: Final = 100
-"""DynamoDB's limit of a BatchGetItem."""
+"""DynamoDB's limit for a BatchGetItem."""
 _JOB_ID: Final = re.compile(r"[0-9a-f]{32}")
 _NAMES: Final = ("source_key", "sku", "request_id", "task_id", "job_id")
-"""Where a text is looked for."""
+"""The attributes that a text search compares."""
 
 
 @dataclass(frozen=True)
 class Filter:
-    """Which jobs are shown: those that match every condition given."""
+    """Which jobs are shown: those that match every given condition."""
 
     statuses: frozenset[JobStatus] = frozenset()
     folder: str | None = None
-    """With everything below it; empty is the whole bucket."""
+    """Includes the folders below it; empty means the whole bucket."""
     sku: str | None = None
     model: str | None = None
     """The vendor's model id: `002`."""
     scene: str | None = None
     """As in result keys: `original`, `preset-035`, `color-ff0000`; `preset` is every preset."""
     text: str = ""
-    """Part of the photo's key, the article, the request's, task's or job's id; in any case."""
+    """Part of the photo's key, the article, or the id of the request, task or job; ignores case."""
 
     @property
     def narrow(self) -> bool:
-        """Whether records must be looked at one by one."""
+        """Whether a condition other than the status is given, so that records must be filtered."""
         return bool(self.folder or self.sku or self.model or self.scene or self.text)
 
     def matches(self, job: Job) -> bool:
         """Whether a job is shown."""
-        if not Selection(statuses=self.statuses, folder=self.folder, sku=self.sku).matches(job):
+        if not JobSelection(statuses=self.statuses, folder=self.folder, sku=self.sku).matches(job):
             return False
         settings = job.settings
         if self.model and (settings is None or settings.model_id != self.model):
@@ -75,7 +75,7 @@ class Filter:
         return self._names({name: getattr(job, name) for name in _NAMES})
 
     def may_match(self, item: Mapping[str, Any]) -> bool:
-        """Whether a record in DynamoDB's wire form is worth reading: a look at its names alone."""
+        """Whether a record in DynamoDB's wire form can match, judged by its names alone."""
         return not self.text or self._names({n: item[n].get("S") for n in _NAMES if n in item})
 
     def _names(self, names: Mapping[str, str | None]) -> bool:
@@ -83,14 +83,14 @@ class Filter:
         return not text or any(text in _folded(name or "") for name in names.values())
 
     def expression(self) -> dict[str, Any]:
-        """Return a query's FilterExpression, with its names and values; empty if there is none.
+        """Return a query's FilterExpression with its names and values; empty if there is none.
 
-        It may let more through than `matches`, never less.
+        It may select more than `matches`, never less.
         """
         parts: list[str] = []
         values: dict[str, str] = {}
         if self.folder and (folder := self.folder.strip("/")):
-            # Whose key begins with slashes is told by `matches`.
+            # `matches` decides on keys that begin with slashes.
             parts.append("(begins_with(source_key, :folder) OR begins_with(source_key, :slash))")
             values |= {":folder": f"{folder}/", ":slash": "/"}
         if self.model:
@@ -109,21 +109,20 @@ class Filter:
 
 @dataclass(frozen=True)
 class Page:
-    """Some jobs, newest first: by their last change, an article's by when they came."""
+    """Some jobs, newest first: by last change, or by creation for the jobs of an article."""
 
     jobs: tuple[Job, ...]
     after: str | None
-    """What to ask for the next page with; None at the end. A page may be short, even empty, and
-    yet not the last."""
-    looked_at: int
-    """Records."""
+    """The token for the next page; None at the end. A page may be short or empty without being the
+    last."""
+    records_read: int
 
 
 class Browser:
-    """Looks through JobsTable's indexes; eventually consistent, as indexes are."""
+    """Reads jobs from JobsTable's indexes, which are eventually consistent."""
 
     def __init__(self, dynamodb: "DynamoDBClient", table: str) -> None:
-        """Look at this table."""
+        """Read from this table."""
         self._dynamodb = dynamodb
         self._table = table
 
@@ -133,21 +132,20 @@ class Browser:
         *,
         size: int,
         after: str | None = None,
-        most: int = MOST_LOOKED_AT,
+        most: int = MOST_RECORDS_READ,
         seconds: float = math.inf,
     ) -> Page:
         """Return the next jobs that match.
 
         Args:
-            which: what is shown.
-            size: jobs, at most.
-            after: `Page.after` of the page before, of the same filter; None is the first.
-            most: records looked at, about, before it stops short.
-            seconds: it stops short after about this time too. Either way it has come further,
-                and `Page.after` goes on from there.
+            which: the filter.
+            size: the most jobs to return.
+            after: `Page.after` of the previous page of the same filter; None for the first page.
+            most: about how many records to read before the page ends early.
+            seconds: about how long to read before the page ends early.
 
         Raises:
-            CommandError: `after` is none of this filter's.
+            CommandError: `after` belongs to another filter.
 
         """
         named = which.text.strip().casefold()
@@ -162,11 +160,11 @@ class Browser:
             list(pool.map(_Stream.fill, streams))
 
         def may_go_on() -> bool:
-            return sum(s.looked_at for s in streams) < most and time.monotonic() < until
+            return sum(s.records_read for s in streams) < most and time.monotonic() < until
 
         found: list[Job] = []
         named_so: list[str] = []
-        # What is newest is known only once every stream has shown its newest.
+        # The newest job is known only when every stream has its newest at hand.
         known = all(stream.advance(may_go_on) for stream in streams)
         heap = [(stream.newest, number) for number, stream in enumerate(streams) if stream.ready]
         heapq.heapify(heap)
@@ -192,11 +190,11 @@ class Browser:
         return Page(
             tuple(found),
             _packed(streams) if more else None,
-            sum(stream.looked_at for stream in streams),
+            sum(stream.records_read for stream in streams),
         )
 
     def some(self, job_ids: Collection[str]) -> dict[str, Job]:
-        """Return these jobs as they are now, by their ids; those that there are."""
+        """Return the existing jobs among these, by id."""
         keys: list[Any] = [{"pk": {"S": f"JOB#{job_id}"}} for job_id in dict.fromkeys(job_ids)]
         found: dict[str, Job] = {}
         while keys:
@@ -205,18 +203,18 @@ class Browser:
             for item in answer["Responses"].get(self._table, []):
                 job = job_of(item)
                 found[job.job_id] = job
-            # What did not fit into the answer is asked for again.
+            # Keys that the answer leaves unprocessed are requested again.
             left: Any = answer.get("UnprocessedKeys", {}).get(self._table, {})
             keys = [*left.get("Keys", []), *keys[_MOST_KEYS:]]
         return found
 
     def came_since(self, which: Filter, moment: str, *, most: int = _MOST_KEYS) -> list[Job]:
-        """Return the jobs that match and have come since a moment, in no order.
+        """Return the matching jobs that were created after a time, in no order.
 
         Args:
-            which: what is shown.
-            moment: ISO 8601, as records have it.
-            most: records looked at a status.
+            which: the filter.
+            moment: the time, ISO 8601 as in records.
+            most: the most records to read per status.
 
         """
         streams = self._streams(which, None, most, since=moment)
@@ -231,7 +229,7 @@ class Browser:
         return found
 
     def all(self, which: Filter, *, size: int = 500) -> Iterator[Job]:
-        """Yield every job that matches, newest first, holding a page of them at a time."""
+        """Yield every matching job, newest first, with one page in memory at a time."""
         after: str | None = None
         while True:
             page = self.page(which, size=size, after=after)
@@ -256,7 +254,7 @@ class Browser:
             kinds = [("by-status", "status", status.value, "updated_at") for status in statuses]
         positions = _unpacked(after)
         if positions and positions.keys() != {value for _, _, value, _ in kinds}:
-            raise CommandError("That page belongs to other filters.", "Begin with the first page.")
+            raise CommandError("That page belongs to another filter.", "Start with the first page.")
         return [
             _Stream(
                 self._dynamodb,
@@ -274,7 +272,7 @@ class Browser:
 
 @dataclass
 class _Stream:
-    """One index's jobs under one value, newest first, read as they are needed."""
+    """The jobs of one index under one value, newest first, read in chunks."""
 
     dynamodb: "DynamoDBClient"
     table: str
@@ -284,16 +282,16 @@ class _Stream:
     sort: str
     chunk: int
     position: tuple[str, str] | tuple[()] | None
-    """Sort key and primary key of the last job taken; () is the beginning, None the end."""
+    """Sort key and primary key of the last taken job; () is the beginning, None the end."""
     filtered: Mapping[str, Any]
     """See `Filter.expression`."""
     since: str = ""
-    """Only jobs whose sort key is later; empty is all."""
+    """Only jobs with a later sort key; empty means all."""
     names_only: bool = False
-    """Whether of each record only that is read where a text is looked for."""
+    """Whether to read only the attributes that a text search compares."""
     buffer: list[dict[str, Any]] = field(default_factory=list)
     ended: bool = False
-    looked_at: int = 0
+    records_read: int = 0
 
     def __post_init__(self) -> None:
         self.ended = self.position is None
@@ -306,11 +304,11 @@ class _Stream:
 
     @property
     def newest(self) -> "_Later":
-        """What to order streams by: the newest first."""
+        """The sort key of the newest job, which compares newest first."""
         return _Later(self.buffer[-1][self.sort]["S"])
 
     def advance(self, may_go_on: Callable[[], bool]) -> bool:
-        """Read until a job is at hand or there are no more; tell whether that was reached."""
+        """Read until a job is at hand or the stream ends; False if `may_go_on` stops it."""
         while not self.ready and not self.ended:
             if not may_go_on():
                 return False
@@ -318,10 +316,10 @@ class _Stream:
         return True
 
     def fill(self) -> None:
-        """Read the next records, unless there are no more."""
+        """Read the next chunk, unless the stream has ended."""
         if self.ended:
             return
-        # All before was taken, or left out.
+        # All records before `_read_to` were taken or filtered out.
         self.position = self._read_to
         arguments: dict[str, Any] = {}
         if self._read_to:
@@ -353,33 +351,33 @@ class _Stream:
             **arguments,
         )
         self.buffer = answer["Items"][::-1]
-        self.looked_at += answer["ScannedCount"]
+        self.records_read += answer["ScannedCount"]
         last = answer.get("LastEvaluatedKey")
         self.ended = last is None
         if last is not None:
             self._read_to = (last[self.sort]["S"], last["pk"]["S"])
 
     def take(self) -> dict[str, Any]:
-        """Return the newest record at hand, as DynamoDB has it; it is not met again."""
+        """Remove and return the newest record at hand, in DynamoDB's wire form."""
         item = self.buffer.pop()
         self.position = (item[self.sort]["S"], item["pk"]["S"])
         return item
 
     @property
     def rest(self) -> tuple[str, str] | tuple[()] | None:
-        """Where to go on from; as `position`."""
+        """Where the next page continues; same form as `position`."""
         if self.ready:
             return self.position
         return None if self.ended else self._read_to
 
 
 def _folded(text: str) -> str:
-    """Return a text without case, and with accents as they are typed: macOS takes them apart."""
+    """Return a text without case, in NFC: macOS writes file names in decomposed form (NFD)."""
     return unicodedata.normalize("NFC", text).casefold()
 
 
 class _Later(str):
-    """A time that comes first in a heap if it is later."""
+    """A time that compares in reverse, so that a heap returns the latest first."""
 
     __slots__ = ()
 
@@ -400,7 +398,7 @@ def _unpacked(after: str | None) -> dict[str, tuple[str, str] | tuple[()] | None
         return {str(name): _position(position) for name, position in document.items()}
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise CommandError(
-            f"There is no page {after[:40]!r}.", "Begin with the first page."
+            f"There is no page {after[:40]!r}.", "Start with the first page."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Finds jobs as people name them: by the id, its beginning, or the photo's key."""
+"""Finds jobs by what a person types: an id, its first characters, or a photo's key."""
 
 import re
 from collections.abc import Iterable
@@ -11,49 +11,47 @@ from shared import clients
 from shared.models import Job
 
 _BEGINNING: Final = re.compile(r"[0-9a-f]{4,31}")
-_MOST_LOOKED_AT: Final = 20_000
-"""Records that are looked through for an id's beginning: what a person has just read on the screen
-is among the newest."""
+_MOST_RECORDS_READ: Final = 20_000
+"""Records that are searched for the first characters of an id. A person copies an id from the
+screen, so its job is among the newest."""
 
 
 def browser(catwalk: Catwalk) -> Browser:
-    """Return what looks through a stack's jobs."""
+    """Return a browser of a stack's jobs."""
     return Browser(clients.dynamodb(), catwalk.outputs["JobsTableName"])
 
 
 def job_by_id(catwalk: Catwalk, name: str) -> Job:
-    """Return the job with this id, or the one whose id begins so.
+    """Return the job whose id is, or begins with, this text.
 
     Raises:
-        CommandError: there is none, or more than one.
+        CommandError: no job or more than one job matches.
 
     """
     found = _by_id(catwalk, name)
     if found is None:
-        raise CommandError(
-            f"There is no job {name!r}.", "`catwalk jobs` shows them; so does `show` by photo."
-        )
+        raise CommandError(f"There is no job {name!r}.", "`catwalk jobs` lists the jobs.")
     return found
 
 
 def full_ids(catwalk: Catwalk, names: Iterable[str]) -> list[str]:
-    """Return the whole ids of jobs that are named by their ids' beginnings.
+    """Return the whole ids of jobs that are named by the first characters of their ids.
 
     Raises:
-        CommandError: as above.
+        CommandError: no job or more than one job matches one of the names.
 
     """
     return [job_by_id(catwalk, name).job_id for name in names]
 
 
 def jobs_named(catwalk: Catwalk, name: str) -> list[Job]:
-    """Return the job with this id or beginning of one, or the jobs of the photo with this key.
+    """Return the job whose id is or begins with this text, or the jobs of the photo with this key.
 
     Returns:
-        The newest first; one at least.
+        At least one job, the newest first.
 
     Raises:
-        CommandError: there is none, or several ids begin so.
+        CommandError: no job matches, or several ids begin with the text.
 
     """
     found = _by_id(catwalk, name)
@@ -61,12 +59,13 @@ def jobs_named(catwalk: Catwalk, name: str) -> list[Job]:
         return [found]
     bucket = catwalk.outputs["PhotosBucketName"]
     key = name.removeprefix(f"s3://{bucket}/")
-    # An index has no empty keys, and DynamoDB refuses to look for one.
+    # DynamoDB refuses a query for an empty key.
     jobs = list(catwalk.jobs.of_source(key))[::-1] if key else []
     if not jobs:
         raise CommandError(
             f"There is no job and no photo {name!r}.",
-            "Give a job's id, its beginning, or a photo's whole key; `catwalk jobs TEXT` searches.",
+            "Give a job's id or its first characters, or a photo's whole key. `catwalk jobs TEXT`"
+            " searches.",
         )
     return jobs
 
@@ -77,15 +76,16 @@ def _by_id(catwalk: Catwalk, name: str) -> Job | None:
     if job is not None or not _BEGINNING.fullmatch(name):
         return job
     found: dict[str, Job] = {}
-    look, after, looked_at = browser(catwalk), None, 0
-    while looked_at < _MOST_LOOKED_AT:
-        page = look.page(Filter(text=name), size=50, after=after)
+    jobs, after, records_read = browser(catwalk), None, 0
+    while records_read < _MOST_RECORDS_READ:
+        page = jobs.page(Filter(text=name), size=50, after=after)
         found |= {job.job_id: job for job in page.jobs if job.job_id.startswith(name)}
-        after, looked_at = page.after, looked_at + page.looked_at
+        after, records_read = page.after, records_read + page.records_read
         if after is None:
             break
     if len(found) > 1:
         raise CommandError(
-            f"{len(found)} jobs begin with {name!r}.", "Give more of the id: " + ", ".join(found)
+            f"{len(found)} job ids begin with {name!r}.",
+            "Give more of the id: " + ", ".join(found),
         )
     return next(iter(found.values()), None)

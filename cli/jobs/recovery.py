@@ -1,14 +1,15 @@
-"""Second chances, and what each costs: nothing here spends a credit without saying so before.
+"""Recovery of jobs that have ended, and its price.
 
-    recopy      the results once more, from the task that was paid for     free
-    resume      go on with a paid task that the job had given up           free
-                (both reach an earlier attempt's task, if no later attempt has one)
-    regenerate  the next attempt, a new task at the vendor                 one credit
-                a photo whose settings could not be used, looked at anew   one a variant
-    resolve     say what became of a submit that nobody could tell of      see `Finding`
+    recopy      copy the results again from the paid task                  free
+    resume      continue a paid task that the job had given up             free
+                (both use the newest task, even one of an earlier attempt)
+    regenerate  start the next attempt: a new task at the vendor           one credit
+                or read the settings of a rejected photo again             one per variant
+    resolve     settle a submit whose answer was lost                      see `Resolution`
 
-`offer` says what would be done and what it would cost; `take` does it. The record is written
-first, then SubmitFunction is sent to the job; if that message is lost, reconcile sends another.
+`Recovery.quote` returns the price and changes nothing; `Recovery.perform` acts. `perform` writes
+the record first and then sends a message to SubmitQueue. If that message is lost, reconcile sends
+another.
 """
 
 from collections.abc import Iterable, Iterator
@@ -38,41 +39,42 @@ _OF_RESULTS: Final = frozenset(
 )
 
 
-class Chance(StrEnum):
-    """What can be done for a job."""
+class RecoveryAction(StrEnum):
+    """What can be done for a job that has ended."""
 
     RECOPY = "recopy"
     RESUME = "resume"
     REGENERATE = "regenerate"
 
 
-IF_NOT_SAID: Final = {
-    Chance.RECOPY: frozenset({JobStatus.PARTIAL, JobStatus.FAILED}),
-    Chance.RESUME: frozenset({JobStatus.FAILED}),
-    Chance.REGENERATE: frozenset({JobStatus.FAILED, JobStatus.REJECTED}),
+DEFAULT_STATUSES: Final = {
+    RecoveryAction.RECOPY: frozenset({JobStatus.PARTIAL, JobStatus.FAILED}),
+    RecoveryAction.RESUME: frozenset({JobStatus.FAILED}),
+    RecoveryAction.REGENERATE: frozenset({JobStatus.FAILED, JobStatus.REJECTED}),
 }
-"""Whom a chance is for when a folder or an article is named and no status: those without images."""
+"""Statuses that an action selects when only a folder or an article is named: jobs that lack images.
+"""
 
 
-class Finding(StrEnum):
-    """What a person found out about a submit whose answer was lost."""
+class Resolution(StrEnum):
+    """What a person found out at the vendor about a submit whose answer was lost."""
 
     TASK = "task"
-    """It was charged, and the task's id is known: its results are taken, free."""
+    """It was charged and its task id is known. The job continues with that task, free."""
     CHARGED = "charged"
-    """It was charged, and its task cannot be had: FAILED, one credit lost. Free."""
+    """It was charged and its task is lost. The job becomes FAILED; the credit is gone."""
     NOT_CHARGED = "not charged"
-    """It was not charged: the photo is submitted again, one credit."""
+    """It was not charged. The photo is submitted again for one credit."""
 
 
 @dataclass(frozen=True)
-class Selection:
-    """Which jobs are meant: those named, or all that match every condition given."""
+class JobSelection:
+    """Which jobs are meant: the named ones, or all that match every given condition."""
 
     job_ids: tuple[str, ...] = ()
     statuses: frozenset[JobStatus] = frozenset()
     folder: str | None = None
-    """With everything below it; empty is the whole bucket."""
+    """Includes the folders below it; empty means the whole bucket."""
     sku: str | None = None
 
     def matches(self, job: Job) -> bool:
@@ -85,16 +87,16 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class Offer:
-    """What would be done for a job."""
+class Quote:
+    """What an action would do for a job, and its price."""
 
     job: Job
     credits: int = 0
-    """At most."""
+    """The most that it can cost."""
     refusal: str | None = None
-    """Why it cannot be done, as a sentence; None if it can."""
+    """Why the action is not possible, as a sentence; None if it is."""
     takes: PastAttempt | None = None
-    """The attempt whose paid task is taken up, where one is."""
+    """The attempt whose paid task would be continued, if any."""
 
     @property
     def earlier(self) -> str:
@@ -104,28 +106,32 @@ class Offer:
         return f"task {self.takes.task_id} of attempt {self.takes.attempt}"
 
 
-def select(jobs: JobRepository, selection: Selection) -> Iterator[Job]:
-    """Yield the jobs that are meant, from the index that finds them soonest.
+def select(jobs: JobRepository, selection: JobSelection) -> Iterator[Job]:
+    """Yield the selected jobs, from the index that reads the fewest records.
 
     Raises:
-        LookupError: a job was named that there is not.
+        LookupError: a named job does not exist.
 
     """
     found: Iterable[Job]
     if selection.job_ids:
-        # Each once: the second of two would be a job that has moved on.
+        # A job that is named twice must be handled once.
         found = [_named(jobs, job_id) for job_id in dict.fromkeys(selection.job_ids)]
     elif selection.sku is not None:
         found = jobs.of_sku(selection.sku)
     else:
         statuses = [status for status in JobStatus if status in selection.statuses]
-        # A list: taking a chance moves a job to another status, and it must not be met again there.
+        # A list, because an action moves a job to another status, where a generator would find it
+        # again.
         found = [job for status in statuses or JobStatus for job in jobs.of_status(status)]
     return (job for job in found if selection.matches(job))
 
 
-class SecondChances:
-    """Does for jobs what was decided about them; one for each decision, since it reads once."""
+class Recovery:
+    """Quotes and performs recovery actions.
+
+    Create one for each decision of a person: each `catwalk.json` is read only once.
+    """
 
     def __init__(
         self,
@@ -139,7 +145,7 @@ class SecondChances:
         state_machine_arn: str,
         photos_bucket: str,
     ) -> None:
-        """Work with these; nothing is called yet."""
+
         self._jobs = jobs
         self._ledger = ledger
         self._announcer = announcer
@@ -150,94 +156,103 @@ class SecondChances:
         self._state_machine_arn = state_machine_arn
         self._photos_bucket = photos_bucket
 
-    def offer(self, chance: Chance, job: Job) -> Offer:
-        """Return what a chance would do for a job and cost; nothing is changed."""
-        match chance:
-            case Chance.RECOPY:
-                return _taking(job, _no_recopy(job))
-            case Chance.RESUME:
-                return _taking(job, _no_resume(job))
-            case Chance.REGENERATE:
-                refusal = _no_regenerate(job)
+    def quote(self, action: RecoveryAction, job: Job) -> Quote:
+        """Return what an action would do for a job and what it costs. Nothing is changed."""
+        match action:
+            case RecoveryAction.RECOPY:
+                return _quote_paid_task(job, _recopy_refusal(job))
+            case RecoveryAction.RESUME:
+                return _quote_paid_task(job, _resume_refusal(job))
+            case RecoveryAction.REGENERATE:
+                refusal = _regenerate_refusal(job)
                 if refusal is None and job.settings is None:
-                    return self._offer_drop(job)
-                return Offer(job, credits=1, refusal=refusal)
+                    return self._quote_drop(job)
+                return Quote(job, credits=1, refusal=refusal)
 
-    def take(self, chance: Chance, job: Job) -> Job | None:
-        """Give a job this chance; None if it has moved on since it was read.
+    def perform(self, action: RecoveryAction, job: Job) -> Job | None:
+        """Perform an action for a job.
+
+        Returns:
+            The job as it is now; None if it has changed since it was read.
 
         Raises:
-            ValueError: the offer says that it cannot be done.
+            ValueError: the action is not possible; the message is the quote's refusal.
 
         """
-        offer = self.offer(chance, job)
-        if offer.refusal is not None:
-            raise ValueError(offer.refusal)
-        if chance is not Chance.REGENERATE:
+        quote = self.quote(action, job)
+        if quote.refusal is not None:
+            raise ValueError(quote.refusal)
+        if action is not RecoveryAction.REGENERATE:
             arn = execution_arn(self._state_machine_arn, job.job_id, job.attempt + 1)
-            return self._go_on(self._jobs.take_up(job, execution_arn=arn))
+            return self._continue(self._jobs.take_up(job, execution_arn=arn))
         if job.settings is None:
             return self._drop_again(job)
-        return self._go_on(self._jobs.start_attempt(job))
+        return self._continue(self._jobs.start_attempt(job))
 
-    def offer_resolve(self, finding: Finding, job: Job) -> Offer:
-        """Return what resolving a job in this way would do and cost."""
+    def quote_resolution(self, resolution: Resolution, job: Job) -> Quote:
+        """Return what resolving a job in this way would do and what it costs."""
         refusal = None
         if job.status is not JobStatus.SUBMIT_UNKNOWN:
             refusal = f"It is {job.status}; only a SUBMIT_UNKNOWN job can be resolved."
-        return Offer(job, credits=int(finding is Finding.NOT_CHARGED), refusal=refusal)
+        return Quote(job, credits=int(resolution is Resolution.NOT_CHARGED), refusal=refusal)
 
-    def resolve(self, finding: Finding, job: Job, *, task_id: str | None = None) -> Job | None:
-        """Settle a job whose submit was unknown; None if it has moved on since it was read.
+    def resolve(
+        self, resolution: Resolution, job: Job, *, task_id: str | None = None
+    ) -> Job | None:
+        """Settle a job in SUBMIT_UNKNOWN.
 
         Args:
-            finding: what was found out.
-            job: SUBMIT_UNKNOWN.
-            task_id: the vendor's, for `Finding.TASK`.
+            resolution: what the person found out.
+            job: the job.
+            task_id: the vendor's task id; required for `Resolution.TASK`.
+
+        Returns:
+            The job as it is now; None if it has changed since it was read.
 
         Raises:
             ValueError: the job is in another status, or the task id is missing.
 
         """
-        offer = self.offer_resolve(finding, job)
-        if offer.refusal is not None:
-            raise ValueError(offer.refusal)
-        if finding is Finding.TASK and not task_id:
+        quote = self.quote_resolution(resolution, job)
+        if quote.refusal is not None:
+            raise ValueError(quote.refusal)
+        if resolution is Resolution.TASK and not task_id:
             raise ValueError("Name the task's id.")
         now = self._jobs.get(job.job_id)
         if now is None or (now.attempt, now.status) != (job.attempt, job.status):
             return None
-        # The ledger comes first: if this dies in between, the job can still be resolved.
-        match finding:
-            case Finding.TASK:
-                assert task_id is not None  # looked at above
+        # The ledger is written first: after a crash in between, the job can be resolved again.
+        match resolution:
+            case Resolution.TASK:
+                assert task_id is not None  # checked at the start; mypy cannot see that
                 arn = execution_arn(self._state_machine_arn, job.job_id, job.attempt)
-                return self._go_on(self._jobs.keep_task_id(job, task_id, execution_arn=arn))
-            case Finding.CHARGED:
+                return self._continue(self._jobs.keep_task_id(job, task_id, execution_arn=arn))
+            case Resolution.CHARGED:
                 self._ledger.enter_lost(job)
                 closed = self._jobs.close_unknown(job, _LOST)
                 if closed is not None:
                     self._announcer.announce(closed)
                 return closed
-            case Finding.NOT_CHARGED:
+            case Resolution.NOT_CHARGED:
                 self._ledger.strike(job)
-                return self._go_on(self._jobs.start_attempt(job))
+                return self._continue(self._jobs.start_attempt(job))
 
-    def _go_on(self, job: Job | None) -> Job | None:
+    def _continue(self, job: Job | None) -> Job | None:
+        """Send SubmitFunction to a job whose record was changed."""
         if job is not None:
             self._send(continue_message(job))
         return job
 
-    def _offer_drop(self, job: Job) -> Offer:
-        """Say what looking at a photo anew costs: each of its variants may become a task."""
+    def _quote_drop(self, job: Job) -> Quote:
+        """Quote a repeated drop of a rejected photo: each of its variants may become a task."""
         try:
             folder = self._photos.nearest_folder_file(job.source_key or "", self._folder_files)
         except InputRejected as rejected:
-            return Offer(job, refusal=f"Its settings are still to be mended: {rejected.message}")
-        return Offer(job, credits=len(folder.variants) or 1 if folder else 1)
+            return Quote(job, refusal=f"Its settings are still invalid: {rejected.message}")
+        return Quote(job, credits=len(folder.variants) or 1 if folder else 1)
 
     def _drop_again(self, job: Job) -> Job | None:
-        """Have a photo looked at anew whose settings could not be used: they may be mended."""
+        """Send the drop of a rejected photo again: its settings may have been corrected."""
         now = self._jobs.get(job.job_id)
         if now is None or (now.attempt, now.status) != (job.attempt, job.status):
             return None
@@ -247,7 +262,7 @@ class SecondChances:
                 key=job.source_key or "",
                 etag=(job.photo.etag if job.photo else None) or "",
                 version_id=None,
-                # The name of the attempt: asked for twice, it is still one drop.
+                # The attempt's name, so that two requests are one drop.
                 event_id=f"regenerate-{job.execution_name}",
             )
         )
@@ -257,55 +272,64 @@ class SecondChances:
         self._sqs.send_message(QueueUrl=self._queue_url, MessageBody=body)
 
 
+def outcome(before: Job, after: Job, subject: str) -> str:
+    """Describe what an action did to a job, as a sentence about `subject`."""
+    if after.terminal and after.status is not before.status:
+        return f"{subject} is {after.status} now."
+    if after.terminal:
+        return f"{subject} is processed again, as if it were dropped again."
+    return f"{subject} continues as attempt {after.attempt}."
+
+
 _LOST: Final = JobError(
     code=ErrorCode.VENDOR_PROTOCOL,
-    message="The submit was charged, as was found at the vendor, and its task cannot be had."
-    " Regenerating costs another credit.",
+    message="The vendor charged the submit, but its task is lost. Regenerating costs another"
+    " credit.",
 )
 
 
-def _taking(job: Job, refusal: str | None) -> Offer:
-    """Offer to go on with the newest task, free, unless there is a reason against it."""
-    return Offer(job, refusal=refusal, takes=None if refusal else job.newest_task)
+def _quote_paid_task(job: Job, refusal: str | None) -> Quote:
+    """Quote continuing the newest task, which is free."""
+    return Quote(job, refusal=refusal, takes=None if refusal else job.newest_task)
 
 
-def _no_recopy(job: Job) -> str | None:
+def _recopy_refusal(job: Job) -> str | None:
     task = job.newest_task
     if task is None:
-        return "It has no task whose results could be copied."
+        return "It has no task to copy results from."
     if job.task_id is None and job.status not in TERMINAL:
-        return _no_regenerate(job)
+        return _regenerate_refusal(job)
     if task.status in {JobStatus.SUCCEEDED, JobStatus.PARTIAL}:
         return None
     if task.status is JobStatus.FAILED and task.error and task.error.code in _OF_RESULTS:
         return None
-    return f"It is {job.status} and its task gave no results yet; resume it instead."
+    return f"It is {job.status}, and its task has no results yet; resume it instead."
 
 
-def _no_resume(job: Job) -> str | None:
+def _resume_refusal(job: Job) -> str | None:
     task = job.newest_task
     if task is None:
-        return "It has no task to go on with; regenerating costs one credit."
+        return "It has no task to continue; regenerating costs one credit."
     if job.task_id is None and job.status not in TERMINAL:
-        return _no_regenerate(job)
+        return _regenerate_refusal(job)
     if task.status is JobStatus.FAILED:
         return None
     if job.status is JobStatus.RUNNING:
-        return "It is RUNNING; if it stands still, reconcile takes its task up by itself."
+        return "It is RUNNING; if it is stuck, reconcile resumes its task by itself."
     if job.task_id is None:
         return f"Its task of attempt {task.attempt} is {task.status}; recopy its results."
-    return f"It is {job.status}; to copy its results once more, recopy it."
+    return f"It is {job.status}; recopy it to copy its results again."
 
 
-def _no_regenerate(job: Job) -> str | None:
+def _regenerate_refusal(job: Job) -> str | None:
     if job.status is JobStatus.SUBMIT_UNKNOWN:
         return "It may have been charged already; resolve it instead."
     if job.status not in TERMINAL:
-        return f"It is {job.status}, and still under way."
+        return f"It is {job.status} and still in progress."
     if job.settings is None and job.dead_letter is not None:
-        return "Its message is a dead letter; send that again (redrive)."
+        return "Its message is a dead letter; send it again with redrive."
     if job.settings is None and not job.dropped:
-        return "Its request could not be read or used; send or drop it again, mended."
+        return "Its request was invalid; correct it, then send or drop it again."
     return None
 
 

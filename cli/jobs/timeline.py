@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from cli.jobs.recovery import Chance, SecondChances
+from cli.jobs.recovery import Recovery, RecoveryAction
 from cli.terminal.output import credits_of
 from shared.models import Job, JobStatus
 
@@ -113,7 +113,7 @@ def took(job: Job) -> float | None:
     return max(0.0, (ended - begun).total_seconds())
 
 
-def next_steps(job: Job, chances: SecondChances) -> Sequence[Step]:
+def next_steps(job: Job, recovery: Recovery) -> Sequence[Step]:
     """Return what can be done next, the cheapest first; nothing is changed."""
     steps = []
     if job.dead_letter is not None:
@@ -133,18 +133,18 @@ def next_steps(job: Job, chances: SecondChances) -> Sequence[Step]:
             Step("It was not charged: submit it again, 1 credit.", f"{resolve} --not-charged", 1),
         ]
     wanted = {
-        Chance.RECOPY: "Copy its results again from the paid task, free.",
-        Chance.RESUME: "Go on with the task that was paid for, free.",
-        Chance.REGENERATE: "Make new images with the next attempt",
+        RecoveryAction.RECOPY: "Copy its results again from the paid task, free.",
+        RecoveryAction.RESUME: "Go on with the task that was paid for, free.",
+        RecoveryAction.REGENERATE: "Make new images with the next attempt",
     }
-    for chance, sentence in wanted.items():
-        offer = chances.offer(chance, job)
-        if offer.refusal is not None:
+    for action, sentence in wanted.items():
+        quote = recovery.quote(action, job)
+        if quote.refusal is not None:
             continue
-        price = f", {credits_of(offer.credits)}." if offer.credits else ""
-        which = f" It is {offer.earlier}." if offer.earlier else ""
+        price = f", {credits_of(quote.credits)}." if quote.credits else ""
+        which = f" It is {quote.earlier}." if quote.earlier else ""
         steps.append(
-            Step(f"{sentence}{price}{which}", f"catwalk {chance.value} {job.job_id}", offer.credits)
+            Step(f"{sentence}{price}{which}", f"catwalk {action.value} {job.job_id}", quote.credits)
         )
     if not steps and not job.terminal:
         steps.append(Step("Nothing: it goes on by itself.", f"catwalk show {job.job_id}"))

@@ -1,4 +1,4 @@
-"""What is under way and what has ended lately, kept up to date by looks at the indexes."""
+"""The jobs in progress and those that ended lately, kept up to date from the table's indexes."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 UNDER_WAY: Final = (JobStatus.RUNNING, JobStatus.SUBMITTING, JobStatus.ACCEPTED)
 _MOST: Final = 2_000
-"""Jobs of a status that a look reads; more are said to be so many at least."""
+"""Jobs of one status that a refresh reads; if there are more, the count gets a `+`."""
 _LATELY_SECONDS: Final = 900
 _OVERLAP_SECONDS: Final = 5
-"""An index may lag behind its table; each look reads that much of the last one again."""
+"""An index may lag behind its table, so each refresh reads this much of the last period again."""
 _KEPT: Final = 500
-"""Jobs that have ended lately that are shown, at most; all are counted."""
+"""The most ended jobs that are shown; all are counted."""
 _AROUND: Final = 6
-"""Lines that are no job's."""
+"""Lines of the screen that show no job."""
 
 COLUMNS: Final = (
     Column("photo", 0, 12, 24),
@@ -51,17 +51,17 @@ COLUMNS: Final = (
 
 @dataclass
 class Watcher:
-    """Looks, again and again."""
+    """Keeps the jobs in progress and the lately ended jobs up to date."""
 
     dynamodb: "DynamoDBClient"
     table: str
     under_way: list[Job] = field(default_factory=list)
-    """The longest under way first."""
+    """Jobs in progress, oldest first."""
     ended: dict[str, Job] = field(default_factory=dict)
-    """What has ended lately, or was found to be unknown, oldest first."""
+    """Jobs that ended lately, and all in SUBMIT_UNKNOWN, oldest change first."""
     counts: Counter[JobStatus] = field(default_factory=Counter)
     capped: bool = False
-    """Whether more are under way than were read."""
+    """Whether more jobs are in progress than were read."""
     pause: Pause | None = None
 
     def __post_init__(self) -> None:
@@ -69,8 +69,8 @@ class Watcher:
         self.begun = datetime.now(UTC)
         self._after = self.begun - timedelta(seconds=_LATELY_SECONDS)
 
-    def look(self) -> None:
-        """Bring all up to date."""
+    def refresh(self) -> None:
+        """Read the jobs again."""
         now = datetime.now(UTC)
         found: list[Job] = []
         counts: Counter[JobStatus] = Counter()
@@ -78,7 +78,7 @@ class Watcher:
             jobs = list(islice(self._jobs.of_status(each), _MOST))
             counts[each] = len(jobs)
             found += jobs
-        # A job that moved while it was being looked for stands in two places.
+        # A job whose status changed between two queries is found twice.
         newest: dict[str, Job] = {}
         for job in found:
             other = newest.get(job.job_id)
@@ -87,7 +87,7 @@ class Watcher:
         unknown = JobStatus.SUBMIT_UNKNOWN
         self.ended = {key: job for key, job in self.ended.items() if job.status is not unknown}
         for each in (*sorted(TERMINAL), unknown):
-            # Unknown ones wait for a person, however long ago it was.
+            # Unknown jobs wait for a person, so they are shown at any age.
             after = "0" if each is unknown else iso(self._after)
             for job in islice(self._jobs.of_status(each, after=after), _MOST):
                 self.ended.pop(job.job_id, None)
@@ -98,7 +98,7 @@ class Watcher:
         kept = {
             job_id: job
             for job_id, job in self.ended.items()
-            # One that is under way again is there, not here.
+            # A job that is in progress again is not shown as ended.
             if (job.status is unknown or job.updated_at > oldest)
             and not (job_id in newest and newest[job_id].updated_at >= job.updated_at)
         }
@@ -110,7 +110,7 @@ class Watcher:
 
     @property
     def busy(self) -> bool:
-        """Whether anything is under way."""
+        """Whether any job is in progress."""
         return bool(self.under_way)
 
     def summary(self) -> Text:
@@ -121,10 +121,10 @@ class Watcher:
                 more = "+" if self.capped and each in UNDER_WAY else ""
                 text.append(" · " if text else "")
                 text.append(f"{self.counts[each]}{more} {each.value}", style=STYLES[each])
-        return text or Text("Nothing is under way, and nothing has ended lately.", style="dim")
+        return text or Text("No job is in progress, and none has ended lately.", style="dim")
 
     def changes(self, seen: dict[str, tuple[JobStatus, int]]) -> Iterator[Job]:
-        """Yield the jobs that are not where they were, by `seen`, which is brought up to date."""
+        """Yield the jobs that differ from `seen`, and update `seen`."""
         for job in (*self.ended.values(), *self.under_way):
             now = (job.status, job.attempt)
             if seen.get(job.job_id) != now:
@@ -135,11 +135,11 @@ class Watcher:
             del seen[gone]
 
     def rows(self, most: int | None) -> list[Job]:
-        """Return the jobs to show: under way, then the last that have ended."""
+        """Return up to `most` jobs to show: those in progress, then the last ended ones."""
         ended = list(self.ended.values())[:-_KEPT:-1] if self.ended else []
         if most is None:
             return [*self.under_way, *ended]
-        # A third of the room, or what nobody else needs, for what has ended.
+        # Ended jobs get a third of the lines, or what the others leave free.
         for_ended = max(most // 3, most - len(self.under_way))
         shown_ended = ended[:for_ended]
         return [*self.under_way[: most - len(shown_ended)], *shown_ended]
@@ -149,7 +149,7 @@ class Screen:
     """The watcher's state as a table that fits the terminal."""
 
     def __init__(self, watcher: Watcher, *, whole: bool = False) -> None:
-        """Draw this; `whole` is whether the table may be longer than the screen."""
+        """Draw this watcher; with `whole`, the table may be longer than the screen."""
         self._watcher = watcher
         self._whole = whole
 
@@ -176,7 +176,7 @@ def cells_of(job: Job) -> tuple[str | Text, ...]:
 
 
 def note_of(job: Job) -> str:
-    """Return what there is to say of a job in a word or two: progress, error, what it waits for."""
+    """Return a short note on a job: its progress, its error, or until when it waits."""
     if job.error is not None:
         return job.error.code.value
     if job.status is JobStatus.RUNNING:
@@ -187,5 +187,5 @@ def note_of(job: Job) -> str:
 
 
 def since_of(job: Job) -> str:
-    """Return how long a job has been under way, or ago ended."""
+    """Return how long a job has been in progress, or how long ago it ended."""
     return ago(job.finished_at or job.created_at)

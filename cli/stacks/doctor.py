@@ -1,4 +1,4 @@
-"""What is wrong with a stack, and which command mends it. Looking changes and costs nothing."""
+"""Checks a stack and proposes the command that fixes each problem. It changes and costs nothing."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,10 +14,10 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, HTTPClientError
 from pydantic import ValidationError
 
-from cli.errors import MEND_ITEM, CommandError, sentence, unreadable
+from cli.errors import FIX_ITEM, CommandError, sentence, unreadable
 from cli.stacks import selection
 from cli.stacks.key import cleaned
-from cli.stacks.project import home
+from cli.stacks.project import find_project
 from cli.stacks.stack import Catwalk
 from cli.stacks.submission import Pause, new_bucket, pause_of
 from cli.terminal.output import credits_of
@@ -32,23 +32,23 @@ from shared.vmake.client import ReadTrouble, TaskNotFound, VmakeClient
 from shared.vmake.secret import ApiKey, ApiKeyMissing
 
 _NO_TASK: Final = "00000000-0000-4000-8000-000000000000"
-"""The id of a task that there is not: reading it is free and says whether the key is taken."""
+"""A task id that does not exist. Reading it is free, and shows whether the key is accepted."""
 _LONG_SECONDS: Final = 1_800.0
-"""A photo that waits for longer than this has missed at least one look of ReconcileFunction."""
+"""A photo that waits longer has missed at least one run of ReconcileFunction."""
 _MOST: Final = 1_000
-"""Records that are looked at for one line; beyond that it says `1000 or more`."""
+"""The most records that one check reads; beyond it, the line says `1000 or more`."""
 _QUICK: Final = Config(connect_timeout=5, read_timeout=15, retries={"total_max_attempts": 2})
 _UNREACHABLE: Final = "the vendor could not be reached"
 
 
 class Verdict(StrEnum):
-    """How bad it is."""
+    """The result of a check."""
 
     OK = "ok"
     LOOK = "look"
-    """Worth a look; nothing has to be done, or it mends itself."""
+    """Worth knowing; nothing has to be done."""
     BAD = "bad"
-    """Something needs doing."""
+    """Something has to be done."""
 
 
 @dataclass(frozen=True)
@@ -78,17 +78,17 @@ def _bad(check: str, found: str, todo: str, command: str = "") -> Finding:
 
 
 def examine(name: str | None, *, now: Callable[[], datetime] = utc_now) -> Iterator[Finding]:
-    """Yield what is found, in the order in which one thing needs another.
+    """Yield the findings; each check needs the ones before it.
 
     Args:
-        name: what `--stack` says, if anything.
+        name: the value of `--stack`, if given.
         now: the clock.
 
     """
     try:
         choice = selection.choose(name)
     except CommandError as error:
-        gone = selection.condition(home().path) in {
+        gone = selection.condition(find_project().path) in {
             selection.Condition.GONE,
             selection.Condition.SILENT,
         }
@@ -105,17 +105,17 @@ def examine(name: str | None, *, now: Callable[[], datetime] = utc_now) -> Itera
     except CommandError as error:
         yield _bad("stack", str(error), error.next_step)
         return
-    if choice.because is selection.Because.OPTION:
+    if choice.chosen_by is selection.ChosenBy.OPTION:
         selection.remember(choice)
     yield _stack(catwalk)
-    patient = Patient(catwalk, now)
-    for check, look in patient.checks().items():
+    checks = StackChecks(catwalk, now)
+    for check, look in checks.all().items():
         try:
             yield from look()
         except ValidationError as error:
-            yield _bad(check, unreadable(error), MEND_ITEM)
+            yield _bad(check, unreadable(error), FIX_ITEM)
         except (ClientError, BotoCoreError) as error:
-            # Nobody knows whether this is in order, and so the stack is not said to be.
+            # A check that could not be made counts as a problem.
             yield _bad(
                 check,
                 sentence(f"This could not be looked at: {error}"),
@@ -124,13 +124,13 @@ def examine(name: str | None, *, now: Callable[[], datetime] = utc_now) -> Itera
 
 
 def _beside(choice: selection.Choice) -> Iterator[Finding]:
-    """Say so if a laptop stack has died that nobody has asked for by name."""
-    project = home().path
+    """Report a laptop stack that has died, unless the person named another stack."""
+    project = find_project().path
     state = selection.condition(project)
-    if choice.laptop or choice.because.said or state not in _DEAD:
+    if choice.laptop or choice.chosen_by.explicit or state not in _DEAD:
         return
     found = sentence(f"The laptop's stack is not up: {selection.condition_in_words(project)}")
-    make = _bad if choice.because is selection.Because.DEFAULT else _look
+    make = _bad if choice.chosen_by is selection.ChosenBy.DEFAULT else _look
     yield make("MiniStack", found, "Start it again.", "catwalk up")
 
 
@@ -160,7 +160,7 @@ def _account(choice: selection.Choice) -> Finding:
         todo = "Set them as for the AWS CLI: `aws configure`, or AWS_PROFILE."
         if isinstance(
             error, EndpointConnectionError | HTTPClientError
-        ):  # not the credentials: nobody could be asked
+        ):  # the connection failed, not the credentials
             todo = f"Is {asked} the region's name, and the network in order?"
         if selection.is_here():
             todo = "The local AWS is gone: start it, and source its env.sh again."
@@ -190,18 +190,18 @@ def _stack(catwalk: Catwalk) -> Finding:
             return _bad("stack", found, "CloudFormation's events of the stack say why.")
 
 
-class Patient:
-    """A stack that is there, looked at part by part."""
+class StackChecks:
+    """The checks of an existing stack."""
 
     def __init__(self, catwalk: Catwalk, now: Callable[[], datetime] = utc_now) -> None:
-        """Look at this one."""
+        """Check this stack."""
         self._stack = catwalk
         self._now = now
         self._table = catwalk.outputs["JobsTableName"]
         self._key_is_taken = False
 
-    def checks(self) -> dict[str, Callable[[], Iterator[Finding]]]:
-        """Return what is looked at, by its name."""
+    def all(self) -> dict[str, Callable[[], Iterator[Finding]]]:
+        """Return the checks by name."""
         return {
             "key": self._key_and_vendor,
             "bucket": self._bucket,
@@ -408,7 +408,7 @@ _SET_URL: Final = "catwalk deploy --parameter VmakeBaseUrl=https://…"
 
 
 def _ask_with_key(url: str, key: str) -> Iterator[Finding]:
-    """Read a task that there is not: free, and a wrong key is refused with 401 before all else."""
+    """Read a task that does not exist: it is free, and a wrong key is refused with 401 first."""
     try:
         with VmakeClient(url, lambda: key) as vendor:
             read = vendor.read_task(_NO_TASK)
@@ -434,7 +434,7 @@ def _ask_with_key(url: str, key: str) -> Iterator[Finding]:
 
 
 def key_is_taken(catwalk: Catwalk) -> bool:
-    """Whether the vendor takes the key that is in the stack's secret now; False if nobody knows."""
+    """Return whether the vendor accepts the key in the stack's secret; False if that is unknown."""
     try:
         key = ApiKey(clients.secrets(), catwalk.outputs.get("VmakeApiKeySecretArn", ""))()
         cleaned(key)
@@ -468,7 +468,7 @@ _WAIT_OR_MEND: Final = (
 
 
 def _mends(pause: Pause) -> tuple[str, str]:
-    """Return what mends a pause, and the command."""
+    """Return how to end a pause, and the command for it."""
     match pause.cause:
         case Cause.KEY_REFUSED:
             return "Put the right key in; all go on then.", _SET_KEY
@@ -485,7 +485,7 @@ def _many(count: int, what: str) -> str:
 
 
 def span(seconds: float) -> str:
-    """Write a time as a person says it: `40 s`, `12 min`, `3 h`, `2 days`."""
+    """Return a duration in words: `40 s`, `12 min`, `3 h`, `2 days`."""
     for size, name in ((86_400, "days"), (3_600, "h"), (60, "min")):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {name}"

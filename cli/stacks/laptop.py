@@ -1,6 +1,6 @@
-"""What `up`, `down`, `demo` and `sam-local` do, in the project's own folder.
+"""The work of `up`, `down`, `demo` and `sam-local`, in the project's folder.
 
-Apart from their commands: what the servers and the drawing need takes a while to import.
+It is separate from the commands because its imports are slow.
 """
 
 import contextlib
@@ -16,8 +16,9 @@ from rich.console import Console
 
 from cli.errors import CommandError, sentence
 from cli.stacks import selection
+from cli.terminal import output
 from cli.terminal.output import say, tell
-from local.console import StepList, make_console
+from local.console import StepList
 from local.demo.demo import demo as run_demo
 from local.errors import LocalError, StackBusyError
 from local.paths import ROOT, STATE, shown
@@ -35,13 +36,13 @@ _TROUBLE: Final = (
     OSError,
     subprocess.SubprocessError,
 )
-"""What the stack's parts raise when one of them ends, or the disk is full."""
+"""Errors of the stack's parts, for example when one of them ends or the disk is full."""
 
 
 def start(host: str, port: int) -> None:
-    """Start the stack, unless it is up, and print how to use it."""
+    """Start the stack unless it is up, and print how to use it."""
     with _on_this_machine():
-        console = make_console()
+        console = output.console()
         folder = selection.laptop_folder(ROOT)
         with folder.locked(), stack.signals_raise():
             running = stack.find(folder)
@@ -54,12 +55,12 @@ def start(host: str, port: int) -> None:
                 running = _bring_up_to_date(running, plan, console)
             usage.write_env_file(running)
             usage.write_request_file(running)
-        selection.remember(selection.laptop_choice(ROOT, running.address, selection.Because.FOUND))
+        selection.remember(selection.laptop_choice(ROOT, running.address, selection.ChosenBy.FOUND))
         usage.print_usage(console, running)
 
 
 def _bring_up_to_date(running: stack.Stack, plan: stack.Plan, console: Console) -> stack.Stack:
-    """Deploy changed code onto the stack that is up; say so if its servers run older code."""
+    """Deploy changed code onto the running stack; report if its servers run other code."""
     present, before = Code.present(plan.parameters), running.folder.read().code
     if before is not None and before.deployed == present.deployed:
         console.print("Catwalk is already up on this machine.")
@@ -79,7 +80,7 @@ def _bring_up_to_date(running: stack.Stack, plan: stack.Plan, console: Console) 
 
 
 def stop() -> None:
-    """Stop the stack, and what a demo that was killed has left."""
+    """Stop the stack, and the remains of a demo that was killed."""
     with _on_this_machine():
         ended = []
         for name in (stack.UP, stack.DEMO):
@@ -97,16 +98,16 @@ def stop() -> None:
 
 
 def demo(out: Path) -> None:
-    """Run the demo; the images go into a folder."""
+    """Run the demo; write the images into `out`."""
     with _on_this_machine() as api_key:
-        run_demo(make_console(), api_key, out)
+        run_demo(output.console(), api_key, out)
 
 
 def prepare_container() -> None:
-    """Make `sam local invoke` reach the stack that is up.
+    """Prepare `sam local invoke` for the running stack.
 
     Raises:
-        CommandError: there is none.
+        CommandError: no stack is up.
 
     """
     with _on_this_machine():
@@ -117,12 +118,12 @@ def prepare_container() -> None:
                 "Start one: `catwalk up --host docker`.",
             )
         sam_local.prepare(running)
-        sam_local.print_usage(make_console())
+        sam_local.print_usage(output.console())
 
 
 @contextlib.contextmanager
 def _on_this_machine() -> Iterator[str]:
-    """Keep the user's AWS and API key away from everything that is started; yield the key."""
+    """Remove the user's AWS settings and API key from the environment; yield the key."""
     api_key = environment.take_api_key()
     environment.forget_users_aws(os.environ)
     try:
@@ -131,8 +132,8 @@ def _on_this_machine() -> Iterator[str]:
         raise
     except _TROUBLE as problem:
         raise CommandError(
-            sentence(f"The local stack ran into trouble: {problem}"),
-            f"The logs are in {shown(STATE)}/; `catwalk down` stops whatever still runs.",
+            sentence(f"The local stack failed: {problem}"),
+            f"The logs are in {shown(STATE)}/; `catwalk down` stops what still runs.",
         ) from problem
     except KeyboardInterrupt:
         tell("Stopped; nothing was left running.")

@@ -1,9 +1,9 @@
-"""The project's folder: where template, tools and the laptop's stacks are.
+"""The project's folder, with the template, the tools and the laptop's stacks.
 
-In a clone it is the clone. A command that was installed (`uv tool install`, `pipx install`) brings
-the project's sources along; it uses the clone that it is run in, if any, else a copy of its own
-sources in the user's data folder. What starts, stops or deploys a stack then runs there, on the
-packages that are locked there; everything else needs no such folder.
+In a clone, it is the clone. An installed command (`uv tool install`, `pipx install`) contains the
+project's sources. It uses the clone in which it is run, if any, else a copy of its sources in the
+user's data folder. Commands that start, stop or deploy a stack run in that folder with its locked
+packages. The other commands do not need it.
 """
 
 import fcntl
@@ -24,30 +24,30 @@ from cli.terminal.output import tell
 from local.machine import problem
 
 VARIABLE: Final = "CATWALK_HOME"
-"""The project's folder for a shell that sourced its .catwalk/env.sh, wherever it goes."""
+"""Environment variable: the project's folder, set by its .catwalk/env.sh."""
 _CODE: Final = Path(__file__).resolve().parents[2]
 _MARK: Final = ".installed"
-"""Lies beside the sources that an installed command has brought along, and nowhere else."""
+"""A file that exists only beside the sources of an installed command."""
 NEEDED: Final = ("template.yaml", "Makefile", "cli/stacks/project.py", "local/stack/stack.py")
-"""What a clone of this project is known by."""
+"""Files by which a clone of this project is recognised."""
 _COPIED: Final = ".copied"
 _API_KEY: Final = "VMAKE_API_KEY"
 
 
 @dataclass(frozen=True)
-class Home:
-    """The project's folder, which may not be there yet if it is a copy."""
+class Project:
+    """The project's folder. A copy may not exist yet."""
 
     path: Path
 
     @property
     def copy(self) -> bool:
-        """Whether it is the copy of an installed command's sources, or is to become it."""
+        """Whether it is, or will be, the copy of an installed command's sources."""
         return (self.path / _COPIED).exists() or not is_project(self.path)
 
     @property
     def images(self) -> Path:
-        """Where the demo's images go: into a clone, or where the person is."""
+        """The folder for the demo's images: in the clone, or in the current folder."""
         return Path.cwd() / "catwalk-demo" if self.copy else self.path / "out"
 
     @property
@@ -61,53 +61,55 @@ class Home:
         return self.path / ".tools" / "python" / "bin" / "python"
 
 
-def home() -> Home:
-    """Return the project's folder, as it is meant here and now."""
+def find_project() -> Project:
+    """Return the project's folder for the present environment and current folder."""
     named = os.environ.get(VARIABLE)
     if named and is_project(Path(named)):
-        return Home(Path(named))
+        return Project(Path(named))
     if not (_CODE / _MARK).exists():
-        return Home(_CODE)
+        return Project(_CODE)
     here = Path.cwd()
     for folder in (here, *here.parents):
-        # As with git: what runs here is the code of the folder's owner.
+        # Like git, ignore folders of other users: their code would be run.
         if is_project(folder) and folder.stat().st_uid == os.getuid():
-            return Home(folder)
-    return Home(_data_folder() / "project")
+            return Project(folder)
+    return Project(_data_folder() / "project")
 
 
 def is_project(folder: Path) -> bool:
-    """Tell whether a folder is a clone, or a copy, of this project."""
+    """Return whether a folder is a clone or copy of this project."""
     return all((folder / name).is_file() for name in NEEDED)
 
 
-def enter(*, tools: bool = True) -> Home:
-    """Make sure that this is the project's own code on its locked packages, with all its tools.
+def enter(*, tools: bool = True) -> Project:
+    """Continue in the project's folder, with its code, locked packages and tools.
 
-    Where it is not, the same command is run there in place of this process.
+    If this process runs other code or packages, it is replaced by the same command there.
 
     Args:
-        tools: whether what is missing is installed first; who only stops something needs none.
+        tools: whether to install missing tools first.
 
     Raises:
         CommandError: the tools cannot be installed.
 
     """
-    place = home()
-    if (_CODE / _MARK).exists() and place.copy:
-        refresh(_CODE, place.path)
+    project = find_project()
+    if (_CODE / _MARK).exists() and project.copy:
+        refresh(_CODE, project.path)
     if tools:
-        make_tools(place)
-    if not (place.path.samefile(_CODE) and Path(sys.prefix).samefile(place.path / ".tools/python")):
-        _run_there(place)
-    return place
+        make_tools(project)
+    if not (
+        project.path.samefile(_CODE) and Path(sys.prefix).samefile(project.path / ".tools/python")
+    ):
+        _run_there(project)
+    return project
 
 
-def make_tools(place: Home) -> None:
-    """Install what is not installed yet, or is out of date; a moment if nothing is.
+def make_tools(project: Project) -> None:
+    """Install the tools that are missing or outdated.
 
     Raises:
-        CommandError: it could not be installed.
+        CommandError: the installation failed.
 
     """
     if why := problem():
@@ -115,17 +117,17 @@ def make_tools(place: Home) -> None:
     environment = {
         name: value
         for name, value in os.environ.items()
-        # The targets of an outer make are not meant; a key is for nobody else's eyes.
+        # An outer make's options do not apply here, and the key must not be passed on.
         if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", _API_KEY}
     }
-    if not (place.path / ".tools" / ".awscli").exists():
+    if not (project.path / ".tools" / ".awscli").exists():
         tell("Installing the local AWS, the SAM CLI and the rest (once; some 20 seconds) …")
     try:
         done = subprocess.run(
             ["make", "--no-print-directory", "--silent", "laptop"],
-            cwd=place.path,
+            cwd=project.path,
             env={"PYTHON": _base_python()} | environment,
-            # What it says is no part of what was asked for.
+            # Its output is not part of this command's output.
             stdout=sys.stderr.fileno() if _has_descriptor() else subprocess.DEVNULL,
             check=False,
         )
@@ -136,20 +138,20 @@ def make_tools(place: Home) -> None:
         ) from None
     if done.returncode != 0:
         raise CommandError(
-            f"The tools below {place.path / '.tools'} could not be installed.",
-            f"What went wrong stands above; try again: `make -C {shlex.quote(str(place.path))}"
+            f"The tools below {project.path / '.tools'} could not be installed.",
+            f"The error is shown above. Try again: `make -C {shlex.quote(str(project.path))}"
             " laptop`.",
         )
 
 
 def refresh(source: Path, target: Path) -> None:
-    """Make a folder the copy of some sources; tools, stacks and images in it stay.
+    """Copy the sources into a folder; its tools, stacks and images stay.
 
-    What is as it was is not touched, so that `make` installs only what has changed.
+    Unchanged files are not written, so that `make` installs only what has changed.
 
     Args:
-        source: the sources as they were installed.
-        target: the copy, which may be that of another version, or not there yet.
+        source: the installed sources.
+        target: the folder; it may hold another version, or not exist.
 
     """
     files = {str(path.relative_to(source)): path for path in _files(source)}
@@ -161,7 +163,7 @@ def refresh(source: Path, target: Path) -> None:
         before = _read(record)
         if before == digests:
             return
-        # Until it is whole it is the copy of nothing: whoever dies here has it made anew.
+        # An empty record marks an incomplete copy; after a crash, the next call starts again.
         record.write_text("{}")
         for name, digest in digests.items():
             file = target / name
@@ -192,17 +194,17 @@ def _read(record: Path) -> dict[str, str]:
     return document if isinstance(document, dict) else {}
 
 
-def _run_there(place: Home) -> NoReturn:
+def _run_there(project: Project) -> NoReturn:
     # -P: a `cli` folder in the user's own folder is not ours.
-    command = [str(place.python), "-P", "-m", "cli", *sys.argv[1:]]
-    environment = os.environ | {"PYTHONPATH": str(place.path), VARIABLE: str(place.path)}
+    command = [str(project.python), "-P", "-m", "cli", *sys.argv[1:]]
+    environment = os.environ | {"PYTHONPATH": str(project.path), VARIABLE: str(project.path)}
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(place.python, command, environment)  # noqa: S606  our own interpreter, no shell
+    os.execve(project.python, command, environment)  # noqa: S606  our own interpreter, no shell
 
 
 def _base_python() -> str:
-    """Return a python3 that stays: not that of an environment, which may be made anew."""
+    """Return the python3 outside of virtual environments, which may be deleted."""
     return getattr(sys, "_base_executable", None) or sys.executable
 
 
@@ -215,7 +217,7 @@ def _has_descriptor() -> bool:
 
 
 def _data_folder() -> Path:
-    """Return the user's data folder; as uv does, on macOS too, where the other has a space."""
+    """Return the user's data folder. Like uv, use ~/.local/share on macOS too: no space in it."""
     given = os.environ.get("XDG_DATA_HOME", "")
     base = Path(given) if Path(given).is_absolute() else Path.home() / ".local" / "share"
     return base / "catwalk"

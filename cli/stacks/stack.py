@@ -1,4 +1,4 @@
-"""Which stack is meant, and its parts: found by its name through CloudFormation's outputs."""
+"""A deployed stack and its parts, found through the outputs in CloudFormation."""
 
 import json
 import os
@@ -13,8 +13,8 @@ from botocore.config import Config as ClientConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.errors import CommandError, sentence
-from cli.jobs.recovery import SecondChances
-from cli.stacks.selection import Because, Choice, choose, read_last, refuse_guess, region, remember
+from cli.jobs.recovery import Recovery
+from cli.stacks.selection import Choice, ChosenBy, choose, read_last, refuse_guess, region, remember
 from cli.terminal.output import tell
 from shared import clients
 from shared.config import SubmitConfig
@@ -50,33 +50,33 @@ class Catwalk:
 
     @classmethod
     def chosen(cls, name: str | None, *, changes: bool = False) -> Self:
-        """Find the stack that is meant; see `cli.stacks.selection`.
+        """Choose a stack (see `cli.stacks.selection`) and find it.
 
         Args:
-            name: what `--stack` says, if anything; a stack that is there becomes the last used.
-            changes: whether something of it will be changed or spent: then it is said which stack
-                is meant, unless somebody has named it.
+            name: the value of `--stack`, if given; that stack becomes the last used.
+            changes: whether the command changes or spends something. Then the stack is named in
+                the output, unless the person has named it.
 
         Raises:
-            CommandError: there is none, or AWS cannot be asked; or something would be changed
-                there, and another may be meant.
+            CommandError: the stack does not exist or AWS cannot be reached; or `changes` is set
+                and another stack may be meant.
 
         """
         choice = choose(name)
         found = cls.find(choice)
-        if choice.because is Because.OPTION:
+        if choice.chosen_by is ChosenBy.OPTION:
             remember(choice)
-        if changes and not choice.because.said:
+        if changes and not choice.chosen_by.explicit:
             refuse_guess(choice)
-            tell(f"This is about {choice} ({choice.because}).")
+            tell(f"This is about {choice} ({choice.chosen_by}).")
         return found
 
     @classmethod
     def find(cls, choice: Choice) -> Self:
-        """Find a stack where this process's AWS settings lead.
+        """Find a stack with this process's AWS settings.
 
         Raises:
-            CommandError: there is none, or AWS cannot be asked.
+            CommandError: the stack does not exist, or AWS cannot be reached.
 
         """
         name = choice.name
@@ -93,7 +93,7 @@ class Catwalk:
                 f"AWS does not show the stack {name!r}: {said}",
                 "Check the credentials, their rights and the region.",
             ) from error
-        # botocore has plain ValueErrors and OSErrors for endpoints and certificates.
+        # botocore raises plain ValueError and OSError for invalid endpoints and certificates.
         except (BotoCoreError, ValueError, OSError) as error:
             raise CommandError(
                 sentence(f"AWS cannot be asked for the stack {name!r}: {error}"),
@@ -106,22 +106,22 @@ class Catwalk:
         if lacking:
             raise CommandError(
                 f"The stack {name!r} has no output {lacking[0]}; it is {stack['StackStatus']}.",
-                "Is it a Catwalk stack, and has its deployment ended well?",
+                "Check that it is a Catwalk stack and that its deployment succeeded.",
             )
         parameters = {p["ParameterKey"]: p["ParameterValue"] for p in stack.get("Parameters", [])}
         return cls(name, outputs, parameters, choice, stack["StackStatus"])
 
     def reconcile(self) -> dict[str, int]:
-        """Have ReconcileFunction look at everything; return what it moved on.
+        """Invoke ReconcileFunction; return what it recovered, as counts by name.
 
         Raises:
-            CommandError: it failed.
+            CommandError: the function failed.
 
         """
         function = boto3.client("cloudformation").describe_stack_resource(
             StackName=self.name, LogicalResourceId="ReconcileFunction"
         )["StackResourceDetail"]["PhysicalResourceId"]
-        # It may work for minutes, and an impatient client would start it twice.
+        # It may run for minutes. A client that times out would invoke it a second time.
         patient = ClientConfig(read_timeout=330, retries={"total_max_attempts": 1})
         answer = boto3.client("lambda", config=patient).invoke(
             FunctionName=function, Payload=json.dumps({"still_seconds": 0}).encode()
@@ -130,7 +130,7 @@ class Catwalk:
         if answer.get("FunctionError"):
             raise CommandError(
                 sentence(f"ReconcileFunction failed: {document.get('errorMessage')}"),
-                "Its log says what could not be moved on; the next run tries again.",
+                "Its log shows the cause; the next run tries again.",
             )
         moved: dict[str, int] = document
         return moved
@@ -143,7 +143,7 @@ class Catwalk:
 
     @property
     def config(self) -> SubmitConfig:
-        """What SubmitFunction is told through its environment, as far as parameters say it."""
+        """SubmitFunction's configuration, as far as it comes from template parameters."""
         environment = {
             re.sub(r"(?<!^)(?=[A-Z])", "_", name).upper(): value
             for name, value in self.parameters.items()
@@ -155,31 +155,31 @@ class Catwalk:
         return SubmitConfig.from_environment(dict.fromkeys(needed, "-") | environment)
 
     def bucket_used_since(self) -> datetime | None:
-        """Return when its functions first knew of its photos bucket; None if none has run yet."""
+        """Return when its functions first used the photos bucket; None if none has run yet."""
         outputs = self.outputs
         return first_used(clients.dynamodb(), outputs["JobsTableName"], outputs["PhotosBucketName"])
 
     @property
     def jobs(self) -> JobRepository:
-        """Its records."""
+        """Its job records."""
         return JobRepository(clients.dynamodb(), self.outputs["JobsTableName"])
 
     @property
     def ledger(self) -> Ledger:
-        """What it has spent."""
+        """Its credit ledger."""
         return Ledger(clients.dynamodb(), self.outputs["JobsTableName"])
 
     @property
-    def chances(self) -> SecondChances:
-        """What can be done for its jobs."""
+    def recovery(self) -> Recovery:
+        """Recovery of its jobs; a new object on each access."""
         jobs = self.jobs
-        return SecondChances(
+        return Recovery(
             jobs=jobs,
             ledger=self.ledger,
             announcer=Announcer(
                 EventPublisher(clients.events(), self.outputs["EventBusName"]), jobs
             ),
-            # Folder files alone are read, whose size has a limit of its own.
+            # It reads only folder files, which have a size limit of their own.
             photos=PhotoStore(clients.s3(), self.outputs["PhotosBucketName"], max_bytes=0),
             sqs=clients.sqs(),
             queue_url=self.outputs["SubmitQueueUrl"],
@@ -189,7 +189,7 @@ class Catwalk:
 
     @property
     def dead_letters(self) -> DeadLetters:
-        """Its messages that nothing could be made of."""
+        """Its dead letters."""
         return DeadLetters(
             clients.sqs(),
             dead_letter_url=self.outputs["SubmitDeadLetterQueueUrl"],
@@ -202,7 +202,7 @@ class Catwalk:
 
 
 def elsewhere(name: str) -> str | None:
-    """Say where a stack was last used, if that is not where it was just looked for."""
+    """Return a hint if the stack was last used in another region or with another profile."""
     last = read_last()
     if last is None or last.name != name:
         return None

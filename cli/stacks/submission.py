@@ -1,8 +1,8 @@
-"""Whether submission is paused for all photos, why, and what mends it.
+"""The pause of submission: reading it, and ending it early once its cause is fixed.
 
-The circuit breaker's item (shared/limits/circuit_breaker.py) is read here without becoming the
-probe. The one thing that is written is the end of a pause, once its cause is mended: then the next
-photo is tried, as it would be a few minutes later.
+Reading the circuit breaker's item (shared/limits/circuit_breaker.py) here does not take its permit
+for the probe. The only write ends a pause; the next photo then becomes the probe, as it would a few
+minutes later.
 """
 
 from dataclasses import dataclass
@@ -23,46 +23,46 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 WHAT_NEXT: Final = "Then one photo is tried; if it goes through, all go on by themselves."
-"""What comes after a pause, behind `Pause`'s own sentence."""
+"""Follows the sentence of `Pause`."""
 OTHERS_FOLLOW: Final = "If it goes through, the others follow by themselves within 15 minutes."
-"""A photo that waits has its message in the queue, which delays none for longer."""
+"""15 minutes is the longest delay of a message in the queue."""
 
 
 @dataclass(frozen=True)
 class Pause:
-    """Submission waits for all photos."""
+    """Submission is paused for all photos."""
 
     until: datetime
-    """UTC; a pause that is over lasts until the next photo, which tries whether it goes through."""
+    """UTC. After this time, the next photo is the probe."""
     reason: str
     cause: Cause
 
     def __str__(self) -> str:
-        """Say it in a sentence."""
+        """Return a sentence."""
         if self.until <= utc_now():
             return f"Submission is paused ({self.reason}); the next photo is the one to try it."
         return f"Submission is paused until {self.until:%H:%M:%S} UTC: {self.reason}."
 
     def seconds_left(self, now: datetime) -> float:
-        """Return how long it lasts still; 0 if the next photo may try."""
+        """Return the remaining seconds; 0 if the next photo may be the probe."""
         return max(0.0, (self.until - now).total_seconds())
 
 
 @dataclass(frozen=True)
 class NewBucket:
-    """The photos bucket is new: photos wait until S3 finds its objects for certain."""
+    """The photos bucket is new, so photos wait until S3 reliably finds its objects."""
 
     until: datetime
     """UTC."""
     reason: str = REASON
 
     def __str__(self) -> str:
-        """Say it in a sentence."""
+        """Return a sentence."""
         return f"Photos wait until {self.until:%H:%M:%S} UTC: {self.reason}."
 
 
 def new_bucket(used_since: datetime | None, now: datetime) -> NewBucket | None:
-    """Return what photos wait for if the functions know of the bucket, and it is new."""
+    """Return the wait for a new bucket; None if the bucket is unused or old enough."""
     if used_since is None or selection.endpoint() is not None:
         return None  # a local AWS finds its objects at once
     until = used_since + timedelta(seconds=SETTLING_SECONDS)
@@ -70,7 +70,7 @@ def new_bucket(used_since: datetime | None, now: datetime) -> NewBucket | None:
 
 
 def pause_of(dynamodb: "DynamoDBClient", table: str) -> Pause | None:
-    """Return the pause there is, if there is one."""
+    """Return the present pause, if any."""
     item = dynamodb.get_item(TableName=table, Key=ITEM_KEY, ConsistentRead=True).get("Item", {})
     if "until" not in item:
         return None
@@ -78,10 +78,10 @@ def pause_of(dynamodb: "DynamoDBClient", table: str) -> Pause | None:
 
 
 def end_pause(dynamodb: "DynamoDBClient", table: str, pause: Pause, now: datetime) -> bool:
-    """Let a pause be over now; tell whether it was still there.
+    """End a pause now; return whether that was done.
 
-    One photo is then tried, and if that is refused the next pause is longer, as ever. A vendor
-    that has asked for the pause itself is not to be asked earlier: that one is left alone.
+    The next photo becomes the probe; if it is refused, the next pause is longer as usual. A pause
+    that the vendor asked for (throttling) is kept.
     """
     if pause.cause is Cause.THROTTLED or not pause.seconds_left(now):
         return False
@@ -90,7 +90,7 @@ def end_pause(dynamodb: "DynamoDBClient", table: str, pause: Pause, now: datetim
             TableName=table,
             Key=ITEM_KEY,
             UpdateExpression="SET #until = :now",
-            # Not a pause that came meanwhile.
+            # Fails if another pause has begun meanwhile.
             ConditionExpression="#until = :until",
             ExpressionAttributeNames={"#until": "until"},
             ExpressionAttributeValues={":now": {"S": iso(now)}, ":until": {"S": iso(pause.until)}},
@@ -101,9 +101,9 @@ def end_pause(dynamodb: "DynamoDBClient", table: str, pause: Pause, now: datetim
 
 
 def try_one(jobs: JobRepository, sqs: "SQSClient", queue_url: str) -> Job | None:
-    """Have one photo that waits looked at now: it tries whether submission is free again.
+    """Send a message for one waiting photo, so that it becomes the probe now.
 
-    Its own message comes too, later, and finds the photo submitted.
+    Its own message arrives later and finds the photo submitted.
     """
     for status in (JobStatus.ACCEPTED, JobStatus.SUBMITTING):
         for job in jobs.of_status(status):

@@ -12,8 +12,8 @@ StackName = Annotated[
     str | None,
     typer.Option(
         "--stack",
-        help="The stack's name; `laptop` is that of `catwalk up`. If neither this nor"
-        f" {VARIABLE} says it: the last used.",
+        help="The stack's name; `laptop` is the stack of `catwalk up`. Default:"
+        f" {VARIABLE}, else the stack that was used last.",
         show_default=False,
     ),
 ]
@@ -21,24 +21,29 @@ JobIds = Annotated[list[str] | None, typer.Argument(help="Job ids.", show_defaul
 Statuses = Annotated[
     list[JobStatus] | None,
     typer.Option(
-        "--status", help="All jobs in this status; may be repeated.", case_sensitive=False
+        "--status",
+        help="Only jobs in this status; may be repeated.",
+        case_sensitive=False,
+        metavar="STATUS",
     ),
 ]
 Folder = Annotated[
     str | None,
-    typer.Option(help="All jobs of photos in this folder and below it; / is the whole bucket."),
+    typer.Option(help="Only photos in this folder or below it; / is the whole bucket."),
 ]
-Sku = Annotated[str | None, typer.Option(help="All jobs of this article.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it would do and cost; do none.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")]
+Sku = Annotated[str | None, typer.Option(help="Only jobs of this article.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show what would be done and what it costs; do nothing.")
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON lines, for other programs.")]
 
 
 def ask(question: str, *, yes: bool) -> None:
-    """Ask whether to go on.
+    """Ask for confirmation.
 
     Raises:
-        CommandError: the answer is no, or nobody is there to answer.
+        CommandError: the answer is no, or there is no terminal to answer.
 
     """
     if yes:
@@ -49,14 +54,14 @@ def ask(question: str, *, yes: bool) -> None:
         print()
         agreed = False
     if not agreed:
-        raise CommandError("Nothing was done.", "Say --yes to be asked no more.")
+        raise CommandError("Nothing was done.", "To skip the question, give --yes.")
 
 
 def refuse_empty(*, folder: str | None, sku: str | None) -> None:
     """Refuse an option without a value.
 
     Raises:
-        CommandError: one is empty: rather a variable of the shell that is not set than the wish
+        CommandError: a value is empty. It is more likely an unset shell variable than a request
             for every photo.
 
     """
@@ -69,13 +74,14 @@ def refuse_empty(*, folder: str | None, sku: str | None) -> None:
 
 
 def refuse_questions(*, as_json: bool, dry_run: bool, yes: bool) -> None:
-    """Refuse to ask a program: it would not answer.
+    """Refuse --json without --dry-run or --yes, because a program cannot answer a question.
 
     Raises:
-        CommandError: it is not said beforehand whether to go on.
+        CommandError: neither is given.
 
     """
     if as_json and not (dry_run or yes):
         raise CommandError(
-            "With --json nobody is asked.", "Give --dry-run to see the price, --yes to go on."
+            "With --json no question is asked.",
+            "Give --dry-run to see the price, or --yes to continue.",
         )

@@ -1,4 +1,4 @@
-"""What a person reads: right on a terminal, narrow, piped or without colour."""
+"""Text and tables for standard output: on a wide or narrow terminal, in a pipe, without colour."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from shared.models import Job, JobStatus
 from shared.notify.events import detail_of
 
 PIPE_WIDTH: Final = 10_000
-"""Columns of what is no terminal: there a line is never broken."""
+"""The width outside of a terminal, so that no line is broken."""
 STYLES: Final = {
     JobStatus.ACCEPTED: "dim",
     JobStatus.SUBMITTING: "dim",
@@ -31,52 +31,52 @@ STYLES: Final = {
     JobStatus.FAILED: "red",
     JobStatus.REJECTED: "red",
 }
-"""How a status looks where there is colour; it is always written out as well."""
+"""The colour of each status, which is always also written as text."""
 SHORT_ID: Final = 8
-"""Characters of a job's id that a narrow table shows; `show` and the others take a beginning."""
+"""Characters of a job's id in a table on a terminal; the commands accept such a prefix."""
 _GAP: Final = 2
 _MINUTE: Final = 60
 _HOUR: Final = 60 * _MINUTE
 _DAY: Final = 24 * _HOUR
 _PRECISE: Final = 10
-"""Seconds from which tenths say nothing more."""
+"""Durations of at least this many seconds have no decimals."""
 _KIB: Final = 1024
 
 
 def open_closed() -> None:
-    """Open what the shell has closed (`>&-`): there Python has no stream at all."""
+    """Open the standard streams that the shell has closed (`>&-`), which Python sets to None."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             # It lives as long as the process.
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
 
 
-def take_any_letter() -> None:
-    """Let output go on where the terminal's encoding lacks a letter: photos have any name."""
+def escape_unencodable() -> None:
+    """Escape characters that the terminal's encoding lacks: photos may have any name."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def console() -> Console:
-    """Return the console of what was asked for: standard output, as it is now."""
+    """Return a console for the present standard output."""
     made = Console(highlight=False)
     return made if made.is_terminal else Console(width=PIPE_WIDTH, highlight=False)
 
 
 def say(text: str | Text, *, style: str = "") -> None:
-    """Write a line to standard output; a terminal's lines break between words, a pipe's never."""
+    """Write a line to standard output; it is wrapped between words on a terminal only."""
     made = console()
     made.print(shown(text), style=style, soft_wrap=not made.is_terminal)
 
 
 def say_whole(text: str | Text) -> None:
-    """Write a line that somebody may copy, a command or an address: nothing is broken into it."""
+    """Write a line that may be copied, such as a command or an address, without wrapping it."""
     console().print(shown(text), soft_wrap=True)
 
 
 def say_hanging(text: str | Text, indent: int) -> None:
-    """Write a text whose further lines on a terminal begin so many columns in."""
+    """Write a text; on a terminal, its further lines are indented by so many columns."""
     made = console()
     whole = shown(text)
     room = made.width - indent
@@ -96,30 +96,29 @@ def say_json(document: Any) -> None:  # noqa: ANN401  any JSON
 
 
 def as_json(document: Any, *, indent: int | None = None) -> str:  # noqa: ANN401  any JSON
-    """Return JSON that standard output can take as it is.
+    """Return JSON that standard output can encode.
 
-    Where that is not UTF-8, letters stand as JSON's own escapes: a locale's bytes, or Python's
-    backslashes for what a locale lacks, are no JSON. Control and format characters always do:
-    a terminal would obey them.
+    If its encoding is not UTF-8, non-ASCII characters are written as JSON escapes. Control and
+    format characters are always escaped, because a terminal would obey them.
     """
     encoding = (getattr(sys.stdout, "encoding", None) or "").lower().replace("_", "-")
     written = json.dumps(document, indent=indent, ensure_ascii=encoding not in {"utf-8", "utf8"})
-    # Between values there are only spaces and new lines; all else that is escaped is in a string.
+    # Between values there are only spaces and line breaks, so escapes occur in strings only.
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in written)
 
 
 def tell(text: str) -> None:
-    """Write a line that is no part of what was asked for: it goes to standard error."""
+    """Write an additional line to standard error."""
     _aside(text, "dim")
 
 
 def warn(text: str) -> None:
-    """Write what somebody should know, though the command goes on, to standard error."""
+    """Write a warning to standard error."""
     _aside(text, "yellow")
 
 
 def complain(message: str, next_step: str) -> None:
-    """Write what went wrong and what to do to standard error."""
+    """Write an error and the next step to standard error."""
     for text, style in ((message, "red"), (next_step, "")):
         _aside(text, style)
 
@@ -130,14 +129,14 @@ def _aside(text: str, style: str) -> None:
 
 
 def shown(text: str | Text) -> Text:
-    """Return a text that is shown as it is: a photo's name is neither markup nor a command."""
+    """Return a text without markup, and with control characters escaped, as in photos' names."""
     plain = text.plain if isinstance(text, Text) else text
     letters = [c if c.isprintable() else c.encode("unicode_escape").decode() for c in plain]
     if not isinstance(text, Text):
         return Text("".join(letters))
     if plain.isprintable():
         return text
-    # What is styled moves along with what has become longer.
+    # Escapes are longer than their characters, so the styled spans move.
     at = [0, *accumulate(map(len, letters))]
     spans = [Span(at[span.start], at[span.end], span.style) for span in text.spans]
     return Text("".join(letters), style=text.style, spans=spans)
@@ -159,7 +158,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def record(job: Job) -> dict[str, Any]:
-    """Return a job as --json shows it: as events tell it, with what it waits for."""
+    """Return a job as --json shows it: the detail of events, with `waiting` and `deadLetter`."""
     more: dict[str, Any] = {}
     if job.waiting is not None:
         more["waiting"] = job.waiting.model_dump(mode="json", by_alias=True)
@@ -174,7 +173,7 @@ def look_of(job: Job) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a span of time in few letters: `8.1 s`, `3 min`, `5 h`, `2 d`."""
+    """Return a short duration: `8.1 s`, `3 min`, `5 h`, `2 d`."""
     if seconds < _PRECISE:
         return f"{seconds:.1f} s"
     for size, unit in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):
@@ -184,12 +183,12 @@ def duration(seconds: float) -> str:
 
 
 def ago(moment: str) -> str:
-    """Return how long ago a moment of a record was."""
+    """Return the duration since a time of a record."""
     return duration(max(0.0, (datetime.now(UTC) - parse_iso(moment)).total_seconds()))
 
 
 def size_of(count: int) -> str:
-    """Return a number of bytes in few letters: `812 B`, `1.4 MiB`."""
+    """Return a short size: `812 B`, `1.4 MiB`."""
     if count < _KIB:
         return f"{count} B"
     kib = count / _KIB
@@ -197,9 +196,9 @@ def size_of(count: int) -> str:
 
 
 def elided(text: str, width: int) -> str:
-    """Return a text without its middle if it takes more than so many columns.
+    """Return a text, shortened in the middle if it is wider than so many columns.
 
-    A photo is known by both ends of its key: the folder and the name.
+    Both ends of a photo's key matter: the folder and the name.
     """
     if cell_len(text) <= width:
         return text
@@ -207,7 +206,7 @@ def elided(text: str, width: int) -> str:
         return "…"[:width]
     back = width // 2
     front = set_cell_size(text, width - 1 - back).rstrip()
-    # From the end: what fits when the letters are laid from the right.
+    # The end that fits, found by measuring from the right.
     rest = next(iter(chop_cells(text[::-1], back)), "")[::-1]
     return f"{front}…{rest}"
 
@@ -218,11 +217,11 @@ class Column:
 
     name: str
     rank: int = 0
-    """Where there is no room, the highest goes first; 0 stays."""
+    """If the table is too wide, the column with the highest rank is removed first; 0 stays."""
     least: int = 0
-    """Columns that it can do with, by leaving out the middle of what is in it; 0 is all of it."""
-    wish: int = 0
-    """Columns that it wishes for: those of rank 2 and above go rather than leave it with fewer."""
+    """Minimum width, to which its texts may be shortened; 0 means the full width."""
+    preferred: int = 0
+    """Preferred width: columns of rank 2 and above are removed before it gets narrower."""
     right: bool = False
 
 
@@ -236,9 +235,9 @@ def laid_out(
     *,
     header: bool = True,
 ) -> list[Text]:
-    """Return a table as lines that fit into so many columns of the terminal.
+    """Return a table as lines of at most `width` columns.
 
-    What is least important is left out first, then the middle of long names; nothing wraps.
+    The least important columns are removed first, then long texts are shortened; nothing wraps.
     """
     cells = [[shown(cell) for cell in row] for row in rows]
     natural = [
@@ -246,12 +245,12 @@ def laid_out(
         for n, column in enumerate(columns)
     ]
     least = [min(wide, column.least or wide) for column, wide in zip(columns, natural, strict=True)]
-    wished = [
-        min(wide, max(column.wish, low))
+    preferred = [
+        min(wide, max(column.preferred, low))
         for column, wide, low in zip(columns, natural, least, strict=True)
     ]
     kept = [n for n in range(len(columns)) if natural[n] or not columns[n].rank]
-    for room, lowest in ((wished, 2), (least, 1)):
+    for room, lowest in ((preferred, 2), (least, 1)):
         while _total([room[n] for n in kept]) > width:
             goes = max(kept, key=lambda n: columns[n].rank)
             if columns[goes].rank < lowest:
@@ -281,7 +280,7 @@ def laid_out(
 def show_table(
     columns: Sequence[Column], rows: Sequence[Sequence[Cell]], *, header: bool = True
 ) -> None:
-    """Write a table: as wide as the terminal, or with whole names into a pipe."""
+    """Write a table: fitted to a terminal, or with whole texts in a pipe."""
     made = console()
     for line in laid_out(columns, rows, made.width, header=header):
         made.print(line, no_wrap=True, soft_wrap=not made.is_terminal)

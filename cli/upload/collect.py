@@ -1,7 +1,7 @@
-"""What to upload: files and folders become keys, checked as SubmitFunction will check them.
+"""Collects the files to upload, and checks them with the code of SubmitFunction.
 
-Whatever can be known here is said before anything is uploaded: the photos' and masks' content,
-`catwalk.json`, the settings that come of it all, and so the number of jobs and credits.
+Problems are reported before anything is uploaded: unusable photos, masks and `catwalk.json` files,
+and invalid settings. The result also says how many jobs and credits the upload will make.
 """
 
 import hashlib
@@ -27,6 +27,7 @@ from shared.intake.photos import (
     FolderEntry,
     PhotoStore,
     StoredPhoto,
+    mask_key,
 )
 from shared.intake.settings import (
     FOLDER_FILE,
@@ -43,12 +44,12 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _PHOTOS: Final = {".jpg", ".jpeg", ".png"}
-"""Names of what somebody takes for a photo, and waits for images of."""
+"""File names that a person expects to be photos."""
 _RANGE: Final = re.compile(r"bytes=(\d+)-(\d+)")
 
 
 class Kind(StrEnum):
-    """What an object is for."""
+    """The purpose of an uploaded object."""
 
     FOLDER_FILE = "catwalk.json"
     MASK = "mask"
@@ -57,26 +58,26 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Upload:
-    """A file and the key that it gets."""
+    """A file and its key in the bucket."""
 
     file: Path
     key: str
     kind: Kind
     size: int
     """Bytes."""
-    looks: int = 1
-    """How many jobs it becomes, a photo's variants; 0 for what is no photo."""
+    variants: int = 1
+    """How many jobs it makes: one per variant of a photo; 0 for other files."""
 
 
 @dataclass
 class Collection:
-    """What was found."""
+    """The files to upload, and those that are left out."""
 
     uploads: list[Upload] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
-    """Why files are left out, a sentence each."""
+    """Why files are left out, one sentence each."""
     missed: bool = False
-    """Whether one of them was meant: asked for by its very name, or called a photo by its own."""
+    """Whether a file that the person named, or one with a photo's extension, is left out."""
 
     @property
     def photos(self) -> list[Upload]:
@@ -85,25 +86,25 @@ class Collection:
 
     @property
     def first(self) -> list[Upload]:
-        """What must be there before the photos."""
+        """The files that must be uploaded before the photos."""
         return [upload for upload in self.uploads if upload.kind is not Kind.PHOTO]
 
     @property
     def jobs(self) -> int:
-        """How many jobs it becomes, and so how many credits it costs at most."""
-        return sum(upload.looks for upload in self.photos)
+        """How many jobs the upload makes, which is also the most credits that it costs."""
+        return sum(upload.variants for upload in self.photos)
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What the stack makes of a photo."""
+    """The stack's settings and limits for photos."""
 
     defaults: Layer
     max_photo_bytes: int
     in_bucket: PhotoStore
-    """Finds the `catwalk.json` that is in the bucket already."""
+    """Reads the `catwalk.json` files that are already in the bucket."""
     metadata: Mapping[str, str]
-    """Of every photo, as it is uploaded."""
+    """S3 user metadata of every photo."""
 
 
 def collect(
@@ -114,18 +115,18 @@ def collect(
     mask: Path | None = None,
     anyway: bool = False,
 ) -> Collection:
-    """Find what is to be uploaded, and check it.
+    """Find the files to upload, and check them.
 
     Args:
-        paths: files, and folders to walk through.
+        paths: files, and folders to search.
         to: the folder in the bucket.
-        rules: of the stack.
-        mask: of the one photo that is among the paths.
-        anyway: upload what would be rejected, too.
+        rules: the stack's settings and limits.
+        mask: a mask for the only photo among the paths.
+        anyway: also upload files that will be rejected.
 
     Raises:
-        CommandError: something is missing, cannot be read, has no usable key or the key of
-            another file, or its settings cannot be used.
+        CommandError: a file is missing or unreadable, its key is invalid or used twice, or its
+            settings are invalid.
 
     """
     files = dict(_keyed(paths, to))
@@ -136,9 +137,7 @@ def collect(
                 f"--mask names a file, and {len(photos)} photos are to be dropped.",
                 "A mask belongs to one photo; put masks beside photos as name.mask.png.",
             )
-        folder, slash, name = photos[0].rpartition("/")
-        stem = name.rpartition(".")[0] or name
-        files[f"{folder}{slash}{stem}{MASK_SUFFIX}"] = mask
+        files[mask_key(photos[0])] = mask
     found = Collection()
     local = _Local(files)
     store = PhotoStore(cast("S3Client", local), "these files", max_bytes=rules.max_photo_bytes)
@@ -147,28 +146,28 @@ def collect(
     for key, file in sorted(files.items(), key=lambda pair: (_order(pair[0]), pair[0])):
         kind = _kind(key)
         if kind is None:
-            found.skipped.append(f"{file} is left out: dotfiles are no photos.")
+            found.skipped.append(f"{file} is left out: its name starts with a dot.")
             found.missed |= file in named
             continue
         size = file.stat().st_size
         if kind is not Kind.PHOTO:
-            found.uploads.append(Upload(file, key, kind, size, looks=0))
+            found.uploads.append(Upload(file, key, kind, size, variants=0))
             continue
         try:
-            _check_photo(store, key, has_mask=_mask_of(key) in files)
-            looks = len(_looks(key, rules, folder_files))
+            _check_photo(store, key, has_mask=mask_key(key) in files)
+            variants = len(_variants(key, rules, folder_files))
         except InputRejected as rejected:
             if not anyway:
                 found.skipped.append(f"{file} is left out: {rejected.message}")
                 found.missed |= file in named or file.suffix.lower() in _PHOTOS
                 continue
-            looks = 1
-        found.uploads.append(Upload(file, key, kind, size, looks))
+            variants = 1
+        found.uploads.append(Upload(file, key, kind, size, variants))
     return found
 
 
 def _keyed(paths: Sequence[Path], to: str) -> Iterator[tuple[str, Path]]:
-    """Yield key and file of everything, each key once."""
+    """Yield the key and path of every file, each key once."""
     prefix = to.strip("/")
     prefix = f"{prefix}/" if prefix else ""
     seen: dict[str, Path] = {}
@@ -188,34 +187,36 @@ def _keyed(paths: Sequence[Path], to: str) -> Iterator[tuple[str, Path]]:
 
 
 def _files(path: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the files that a path means, with their names below its folder's own."""
+    """Yield the files of a path, with their names relative to the folder's parent."""
     try:
         mode = path.stat().st_mode
     except OSError as error:
         raise CommandError(
             f"{path} cannot be dropped: {error.strerror or error}.",
-            "Nothing was uploaded; check the name.",
+            "Nothing was uploaded. Check the name.",
         ) from error
     if stat.S_ISREG(mode):
         _check_readable(path)
         yield path.name, path
         return
     if not stat.S_ISDIR(mode):
-        raise CommandError(f"{path} is no file and no folder.", "Name photos, or folders of them.")
-    # `.` and `..` have no name that anybody would look for in the bucket.
+        raise CommandError(
+            f"{path} is neither a file nor a folder.", "Name photos, or folders of them."
+        )
+    # `.` and `..` are not useful as the first part of a key.
     top = "" if path.name in {"", "..", "."} else f"{path.name}/"
 
     def refuse(error: OSError) -> None:
         raise CommandError(
             f"The folder {error.filename} cannot be read: {error.strerror}.",
-            "Nothing was uploaded; give yourself the right to read it, or name photos.",
+            "Nothing was uploaded. Make the folder readable, or name photos.",
         ) from error
 
     for folder, folders, names in os.walk(path, onerror=refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             file = Path(folder, name)
-            # Dotfiles of a folder (.DS_Store) are nothing that anybody meant; nor are sockets.
+            # Dotfiles such as .DS_Store, and sockets, are not meant.
             if name.startswith(".") or not file.is_file():
                 continue
             _check_readable(file)
@@ -229,7 +230,7 @@ def _check_readable(file: Path) -> None:
     except OSError as error:
         raise CommandError(
             f"{file} cannot be read: {error.strerror or error}.",
-            "Nothing was uploaded; give yourself the right to read it, or leave it out.",
+            "Nothing was uploaded. Make the file readable, or leave it out.",
         ) from error
 
 
@@ -238,7 +239,7 @@ def _check_key(key: str, file: Path) -> None:
         length = len(key.encode())
     except UnicodeEncodeError as error:
         raise CommandError(
-            f"The name of {os.fsencode(file)!r} is no UTF-8, and so cannot be a key in a bucket.",
+            f"The name of {os.fsencode(file)!r} is not UTF-8, so it cannot be a key in a bucket.",
             "Rename it.",
         ) from error
     if length > MAX_KEY_BYTES:
@@ -261,16 +262,11 @@ def _order(key: str) -> int:
     return list(Kind).index(_kind(key) or Kind.PHOTO)
 
 
-def _mask_of(key: str) -> str:
-    folder, slash, name = key.rpartition("/")
-    return f"{folder}{slash}{name.rpartition('.')[0] or name}{MASK_SUFFIX}"
-
-
 def _check_photo(store: PhotoStore, key: str, *, has_mask: bool) -> None:
-    """Check a photo, and the mask beside it if that is uploaded too.
+    """Check a photo, and the mask beside it if there is one.
 
     Raises:
-        InputRejected: what SubmitFunction would say.
+        InputRejected: SubmitFunction would reject the photo.
 
     """
     photo = store.inspect(store.open(key))
@@ -282,10 +278,10 @@ def _check_photo(store: PhotoStore, key: str, *, has_mask: bool) -> None:
 def _folder_files(
     files: Mapping[str, Path],
 ) -> FolderCache:
-    """Read every `catwalk.json` that is to be uploaded.
+    """Read every `catwalk.json` among the files.
 
     Raises:
-        CommandError: one cannot be used; every photo below it would be rejected.
+        CommandError: one is invalid; every photo below it would be rejected.
 
     """
     read: FolderCache = {}
@@ -301,42 +297,43 @@ def _folder_files(
             read[key] = FolderEntry(folder_file(content.decode("utf-8-sig"), key))
         except InputRejected as rejected:
             raise CommandError(
-                f"{file} cannot be used: {rejected.message}", "Nothing was uploaded; mend it."
+                f"{file} cannot be used: {rejected.message}",
+                "Nothing was uploaded; correct it.",
             ) from rejected
         except UnicodeDecodeError as error:
-            raise CommandError(f"{file} is no UTF-8 text: {error}.", "Save it as UTF-8.") from error
+            raise CommandError(f"{file} is not UTF-8: {error}.", "Save it as UTF-8.") from error
     return read
 
 
-def _looks(key: str, rules: Rules, folder_files: FolderCache) -> list[Settings]:
-    """Return the different settings that a photo gets: each is a job.
+def _variants(key: str, rules: Rules, folder_files: FolderCache) -> list[Settings]:
+    """Return the distinct settings of a photo's variants; each makes a job.
 
     Raises:
-        InputRejected: the `catwalk.json` in the bucket cannot be used.
-        CommandError: what the command line says cannot be used for this photo.
+        InputRejected: the `catwalk.json` in the bucket is invalid.
+        CommandError: the command line's settings are invalid for this photo.
 
     """
     folder = rules.in_bucket.nearest_folder_file(key, folder_files)
-    looks: dict[str, Settings] = {}
+    variants: dict[str, Settings] = {}
     try:
         own = metadata_layer(rules.metadata)
         mask = metadata_text(rules.metadata.get("mask", ""))
         if mask and "://" not in mask:
             check_mask_key(mask, key)
         base = folder.base if folder else Layer("no folder file", {})
-        for variant in (folder.variants if folder else ()) or (Layer("none", {}),):
-            settings = resolve((own, variant, base, rules.defaults))
-            looks[settings.model_dump_json()] = settings
+        for layer in (folder.variants if folder else ()) or (Layer("none", {}),):
+            settings = resolve((own, layer, base, rules.defaults))
+            variants[settings.model_dump_json()] = settings
     except InputRejected as rejected:
         raise CommandError(
             f"{key!r} would be rejected: {rejected.message}",
-            "Nothing was uploaded; mend the options or the catwalk.json that is named.",
+            "Nothing was uploaded. Correct the options or the named catwalk.json.",
         ) from rejected
-    return list(looks.values())
+    return list(variants.values())
 
 
 class _Local:
-    """These files in the place of a bucket: photos are checked by the very code of the Lambdas."""
+    """An S3 client over local files, so that the functions' own code checks the photos."""
 
     def __init__(self, files: Mapping[str, Path]) -> None:
         self._files = files
@@ -356,7 +353,7 @@ class _Local:
         return {**self._about(file), "Body": io.BytesIO(body), "ContentRange": f"bytes /{size}"}
 
     def head_object(self, **asked: str) -> dict[str, Any]:
-        """Return what S3 says of an object without bytes."""
+        """Return a file's metadata as S3 does."""
         return self._about(self._files[asked["Key"]])
 
     @staticmethod

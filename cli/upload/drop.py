@@ -1,8 +1,8 @@
-"""Drops photos, and follows what becomes of each: uploads side by side, then jobs.
+"""Uploads photos in parallel, and follows their jobs.
 
-A record names the drops that were taken into account, by the version that S3 gave each. So an older
-job of the same key is never taken for this drop's, and a photo whose bytes and settings were done
-before is told as such.
+A record names the drops that it belongs to, by their S3 versions. So an older job of the same key
+is not mistaken for a new drop's, and a photo that was processed before with the same bytes and
+settings is recognised.
 """
 
 import threading
@@ -30,22 +30,22 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _UPLOADS_AT_ONCE: Final = 4
-"""More make one photo no sooner over the line that most people have."""
+"""Parallel uploads; more do not help on a usual connection."""
 _ASKED_AT_ONCE: Final = 8
 _NEWLY_ASKED: Final = 64
-"""Photos without a record yet that a look asks for, in turn: thousands may wait."""
+"""Photos without a record that one refresh looks up. Thousands may wait, so they take turns."""
 _BATCH: Final = 100
-"""Records that DynamoDB reads in one call."""
+"""Records per BatchGetItem."""
 _ALONE_SECONDS: Final = 5.0
-"""A photo rejected as a whole has one record, whatever its variants; the others of one that is not
-come within moments."""
+"""How long to wait for further records after a rejected one. A photo that is rejected as a whole
+has a single record; otherwise the records of its other variants appear within moments."""
 _MAGIC_BYTES: Final = 16
 _GRACE_SECONDS: Final = 1.0
-"""An upload that is sent at all sees within this time that it shall stop."""
+"""A running upload notices within this time that it must stop."""
 
 
 class Stage(StrEnum):
-    """How far a drop is."""
+    """The stage of a drop."""
 
     QUEUED = "queued"
     UPLOADING = "uploading"
@@ -56,20 +56,20 @@ class Stage(StrEnum):
 
 @dataclass
 class Drop:
-    """A photo on its way."""
+    """A photo that is uploaded and followed."""
 
     upload: Upload
     sent: int = 0
-    """Bytes that are read by whoever sends them."""
+    """Bytes that the S3 client has read."""
     begun: bool = False
     etag: str = ""
     version_id: str | None = None
     uploaded_at: float | None = None
-    """Of the monotonic clock."""
+    """Monotonic time."""
     trouble: str | None = None
-    """Why it could not be uploaded, a sentence."""
+    """Why it could not be uploaded, as a sentence."""
     before: dict[str, frozenset[str]] = field(default_factory=dict)
-    """The drops that the photo's jobs had taken into account before this one, by job id."""
+    """The events that the photo's jobs had seen before this drop, by job id."""
     jobs: dict[str, Job] = field(default_factory=dict)
     found_at: float = 0.0
     complete: bool = False
@@ -77,7 +77,7 @@ class Drop:
 
     @property
     def stage(self) -> Stage:
-        """How far it is."""
+        """The stage that it has reached."""
         if self.trouble or self.complete:
             return Stage.ENDED
         if self.uploaded_at is not None:
@@ -86,15 +86,15 @@ class Drop:
 
     @property
     def fraction(self) -> float:
-        """How much of its work is done, 0 to 1; while it is uploaded, how much of that."""
+        """The progress of the present stage, 0 to 1: of the upload, then of the jobs."""
         if self.uploaded_at is None:
             return self.sent / self.upload.size if self.upload.size else 0.0
         done = sum(100 if job.terminal else job.progress for job in self.jobs.values())
-        return done / (100 * max(self.upload.looks, len(self.jobs), 1))
+        return done / (100 * max(self.upload.variants, len(self.jobs), 1))
 
     @property
     def good(self) -> bool:
-        """Whether it ended with all images."""
+        """Whether all its jobs succeeded."""
         return (
             self.complete
             and not self.trouble
@@ -102,17 +102,17 @@ class Drop:
         )
 
     def unchanged(self, job: Job) -> bool:
-        """Whether a job is that of an earlier drop of the same bytes with the same settings."""
+        """Whether the job came from an earlier drop with the same bytes and settings."""
         version = job.photo.version_id if job.photo else None
         return version is not None and version != self.version_id
 
 
 class _Stopped(Exception):
-    """The upload is to end: the person pressed Ctrl-C."""
+    """The upload must end because the person pressed Ctrl-C."""
 
 
 class Uploader:
-    """Uploads; a context manager that leaves no upload under way."""
+    """Uploads files; as a context manager, it leaves no upload running."""
 
     def __init__(
         self,
@@ -127,9 +127,9 @@ class Uploader:
 
         Args:
             s3: the client.
-            bucket: where to.
-            metadata: of every photo.
-            before: is called for each photo right before its upload.
+            bucket: the target bucket.
+            metadata: S3 user metadata of every photo.
+            before: called for each photo right before its upload.
             clock: the monotonic clock.
 
         """
@@ -152,23 +152,23 @@ class Uploader:
         problem: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop what is under way; S3 keeps nothing of an upload that did not end."""
+        """Stop running uploads; S3 keeps nothing of an incomplete upload."""
         self._stop.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
-        # To `wait`, one that was cancelled before it began has not ended.
+        # `wait` treats a future that was cancelled before its start as not done.
         begun = [future for future in self._futures if not future.cancelled()]
         if wait(begun, timeout=_GRACE_SECONDS).not_done:
             tell(
-                "Stopping; an upload that hangs is given up within a minute. Ctrl-C once more does"
-                " not wait for it."
+                "Stopping. An upload that hangs ends within a minute; press Ctrl-C again to end at"
+                " once."
             )
         self._pool.shutdown()
 
     def first(self, uploads: Sequence[Upload]) -> None:
-        """Upload what must be there before the photos.
+        """Upload the files that must be in the bucket before the photos.
 
         Raises:
-            CommandError: it could not be uploaded; no photo was.
+            CommandError: an upload failed; no photo was uploaded.
 
         """
         for upload in uploads:
@@ -177,18 +177,18 @@ class Uploader:
             if drop.trouble:
                 raise CommandError(
                     f"{upload.file} could not be uploaded: {drop.trouble}",
-                    "No photo was uploaded; once that is mended, run the same command again.",
+                    "No photo was uploaded. Fix the cause and run the same command again.",
                 )
 
     def start(self, drops: Sequence[Drop]) -> None:
-        """Upload photos beside whatever this thread does."""
+        """Start uploading photos in the background."""
         self._futures = [self._pool.submit(self._upload, drop) for drop in drops]
 
     def ended(self, seconds: float) -> bool:
-        """Wait for the uploads, so long at most; return whether all have ended.
+        """Wait at most so many seconds for the uploads; return whether all have ended.
 
         Raises:
-            Exception: what an upload stumbled over that nobody thought of.
+            Exception: an unexpected error of an upload.
 
         """
         done, not_done = wait(self._futures, timeout=seconds, return_when=FIRST_EXCEPTION)
@@ -225,7 +225,7 @@ class Uploader:
 
 
 class _Reader:
-    """A file that tells how far it was read, and ends in the middle when it must."""
+    """A file that reports how far it was read, and raises when the upload must stop."""
 
     def __init__(self, file: Path, drop: Drop, stop: threading.Event) -> None:
         self._file = file.open("rb")
@@ -250,7 +250,7 @@ class _Reader:
         self._file.close()
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield lines: whoever sends a body asks whether it can be iterated, and then reads it."""
+        """Iterate; botocore only checks that this exists, and then calls `read`."""
         return iter(self._file)
 
     def read(self, size: int = -1) -> bytes:
@@ -278,7 +278,7 @@ class Follower:
         resubmits: bool,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Look into this table; `resubmits` is whether the stack sends unknown submits again."""
+        """Read this table; `resubmits` is whether the stack sends unknown submits again."""
         self._dynamodb = dynamodb
         self._table = table
         self._resubmits = resubmits
@@ -286,25 +286,25 @@ class Follower:
         self._turn = 0
 
     def note_before(self, drop: Drop) -> None:
-        """Note what the photo's jobs are about before it is dropped once more."""
+        """Note which events the photo's existing jobs have seen."""
         drop.before = {job.job_id: job.triggers for job in self._jobs_of(drop.upload.key)}
 
-    def look(self, drops: Sequence[Drop]) -> None:
-        """Bring the drops that are uploaded up to date."""
+    def refresh(self, drops: Sequence[Drop]) -> None:
+        """Update the jobs of the uploaded drops."""
         open_ones = [drop for drop in drops if drop.uploaded_at is not None and not drop.complete]
-        seeking = [drop for drop in open_ones if len(drop.jobs) < drop.upload.looks]
+        seeking = [drop for drop in open_ones if len(drop.jobs) < drop.upload.variants]
         if seeking:
             begin = self._turn % len(seeking)
             some = (seeking[begin:] + seeking[:begin])[:_NEWLY_ASKED]
             self._turn = begin + len(some)
             with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
                 list(pool.map(self._find, some))
-        self._refresh(open_ones)
+        self._read_again(open_ones)
         for drop in open_ones:
             drop.complete = self._is_complete(drop)
 
     def ended(self, job: Job) -> bool:
-        """Whether nothing more happens to a job by itself."""
+        """Whether a job changes no more by itself."""
         if job.status is JobStatus.SUBMIT_UNKNOWN:
             return not self._resubmits or job.attempt > MAX_RESUBMITS
         return job.terminal
@@ -324,8 +324,8 @@ class Follower:
         )
         return (job_of(item) for page in pages for item in page["Items"])
 
-    def _refresh(self, drops: Sequence[Drop]) -> None:
-        """Read the jobs that have not ended, as they are now."""
+    def _read_again(self, drops: Sequence[Drop]) -> None:
+        """Read the jobs that have not ended again."""
         owners = {
             f"JOB#{job_id}": drop
             for drop in drops
@@ -334,7 +334,7 @@ class Follower:
         }
         keys = [{"pk": {"S": key}} for key in owners]
         for begin in range(0, len(keys), _BATCH):
-            # What DynamoDB leaves out for now comes with the next look.
+            # Keys that DynamoDB leaves unprocessed are read by the next refresh.
             answer = self._dynamodb.batch_get_item(
                 RequestItems={
                     self._table: {"Keys": keys[begin : begin + _BATCH], "ConsistentRead": True}
@@ -347,50 +347,50 @@ class Follower:
     def _is_complete(self, drop: Drop) -> bool:
         if not drop.jobs or not all(map(self.ended, drop.jobs.values())):
             return False
-        if len(drop.jobs) >= drop.upload.looks:
+        if len(drop.jobs) >= drop.upload.variants:
             return True
         as_a_whole = all(job.status is JobStatus.REJECTED for job in drop.jobs.values())
         return as_a_whole and self._clock() - drop.found_at > _ALONE_SECONDS
 
 
 def _is_of(job: Job, drop: Drop) -> bool:
-    """Whether a job has taken a drop into account."""
+    """Whether a job belongs to a drop."""
     photo = job.photo
     if photo is None or photo.etag != drop.etag:
         return False
     if drop.version_id is not None and drop.version_id in {photo.version_id, *job.triggers}:
         return True
-    # Where S3's event does not name the version, a drop is known by being new to the job.
+    # If S3's event names no version, an event that is new to the job identifies the drop.
     return bool(job.triggers - drop.before.get(job.job_id, frozenset()))
 
 
 @dataclass(frozen=True)
 class Change:
-    """Something happened to a drop."""
+    """A change of a drop."""
 
     drop: Drop
     job: Job | None = None
-    """What happened to its job; None is its upload's end."""
+    """The job that changed; None means that the upload ended."""
 
 
 class Changes:
-    """Tells what has changed since the last time."""
+    """Yields what has changed since the last iteration."""
 
     def __init__(self, drops: Sequence[Drop]) -> None:
-        """Watch these."""
+        """Watch these drops."""
         self._drops = drops
         self._uploads: set[str] = set()
         self._jobs: dict[str, tuple[Any, ...]] = {}
 
     def __iter__(self) -> Iterator[Change]:
-        """Yield what is new."""
+        """Yield the new changes."""
         for drop in self._drops:
             key = drop.upload.key
             if key not in self._uploads and (drop.trouble or drop.uploaded_at is not None):
                 self._uploads.add(key)
                 yield Change(drop)
             for job in list(drop.jobs.values()):
-                # Not its progress: a line for each step of a hundred is no news.
+                # Progress is left out: one line per cent would be too many.
                 waits = job.waiting.reason if job.waiting else None
                 now = (job.status, job.attempt, waits)
                 if self._jobs.get(job.job_id) != now:

@@ -1,4 +1,4 @@
-"""What somebody wishes on the command line, in the words of metadata and catwalk.json."""
+"""Values of command-line options, as metadata and `catwalk.json` write them."""
 
 import json
 import re
@@ -15,25 +15,25 @@ from shared.vmake import catalogue
 
 _UNITS: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _UNFOLDED: Final = 100_000
-"""Characters of a header line: metadata must not be folded."""
+"""A line length that no value reaches: a metadata value must not be folded."""
 _COLOR: Final = re.compile(r"#?[0-9a-fA-F]{6}")
 
 
-def model_id(wish: str) -> str:
-    """Return a model's id, be it given by its name or as the id.
+def model_id(text: str) -> str:
+    """Return the id of a model that is given by its name or id.
 
     Raises:
-        CommandError: it is empty, no id at all, or nearly a known id or name.
+        CommandError: it is empty, is not an id, or resembles a known id or name (a typing error).
 
     """
-    if not wish.strip():
+    if not text.strip():
         names = ", ".join(catalogue.MODEL_IDS)
         raise CommandError("--model is empty.", f"Name one: {names}, or an id.")
     try:
-        return catalogue.model_id(wish)
+        return catalogue.model_id(text)
     except catalogue.NoSuchIdError as error:
         raise CommandError(
-            f"There is no model {wish.strip()!r}.", _meant(error.suggestion)
+            f"There is no model {text.strip()!r}.", _meant(error.suggestion)
         ) from error
 
 
@@ -44,16 +44,16 @@ def _meant(model: str | None) -> str:
     return f"Did you mean {catalogue.MODELS[model].casefold()!r} ({model})?"
 
 
-def scene(wish: str) -> dict[str, str]:
-    """Return the settings of a scene: `original`, `none`, `preset:035`, `color:#f4e9dd`.
+def scene(text: str) -> dict[str, str]:
+    """Return the settings of a scene: `original`, `none`, `preset:035` or `color:#f4e9dd`.
 
     Raises:
-        CommandError: it is none of these.
+        CommandError: it has another form.
 
     """
-    kind, found, value = wish.strip().partition(":")
+    kind, found, value = text.strip().partition(":")
     if not found and "-" in kind:
-        # As result keys have it: preset-035.
+        # The form of result keys: preset-035.
         kind, _, value = kind.partition("-")
     kind = kind.casefold()
     match kind:
@@ -64,7 +64,7 @@ def scene(wish: str) -> dict[str, str]:
         case SceneType.COLOR if _COLOR.fullmatch(value):
             return {"sceneType": kind, "color": f"#{value.removeprefix('#').lower()}"}
     raise CommandError(
-        f"--scene is {wish!r}, which is no scene.",
+        f"--scene {text!r} is not a scene.",
         "Give original, none, preset:035 or color:#f4e9dd.",
     )
 
@@ -76,81 +76,81 @@ def _scene_id(text: str) -> str:
         meant = "" if error.suggestion is None else f"preset:{error.suggestion}, "
         raise CommandError(
             f"There is no preset scene {text!r}.",
-            f"Give {meant or 'preset:035, '}or another id of the vendor's.",
+            f"Give {meant or 'preset:035, '}or another of the vendor's ids.",
         ) from error
 
 
-def scene_filter(wish: str) -> str:
-    """Return a scene as result keys have it; `preset` and `color` alone are every one of them.
+def scene_filter(text: str) -> str:
+    """Return a scene as result keys write it; `preset` or `color` alone matches all of that kind.
 
     Raises:
-        CommandError: it is no scene.
+        CommandError: it is not a scene.
 
     """
-    text = wish.strip().casefold()
-    if text in {SceneType.PRESET, SceneType.COLOR}:
-        return text
-    values = scene(wish)
+    kind = text.strip().casefold()
+    if kind in {SceneType.PRESET, SceneType.COLOR}:
+        return kind
+    values = scene(text)
     more = values.get("sceneId") or values.get("color", "").removeprefix("#")
     return f"{values['sceneType']}-{more}" if more else values["sceneType"]
 
 
-def fields(wish: str) -> dict[str, Any]:
-    """Return further fields of the vendor's request.
+def fields(text: str) -> dict[str, Any]:
+    """Return additional fields of the vendor's request.
 
     Raises:
-        CommandError: it is no JSON object.
+        CommandError: it is not a JSON object.
 
     """
     try:
-        value = json.loads(wish)
+        value = json.loads(text)
     except ValueError as error:
         raise CommandError(
-            f"--extra is no JSON: {error}.", """Give an object: --extra '{"field": 1}'."""
+            f"--extra is not JSON: {error}.", """Give an object: --extra '{"field": 1}'."""
         ) from error
     if not isinstance(value, dict):
         raise CommandError(
-            "--extra is no JSON object.", """Give an object: --extra '{"field": 1}'."""
+            "--extra is not a JSON object.", """Give an object: --extra '{"field": 1}'."""
         )
     return value
 
 
 def metadata(values: Mapping[str, str]) -> dict[str, str]:
-    """Return S3 user metadata: what is not plain ASCII as an RFC 2047 word, as S3 writes it."""
+    """Return S3 user metadata; values that are not plain ASCII become RFC 2047 words, as in S3."""
     return {name: _encoded(value) for name, value in values.items()}
 
 
-def since(wish: str) -> str:
-    """Return the moment, ISO 8601, of `2h` (so long ago), `2026-11-24` or `2026-11-24T10:00`.
+def since(text: str) -> str:
+    """Return the ISO 8601 time of `2h` (two hours ago), `2026-11-24` or `2026-11-24T10:00`.
 
     Raises:
-        CommandError: it is none of these.
+        CommandError: it has another form.
 
     """
-    span = _seconds(wish)
+    span = _seconds(text)
     try:
         if span is not None:
             return iso(datetime.now(UTC) - timedelta(seconds=span))
-        moment = datetime.fromisoformat(wish.strip())
+        moment = datetime.fromisoformat(text.strip())
     except (ValueError, OverflowError) as error:
         raise CommandError(
-            f"--since is {wish!r}, which is no time.",
+            f"--since {text!r} is not a time.",
             "Give a span (30m, 2h, 3d) or a day (2026-11-24), in UTC.",
         ) from error
     return iso(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
-def span(wish: str, option: str) -> float:
+def span(text: str, option: str) -> float:
     """Return the seconds of `90`, `90s`, `30m` or `2h`.
 
     Raises:
-        CommandError: it is no span of time.
+        CommandError: it has another form.
 
     """
-    text = wish.strip()
-    seconds = _seconds(f"{text}s" if text.isdecimal() else text)
+    number = text.strip()
+    seconds = _seconds(f"{number}s" if number.isdecimal() else number)
     if not seconds:
-        raise CommandError(f"{option} is {wish!r}, which is no span of time.", "Give 90s, 30m, 2h.")
+        raise CommandError(f"{option} {text!r} is not a duration.", "Give 90s, 30m, 2h.")
     return seconds
 
 
@@ -162,7 +162,7 @@ def _seconds(text: str) -> float | None:
 
 
 def _encoded(text: str) -> str:
-    # A plain text that looks like an encoded word would be decoded by whoever reads it.
+    # Plain text that looks like an encoded word is encoded too: readers would decode it.
     if text.isascii() and text.isprintable() and not text.startswith("=?"):
         return text
     charset = Charset("utf-8")
@@ -171,5 +171,5 @@ def _encoded(text: str) -> str:
 
 
 def as_text(value: dict[str, Any]) -> str:
-    """Return JSON in as few bytes as may be: metadata has little room."""
+    """Return JSON without spaces, because S3 metadata is limited to 2 KB."""
     return json.dumps(value, separators=(",", ":"))

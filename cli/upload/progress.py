@@ -1,4 +1,4 @@
-"""Drops as they go: a bar a photo on a terminal, as many as fit; a line a change anywhere else."""
+"""Shows the progress of uploads: one bar per photo on a terminal, one line per change elsewhere."""
 
 import time
 from collections.abc import Sequence
@@ -27,28 +27,28 @@ from cli.upload.drop import Change, Drop, Stage
 from shared.models import Job, JobStatus
 
 _AROUND: Final = 5
-"""Lines of the terminal that are not a photo's: the overall bar, what is left out, the pause, and
-the one that the cursor stands in."""
+"""Lines of the terminal without a photo: the overall bar, the number of hidden photos, the pause
+and the cursor's line."""
 _NARROW: Final = 60
-"""Columns below which a photo's bar is left out for its per cent."""
+"""On terminals with fewer columns, photos have no bar."""
 _BAR: Final = 20
 _STATE: Final = 22
-"""Columns of the longest state: `SUBMIT_UNKNOWN`, `uploading 12.3 MiB`."""
+"""Columns for the longest state: `SUBMIT_UNKNOWN`, `uploading 12.3 MiB`."""
 _ORDER: Final = (Stage.UPLOADING, Stage.WORKING, Stage.UPLOADED, Stage.QUEUED)
 
 
-class Board:
-    """The drops under way, drawn anew each time; those that have ended are rolled up."""
+class UploadProgress:
+    """The unfinished drops, one row each, below an overall bar."""
 
     def __init__(self, drops: Sequence[Drop], *, waits: bool) -> None:
-        """Draw these drops; `waits` is whether their jobs are followed."""
+        """Draw these drops; `waits` means that a drop ends with its jobs, not with its upload."""
         self._drops = drops
         self._waits = waits
         self._begun = time.monotonic()
         self.pause: Pause | NewBucket | None = None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draw, as wide and as high as there is room."""
+        """Draw, within the terminal's width and height."""
         width = options.max_width
         done = [drop for drop in self._drops if self._is_done(drop)]
         bad = sum(bool(drop.trouble) or (drop.complete and not drop.good) for drop in done)
@@ -97,7 +97,7 @@ class Board:
 
 
 def state_of(drop: Drop) -> tuple[str, str]:
-    """Return where a drop is, in words that fit a narrow column, and their style."""
+    """Return a drop's state in a few words, and their style."""
     match drop.stage:
         case Stage.QUEUED:
             return "queued", "dim"
@@ -108,10 +108,10 @@ def state_of(drop: Drop) -> tuple[str, str]:
         case Stage.ENDED if drop.trouble:
             return "not uploaded", "red"
     jobs = list(drop.jobs.values())
-    count = max(len(jobs), drop.upload.looks)
+    count = max(len(jobs), drop.upload.variants)
     if count > 1:
         ended = sum(job.terminal for job in jobs)
-        return f"{ended} of {count} looks", "cyan"
+        return f"{ended} of {count} variants", "cyan"
     (job,) = jobs
     if job.waiting is not None:
         return "waiting", "yellow"
@@ -131,7 +131,7 @@ def _bar(fraction: float, style: str) -> ProgressBar:
 
 
 def line_of(change: Change) -> Text:
-    """Return what happened as one line."""
+    """Return a change as one line."""
     drop, job = change.drop, change.job
     key = shown(drop.upload.key).plain
     if job is None:
@@ -143,7 +143,7 @@ def line_of(change: Change) -> Text:
 
 
 def short_line_of(change: Change, width: int) -> Text:
-    """Return what happened in so many columns; the summary will say more."""
+    """Return a change as one line of at most `width` columns; the summary says more."""
     drop, job = change.drop, change.job
     status = Text("not uploaded", style="red")
     if job is not None:
@@ -172,7 +172,7 @@ def _happened(drop: Drop, job: Job) -> Text:
 
 
 def bad(change: Change) -> bool:
-    """Whether what happened is one that nobody wished for, and that stays so."""
+    """Whether a change is a lasting failure."""
     if change.job is None:
         return bool(change.drop.trouble)
     wrong = {JobStatus.PARTIAL, JobStatus.FAILED, JobStatus.REJECTED, JobStatus.SUBMIT_UNKNOWN}
@@ -180,12 +180,12 @@ def bad(change: Change) -> bool:
 
 
 def say_change(change: Change) -> None:
-    """Write what happened as one line."""
+    """Write a change as one line."""
     say(line_of(change))
 
 
 def say_change_as_json(change: Change) -> None:
-    """Write what happened as JSON: `uploaded`, `not uploaded` or `job`."""
+    """Write a change as JSON: `uploaded`, `not uploaded` or `job`."""
     drop, job = change.drop, change.job
     if job is not None:
         more = {"unchanged": drop.unchanged(job)}

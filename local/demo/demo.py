@@ -1,7 +1,6 @@
-"""The demo: photos and a request in, images out, and a look at whether all of it is true."""
+"""The demo: drops photos and a request, downloads the images, and checks the result."""
 
 import hashlib
-import json
 import os
 import sys
 import time
@@ -16,7 +15,6 @@ from rich.console import Console
 from local.console import StepList, is_live, live, print_facts
 from local.demo import scenario, sheet
 from local.demo.progress import ChangeLines, JobTable, Row, counts, match, rows_of
-from local.demo.scenario import Upload
 from local.errors import DemoError
 from local.paths import OUT, SAMPLES, shown
 from local.stack import stack
@@ -26,10 +24,10 @@ from shared.records.jobs import job_of
 
 _DEADLINE_SECONDS: Final = 180.0
 _REAL_DEADLINE_SECONDS: Final = 1800.0
-"""The real vendor's tasks wait in a queue of its own."""
-_LOOK_SECONDS: Final = 0.3
+"""The real vendor queues its tasks."""
+_REFRESH_SECONDS: Final = 0.3
 _WRITTEN: Final = ".demo"
-"""Lists what the last demo wrote, so that the next one removes that and nothing else."""
+"""Lists the files of the last demo, so that the next one removes only those."""
 _CONTACT_SHEET: Final = "contact-sheet.jpg"
 
 
@@ -41,20 +39,20 @@ class _Outcome:
     images: dict[str, list[Path]]
     """The downloaded results, by job id."""
     charges: int | None
-    """What the vendor counted; None where it cannot be asked."""
+    """Credits that the simulated vendor counted; None for the real vendor."""
     seconds: float
 
 
 def demo(console: Console, api_key: str, out: Path = OUT) -> None:
-    """Run it.
+    """Run the demo.
 
     Args:
-        console: where it tells of itself.
-        api_key: with it, the real vendor is offered.
-        out: the folder that the images go into.
+        console: shows the progress.
+        api_key: the vendor's key; if given, the person may choose the real vendor.
+        out: the folder for the images.
 
     Raises:
-        LocalError: something was in the way, or a job did not end as it should.
+        LocalError: the stack failed, or a job did not end as expected.
 
     """
     begun = time.monotonic()
@@ -89,7 +87,7 @@ def _wants_real_vendor(console: Console) -> bool:
         markup=False,
     )
     if not sys.stdin.isatty():
-        console.print("Nobody is here to agree to that, so the vendor is simulated.")
+        console.print("Nobody can confirm that here, so the vendor is simulated.")
         return False
     answer = console.input(f"Spend {scenario.CREDITS} credits? \\[y/N] ")
     return answer.strip().lower() in {"y", "yes"}
@@ -112,7 +110,7 @@ def _run(console: Console, running: Stack, out: Path, *, real: bool) -> _Outcome
         while True:
             running.check()
             more = _next(todo, running)
-            jobs, table.paused = _look(running)
+            jobs, table.paused = _read(running)
             strays = match(rows, jobs)
             if not shows:
                 lines.update(table.paused)
@@ -130,7 +128,7 @@ def _run(console: Console, running: Stack, out: Path, *, real: bool) -> _Outcome
                     + (f" Submission is paused: {table.paused}." if table.paused else ""),
                     log=running.folder.logs,
                 )
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_REFRESH_SECONDS)
     charges = None
     if not real:
         with running.vendor() as vendor:
@@ -140,35 +138,15 @@ def _run(console: Console, running: Stack, out: Path, *, real: bool) -> _Outcome
 
 
 def _next(todo: Iterator[scenario.Upload | scenario.Request], running: Stack) -> bool:
-    """Do the next thing of the scenario, if there is one: nobody drops ten photos at once."""
+    """Perform the next action, if any: a person does not drop ten photos at once."""
     action = next(todo, None)
-    if action is None:
-        return False
-    if isinstance(action, Upload):
-        running.clients.s3.put_object(
-            Bucket=running.output("PhotosBucketName"),
-            Key=action.key,
-            Body=action.body,
-            Metadata=action.metadata,
-        )
-    else:
-        answer = running.clients.events.put_events(
-            Entries=[
-                {
-                    "Source": "shop",
-                    "DetailType": "Fashion Model Requested",
-                    "EventBusName": running.output("EventBusName"),
-                    "Detail": json.dumps(action.detail),
-                }
-            ]
-        )
-        if answer["FailedEntryCount"]:
-            raise DemoError(f"The event was refused: {answer['Entries'][0]}.")
-    return True
+    if action is not None:
+        action.perform(running)
+    return action is not None
 
 
-def _look(running: Stack) -> tuple[list[Job], str]:
-    """Return all records, and why submission is paused, if it is."""
+def _read(running: Stack) -> tuple[list[Job], str]:
+    """Return all records, and the reason of a pause of submission; empty if there is none."""
     pages = running.clients.dynamodb.get_paginator("scan").paginate(
         TableName=running.output("JobsTableName"), ConsistentRead=True
     )
@@ -192,7 +170,7 @@ def _unfinished(rows: Sequence[Row]) -> str:
 
 
 def _download(running: Stack, rows: Sequence[Row], out: Path) -> dict[str, list[Path]]:
-    """Fetch all results, as whole as the records say."""
+    """Download all results, and compare them with their records."""
     _remove_last_output(out)
     images: dict[str, list[Path]] = {}
     for row in rows:

@@ -5,7 +5,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from local.errors import DemoError
 from local.paths import SAMPLES
+from local.stack.stack import Stack
 from shared.models import JobStatus
 from shared.vmake.catalogue import MODELS
 
@@ -52,12 +54,41 @@ class Upload:
     body: bytes = field(repr=False)
     metadata: Mapping[str, str] = field(default_factory=dict)
 
+    def perform(self, stack: Stack) -> None:
+        """Put the object into a stack's bucket."""
+        stack.clients.s3.put_object(
+            Bucket=stack.output("PhotosBucketName"),
+            Key=self.key,
+            Body=self.body,
+            Metadata=self.metadata,
+        )
+
 
 @dataclass(frozen=True)
 class Request:
     """An event to put on CatwalkBus."""
 
     detail: Mapping[str, Any]
+
+    def perform(self, stack: Stack) -> None:
+        """Put the event on a stack's bus.
+
+        Raises:
+            DemoError: the bus refused it.
+
+        """
+        answer = stack.clients.events.put_events(
+            Entries=[
+                {
+                    "Source": "shop",
+                    "DetailType": "Fashion Model Requested",
+                    "EventBusName": stack.output("EventBusName"),
+                    "Detail": json.dumps(self.detail),
+                }
+            ]
+        )
+        if answer["FailedEntryCount"]:
+            raise DemoError(f"The event was refused: {answer['Entries'][0]}.")
 
 
 @dataclass(frozen=True)

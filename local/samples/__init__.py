@@ -1,1 +1,1 @@
-"""Sample photos, and the script that draws them."""
+"""Sample photos, and the script that drops them into the stack of `make up`."""

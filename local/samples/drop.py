@@ -1,16 +1,14 @@
-"""Drops the demo's photos into the stack of `make up`, unless it has photos: `make gallery`.
+"""Drops the demo's photos into the stack of `make up` for `make gallery`.
 
-A stack that has any photo is somebody's, and is left as it is.
+A stack that already has a photo is left unchanged.
 """
-
-import json
 
 from local.demo import scenario
 from local.stack.stack import UP, find, folder_of
 
 
 def main() -> None:
-    """Drop them, and do not wait for what becomes of them."""
+    """Drop the photos, without waiting for their jobs."""
     stack = find(folder_of(UP))
     if stack is None:
         raise SystemExit("No stack is up; run `make up` first.")
@@ -19,21 +17,7 @@ def main() -> None:
         return
     print("The stack is empty: it gets the sample photos.")
     for action in scenario.actions():
-        if isinstance(action, scenario.Upload):
-            stack.clients.s3.put_object(
-                Bucket=bucket, Key=action.key, Body=action.body, Metadata=action.metadata
-            )
-        else:
-            stack.clients.events.put_events(
-                Entries=[
-                    {
-                        "Source": "shop",
-                        "DetailType": "Fashion Model Requested",
-                        "EventBusName": stack.output("EventBusName"),
-                        "Detail": json.dumps(action.detail),
-                    }
-                ]
-            )
+        action.perform(stack)
 
 
 if __name__ == "__main__":

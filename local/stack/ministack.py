@@ -157,7 +157,7 @@ def runtime() -> tuple[str, str]:
 
 def _certificate(folder: StateFolder) -> tuple[Path, Path]:
     made = subprocess.run(
-        [python(), ROOT / "local" / "certificate.py", folder.path],
+        [python(), ROOT / "local" / "stack" / "certificate.py", folder.path],
         capture_output=True,
         text=True,
         check=False,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from functions.package import BUILD_FOR, THIS_MACHINE
-from local.errors import CommandError, ToolMissingError
+from local.errors import SamError, ToolMissingError
 from local.paths import ROOT, TOOLS
 from local.stack import environment, processes
 from local.stack.processes import Process
@@ -41,7 +41,7 @@ def finish_build(folder: StateFolder, build: Process) -> None:
     """Wait for the build to end.
 
     Raises:
-        CommandError: it failed.
+        SamError: it failed.
 
     """
     _finish(build, "sam build", folder.logs / "build.log", _BUILD_SECONDS)
@@ -81,7 +81,7 @@ def finish_deploy(folder: StateFolder, deploy: Process) -> None:
     """Wait for the deployment to end.
 
     Raises:
-        CommandError: it failed.
+        SamError: it failed.
 
     """
     _finish(deploy, "sam deploy", folder.logs / "deploy.log", _DEPLOY_SECONDS)
@@ -91,7 +91,7 @@ def build_for_container(folder: StateFolder, build: Path, architecture: str, log
     """Run `sam build` for the template's own runtime on this machine's processor.
 
     Raises:
-        CommandError: it failed.
+        SamError: it failed.
 
     """
     process = processes.start(
@@ -114,11 +114,11 @@ def _finish(process: Process, name: str, log: Path, seconds: float) -> None:
         code = process.wait(seconds)
     except subprocess.TimeoutExpired:
         processes.end(process)
-        raise CommandError(
+        raise SamError(
             f"`{name}` did not end within {seconds:.0f} seconds; try again.", log=log
         ) from None
     if code != 0:
-        raise CommandError(f"`{name}` failed: {_reason(log)}", log=log)
+        raise SamError(f"`{name}` failed: {_reason(log)}", log=log)
 
 
 def _reason(log: Path) -> str:

@@ -1,6 +1,7 @@
-"""The stack on this machine: the real template on a local AWS, with a simulated vendor or the real.
+"""The stack on this machine: the real template on a local AWS.
 
-`running` starts one and ends it, whatever happens; `start` leaves it running for `stop`.
+Its vendor is the simulated one, or the real one. `running` starts a stack and always ends it;
+`start` leaves it running until `stop`.
 """
 
 import contextlib
@@ -32,18 +33,18 @@ STACK: Final = "catwalk"
 UP: Final = "up"
 """The stack of `catwalk up`."""
 DEMO: Final = "demo"
-"""The stack of `catwalk demo`, which leaves that of `catwalk up` alone."""
+"""The stack of `catwalk demo`; it leaves that of `catwalk up` alone."""
 
 
 LAPTOP: Final = {
-    # Seen to move: on AWS, three seconds and six hours are right.
-    # A simulated task takes seconds: no waiting as long as tasks of the vendor usually take.
+    # A person watches, and a simulated task takes seconds. The template's defaults suit AWS: 600 s
+    # between two reads at most, and 21600 s (six hours) until a task has timed out.
     "PollMaxSeconds": "3",
     "TaskTimeoutSeconds": "1800",
-    # A laptop has few processors for functions that start.
+    # A laptop has few processors for starting functions.
     "MaxSubmitConcurrency": "2",
 }
-"""Template parameters for somebody who looks on."""
+"""Template parameters of the laptop's stacks."""
 
 
 @dataclass(frozen=True)
@@ -51,38 +52,38 @@ class Plan:
     """How to start a stack."""
 
     port: int = 0
-    """Of the local AWS; 0 is any free one."""
+    """The port of the local AWS; 0 means any free one."""
     api_key: str = field(default_factory=lambda: f"simulated-{secrets.token_hex(16)}", repr=False)
-    """Goes into the secret, and nowhere else."""
+    """Stored in the stack's secret only."""
     host: str = LOOPBACK
-    """Where to listen: loopback, unless containers shall reach the stack; see `interfaces`."""
+    """Where to listen; see `interfaces.addresses`."""
     real_vendor: bool = False
     task_seconds: float = 8.0
-    """How long a task of the simulated vendor runs, on average."""
+    """Average duration of a task of the simulated vendor."""
     wait_scale: float = 1.0
-    """The state machine's waits and pauses are made that much shorter; 1 is as on AWS."""
+    """Factor on the state machine's waits; 1 is as on AWS, less is faster."""
     parameters: Mapping[str, str] = field(default_factory=lambda: LAPTOP)
-    """Template parameters other than those that this machine decides."""
+    """Template parameters, without those that `start` sets itself."""
 
 
 class Steps(Protocol):
-    """Hears of each step of the start, for a person to see."""
+    """Receives the steps of a start, to show them to a person."""
 
     def begin(self, name: str) -> None:
-        """Hear that a step begins."""
+        """Note that a step begins."""
 
     def done(self, name: str, detail: str, seconds: float) -> None:
-        """Hear that a step is done."""
+        """Note that a step is done."""
 
 
 class Quiet:
-    """Steps that nobody looks at."""
+    """Steps that are not shown."""
 
     def begin(self, name: str) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def done(self, name: str, detail: str, seconds: float) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class Stack:
         return self.address.outputs[name]
 
     def check(self) -> None:
-        """Make sure that its servers run still.
+        """Check that its servers still run.
 
         Raises:
             StackGoneError: one of them has ended.
@@ -118,14 +119,14 @@ class Stack:
 
     def vendor(self) -> "SimulatorControl":
         """Return a new client of the simulated vendor's control API."""
-        # What a server needs takes a while to import, and most who find a stack want no vendor.
+        # The import is slow, and most callers do not need the vendor.
         from local.simulator import SimulatorControl  # noqa: PLC0415
 
         return SimulatorControl(self.address.vendor_url)
 
 
 def folder_of(name: str) -> StateFolder:
-    """Return the folder of one of this clone's stacks."""
+    """Return the state folder of one of this clone's stacks."""
     return StateFolder(STATE / name)
 
 
@@ -141,7 +142,7 @@ def find(folder: StateFolder) -> Stack | None:
 
 @contextlib.contextmanager
 def running(folder: StateFolder, plan: Plan, steps: Steps) -> Iterator[Stack]:
-    """Have a stack up for a while; nothing of it runs afterwards. The logs stay."""
+    """Start a stack, and end all its processes afterwards. The logs stay."""
     with folder.locked(), signals_raise():
         try:
             yield start(folder, plan, steps)
@@ -152,9 +153,9 @@ def running(folder: StateFolder, plan: Plan, steps: Steps) -> Iterator[Stack]:
 
 
 def start(folder: StateFolder, plan: Plan, steps: Steps) -> Stack:
-    """Start a stack, after ending what a crash may have left of an earlier one.
+    """Start a stack, after ending the processes that a crashed one may have left.
 
-    The folder must be locked. If anything fails, all that was started is ended.
+    The caller must hold the folder's lock. If anything fails, all started processes are ended.
     """
     folder.start_anew()
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -162,7 +163,7 @@ def start(folder: StateFolder, plan: Plan, steps: Steps) -> Stack:
     with ExitStack() as undo:
         undo.callback(folder.tidy)
         watch = _Watch(steps)
-        # Before the build: what is changed while it runs may be missing from it.
+        # Read before the build: a file that changes during the build may be missing from it.
         code = Code.present(plan.parameters)
         machine = _machine()
 
@@ -238,22 +239,22 @@ def start(folder: StateFolder, plan: Plan, steps: Steps) -> Stack:
 
 
 def update(stack: Stack, plan: Plan, steps: Steps) -> Stack:
-    """Build the code as it is now and deploy it onto a stack that is up; its jobs stay.
+    """Build the present code and deploy it onto a running stack. Its jobs stay.
 
-    The folder must be locked. The servers run on. If anything fails, the stack is as it was, or as
-    the failed deployment left it, and the next call tries again.
+    The caller must hold the folder's lock. The servers keep running. If anything fails, the stack
+    is unchanged or as the failed deployment left it, and the next call tries again.
 
     Args:
         stack: as `find` returned it.
-        plan: its parameters are deployed; ports, host and key stay as they are.
-        steps: hears of the build and of the deployment.
+        plan: its parameters are deployed; its port, host and key are ignored.
+        steps: receives the build and the deployment.
 
     """
     folder, address, clients = stack.folder, stack.address, stack.clients
     watch = _Watch(steps)
     code = Code.present(plan.parameters)
     machine = _machine()
-    # No process is added to the state: once ended, it would make the stack look as if it had ended.
+    # The build's process is not added to the state: when it ends, the stack would seem to be gone.
     with ExitStack() as undo:
         watch.begin("sam build")
         build = sam.start_build(folder, machine)
@@ -279,7 +280,7 @@ def update(stack: Stack, plan: Plan, steps: Steps) -> Stack:
         if address.vendor_url:
             _warm_up(clients)
         watch.done("sam deploy", f"onto stack {STACK!r}; its jobs are still there")
-        # The servers have not been restarted: their code is what it was.
+        # The servers were not restarted, so the digest of their code stays.
         before = folder.read()
         servers = before.code.servers if before.code is not None else ""
         folder.write(State(before.processes, address, replace(code, servers=servers)))
@@ -302,7 +303,7 @@ def _parameters(plan: Plan, vendor_url: str, machine: Mapping[str, str]) -> dict
 
 
 def stop(folder: StateFolder) -> bool:
-    """End what runs of a stack, and tell whether anything did."""
+    """End a stack's processes; return whether any was running."""
     with folder.locked(), signals_wait():
         ended = folder.end_processes()
         folder.tidy()
@@ -311,7 +312,7 @@ def stop(folder: StateFolder) -> bool:
 
 @contextlib.contextmanager
 def signals_raise() -> Iterator[None]:
-    """Have SIGTERM and SIGHUP end this process as Ctrl-C does: through its `finally`s."""
+    """Let SIGTERM and SIGHUP raise SystemExit, so that `finally` blocks run."""
 
     def stopped(number: int, _frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
@@ -326,7 +327,7 @@ def signals_raise() -> Iterator[None]:
 
 @contextlib.contextmanager
 def signals_wait() -> Iterator[None]:
-    """Hold signals back while processes are being ended: a second Ctrl-C must not stop that."""
+    """Block signals while processes are being ended: a second Ctrl-C must not interrupt that."""
     held = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
     try:
@@ -349,9 +350,9 @@ def _outputs(clients: Clients) -> dict[str, str]:
 
 
 def _warm_up(clients: Clients) -> None:
-    """Have each function started once: a cold start takes a laptop a second or two of all it has.
+    """Invoke each function once, since a cold start takes a laptop one to two seconds.
 
-    The payloads are about no message and no job, and so change nothing.
+    The payloads name no message and no job, so they change nothing.
     """
     nothing = {"job_id": "none", "attempt": 1, "task_id": "none"}
     nothing |= {"submitted_at": "2000-01-01T00:00:00.000Z", "deadline": "2000-01-01T00:00:00.000Z"}
@@ -369,7 +370,7 @@ def _warm_up(clients: Clients) -> None:
 
 
 class _Watch:
-    """Takes the time of the steps."""
+    """Measures the duration of the steps."""
 
     def __init__(self, steps: Steps) -> None:
         self._steps = steps

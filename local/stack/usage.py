@@ -14,7 +14,6 @@ from local.stack.stack import Stack
 
 ENV_FILE: Final = STATE / "env.sh"
 REQUEST_FILE: Final = STATE / "request.json"
-"""In seconds since 1970. SAM looks for a newer version a week after its last check."""
 _NAMES: Final = {
     "PHOTOS_BUCKET": "PhotosBucketName",
     "RESULTS_BUCKET": "ResultsBucketName",

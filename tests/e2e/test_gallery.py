@@ -188,7 +188,7 @@ def test_compare_and_regenerate(page: Page, catwalk: Catwalk, photos: dict[str, 
     assert catwalk.record(job_id)["attempt"] == 1
     page.get_by_role("button", name="Make new images").click()
     dialog.get_by_role("button", name="Make new images").dblclick()
-    expect(page.get_by_text("It goes on as attempt 2.")).to_be_visible()
+    expect(page.get_by_text("It continues as attempt 2.")).to_be_visible()
     expect(page.get_by_role("heading", name="Attempt 1")).to_be_visible()
     copy = page.get_by_role("button", name="Copy the job's id")
     copy.focus()

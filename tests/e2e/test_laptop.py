@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from local.errors import CommandError, PortInUseError
+from local.errors import PortInUseError, SamError
 from local.paths import ROOT
 from local.stack import environment, ministack, processes, sam
 from local.stack.processes import ProcessId
@@ -125,7 +125,7 @@ def test_a_start_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(StateFolder, "add", remember)
     with (
-        pytest.raises(CommandError, match=r"the template is broken\nThe log is .*build\.log"),
+        pytest.raises(SamError, match=r"the template is broken\nThe log is .*build\.log"),
         running(StateFolder(tmp_path / "stack"), Plan(), Quiet()),
     ):
         pass

@@ -31,10 +31,10 @@ def test_resume(catwalk: Catwalk) -> None:
     body, failed = stopped(catwalk, "chance-resume")
     assert failed["error"]["code"] == "aborted"
     words = ("resume", "--folder", "chance-resume")
-    assert "1 of 1 job can be done, for no credits." in catwalk.command(*words, "--dry-run")
+    assert "1 of 1 job can be recovered, for no credits." in catwalk.command(*words, "--dry-run")
     assert "Nothing was done." in refused(catwalk, *words, stdin="n\n")
     assert catwalk.record(failed["job_id"]) == failed
-    assert "goes on as attempt 2." in catwalk.command(*words, "--yes")
+    assert "continues as attempt 2." in catwalk.command(*words, "--yes")
     record = catwalk.reached("chance-resume/dress.jpg", "SUCCEEDED")
     assert (record["attempt"], record["task_id"]) == (2, failed["task_id"])
     assert record["credits"] == catwalk.charges(body) == 1

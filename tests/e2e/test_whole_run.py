@@ -163,13 +163,13 @@ def test_the_dashboard_shows_what_is_emitted(
         catwalk.reconcile()
     found = emitted(catwalk.logs())
     assert {dict(dimensions)["Stack"] for _, dimensions in found} == {STACK}
-    looked_at = {each for each in watched() if each.namespace == NAMESPACE}
+    records_read = {each for each in watched() if each.namespace == NAMESPACE}
     assert {(name, tuple(dict(dimensions))) for name, dimensions in found} == {
-        (each.name, each.dimensions) for each in looked_at
+        (each.name, each.dimensions) for each in records_read
     }
     # An alarm on one reason of a pause is on a reason that there is.
     causes = {(name, *dimensions[1]) for name, dimensions in found if len(dimensions) > 1}
-    for each in looked_at:
+    for each in records_read:
         if len(each.dimensions) > 1 and each.values[1] != "*":
             assert (each.name, each.dimensions[1], each.values[1]) in causes
 

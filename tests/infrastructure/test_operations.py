@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench import cost_page
+from bench import report
 from local.stack import differences
 from shared.limits.circuit_breaker import Cause
 from shared.notify.metrics import (
@@ -64,9 +64,9 @@ OF_AWS: Mapping[str, tuple[str, str, set[str]]] = {
 def test_what_aws_measures_is_named_as_aws_names_it() -> None:
     """Each metric of AWS's is one that there is, of a resource of this template."""
     resources = template()["Resources"]
-    looked_at = [each for each in watched() if each.namespace != NAMESPACE]
-    assert {each.namespace for each in looked_at} == set(OF_AWS)
-    for each in looked_at:
+    records_read = [each for each in watched() if each.namespace != NAMESPACE]
+    assert {each.namespace for each in records_read} == set(OF_AWS)
+    for each in records_read:
         dimension, kind, names = OF_AWS[each.namespace]
         assert each.name in names
         assert each.dimensions == (dimension,)
@@ -282,11 +282,11 @@ def test_what_alarms_and_gauges_cost_is_reckoned_with_as_many_as_there_are() -> 
     """docs/cost.md counts the metrics of alarms, and those that are told when nothing happens."""
     conditional = ("credits-near-limit",)
     unconditional = [alarm for name, alarm in alarms().items() if name not in conditional]
-    assert sum(len(list(of_alarm(alarm))) for alarm in unconditional) == cost_page.ALARM_METRICS
+    assert sum(len(list(of_alarm(alarm))) for alarm in unconditional) == report.ALARM_METRICS
     lines: list[dict[str, Any]] = []
     metrics = Metrics("shop", write=lambda line: lines.append(json.loads(line)))
     metrics.gauges(Gauges(moves=0, parked=0, paused_by=None, credits_used=None))
-    assert {name for line in lines for name in line} & set(Metric) == set(cost_page.GAUGES)
+    assert {name for line in lines for name in line} & set(Metric) == set(report.GAUGES)
 
 
 @pytest.mark.parametrize(

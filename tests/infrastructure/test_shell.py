@@ -152,7 +152,7 @@ def test_nothing_of_another_aws_is_left(env_file: Path) -> None:
 def test_every_service_that_the_documents_use_is_tried() -> None:
     """A service that is new in README, runbook or code gets a command above."""
     files = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "events").glob("*.md")]
-    files += [*(ROOT / "local").glob("*.py"), *(ROOT / "cli").glob("**/*.py")]
+    files += [*(ROOT / "local").glob("**/*.py"), *(ROOT / "cli").glob("**/*.py")]
     text = "\n".join(path.read_text() for path in files)
     used = set(re.findall(r"(?<![\w-])aws ([a-z0-9]+) [a-z]+(?:-[a-z]+)*", text)) - {"sso"}
     assert used <= set(COMMANDS)

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from cli.jobs.recovery import Chance, Finding, SecondChances
+from cli.jobs.recovery import Recovery, RecoveryAction, Resolution
 from shared import clock
 from shared.intake.photos import PhotoStore
 from shared.models import Job, JobStatus
@@ -41,9 +41,9 @@ class Desk:
         self.outbox = Outbox()
 
     @property
-    def chances(self) -> SecondChances:
+    def recovery(self) -> Recovery:
         """Make them anew, as each command does."""
-        return SecondChances(
+        return Recovery(
             jobs=self.jobs,
             ledger=self.ledger,
             announcer=Announcer(EventPublisher(self.world.aws.events, BUS), self.jobs),
@@ -54,14 +54,14 @@ class Desk:
             photos_bucket=PHOTOS,
         )
 
-    def take(self, chance: Chance, *, twice: bool = True) -> Job:
+    def take(self, action: RecoveryAction, *, twice: bool = True) -> Job:
         """Give the one job a chance, and run it to its end; the message may come twice."""
-        assert self.chances.take(chance, self.world.job()) is not None
+        assert self.recovery.perform(action, self.world.job()) is not None
         return self._went_on(2 if twice else 1)
 
-    def resolve(self, finding: Finding, task_id: str | None = None) -> Job:
+    def resolve(self, resolution: Resolution, task_id: str | None = None) -> Job:
         """Settle the one job, and run it to its end."""
-        assert self.chances.resolve(finding, self.world.job(), task_id=task_id) is not None
+        assert self.recovery.resolve(resolution, self.world.job(), task_id=task_id) is not None
         return self._went_on(2)
 
     def _went_on(self, times: int) -> Job:
@@ -134,7 +134,7 @@ def test_late_task_is_resumed(deploy: Callable[..., World]) -> None:
     assert job.error is not None
     assert (job.status, job.error.code) == ("FAILED", "timed_out")
     world.vendor.clear_faults()
-    done = desk.take(Chance.RESUME)
+    done = desk.take(RecoveryAction.RESUME)
     assert (done.status, done.attempt, done.task_id) == ("SUCCEEDED", 2, job.task_id)
     assert (len(done.results), desk.spent()) == (2, (1, 1, 1, []))
     assert world.aws.started() == [f"{job.job_id}-1", f"{job.job_id}-2"]
@@ -147,7 +147,7 @@ def test_stopped_execution_is_resumed(world: World, desk: Desk) -> None:
     world.drop()
     abort(world, world.job())
     assert world.job().status == "FAILED"
-    done = desk.take(Chance.RESUME)
+    done = desk.take(RecoveryAction.RESUME)
     assert (done.status, done.attempt, desk.spent()) == ("SUCCEEDED", 2, (1, 1, 1, []))
 
 
@@ -157,7 +157,7 @@ def test_resumed_task_that_is_late_again(deploy: Callable[..., World]) -> None:
     world.drop()
     world.finish()
     for attempt in (2, 3):
-        job = desk.take(Chance.RESUME)
+        job = desk.take(RecoveryAction.RESUME)
         assert job.error is not None
         assert (job.status, job.attempt, job.error.code) == ("FAILED", attempt, "timed_out")
     assert desk.spent() == (1, 1, 1, [])
@@ -170,7 +170,7 @@ def test_late_steps_of_the_old_attempt_change_nothing(world: World, desk: Desk) 
     state = world.input_of(first)
     found = world.poll(state)
     abort(world, first)
-    desk.chances.take(Chance.RESUME, world.job())
+    desk.recovery.perform(RecoveryAction.RESUME, world.job())
     running = world.job()
     assert (running.status, running.attempt) == ("RUNNING", 2)
     assert world.poll(state)["outcome"] == "superseded"
@@ -237,7 +237,7 @@ def test_missing_result_is_copied_after_all(world: World, desk: Desk) -> None:
     partial = world.finish()
     assert (partial.status, len(partial.results)) == ("PARTIAL", 1)
     world.vendor.clear_faults()
-    done = desk.take(Chance.RECOPY)
+    done = desk.take(RecoveryAction.RECOPY)
     assert (done.status, done.error, len(done.results)) == ("SUCCEEDED", None, 2)
     assert desk.spent() == (1, 1, 1, [])
 
@@ -250,7 +250,7 @@ def test_results_that_all_failed_are_copied_after_all(world: World, desk: Desk) 
     assert failed.error is not None
     assert (failed.status, failed.error.code) == ("FAILED", "result_unavailable")
     world.vendor.clear_faults()
-    assert desk.take(Chance.RECOPY).status == "SUCCEEDED"
+    assert desk.take(RecoveryAction.RECOPY).status == "SUCCEEDED"
     assert desk.spent() == (1, 1, 1, [])
 
 
@@ -264,7 +264,7 @@ def test_recopy_that_fails_loses_nothing(world: World, desk: Desk, fault: str) -
         broken_download(world)
     else:
         world.vendor.fault("read", fault)
-    after = desk.take(Chance.RECOPY)
+    after = desk.take(RecoveryAction.RECOPY)
     assert (after.status, after.results) == ("PARTIAL", before.results)
     assert after.error is not None
     for result in after.results:
@@ -278,7 +278,7 @@ def test_deleted_images_are_copied_again(world: World, desk: Desk) -> None:
     before = world.finish()
     for result in before.results:
         world.aws.s3.delete_object(Bucket=RESULTS, Key=result.key)
-    after = desk.take(Chance.RECOPY)
+    after = desk.take(RecoveryAction.RECOPY)
     assert (after.status, after.results) == ("SUCCEEDED", before.results)
     for result in after.results:
         world.aws.s3.head_object(Bucket=RESULTS, Key=result.key)
@@ -292,7 +292,7 @@ def test_new_images_cost_a_second_credit(world: World, desk: Desk) -> None:
     """Regenerating is a new task; the earlier one and its images stand in the history."""
     world.drop()
     before = world.finish()
-    after = desk.take(Chance.REGENERATE)
+    after = desk.take(RecoveryAction.REGENERATE)
     assert (after.status, after.attempt) == ("SUCCEEDED", 2)
     assert after.task_id != before.task_id
     assert after.history[0].results == before.results
@@ -303,12 +303,12 @@ def test_resume_after_regenerate_is_free_for_the_second_task(world: World, desk:
     """Each attempt that was paid for is in the ledger once, those in between not at all."""
     world.drop()
     abort(world, world.job())
-    desk.chances.take(Chance.REGENERATE, world.job())
+    desk.recovery.perform(RecoveryAction.REGENERATE, world.job())
     (body,) = desk.outbox.bodies
     desk.outbox.bodies.clear()
     world.deliver(body)
     abort(world, world.job())
-    done = desk.take(Chance.RESUME)
+    done = desk.take(RecoveryAction.RESUME)
     assert (done.status, done.attempt) == ("SUCCEEDED", 3)
     assert desk.spent() == (2, 2, 2, [])
 
@@ -328,7 +328,7 @@ def test_photo_dropped_again_after_its_regenerate_changes_nothing(world: World, 
     world.vendor.fault("read", "task_error")
     world.drop()
     world.finish()
-    desk.take(Chance.REGENERATE)
+    desk.take(RecoveryAction.REGENERATE)
     world.drop()
     assert desk.spent() == (2, 2, 2, [])
 
@@ -339,11 +339,11 @@ def test_settings_that_were_mended(world: World, desk: Desk) -> None:
     world.drop()
     (rejected,) = world.jobs()
     assert rejected.status == "REJECTED"
-    assert desk.chances.offer(Chance.REGENERATE, rejected).refusal is not None
+    assert desk.recovery.quote(RecoveryAction.REGENERATE, rejected).refusal is not None
     world.aws.drop("a/catwalk.json", b'{"variants": [{"modelId": "001"}, {"modelId": "044"}]}')
-    assert desk.chances.offer(Chance.REGENERATE, rejected).credits == 2
+    assert desk.recovery.quote(RecoveryAction.REGENERATE, rejected).credits == 2
     for _ in range(2):
-        assert desk.chances.take(Chance.REGENERATE, rejected) is not None
+        assert desk.recovery.perform(RecoveryAction.REGENERATE, rejected) is not None
     for body in desk.outbox.bodies:
         world.deliver(body)
     made = [job for job in world.jobs() if job.settings is not None]
@@ -357,7 +357,7 @@ def test_photo_that_is_still_broken_costs_nothing(world: World, desk: Desk) -> N
     """Regenerating what the vendor is never asked for is REJECTED again, free."""
     world.drop(body=b"\xff\xd8 no picture")
     assert world.job().status == "REJECTED"
-    again = desk.take(Chance.REGENERATE)
+    again = desk.take(RecoveryAction.REGENERATE)
     assert (again.status, again.attempt, desk.spent()) == ("REJECTED", 2, (0, 0, 0, []))
 
 
@@ -370,7 +370,7 @@ def test_requested_variant_is_regenerated_by_itself(world: World) -> None:
     for job in world.jobs():
         world.run(job)
     one, other = world.jobs()
-    assert desk.chances.take(Chance.REGENERATE, one) is not None
+    assert desk.recovery.perform(RecoveryAction.REGENERATE, one) is not None
     world.deliver(desk.outbox.bodies[0])
     assert world.run(next(job for job in world.jobs() if job.job_id == one.job_id)) == "done"
     attempts = {job.job_id: job.attempt for job in world.jobs()}
@@ -387,7 +387,7 @@ def test_lost_answer_is_resolved_with_its_task(world: World, desk: Desk) -> None
     lost(world)
     assert desk.spent() == (1, 0, 0, ["unknown"])
     (task,) = world.vendor.state()["tasks"]
-    done = desk.resolve(Finding.TASK, task["task_id"])
+    done = desk.resolve(Resolution.TASK, task["task_id"])
     assert (done.status, done.attempt, done.task_id) == ("SUCCEEDED", 1, task["task_id"])
     assert desk.spent() == (1, 1, 1, [])
     told = ["Job Needs Attention", "Job Submitted", "Job Succeeded"]
@@ -398,9 +398,9 @@ def test_lost_task_is_written_off(world: World, desk: Desk) -> None:
     """A charged task that cannot be had is FAILED with its credit, until regenerated."""
     world.vendor.fault("create", "lost_response")
     lost(world)
-    closed = desk.resolve(Finding.CHARGED)
+    closed = desk.resolve(Resolution.CHARGED)
     assert (closed.status, desk.spent()) == ("FAILED", (1, 1, 1, []))
-    done = desk.take(Chance.REGENERATE)
+    done = desk.take(RecoveryAction.REGENERATE)
     assert (done.status, done.attempt, desk.spent()) == ("SUCCEEDED", 2, (2, 2, 2, []))
 
 
@@ -409,7 +409,7 @@ def test_submit_that_was_not_charged_is_sent_again(world: World, desk: Desk) -> 
     world.vendor.fault("create", "drop_before")
     lost(world)
     assert desk.spent() == (0, 0, 0, ["unknown"])
-    done = desk.resolve(Finding.NOT_CHARGED)
+    done = desk.resolve(Resolution.NOT_CHARGED)
     assert (done.status, done.attempt, desk.spent()) == ("SUCCEEDED", 2, (1, 1, 1, []))
 
 
@@ -419,11 +419,11 @@ def test_wrong_task_id_fails_and_can_be_corrected_by_nothing_dearer(
     """An id that the vendor does not know fails in the end; the job is not lost."""
     world.vendor.fault("create", "drop_before")
     lost(world)
-    failed = desk.resolve(Finding.TASK, "no-such-task")
+    failed = desk.resolve(Resolution.TASK, "no-such-task")
     assert failed.error is not None
     assert (failed.status, failed.error.code) == ("FAILED", "vendor_task_error")
     assert world.charges() == 0
-    assert desk.take(Chance.REGENERATE).status == "SUCCEEDED"
+    assert desk.take(RecoveryAction.REGENERATE).status == "SUCCEEDED"
     assert world.charges() == 1
 
 
@@ -440,7 +440,7 @@ def test_chance_whose_message_is_lost(world: World, desk: Desk) -> None:
     """The record is written first: a message that comes late finds all it needs there."""
     world.drop()
     abort(world, world.job())
-    desk.chances.take(Chance.RESUME, world.job())
+    desk.recovery.perform(RecoveryAction.RESUME, world.job())
     (body,) = desk.outbox.bodies
     world.sleep(7_200)
     world.deliver(body)

@@ -93,7 +93,7 @@ def test_look_is_bounded(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> N
     page = browser.page(Filter(text="nowhere"), size=5, most=20)
     assert page.jobs == ()
     assert page.after is not None
-    assert page.looked_at < COUNT
+    assert page.records_read < COUNT
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_page_that_is_none(browser: Browser, after: str) -> None:
 def test_page_of_other_filters(browser: Browser) -> None:
     """A page of one filter is none of another's."""
     after = browser.page(Filter(), size=5).after
-    with pytest.raises(CommandError, match="other filters"):
+    with pytest.raises(CommandError, match="another filter"):
         browser.page(Filter(sku="S-1"), size=5, after=after)
 
 
@@ -161,7 +161,7 @@ def test_job_by_its_id(browser: Browser) -> None:
     """A whole job id is looked up, not looked for; other filters count still."""
     page = browser.page(Filter(text=f" {7:032X} "), size=5)
     assert numbers([page]) == [7]
-    assert page.looked_at == 1
+    assert page.records_read == 1
     assert numbers([browser.page(Filter(text=f"{7:032x}", sku="S-1"), size=5)]) == []
     assert numbers(pages(browser, Filter(text="f" * 32), size=5)) == []
 

@@ -6,12 +6,12 @@ from typing import Any, cast
 import pytest
 
 from cli.jobs.recovery import (
-    IF_NOT_SAID,
-    Chance,
-    Finding,
-    Offer,
-    SecondChances,
-    Selection,
+    DEFAULT_STATUSES,
+    JobSelection,
+    Quote,
+    Recovery,
+    RecoveryAction,
+    Resolution,
     select,
 )
 from shared.clock import iso
@@ -78,7 +78,7 @@ class Sqs:
 
 
 class Bench:
-    """The chances among doubles, and what they leave behind."""
+    """The recovery among doubles, and what they leave behind."""
 
     def __init__(self, aws: Aws, clock: Clock) -> None:
         self.sqs = Sqs()
@@ -89,9 +89,9 @@ class Bench:
         self.ledger = Ledger(aws.dynamodb, TABLE, now=clock)
 
     @property
-    def chances(self) -> SecondChances:
+    def recovery(self) -> Recovery:
         """Make them anew, as each command does."""
-        return SecondChances(
+        return Recovery(
             jobs=self.jobs,
             ledger=self.ledger,
             announcer=Announcer(cast("EventPublisher", self.events), self.jobs),
@@ -171,40 +171,42 @@ MAY = {
     JobStatus.SUBMITTING: set(),
     JobStatus.SUBMIT_UNKNOWN: set(),
     JobStatus.RUNNING: set(),
-    JobStatus.SUCCEEDED: {Chance.RECOPY, Chance.REGENERATE},
-    JobStatus.PARTIAL: {Chance.RECOPY, Chance.REGENERATE},
-    JobStatus.FAILED: {Chance.RESUME, Chance.REGENERATE},
-    JobStatus.REJECTED: {Chance.REGENERATE},
+    JobStatus.SUCCEEDED: {RecoveryAction.RECOPY, RecoveryAction.REGENERATE},
+    JobStatus.PARTIAL: {RecoveryAction.RECOPY, RecoveryAction.REGENERATE},
+    JobStatus.FAILED: {RecoveryAction.RESUME, RecoveryAction.REGENERATE},
+    JobStatus.REJECTED: {RecoveryAction.REGENERATE},
 }
 
 
-@pytest.mark.parametrize("chance", Chance)
+@pytest.mark.parametrize("action", RecoveryAction)
 @pytest.mark.parametrize("status", JobStatus)
-def test_each_chance_in_each_status(bench: Bench, chance: Chance, status: JobStatus) -> None:
+def test_each_chance_in_each_status(
+    bench: Bench, action: RecoveryAction, status: JobStatus
+) -> None:
     """A chance is taken as it was offered, or refused with a sentence and nothing is changed."""
     job, before = bench.job(status), bench.items()
-    offer = bench.chances.offer(chance, job)
+    quote = bench.recovery.quote(action, job)
     assert bench.items() == before
-    assert (offer.refusal is None) is (chance in MAY[status])
-    if offer.refusal is not None:
+    assert (quote.refusal is None) is (action in MAY[status])
+    if quote.refusal is not None:
         with pytest.raises(ValueError, match=r"[a-z]\.$"):
-            bench.chances.take(chance, job)
+            bench.recovery.perform(action, job)
         assert (bench.items(), bench.sent()) == (before, [])
         return
-    assert offer.credits == (1 if chance is Chance.REGENERATE else 0)
-    taken = bench.chances.take(chance, job)
+    assert quote.credits == (1 if action is RecoveryAction.REGENERATE else 0)
+    taken = bench.recovery.perform(action, job)
     assert taken == bench.now()
     assert (taken.attempt, taken.credits, taken.error) == (2, job.credits, None)
     assert [past.status for past in taken.history] == [status]
     assert (bench.sent(), bench.entered()) == ([CONTINUE], [])
 
 
-@pytest.mark.parametrize("chance", [Chance.RECOPY, Chance.RESUME])
-def test_free_chance_goes_on_with_the_paid_task(bench: Bench, chance: Chance) -> None:
+@pytest.mark.parametrize("action", [RecoveryAction.RECOPY, RecoveryAction.RESUME])
+def test_free_chance_goes_on_with_the_paid_task(bench: Bench, action: RecoveryAction) -> None:
     """The next attempt is RUNNING with the same task, keeps its images and has all its time."""
-    job = bench.job(JobStatus.PARTIAL if chance is Chance.RECOPY else JobStatus.FAILED)
+    job = bench.job(JobStatus.PARTIAL if action is RecoveryAction.RECOPY else JobStatus.FAILED)
     bench.clock.advance(3_600)
-    taken = bench.chances.take(chance, job)
+    taken = bench.recovery.perform(action, job)
     assert taken is not None
     assert (taken.status, taken.task_id) == (JobStatus.RUNNING, "t-1")
     assert taken.results == job.results
@@ -217,18 +219,20 @@ def test_free_chance_goes_on_with_the_paid_task(bench: Bench, chance: Chance) ->
 
 def test_regenerate_starts_from_the_beginning(bench: Bench) -> None:
     """The next attempt is to be sent; what the earlier one had is in the history."""
-    taken = bench.chances.take(Chance.REGENERATE, bench.job(JobStatus.SUCCEEDED))
+    taken = bench.recovery.perform(RecoveryAction.REGENERATE, bench.job(JobStatus.SUCCEEDED))
     assert taken is not None
     assert (taken.status, taken.task_id, taken.results) == (JobStatus.ACCEPTED, None, ())
     assert (taken.history[0].task_id, taken.history[0].results) == ("t-1", (RESULT,))
 
 
-@pytest.mark.parametrize("chance", [Chance.RECOPY, Chance.RESUME, Chance.REGENERATE])
-def test_chance_taken_twice_is_one_attempt(bench: Bench, chance: Chance) -> None:
+@pytest.mark.parametrize(
+    "action", [RecoveryAction.RECOPY, RecoveryAction.RESUME, RecoveryAction.REGENERATE]
+)
+def test_chance_taken_twice_is_one_attempt(bench: Bench, action: RecoveryAction) -> None:
     """The second of two people finds that the job has moved on."""
     job = bench.job(JobStatus.FAILED, ErrorCode.RESULT_UNAVAILABLE)
-    assert bench.chances.take(chance, job) is not None
-    assert bench.chances.take(chance, job) is None
+    assert bench.recovery.perform(action, job) is not None
+    assert bench.recovery.perform(action, job) is None
     assert bench.now().attempt == 2
     assert len(bench.sent()) == 1
 
@@ -237,11 +241,11 @@ def test_job_that_is_gone(bench: Bench) -> None:
     """A record that was deleted in between is not made anew."""
     job = bench.job()
     bench.aws.dynamodb.delete_item(TableName=TABLE, Key={"pk": {"S": "JOB#j"}})
-    for chance in (Chance.RESUME, Chance.REGENERATE):
-        assert bench.chances.take(chance, job) is None
+    for action in (RecoveryAction.RESUME, RecoveryAction.REGENERATE):
+        assert bench.recovery.perform(action, job) is None
     unknown = job.model_copy(update={"status": JobStatus.SUBMIT_UNKNOWN})
-    for finding in Finding:
-        assert bench.chances.resolve(finding, unknown, task_id="t") is None
+    for resolution in Resolution:
+        assert bench.recovery.resolve(resolution, unknown, task_id="t") is None
     assert (bench.items(), bench.sent()) == ([], [])
 
 
@@ -249,15 +253,15 @@ def test_job_that_is_gone(bench: Bench) -> None:
 def test_free_chances_need_a_task(bench: Bench, status: JobStatus) -> None:
     """What never had a task has nothing to go on with; that is said, with the price."""
     job = bench.job(status, task_id=None, credits=0)
-    resume = bench.chances.offer(Chance.RESUME, job)
+    resume = bench.recovery.quote(RecoveryAction.RESUME, job)
     assert "one credit" in (resume.refusal or "")
-    assert "no task" in (bench.chances.offer(Chance.RECOPY, job).refusal or "")
+    assert "no task" in (bench.recovery.quote(RecoveryAction.RECOPY, job).refusal or "")
 
 
 @pytest.mark.parametrize("code", ErrorCode)
 def test_recopy_of_a_failed_job_needs_a_finished_task(bench: Bench, code: ErrorCode) -> None:
     """Only a task whose results could not be taken has results to be copied again."""
-    refusal = bench.chances.offer(Chance.RECOPY, bench.job(JobStatus.FAILED, code)).refusal
+    refusal = bench.recovery.quote(RecoveryAction.RECOPY, bench.job(JobStatus.FAILED, code)).refusal
     assert (refusal is None) is code.value.startswith("result_")
 
 
@@ -274,26 +278,26 @@ def past(status: JobStatus, code: ErrorCode | None, attempt: int = 1) -> PastAtt
 
 @pytest.mark.parametrize("status", [JobStatus.FAILED, JobStatus.REJECTED])
 @pytest.mark.parametrize(
-    ("chance", "earlier"),
+    ("action", "earlier"),
     [
-        (Chance.RESUME, past(JobStatus.FAILED, ErrorCode.TIMED_OUT)),
-        (Chance.RESUME, past(JobStatus.FAILED, ErrorCode.VENDOR_TASK_ERROR)),
-        (Chance.RECOPY, past(JobStatus.FAILED, ErrorCode.RESULT_INVALID)),
-        (Chance.RECOPY, past(JobStatus.PARTIAL, ErrorCode.RESULT_INVALID)),
-        (Chance.RECOPY, past(JobStatus.SUCCEEDED, None)),
+        (RecoveryAction.RESUME, past(JobStatus.FAILED, ErrorCode.TIMED_OUT)),
+        (RecoveryAction.RESUME, past(JobStatus.FAILED, ErrorCode.VENDOR_TASK_ERROR)),
+        (RecoveryAction.RECOPY, past(JobStatus.FAILED, ErrorCode.RESULT_INVALID)),
+        (RecoveryAction.RECOPY, past(JobStatus.PARTIAL, ErrorCode.RESULT_INVALID)),
+        (RecoveryAction.RECOPY, past(JobStatus.SUCCEEDED, None)),
     ],
 )
 def test_earlier_attempts_task_can_be_had(
-    bench: Bench, chance: Chance, earlier: PastAttempt, status: JobStatus
+    bench: Bench, action: RecoveryAction, earlier: PastAttempt, status: JobStatus
 ) -> None:
-    """A later attempt that never had a task hides none that was paid; the offer says which."""
+    """A later attempt that never had a task hides none that was paid; the quote says which."""
     job = bench.job(
         status, ErrorCode.CORRUPT_IMAGE, attempt=2, task_id=None, results=(), history=(earlier,)
     )
-    offer = bench.chances.offer(chance, job)
-    assert (offer.credits, offer.refusal) == (0, None)
-    assert offer.earlier == "task t-1 of attempt 1"
-    taken = bench.chances.take(chance, job)
+    quote = bench.recovery.quote(action, job)
+    assert (quote.credits, quote.refusal) == (0, None)
+    assert quote.earlier == "task t-1 of attempt 1"
+    taken = bench.recovery.perform(action, job)
     assert taken is not None
     assert (taken.status, taken.attempt, taken.task_id) == (JobStatus.RUNNING, 3, "t-1")
     assert (taken.results, taken.credits) == (earlier.results, job.credits)
@@ -305,40 +309,40 @@ def test_newest_task_is_meant(bench: Bench) -> None:
     """Of several paid tasks it is the latest; the job's own needs no word about it."""
     history = tuple(past(JobStatus.FAILED, ErrorCode.TIMED_OUT, number) for number in (1, 2))
     job = bench.job(JobStatus.FAILED, attempt=3, task_id=None, history=history)
-    assert bench.chances.offer(Chance.RESUME, job).earlier == "task t-2 of attempt 2"
+    assert bench.recovery.quote(RecoveryAction.RESUME, job).earlier == "task t-2 of attempt 2"
     own = bench.job(JobStatus.FAILED, attempt=3, task_id="t-3", history=history)
-    offer = bench.chances.offer(Chance.RESUME, own)
-    assert offer.takes is not None
-    assert (offer.takes.task_id, offer.earlier) == ("t-3", "")
+    quote = bench.recovery.quote(RecoveryAction.RESUME, own)
+    assert quote.takes is not None
+    assert (quote.takes.task_id, quote.earlier) == ("t-3", "")
 
 
-@pytest.mark.parametrize("chance", [Chance.RECOPY, Chance.RESUME])
+@pytest.mark.parametrize("action", [RecoveryAction.RECOPY, RecoveryAction.RESUME])
 @pytest.mark.parametrize(
     "status", [JobStatus.ACCEPTED, JobStatus.SUBMITTING, JobStatus.SUBMIT_UNKNOWN]
 )
 def test_earlier_task_is_left_alone_while_the_job_is_under_way(
-    bench: Bench, chance: Chance, status: JobStatus
+    bench: Bench, action: RecoveryAction, status: JobStatus
 ) -> None:
     """What is being submitted, or may have been charged, comes first."""
     code = ErrorCode.RESULT_INVALID
     job = bench.job(status, attempt=2, history=(past(JobStatus.FAILED, code),))
-    assert bench.chances.offer(chance, job).refusal is not None
+    assert bench.recovery.quote(action, job).refusal is not None
 
 
 def test_earlier_task_with_images_is_recopied_not_resumed(bench: Bench) -> None:
     """A task that gave its images has nothing to go on with; the refusal says what to do."""
     done = past(JobStatus.SUCCEEDED, None)
     job = bench.job(JobStatus.FAILED, attempt=2, task_id=None, history=(done,))
-    assert "recopy" in (bench.chances.offer(Chance.RESUME, job).refusal or "")
+    assert "recopy" in (bench.recovery.quote(RecoveryAction.RESUME, job).refusal or "")
 
 
 def test_whom_chances_are_for_if_no_status_is_said(bench: Bench) -> None:
     """A folder's good images are never made, or paid for, again unless somebody says so."""
-    assert not any(JobStatus.SUCCEEDED in statuses for statuses in IF_NOT_SAID.values())
-    for chance, statuses in IF_NOT_SAID.items():
+    assert not any(JobStatus.SUCCEEDED in statuses for statuses in DEFAULT_STATUSES.values())
+    for action, statuses in DEFAULT_STATUSES.items():
         code = ErrorCode.RESULT_INVALID
         assert all(
-            bench.chances.offer(chance, bench.job(status, code)).refusal is None
+            bench.recovery.quote(action, bench.job(status, code)).refusal is None
             for status in statuses
         )
 
@@ -357,8 +361,8 @@ def unusable(bench: Bench, **changes: Any) -> Job:
 def test_photo_without_settings_is_dropped_again(bench: Bench) -> None:
     """Its catwalk.json may be mended by now: SubmitFunction looks at it anew."""
     job, before = unusable(bench), bench.items()
-    assert bench.chances.offer(Chance.REGENERATE, job) == Offer(job, credits=1)
-    assert bench.chances.take(Chance.REGENERATE, job) == job
+    assert bench.recovery.quote(RecoveryAction.REGENERATE, job) == Quote(job, credits=1)
+    assert bench.recovery.perform(RecoveryAction.REGENERATE, job) == job
     assert bench.items() == before
     (message,) = bench.sent()
     assert message["detail-type"] == "Object Created"
@@ -372,25 +376,25 @@ def test_photo_without_settings_costs_a_credit_a_variant(bench: Bench) -> None:
     """The folder's mended file may ask for several images sets: each has its price."""
     variants = [{"modelId": number} for number in ("001", "002", "003")]
     bench.aws.drop("a/catwalk.json", json.dumps({"variants": variants}).encode())
-    assert bench.chances.offer(Chance.REGENERATE, unusable(bench)).credits == 3
+    assert bench.recovery.quote(RecoveryAction.REGENERATE, unusable(bench)).credits == 3
 
 
 def test_photo_whose_folder_file_is_still_broken(bench: Bench) -> None:
     """What would only be rejected again is refused, with what is wrong."""
     bench.aws.drop("catwalk.json", b"{")
-    offer = bench.chances.offer(Chance.REGENERATE, unusable(bench))
-    assert "catwalk.json" in (offer.refusal or "")
+    quote = bench.recovery.quote(RecoveryAction.REGENERATE, unusable(bench))
+    assert "catwalk.json" in (quote.refusal or "")
 
 
 def test_dropping_again_twice_is_one_drop(bench: Bench) -> None:
     """Two people at once, or one who repeats it: the message names the same attempt."""
     job = unusable(bench)
     for _ in range(2):
-        bench.chances.take(Chance.REGENERATE, job)
+        bench.recovery.perform(RecoveryAction.REGENERATE, job)
     first, second = bench.sent()
     assert first == second
     later = unusable(bench, attempt=2)
-    bench.chances.take(Chance.REGENERATE, later)
+    bench.recovery.perform(RecoveryAction.REGENERATE, later)
     assert bench.sent()[0]["id"] != first["id"]
 
 
@@ -398,7 +402,7 @@ def test_dropping_again_what_has_moved_on(bench: Bench) -> None:
     """A photo that somebody has dropped meanwhile is not dropped again."""
     job = unusable(bench)
     unusable(bench, attempt=2)
-    assert bench.chances.take(Chance.REGENERATE, job) is None
+    assert bench.recovery.perform(RecoveryAction.REGENERATE, job) is None
     assert bench.sent() == []
 
 
@@ -416,9 +420,9 @@ def test_request_without_settings_cannot_be_regenerated(
 ) -> None:
     """What was asked for is not in the record: only its sender can ask again."""
     job = unusable(bench, **changes)
-    assert says in (bench.chances.offer(Chance.REGENERATE, job).refusal or "")
+    assert says in (bench.recovery.quote(RecoveryAction.REGENERATE, job).refusal or "")
     with pytest.raises(ValueError, match=says):
-        bench.chances.take(Chance.REGENERATE, job)
+        bench.recovery.perform(RecoveryAction.REGENERATE, job)
 
 
 # --- resolve -------------------------------------------------------------------------------------
@@ -434,8 +438,8 @@ def unknown(bench: Bench, **changes: Any) -> Job:
 def test_resolved_with_its_task(bench: Bench) -> None:
     """The job is RUNNING as the same attempt, with one credit; the images come free."""
     job = unknown(bench)
-    assert bench.chances.offer_resolve(Finding.TASK, job) == Offer(job)
-    taken = bench.chances.resolve(Finding.TASK, job, task_id="t-9")
+    assert bench.recovery.quote_resolution(Resolution.TASK, job) == Quote(job)
+    taken = bench.recovery.resolve(Resolution.TASK, job, task_id="t-9")
     assert taken is not None
     assert taken == bench.now()
     assert (taken.status, taken.attempt, taken.task_id) == (JobStatus.RUNNING, 1, "t-9")
@@ -452,15 +456,15 @@ def test_task_without_an_id(bench: Bench, task_id: str | None) -> None:
     job = unknown(bench)
     before = bench.items()
     with pytest.raises(ValueError, match="task's id"):
-        bench.chances.resolve(Finding.TASK, job, task_id=task_id)
+        bench.recovery.resolve(Resolution.TASK, job, task_id=task_id)
     assert (bench.items(), bench.sent()) == (before, [])
 
 
 def test_resolved_as_charged_and_lost(bench: Bench) -> None:
     """The job is FAILED with its credit, the ledger is certain, and the world is told."""
     job = unknown(bench)
-    assert bench.chances.offer_resolve(Finding.CHARGED, job) == Offer(job)
-    closed = bench.chances.resolve(Finding.CHARGED, job)
+    assert bench.recovery.quote_resolution(Resolution.CHARGED, job) == Quote(job)
+    closed = bench.recovery.resolve(Resolution.CHARGED, job)
     assert closed is not None
     assert (closed.status, closed.attempt, closed.credits) == (JobStatus.FAILED, 1, 1)
     assert closed.error is not None
@@ -469,49 +473,49 @@ def test_resolved_as_charged_and_lost(bench: Bench) -> None:
     assert bench.sent() == []
     assert bench.events.told == ["FAILED"]
     assert bench.now().announced == "FAILED"
-    assert bench.chances.offer(Chance.REGENERATE, closed) == Offer(closed, credits=1)
-    assert bench.chances.offer(Chance.RESUME, closed).refusal is not None
+    assert bench.recovery.quote(RecoveryAction.REGENERATE, closed) == Quote(closed, credits=1)
+    assert bench.recovery.quote(RecoveryAction.RESUME, closed).refusal is not None
 
 
 def test_resolved_as_not_charged(bench: Bench) -> None:
     """The job is submitted again as the next attempt, and the doubt is gone."""
     job = unknown(bench)
-    assert bench.chances.offer_resolve(Finding.NOT_CHARGED, job) == Offer(job, credits=1)
-    again = bench.chances.resolve(Finding.NOT_CHARGED, job)
+    assert bench.recovery.quote_resolution(Resolution.NOT_CHARGED, job) == Quote(job, credits=1)
+    again = bench.recovery.resolve(Resolution.NOT_CHARGED, job)
     assert again is not None
     assert (again.status, again.attempt, again.credits) == (JobStatus.ACCEPTED, 2, 0)
     assert bench.entered() == []
     assert bench.sent() == [CONTINUE]
 
 
-@pytest.mark.parametrize("finding", Finding)
+@pytest.mark.parametrize("resolution", Resolution)
 @pytest.mark.parametrize("status", [s for s in JobStatus if s is not JobStatus.SUBMIT_UNKNOWN])
 def test_only_unknown_submits_are_resolved(
-    bench: Bench, finding: Finding, status: JobStatus
+    bench: Bench, resolution: Resolution, status: JobStatus
 ) -> None:
     """Any other job is refused with a sentence, and nothing is changed."""
     job, before = bench.job(status), bench.items()
-    assert status in (bench.chances.offer_resolve(finding, job).refusal or "")
+    assert status in (bench.recovery.quote_resolution(resolution, job).refusal or "")
     with pytest.raises(ValueError, match="SUBMIT_UNKNOWN"):
-        bench.chances.resolve(finding, job, task_id="t")
+        bench.recovery.resolve(resolution, job, task_id="t")
     assert (bench.items(), bench.sent()) == (before, [])
 
 
-@pytest.mark.parametrize("first", Finding)
-@pytest.mark.parametrize("second", Finding)
-def test_resolved_by_two_people(bench: Bench, first: Finding, second: Finding) -> None:
-    """The first finding stands, in the record and in the ledger; the second changes nothing."""
+@pytest.mark.parametrize("first", Resolution)
+@pytest.mark.parametrize("second", Resolution)
+def test_resolved_by_two_people(bench: Bench, first: Resolution, second: Resolution) -> None:
+    """The first resolution stands, in the record and in the ledger; the second changes nothing."""
     job = unknown(bench)
-    bench.chances.resolve(first, job, task_id="t-1")
+    bench.recovery.resolve(first, job, task_id="t-1")
     before = bench.items()
     bench.sent()
-    assert bench.chances.resolve(second, job, task_id="t-2") is None
+    assert bench.recovery.resolve(second, job, task_id="t-2") is None
     assert (bench.items(), bench.sent()) == (before, [])
 
 
-@pytest.mark.parametrize("finding", [Finding.CHARGED, Finding.NOT_CHARGED])
+@pytest.mark.parametrize("resolution", [Resolution.CHARGED, Resolution.NOT_CHARGED])
 def test_resolve_that_dies_halfway_can_be_repeated(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, finding: Finding
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, resolution: Resolution
 ) -> None:
     """The ledger is written first: what dies before the record leaves the job to be resolved."""
     job = unknown(bench)
@@ -523,17 +527,17 @@ def test_resolve_that_dies_halfway_can_be_repeated(
         patch.setattr(bench.jobs, "close_unknown", dead)
         patch.setattr(bench.jobs, "start_attempt", dead)
         with pytest.raises(ConnectionError):
-            bench.chances.resolve(finding, job)
+            bench.recovery.resolve(resolution, job)
     assert bench.now().status is JobStatus.SUBMIT_UNKNOWN
-    assert bench.chances.resolve(finding, bench.now()) is not None
-    assert bench.entered() == ([(1, "charged")] if finding is Finding.CHARGED else [])
+    assert bench.recovery.resolve(resolution, bench.now()) is not None
+    assert bench.entered() == ([(1, "charged")] if resolution is Resolution.CHARGED else [])
 
 
 def test_second_unknown_attempt_keeps_the_first_ones_entry(bench: Bench) -> None:
     """Each attempt's doubt is settled by itself."""
     bench.ledger.doubt(bench.job(JobStatus.SUBMIT_UNKNOWN))
     job = unknown(bench, attempt=2)
-    bench.chances.resolve(Finding.NOT_CHARGED, job)
+    bench.recovery.resolve(Resolution.NOT_CHARGED, job)
     assert bench.entered() == [(1, Certainty.UNKNOWN.value)]
 
 
@@ -542,7 +546,7 @@ def test_second_unknown_attempt_keeps_the_first_ones_entry(bench: Bench) -> None
 
 def selected(bench: Bench, **wanted: Any) -> set[str]:
     """Return the ids of the jobs that are meant."""
-    return {job.job_id for job in select(bench.jobs, Selection(**wanted))}
+    return {job.job_id for job in select(bench.jobs, JobSelection(**wanted))}
 
 
 @pytest.mark.parametrize(
@@ -587,18 +591,18 @@ def test_named_jobs(bench: Bench) -> None:
     """Jobs are named, each once and in that order, and other conditions narrow them down."""
     for job_id in ("k", "j", "l"):
         bench.job(job_id=job_id, sku=job_id)
-    found = select(bench.jobs, Selection(job_ids=("l", "k", "l")))
+    found = select(bench.jobs, JobSelection(job_ids=("l", "k", "l")))
     assert [job.job_id for job in found] == ["l", "k"]
     assert selected(bench, job_ids=("l", "k"), sku="k") == {"k"}
     with pytest.raises(LookupError, match="no job 'nobody'"):
-        select(bench.jobs, Selection(job_ids=("j", "nobody")))
+        select(bench.jobs, JobSelection(job_ids=("j", "nobody")))
 
 
 def test_job_that_moves_is_met_once(bench: Bench) -> None:
     """Taking a chance moves a job into a status that is selected too; it is not met there again."""
     bench.job(JobStatus.PARTIAL)
     met = []
-    for job in select(bench.jobs, Selection()):
+    for job in select(bench.jobs, JobSelection()):
         met.append(job.status)
-        bench.chances.take(Chance.REGENERATE, job)
+        bench.recovery.perform(RecoveryAction.REGENERATE, job)
     assert met == [JobStatus.PARTIAL]

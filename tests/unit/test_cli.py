@@ -13,6 +13,7 @@ import boto3
 import pytest
 from rich.text import Text
 
+from cli import __version__
 from cli.stacks.selection import Condition
 from cli.terminal.output import shown
 from shared.clock import iso, later, utc_now
@@ -47,6 +48,11 @@ COMMANDS = [
 ]
 
 
+def test_version(shell: Shell) -> None:
+    """`--version` prints the version that pyproject.toml takes from the same place."""
+    assert shell("--version") == (0, f"catwalk {__version__}\n", "")
+
+
 @pytest.mark.parametrize(("command", "status", "price", "total", "after"), COMMANDS)
 def test_what_a_command_says_asks_and_does(
     shell: Shell, command: list[str], status: str, price: str, total: str, after: tuple[str, int]
@@ -59,7 +65,10 @@ def test_what_a_command_says_asks_and_does(
     (line,) = [line for line in out.splitlines() if line.strip().startswith("j ")]
     assert line.split()[:3] == ["j", "a/dress.jpg", status]
     assert line.rstrip().endswith(price)
-    assert f"1 of 1 job can be done, for {'up to ' if total != 'no credits' else ''}{total}." in out
+    assert (
+        f"1 of 1 job can be recovered, for {'up to ' if total != 'no credits' else ''}{total}."
+        in out
+    )
     for says in ("n\n", "\n", ""):
         code, out, err = shell(*command, "j", says=says)
         assert (code, "Nothing was done." in err, "--yes" in err) == (1, True, True)
@@ -71,8 +80,8 @@ def test_what_a_command_says_asks_and_does(
     assert (
         out.splitlines()[-1]
         == {
-            "RUNNING": f"j: a/dress.jpg goes on as attempt {after[1]}.",
-            "ACCEPTED": "j: a/dress.jpg goes on as attempt 2.",
+            "RUNNING": f"j: a/dress.jpg continues as attempt {after[1]}.",
+            "ACCEPTED": "j: a/dress.jpg continues as attempt 2.",
             "FAILED": "j: a/dress.jpg is FAILED now.",
         }[after[0]]
     )
@@ -92,7 +101,7 @@ def test_nothing_is_selected(shell: Shell, command: str) -> None:
     before = shell.state()
     code, _, err = shell(*command.split())
     assert (code, len(err.splitlines())) == (1, 2)
-    assert "It is not said which jobs are meant." in err
+    assert "No jobs are named." in err
     for words in (["--folder", "none"], ["--sku", "none"], ["--folder", "none", "--dry-run"]):
         code, _, err = shell(*command.split(), *words)
         assert (code, err.splitlines()[0]) == (1, "No job matches.")
@@ -115,9 +124,9 @@ def test_empty_option_is_not_every_photo(shell: Shell, command: str, option: str
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ([], "Give one of"),
-        (["--charged", "--not-charged"], "Give one of"),
-        (["--task-id", "t", "--charged"], "Give one of"),
+        ([], "Give exactly one of"),
+        (["--charged", "--not-charged"], "Give exactly one of"),
+        (["--task-id", "t", "--charged"], "Give exactly one of"),
         (["--task-id", "t"], "Give one job id"),
         (["--task-id", "t", "j", "k"], "Give one job id"),
         (["--task-id", "t", "--all"], "Give one job id"),
@@ -139,7 +148,7 @@ def test_resolve_all(shell: Shell) -> None:
     shell.job("k", JobStatus.SUBMIT_UNKNOWN, source_key="b/dress.jpg")
     shell.job("l")
     code, out, _ = shell("resolve", "--not-charged", "--all", "--dry-run")
-    assert (code, "2 of 2 jobs can be done, for up to 2 credits." in out) == (0, True)
+    assert (code, "2 of 2 jobs can be recovered, for up to 2 credits." in out) == (0, True)
     assert shell("resolve", "--charged", "--folder", "b", "--yes")[0] == 0
     assert [shell.now(job)[0] for job in "jkl"] == ["SUBMIT_UNKNOWN", "FAILED", "FAILED"]
 
@@ -150,8 +159,8 @@ def test_jobs_that_cannot_are_left_out_with_the_reason(shell: Shell) -> None:
     shell.job("k", JobStatus.SUCCEEDED)
     code, out, _ = shell("resume", "j", "k", "--yes")
     assert code == 1, "one of those that were named was not done"
-    assert "1 of 2 jobs can be done, for no credits." in out
-    assert "recopy it." in out
+    assert "1 of 2 jobs can be recovered, for no credits." in out
+    assert "recopy it to copy" in out
     assert [shell.now(job) for job in "jk"] == [("RUNNING", 2), ("SUCCEEDED", 1)]
     assert shell("resume", "k", "--yes")[0] == 1
     shell.job("l")
@@ -180,7 +189,7 @@ def test_job_that_moves_on_while_a_person_thinks(
 
     monkeypatch.setattr("typer.confirm", answer)
     code, out, _ = shell("resume", "j")
-    assert (code, "j: it has moved on meanwhile; nothing was done." in out) == (1, True)
+    assert (code, "j: it has changed meanwhile; nothing was done." in out) == (1, True)
     assert shell.waiting() == 0
 
 
@@ -190,7 +199,7 @@ def test_photo_without_settings_is_looked_at_anew(shell: Shell) -> None:
     code, out, _ = shell("regenerate", "--sku", "S-1")
     assert code == 1
     code, out, _ = shell("regenerate", "--status", "REJECTED", "--yes")
-    assert (code, "is looked at anew" in out) == (0, True)
+    assert (code, "is processed again" in out) == (0, True)
     assert shell.waiting() == 1
 
 
@@ -206,7 +215,7 @@ def test_long_list_in_a_pipe_is_whole(shell: Shell) -> None:
     assert code == 0
     lines = [line for line in out.splitlines() if f"{folder}/dress-" in line]
     assert len({line.split()[0] for line in lines}) == len(lines) == 30
-    assert "30 of 30 jobs can be done, for no credits." in out
+    assert "30 of 30 jobs can be recovered, for no credits." in out
 
 
 def test_long_list_on_a_terminal_is_cut(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +229,7 @@ def test_long_list_on_a_terminal_is_cut(shell: Shell, monkeypatch: pytest.Monkey
     _, out, _ = shell("resume", "--folder", "a", "--dry-run")
     assert out.count("dress.jpg") == 20
     assert "… and 3 more." in out
-    assert "22 of 23 jobs can be done, for no credits." in out
+    assert "22 of 23 jobs can be recovered, for no credits." in out
     assert "1 cannot: It has no task" in out
 
 
@@ -238,7 +247,7 @@ def test_photos_name_is_shown_as_it_is(shell: Shell, name: str, shown: str) -> N
     code, out, _ = shell("resume", "j", "--yes")
     assert code == 0
     assert f"a/{shown} " in out
-    assert f"j: a/{shown} goes on" in out
+    assert f"j: a/{shown} continues" in out
 
 
 # --- credits -------------------------------------------------------------------------------------
@@ -283,7 +292,7 @@ def test_redrive(shell: Shell) -> None:
         shell.aws.sqs.send_message(QueueUrl=shell.dead_url, MessageBody=body)
     before = shell.state()
     code, out, _ = shell("redrive", "--dry-run")
-    assert (code, "2 dead letters" in out, "cost a credit" in out) == (0, True, True)
+    assert (code, "2 dead letters" in out, "costs one credit" in out) == (0, True, True)
     assert shell("redrive", says="n\n")[0] == 1
     assert shell.state() == before
     code, out, _ = shell("redrive", "--yes")
@@ -305,7 +314,7 @@ def test_redrive_without_the_letter(shell: Shell) -> None:
     before = shell.state()
     code, out, _ = shell("redrive", "--dry-run")
     assert code == 0
-    assert "1 no longer in the queue, but in the records." in out
+    assert "1 no longer in the queue; the records hold them." in out
     assert "little: the record does not hold its request; send that again." in out
     assert shell.state() == before
     assert shell("redrive", "--yes")[1].splitlines()[-1] == "1 sent again."
@@ -352,9 +361,9 @@ def test_reconcile_ends_a_pause_whose_cause_is_mended(
 
 def test_reconcile(shell: Shell) -> None:
     """What was moved on is counted; a failure is a sentence and a next step."""
-    assert shell("reconcile") == (0, "Nothing stands still.\n", "")
+    assert shell("reconcile") == (0, "Nothing is stuck.\n", "")
     shell.stacks.reconciled = {"running": 2}
-    assert shell("reconcile")[1].splitlines() == ["2 running", "Nothing else stands still."]
+    assert shell("reconcile")[1].splitlines() == ["2 running", "Nothing else is stuck."]
     assert json.loads(shell("reconcile", "--json")[1]) == {"running": 2}
     shell.stacks.reconciled = {"errorMessage": "It broke."}
     code, _, err = shell("reconcile")
@@ -389,7 +398,10 @@ def test_stack_that_nobody_named_is_told(shell: Shell, monkeypatch: pytest.Monke
     monkeypatch.setattr("cli.stacks.selection.condition", lambda _: Condition.NONE)
     for command in (["regenerate", "j", "--yes"], ["reconcile"]):
         code, _, err = shell(*command)
-        assert (code, "Nobody has said that the stack 'catwalk' in us-east-1" in err) == (1, True)
+        assert (
+            code,
+            "No stack is named; the default would be the stack 'catwalk' in us-east-1" in err,
+        ) == (1, True)
     assert shell.now() == ("FAILED", 1)
     assert shell("regenerate", "j", "--dry-run")[2] == ""
     assert shell("credits")[2] == ""
@@ -405,7 +417,7 @@ def test_two_stacks_may_be_meant(shell: Shell, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("cli.stacks.selection.condition", lambda _: Condition.UP)
     assert shell("credits", "--stack", "catwalk")[0] == 0
     code, _, err = shell("regenerate", "j", "--yes")
-    assert (code, "Two may be meant: the stack 'catwalk' in us-east-1" in err) == (1, True)
+    assert (code, "Two stacks may be meant: the stack 'catwalk' in us-east-1" in err) == (1, True)
     assert shell.now() == ("FAILED", 1)
     assert shell("regenerate", "j", "--yes", "--stack", "catwalk")[0] == 0
 
@@ -488,7 +500,7 @@ def test_right_that_is_missing_halfway(shell: Shell) -> None:
     shell.job()
     shell.aws.sqs.delete_queue(QueueUrl=shell.url)
     code, _, err = shell("resume", "j", "--yes")
-    assert (code, err.startswith("AWS refused: ")) == (1, True)
+    assert (code, err.startswith("AWS refused the request: ")) == (1, True)
 
 
 def test_item_that_is_no_job(shell: Shell) -> None:
@@ -499,7 +511,7 @@ def test_item_that_is_no_job(shell: Shell) -> None:
     for command in (["jobs"], ["watch", "--once"], ["regenerate", "--status", "FAILED", "--yes"]):
         code, _, err = shell(*command)
         assert (code, len(err.splitlines())) == (1, 2)
-        assert "an item 'OTHER#1' that is no job: jobId: Field required." in err
+        assert "an item 'OTHER#1' that cannot be read as a job: jobId: Field required." in err
 
 
 def test_json_where_the_locale_has_no_such_letter(

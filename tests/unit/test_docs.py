@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from bench import cost_page
+from bench import report
 from shared.models import ErrorCode, JobStatus
 
 ROOT = Path(__file__).parents[2]
@@ -36,5 +36,5 @@ def test_every_document_that_is_linked_to_is_there() -> None:
 
 
 def test_the_page_of_costs_is_what_its_counts_and_prices_make() -> None:
-    """docs/cost.md is written by `python -m bench.cost_page`, not by hand."""
-    assert cost_page.PAGE.read_text() == cost_page.page(*cost_page.read())
+    """docs/cost.md is written by `python -m bench.report cost`, not by hand."""
+    assert report.COST_PAGE.read_text() == report.cost_page(*report.read_costs())

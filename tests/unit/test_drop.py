@@ -15,7 +15,7 @@ from rich.text import Text
 from cli.commands import upload
 from cli.upload.collect import Kind, Upload
 from cli.upload.drop import Drop, Uploader
-from cli.upload.progress import Board
+from cli.upload.progress import UploadProgress
 from shared.intake.settings import metadata_text
 from shared.limits.settling import Settling
 from shared.models import ErrorCode, JobError, JobStatus, Photo, Result, SceneType, Settings
@@ -144,20 +144,20 @@ def test_settings_go_as_metadata(shell: Shell, photo: Callable[..., Path]) -> No
     [
         ("nothing.png", "nothing.png cannot be dropped: No such file"),
         ("dress.png other/dress.png", "would both be 'dress.png'"),
-        ("dress.png --scene beach", "--scene is 'beach'"),
-        ("dress.png --scene color:red", "--scene is 'color:red'"),
+        ("dress.png --scene beach", "--scene 'beach'"),
+        ("dress.png --scene color:red", "--scene 'color:red'"),
         ("dress.png --model clare", "There is no model 'clare'"),
         ("dress.png --model 02", "There is no model '02'.\nDid you mean 'clara' (002)?"),
         ("dress.png --model a/b", "There is no model 'a/b'"),
         ("dress.png --scene preset:35", "There is no preset scene '35'.\nGive preset:035"),
         ("dress.png --to x --mask y/cut.png", "not in the photo's own folder 'x/'"),
-        ("dress.png --extra []", "--extra is no JSON object"),
-        ("dress.png --extra x", "--extra is no JSON"),
+        ("dress.png --extra []", "--extra is not a JSON object"),
+        ("dress.png --extra x", "--extra is not JSON"),
         ("dress.png --sku ", "--sku is ''"),
         ("dress.png --to ", "--to is empty"),
         ("dress.png --mask ", "--mask is empty"),
         ("dress.png ", "A photo's name is empty"),
-        ("dress.png --timeout soon", "--timeout is 'soon'"),
+        ("dress.png --timeout soon", "--timeout 'soon'"),
         ("broken", "broken/catwalk.json cannot be used"),
         ('contradictory --scene original --extra {"mask":1}', "would be rejected"),
         ("dress.png other/dress.png --mask other/dress.png --to x", "would both be"),
@@ -229,7 +229,7 @@ def test_price_comes_first(shell: Shell, photo: Callable[..., Path]) -> None:
     code, out, err = shell("drop", "shop", says="n\n")
     assert (code, "spend up to 12 credits?" in out, "Nothing was done." in err) == (1, True, True)
     code, _, err = shell("drop", "shop", "--json")
-    assert (code, "nobody is asked" in err) == (1, True)
+    assert (code, "no question is asked" in err) == (1, True)
     assert shell.uploaded() == []
     assert shell("drop", "shop", says="y\n")[0] == 0
     # Now the bucket's own catwalk.json counts.
@@ -398,7 +398,7 @@ def test_upload_that_hangs_is_told_of(
     with Uploader(cast("Any", Deaf()), PHOTOS, metadata={}) as uploader:
         uploader.start([drop])
         assert hangs.wait(30)
-    assert "Ctrl-C once more" in told[0]
+    assert "Ctrl-C again" in told[0]
     assert drop.etag == "e", "what has come through all the same is known"
 
 
@@ -426,7 +426,7 @@ def test_name_that_is_no_key(shell: Shell, tmp_path: Path) -> None:
     name = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png")
     Path(name).write_bytes(png())
     code, _, err = shell("drop", str(tmp_path))
-    assert (code, "is no UTF-8" in err) == (1, True)
+    assert (code, "is not UTF-8" in err) == (1, True)
 
 
 @pytest.mark.parametrize("width", [20, 40, 59, 60, 80, 200])
@@ -447,7 +447,7 @@ def test_board_fits_the_screen(width: int, height: int) -> None:
         drop.complete = number == 2
     shown = io.StringIO()
     console = Console(file=shown, width=width, height=height, force_terminal=True, no_color=True)
-    console.print(Board(drops, waits=True))
+    console.print(UploadProgress(drops, waits=True))
     lines = shown.getvalue().splitlines()
     assert len(lines) < height or height == 5
     assert "\x1b[2J" not in shown.getvalue()

@@ -31,7 +31,7 @@ from cli.gallery.app import Gallery, create_app
 from cli.gallery.archive import safe_name, zipped
 from cli.gallery.images import Picture, PictureGoneError, Pictures, Seal
 from cli.jobs.browse import Browser
-from cli.jobs.recovery import SecondChances
+from cli.jobs.recovery import Recovery
 from cli.stacks.selection import Choice
 from cli.stacks.stack import Catwalk
 from local.paths import ROOT
@@ -148,11 +148,11 @@ class House:
             content_type=PNG,
         )
 
-    def form(self, job: Job, chance: str, **changes: Any) -> dict[str, str]:
+    def form(self, job: Job, action: str, **changes: Any) -> dict[str, str]:
         """Return what a dialog of a job's page sends."""
         return {
             "token": self.access.form_token,
-            "chance": chance,
+            "action": action,
             "attempt": str(job.attempt),
             "status": job.status.value,
             "credits": "0",
@@ -162,7 +162,7 @@ class House:
     def send(self, job: Job, form: dict[str, str], origin: str = HOME) -> Any:
         """Send it as a browser does."""
         return self.browser.post(
-            f"/jobs/{job.job_id}/chance",
+            f"/jobs/{job.job_id}/recover",
             data=form,
             headers={"Origin": origin, "Sec-Fetch-Site": "same-origin"},
         )
@@ -177,8 +177,8 @@ def house(aws: Aws, tmp_path: Path) -> Iterator[House]:
     """Open the gallery."""
     jobs = JobRepository(aws.dynamodb, TABLE)
 
-    def chances() -> SecondChances:
-        return SecondChances(
+    def recovery() -> Recovery:
+        return Recovery(
             jobs=jobs,
             ledger=Ledger(aws.dynamodb, TABLE),
             announcer=Announcer(EventPublisher(aws.events, BUS), jobs),
@@ -195,7 +195,7 @@ def house(aws: Aws, tmp_path: Path) -> Iterator[House]:
         on_aws=True,
         browser=Browser(aws.dynamodb, TABLE),
         jobs=jobs,
-        chances=chances,
+        recovery=recovery,
         s3=aws.s3,
         pictures=Pictures(aws.s3, tmp_path / "pictures"),
     )
@@ -247,7 +247,7 @@ def test_cookie_alone_opens_nothing(house: House, folder: str) -> None:
     at = folder.replace("{folder}", house.access.folder)
     assert thief.get(f"{at}/", headers=headers).status_code == 403
     form = house.form(job, "regenerate", credits="1")
-    answer = thief.post(f"{at}/jobs/{job.job_id}/chance", data=form, headers=headers)
+    answer = thief.post(f"{at}/jobs/{job.job_id}/recover", data=form, headers=headers)
     assert answer.status_code == 403
     assert house.access.folder not in answer.text
     assert house.gallery.jobs.get(job.job_id) == job
@@ -269,7 +269,7 @@ def test_path_alone_opens_nothing(house: House) -> None:
     reader = Tab(house.browser.app, house.access)
     assert reader.get("/").status_code == 403
     form = house.form(job, "regenerate", credits="1")
-    answer = reader.post(f"/jobs/{job.job_id}/chance", data=form, headers={"Origin": HOME})
+    answer = reader.post(f"/jobs/{job.job_id}/recover", data=form, headers={"Origin": HOME})
     assert answer.status_code == 403
 
 
@@ -307,11 +307,11 @@ def test_forms_come_from_the_gallery(house: House) -> None:
     form = house.form(job, "regenerate", credits="1")
     for origin in ("http://evil.example", "null", f"http://127.0.0.1:{PORT + 1}"):
         assert house.send(job, form, origin).status_code == 403
-    no_origin = house.browser.post(f"/jobs/{job.job_id}/chance", data=form)
+    no_origin = house.browser.post(f"/jobs/{job.job_id}/recover", data=form)
     assert no_origin.status_code == 403
     assert house.send(job, {**form, "token": "x"}).status_code == 403
     assert house.send(job, {k: v for k, v in form.items() if k != "token"}).status_code == 403
-    assert house.browser.get(f"/jobs/{job.job_id}/chance").status_code == 405
+    assert house.browser.get(f"/jobs/{job.job_id}/recover").status_code == 405
     assert house.gallery.jobs.get(job.job_id) == job
     assert house.aws.take(house.aws.queue_url) == []
 
@@ -524,10 +524,10 @@ def test_regenerate_once(house: House) -> None:
     first = house.send(job, form)
     assert first.status_code == 303
     said = house.browser.get(first.headers["location"])
-    assert "It goes on as attempt 2." in said.text
+    assert "It continues as attempt 2." in said.text
     assert "It goes on" not in house.browser.get(first.headers["location"]).text
     second = house.browser.get(house.send(job, form).headers["location"])
-    assert "It has moved on since this page was shown; nothing was done." in second.text
+    assert "It has changed since this page was shown; nothing was done." in second.text
     now = house.gallery.jobs.get(job.job_id)
     assert now is not None
     assert (now.attempt, now.status) == (2, JobStatus.ACCEPTED)
@@ -535,27 +535,27 @@ def test_regenerate_once(house: House) -> None:
 
 
 @pytest.mark.parametrize(
-    ("chance", "changes", "says"),
+    ("action", "changes", "says"),
     [
         ("regenerate", {"credits": "0"}, "It costs 1 credit by now"),
-        ("resume", {}, "to copy its results once more, recopy it"),
+        ("resume", {}, "recopy it to copy its results again"),
         ("charged", {}, "only a SUBMIT_UNKNOWN job can be resolved"),
-        ("anything", {}, "not a valid Finding"),
+        ("anything", {}, "not a valid Resolution"),
         ("recopy", {"status": "FAILED"}, "It has moved on"),
         ("recopy", {"attempt": "7"}, "It has moved on"),
     ],
 )
-def test_not_done(house: House, chance: str, changes: dict[str, str], says: str) -> None:
+def test_not_done(house: House, action: str, changes: dict[str, str], says: str) -> None:
     """What cannot be done, or costs something else by now, is told; nothing is done."""
     job = house.job(results=1)
-    answer = house.send(job, house.form(job, chance, **changes))
+    answer = house.send(job, house.form(job, action, **changes))
     assert says in house.browser.get(answer.headers["location"]).text
     assert house.gallery.jobs.get(job.job_id) == job
     assert house.aws.take(house.aws.queue_url) == []
 
 
 @pytest.mark.parametrize(
-    ("chance", "task_id", "status", "attempt"),
+    ("action", "task_id", "status", "attempt"),
     [
         ("task", "t-9", JobStatus.RUNNING, 1),
         ("task", "", JobStatus.SUBMIT_UNKNOWN, 1),
@@ -563,13 +563,13 @@ def test_not_done(house: House, chance: str, changes: dict[str, str], says: str)
         ("not charged", "", JobStatus.ACCEPTED, 2),
     ],
 )
-def test_resolve(house: House, chance: str, task_id: str, status: JobStatus, attempt: int) -> None:
+def test_resolve(house: House, action: str, task_id: str, status: JobStatus, attempt: int) -> None:
     """Whatever was found at the vendor can be said on the job's page."""
     job = house.job(status=JobStatus.SUBMIT_UNKNOWN, task_id=None, finished_at=None, credits=0)
     text = house.browser.get(f"/jobs/{job.job_id}").text
     assert "Say what became of it" in text
     assert "Make new images" not in text
-    house.send(job, house.form(job, chance, task_id=task_id))
+    house.send(job, house.form(job, action, task_id=task_id))
     now = house.gallery.jobs.get(job.job_id)
     assert now is not None
     assert (now.status, now.attempt) == (status, attempt)

@@ -34,7 +34,7 @@ from hypothesis.stateful import (
 )
 from moto import mock_aws
 
-from cli.jobs.recovery import Chance, Finding, SecondChances
+from cli.jobs.recovery import Recovery, RecoveryAction, Resolution
 from shared.clock import parse_iso
 from shared.config import FinalizeConfig, PollConfig, ReconcileConfig, SubmitConfig
 from shared.intake.photos import PhotoStore
@@ -216,7 +216,7 @@ class World:
         self.finalizer = finalizer(self.config, wiring, downloads=self.downloads)
         self.reconciler = reconciler(self.config, wiring)
         self.dead_letters = self.reconciler._dead_letters
-        self.chances = SecondChances(
+        self.recovery = Recovery(
             jobs=self.jobs,
             ledger=self.ledger,
             announcer=self.announcer,
@@ -588,28 +588,28 @@ class World:
             for letter in self.dead_letters.letters(10):
                 self.dead_letters.redrive(letter)
 
-        def chance() -> None:
+        def action() -> None:
             job = self.job()
             job = self.jobs.get(job.job_id) if job else None
             if job is None:
                 return
-            if wish in list(Chance):
-                if self.chances.offer(Chance(wish), job).refusal is None:
-                    self.chances.take(Chance(wish), job)
+            if wish in list(RecoveryAction):
+                if self.recovery.quote(RecoveryAction(wish), job).refusal is None:
+                    self.recovery.perform(RecoveryAction(wish), job)
             elif job.status is JobStatus.SUBMIT_UNKNOWN:
                 self._resolve(job, lost=wish == "lost")
 
-        return self.invoke(f"a person: {wish}", redrive if wish == "redrive" else chance)
+        return self.invoke(f"a person: {wish}", redrive if wish == "redrive" else action)
 
     def _resolve(self, job: Job, *, lost: bool) -> None:
         """Say what became of a submit, as it was."""
         task = self.charges.get((job.job_id, job.attempt))
         if task is None:
-            self.chances.resolve(Finding.NOT_CHARGED, job)
+            self.recovery.resolve(Resolution.NOT_CHARGED, job)
         elif lost:
-            self.chances.resolve(Finding.CHARGED, job)
+            self.recovery.resolve(Resolution.CHARGED, job)
         else:
-            resolved = self.chances.resolve(Finding.TASK, job, task_id=task)
+            resolved = self.recovery.resolve(Resolution.TASK, job, task_id=task)
             now = self.records[job.job_id]
             moved_on = now.attempt > job.attempt or now.status is not JobStatus.SUBMIT_UNKNOWN
             assert resolved is not None or moved_on, "a task that was found was not taken"
@@ -770,7 +770,7 @@ EFFECTS: Final = ("Put", "Update", "Delete", "Send", "Start", "vendor")
 FAR = st.sampled_from([(1, None), *((None, effects) for effects in range(6)), (None, None)])
 """How far an invocation goes: so many calls, or so many with an effect and then up to the next
 such; (None, None) is to its end. What was read is oldest just before an effect."""
-OPENERS = st.sampled_from(["delivery", "delivery", "delivery", "found", Chance.REGENERATE])
+OPENERS = st.sampled_from(["delivery", "delivery", "delivery", "found", RecoveryAction.REGENERATE])
 CREATED = st.sampled_from(sorted(CREATES))
 READ = st.sampled_from(sorted(READS))
 DEATHS = st.sampled_from([Pull.DIE_BEFORE, Pull.DIE_AFTER])
@@ -910,7 +910,7 @@ class Interleavings(RuleBasedStateMachine):
 
     @precondition(_room)
     @precondition(lambda self: self.world.records)
-    @rule(wish=st.sampled_from([*Chance, "found", "lost", "redrive"]), far=FAR)
+    @rule(wish=st.sampled_from([*RecoveryAction, "found", "lost", "redrive"]), far=FAR)
     def person_takes_a_chance(self, wish: str, far: Far) -> None:
         _go(self.world.person(wish), far)
 
@@ -976,7 +976,7 @@ def test_reconcile_leaves_a_paid_task_alone(world: World) -> None:
 
 
 @pytest.mark.timeout(0)
-@pytest.mark.parametrize("wish", [Chance.REGENERATE, "drop"])
+@pytest.mark.parametrize("wish", [RecoveryAction.REGENERATE, "drop"])
 def test_second_attempt_is_not_started_twice(world: World, wish: str) -> None:
     """Who saw the first attempt fail, and acts when the second has failed too, changes nothing."""
     world.begin()
@@ -990,7 +990,7 @@ def test_second_attempt_is_not_started_twice(world: World, wish: str) -> None:
         slow = world.person(wish)
         _go(slow, (None, 0))
     assert slow.at == "dynamodb.UpdateItem"
-    world.person(Chance.REGENERATE).finish()
+    world.person(RecoveryAction.REGENERATE).finish()
     world.deliver(world.visible()[-1], "bad request").finish()
     slow.finish()
     world.settle()

@@ -91,9 +91,9 @@ def test_more_than_the_limit(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--since", "yesterday"], "--since is 'yesterday'"),
-        (["--since", "999999w"], "--since is '999999w'"),
-        (["--scene", "beach"], "--scene is 'beach'"),
+        (["--since", "yesterday"], "--since 'yesterday'"),
+        (["--since", "999999w"], "--since '999999w'"),
+        (["--scene", "beach"], "--scene 'beach'"),
         (["--model", "claara"], "Did you mean 'clara'"),
         (["--folder", ""], "--folder is empty."),
         (["--sku", " "], "--sku is empty."),
@@ -143,7 +143,7 @@ def test_show_for_programs(three: Shell) -> None:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("aaaa", "2 jobs begin with 'aaaa'."),
+        ("aaaa", "2 job ids begin with 'aaaa'."),
         ("", "no photo ''"),
         ("nobody", "no job and no photo 'nobody'"),
     ],
@@ -169,9 +169,9 @@ def test_beginning_of_an_id_is_enough_to_mend(three: Shell) -> None:
 
 
 def test_mending_for_programs(three: Shell) -> None:
-    """With --json a price and what came of it are lines; nobody is asked."""
+    """With --json a price and what came of it are lines; no question is asked."""
     code, _, err = three("regenerate", IDS[1], "--json")
-    assert (code, "nobody is asked" in err) == (1, True)
+    assert (code, "no question is asked" in err) == (1, True)
     assert three.now(IDS[1]) == ("FAILED", 1)
     _, out, _ = three("regenerate", IDS[1], "--json", "--yes")
     offer, done = map(json.loads, out.splitlines())
@@ -232,9 +232,9 @@ def test_watch_is_stopped(three: Shell, monkeypatch: pytest.MonkeyPatch) -> None
 def test_job_that_moves_on_is_not_met_twice(three: Shell) -> None:
     """What ended and was taken up again is under way, once."""
     watcher = Watcher(three.aws.dynamodb, TABLE)
-    watcher.look()
+    watcher.refresh()
     three.job(IDS[1], JobStatus.RUNNING, attempt=2, updated_at=later(utc_now(), 1))
-    watcher.look()
+    watcher.refresh()
     assert [job.job_id for job in watcher.rows(None)].count(IDS[1]) == 1
     assert (watcher.counts[JobStatus.RUNNING], watcher.counts[JobStatus.FAILED]) == (2, 0)
 
@@ -246,7 +246,7 @@ def test_watch_fits_the_screen(shell: Shell, width: int) -> None:
         status = JobStatus.RUNNING if number % 2 else JobStatus.FAILED
         shell.job(f"{number:032x}", status, source_key=f"夏天/{'裙' * number}\x1b[2J.jpg")
     watcher = Watcher(shell.aws.dynamodb, TABLE)
-    watcher.look()
+    watcher.refresh()
     shown = io.StringIO()
     console = Console(file=shown, width=width, height=12, force_terminal=True, no_color=True)
     console.print(Screen(watcher))

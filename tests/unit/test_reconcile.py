@@ -648,14 +648,14 @@ def test_one_that_cannot_be_moved_on_holds_up_no_other(
     for number in range(3):
         stage.accepted(f"j{number}", f"{number}.jpg")
     stage.clock.advance(STILL_SECONDS)
-    looked_at = stage.jobs.note_checked
+    records_read = stage.jobs.note_checked
 
     def broken(job: Job) -> Job | None:
         if job.job_id == "j1":
             raise RuntimeError("throttled")
-        return looked_at(job)
+        return records_read(job)
 
-    monkeypatch.setattr(stage.jobs, "note_looked_at", broken)
+    monkeypatch.setattr(stage.jobs, "note_checked", broken)
     with pytest.raises(RuntimeError, match="1 could not be moved on"):
         stage.run()
     assert sorted(detail["jobId"] for detail in stage.sent()) == ["j0", "j1", "j2"]

@@ -18,7 +18,7 @@ from cli.main import main
 from cli.stacks import deployment, doctor, selection
 from cli.stacks.deployment import Sam
 from cli.stacks.key import cleaned
-from cli.stacks.project import Home
+from cli.stacks.project import Project
 from cli.stacks.stack import Catwalk
 from shared import clients
 from shared.clock import iso, utc_now
@@ -469,7 +469,7 @@ def test_item_that_is_no_job(desk: Desk) -> None:
     desk.aws.dynamodb.put_item(TableName=TABLE, Item=item)
     _, found = desk.doctor()
     assert found["failures"][0] == "bad"
-    assert "'OTHER#1' that is no job" in found["failures"][1]
+    assert "'OTHER#1' that cannot be read as a job" in found["failures"][1]
     assert found["credits"][0] == "ok", "the other checks go on"
 
 
@@ -567,7 +567,7 @@ def sam(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Calls:
         desk.cloud.names.add("shop")
 
     monkeypatch.setattr(Sam, "_run", run)
-    monkeypatch.setattr(deploy, "enter", lambda: Home(ROOT))
+    monkeypatch.setattr(deploy, "enter", lambda: Project(ROOT))
     monkeypatch.delenv("CATWALK_STACK")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
@@ -654,7 +654,7 @@ def test_deploy_with_alarms(
             "\nParameters:\n", '\nParameters:\n  AlarmEmail:\n    Type: String\n    Default: ""\n'
         )
     (tmp_path / "template.yaml").write_text(text)
-    monkeypatch.setattr(deploy, "enter", lambda: Home(tmp_path))
+    monkeypatch.setattr(deploy, "enter", lambda: Project(tmp_path))
     words = ["deploy", "--stack", "shop", "--yes", "--alarm-email"]
     code, out, _ = desk(*words, "ann@example.com")
     assert code == 0

@@ -10,8 +10,8 @@ import pytest
 from cli.errors import CommandError
 from cli.stacks import project as homes
 from cli.stacks import selection
-from cli.stacks.project import home, refresh
-from cli.stacks.selection import Because, Choice, Condition, Last, choose, read_last, remember
+from cli.stacks.project import find_project, refresh
+from cli.stacks.selection import Choice, ChosenBy, Condition, LastUsed, choose, read_last, remember
 from local.stack.state import Address, State, StateFolder
 
 AWS = [
@@ -87,7 +87,7 @@ def choose_anew(name: str | None = None) -> Choice:
 
 def test_new_user() -> None:
     """Nothing said, used or up: the stack is called catwalk, where the shell's AWS leads."""
-    assert choose(None) == Choice("catwalk", laptop=False, because=Because.DEFAULT)
+    assert choose(None) == Choice("catwalk", laptop=False, chosen_by=ChosenBy.DEFAULT)
 
 
 def test_order(shell: Path, monkeypatch: pytest.MonkeyPatch, answering: None) -> None:
@@ -95,10 +95,10 @@ def test_order(shell: Path, monkeypatch: pytest.MonkeyPatch, answering: None) ->
     up(project(shell))
     assert choose_anew(None).laptop
     remember(Choice("shop", laptop=False))
-    assert choose_anew(None) == Choice("shop", laptop=False, because=Because.LAST)
+    assert choose_anew(None) == Choice("shop", laptop=False, chosen_by=ChosenBy.LAST)
     monkeypatch.setenv("CATWALK_STACK", "named")
-    assert choose_anew(None) == Choice("named", laptop=False, because=Because.VARIABLE)
-    assert choose_anew("said") == Choice("said", laptop=False, because=Because.OPTION)
+    assert choose_anew(None) == Choice("named", laptop=False, chosen_by=ChosenBy.VARIABLE)
+    assert choose_anew("said") == Choice("said", laptop=False, chosen_by=ChosenBy.OPTION)
     assert choose_anew("laptop").laptop
 
 
@@ -110,7 +110,7 @@ def test_laptop_needs_no_settings(
     monkeypatch.setenv("AWS_SESSION_TOKEN", "token")
     up(project(shell), port=7)
     choice = choose("laptop")
-    assert (choice.name, choice.vendor_url, choice.home) == ("catwalk", "http://vendor:7", shell)
+    assert (choice.name, choice.vendor_url, choice.project) == ("catwalk", "http://vendor:7", shell)
     assert os.environ["AWS_ENDPOINT_URL"] == "https://127.0.0.1:7"
     assert os.environ["AWS_ACCESS_KEY_ID"] == "test"
     assert not {"AWS_PROFILE", "AWS_SESSION_TOKEN"} & os.environ.keys()
@@ -127,7 +127,7 @@ def test_last_used_is_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """Region and profile are remembered, and a shell that says others is taken at its word."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     remember(Choice("shop", laptop=False))
-    assert read_last() == Last("shop", "eu-west-1")
+    assert read_last() == LastUsed("shop", "eu-west-1")
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     choose(None)
     assert selection.region() == "eu-west-1"
@@ -146,7 +146,7 @@ def test_last_profile(
     """The profile of the last used is used again, unless the shell has credentials of its own."""
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    selection.follow(Last("shop", profile="work"))
+    selection.follow(LastUsed("shop", profile="work"))
     assert os.environ.get("AWS_PROFILE") == profile
 
 
@@ -156,7 +156,7 @@ def test_shell_that_leads_somewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     assert choose(None) == Choice("catwalk", laptop=False)
     remember(Choice("other", laptop=False))
-    assert (read_last() or Last("")).name == "shop"
+    assert (read_last() or LastUsed("")).name == "shop"
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_settings_of_a_later_version() -> None:
     file = selection._file()
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps({"name": "shop", "moon": "full"}))
-    assert read_last() == Last("shop")
+    assert read_last() == LastUsed("shop")
 
 
 def test_settings_that_cannot_be_written(
@@ -189,7 +189,7 @@ def test_settings_that_cannot_be_written(
     monkeypatch.setenv("XDG_CONFIG_HOME", str(shell / "file"))
     remember(Choice("shop", laptop=False))
     selection.forget_laptop(shell)
-    assert "could not be remembered" in capsys.readouterr().err
+    assert "could not be saved" in capsys.readouterr().err
     assert choose(None).name == "catwalk"
 
 
@@ -217,13 +217,13 @@ def test_laptop_of_another_clone(
     monkeypatch.chdir(one)
     remember(choose_anew("laptop"))
     monkeypatch.chdir(shell)
-    assert choose_anew(None).home == one
+    assert choose_anew(None).project == one
     monkeypatch.chdir(two)
-    assert choose_anew(None).home == two
+    assert choose_anew(None).project == two
     # `down` in a clone forgets no other one's.
     selection.forget_laptop(two)
     monkeypatch.chdir(shell)
-    assert choose_anew(None).home == one
+    assert choose_anew(None).project == one
 
 
 def test_how_a_laptop_stack_is(shell: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,29 +249,31 @@ def test_code_of_a_clone_is_its_own(
     """A clone's command means its clone, wherever it is run."""
     monkeypatch.setattr(homes, "_CODE", project(tmp_path / "clone"))
     project(shell)
-    assert home().path == tmp_path / "clone"
+    assert find_project().path == tmp_path / "clone"
 
 
 def test_installed_command(shell: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a clone, or below it, that clone; else the copy in the user's data folder."""
-    assert home().path == tmp_path / "data" / "catwalk" / "project"
-    assert home().images == shell / "catwalk-demo"
+    assert find_project().path == tmp_path / "data" / "catwalk" / "project"
+    assert find_project().images == shell / "catwalk-demo"
     project(shell)
     (shell / "deep" / "down").mkdir(parents=True)
     monkeypatch.chdir(shell / "deep" / "down")
-    assert home().path == shell
-    assert home().images == shell / "out"
+    assert find_project().path == shell
+    assert find_project().images == shell / "out"
     monkeypatch.setattr(os, "getuid", lambda: -1)
-    assert home().path == tmp_path / "data" / "catwalk" / "project", "somebody else's folder"
+    assert find_project().path == tmp_path / "data" / "catwalk" / "project", (
+        "somebody else's folder"
+    )
 
 
 def test_shell_of_a_clone(shell: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A shell that sourced env.sh means its clone; one that was removed means nothing."""
     project(shell)
     monkeypatch.setenv("CATWALK_HOME", str(project(tmp_path / "sourced")))
-    assert home().path == tmp_path / "sourced"
+    assert find_project().path == tmp_path / "sourced"
     shutil.rmtree(tmp_path / "sourced")
-    assert home().path == shell
+    assert find_project().path == shell
 
 
 def test_copy_follows_its_version(tmp_path: Path) -> None:
@@ -321,7 +323,7 @@ def test_tools_without_make(shell: Path, monkeypatch: pytest.MonkeyPatch, tmp_pa
     """A machine without make is told so."""
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CommandError, match="no `make`"):
-        homes.make_tools(homes.Home(shell))
+        homes.make_tools(homes.Project(shell))
 
 
 def test_tools_see_no_key(shell: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -330,5 +332,5 @@ def test_tools_see_no_key(shell: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAKEFLAGS", "-n")
     (shell / "Makefile").write_text("laptop:\n\t@env > seen; exit 1\n")
     with pytest.raises(CommandError, match="could not be installed"):
-        homes.make_tools(homes.Home(shell))
+        homes.make_tools(homes.Project(shell))
     assert "sk-1" not in (shell / "seen").read_text()
