@@ -108,7 +108,8 @@ def test_every_make_target_is_there(document: str) -> None:
 def test_every_catwalk_command_and_option_is_there(document: str) -> None:
     """A reader who copies a line with `catwalk` meets no unknown command or option."""
     group = typer.main.get_group(app)
-    of_all = {"--help", "--install-completion"}.union(*(parameter.opts for parameter in group.params))
+    of_all = {"--help", "--install-completion"}
+    of_all |= {option for parameter in group.params for option in parameter.opts}
     for line in _lines_of_shell(document):
         words = _words(line)
         if words[:1] != ["catwalk"]:
