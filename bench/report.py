@@ -156,12 +156,13 @@ def _head(figures: dict[str, Figures]) -> str:
     return f"""
 # Performance
 
-Written by `make bench` (bench/report.py); not by hand. Measured from {measured[0]} to
+Written by `make bench` (bench/report.py); do not edit it by hand. Measured from {measured[0]} to
 {measured[-1]} on: {machine["processor"]}, {machine["cores"]} cores, {machine["memory"]},
 {machine["system"]}, Python {machine["python"]}, {libraries}.
 
-Times are this machine's, with a local AWS beside it; ratios are taken in one run, contestants by
-turns, and carry further. `make` lists the benches; each runs alone as well.
+Times are this machine's, with a local AWS beside it. Ratios are taken within one run, in which the
+contestants take turns, so they say more about other machines. `make` lists the benches; each also
+runs alone.
 """
 
 
@@ -192,20 +193,20 @@ def _polling(figures: Figures) -> str:
     return f"""
 ## Polls against lag
 
-Thirty traces of 120 tasks: five distributions of durations times six shapes of progress, replayed
-through the planner, which learns as it goes. Polls a task and seconds from its end to the poll
-that sees it (`polls / lag`); beside it loops that always wait 3 s (the vendor's quick start) and
-10 s, and the best schedule that knows how the durations are distributed but sees no progress, by
-dynamic programming. The ratio is polls x lag of the 3 s loop's: **{
-        summary["ratio_geometric_mean"]:.2f} in the geometric mean, {summary["ratio_worst"]:.2f} on
-the worst trace.**
+The planner replays thirty traces of 120 tasks, and learns as it goes. The traces combine five
+distributions of durations with six shapes of progress. A cell is `polls / lag`: polls a task, and
+seconds from a task's end to the poll that sees it. Two loops for comparison always wait 3 s (the
+vendor's quick start) and 10 s. "Best, blind" is the best schedule that knows how the durations are
+distributed but sees no progress, found by dynamic programming. The ratio is polls x lag, divided
+by that of the 3 s loop: **{summary["ratio_geometric_mean"]:.2f} in the geometric mean, {
+        summary["ratio_worst"]:.2f} on the worst trace.**
 
 ![Polls against lag](images/bench-polling.png)
 
 {table(("trace", "Catwalk", "fixed 3 s", "fixed 10 s", "best, blind", "ratio"), rows)}
 
-What `PollTradeSeconds` chooses; the default is {summary["trade_seconds"]:g}. Means over all
-traces, and the worst of those with linear progress:
+`PollTradeSeconds` chooses between polls and lag; the default is {summary["trade_seconds"]:g}. The
+table has means over all traces, and the worst of the traces with linear progress:
 
 {table(("PollTradeSeconds", "polls", "lag, s", "ratio", "linear: polls", "linear: lag, s"), trades)}
 
@@ -245,10 +246,11 @@ def _imports(figures: Figures) -> str:
     return f"""
 ## Cold starts
 
-From the built artefact, each in a fresh interpreter, {figures["runs"]} runs by turns, medians:
-the handler's import and its first AWS client with all that is made for it, and the whole first
-invocation against a stub. The naive handler imports boto3, httpx, pydantic and Powertools at the
-top; as SAM's own builder ships it, and precompiled by hand. Packages are unzipped, with bytecode.
+Each handler starts from the built artefact in a fresh interpreter, {figures["runs"]} runs by turns;
+the table has medians. "First client" is the handler's import and its first AWS client, with all
+that is made for it. "First answer" is the whole first invocation, against a stub. The naive handler
+imports boto3, httpx, pydantic and Powertools at the top. It is measured as SAM's own builder ships
+it, and precompiled by hand. Packages are measured unzipped, with bytecode.
 
 ![Cold starts](images/bench-imports.png)
 
@@ -296,15 +298,16 @@ def _quota(figures: Figures) -> str:
     return f"""
 ## Cold starts as Lambda gives processor time
 
-Lambda's init phase has a whole core, an invocation memory / 1,769 MB of one. Here the handler is
-imported without a limit, and each invocation is stopped and continued (SIGSTOP, SIGCONT) so that
-it uses that share in each 20 ms. The pairs are with clients made in the first invocation / in init,
-which is how it is now. Medians of {figures["runs"]} runs by turns, from the built artefact. AWS
-answers after {figures["aws_milliseconds"]:.0f} ms and the vendor after {
-        figures[
-            "vendor_milliseconds"
-        ]:.0f} ms, which is assumed, without TLS. Dollars are arm64's list
-price of the duration; init is billed too.
+Lambda's init phase has a whole core; an invocation has memory / 1,769 MB of one. Here the handler
+is imported without a limit. Each invocation is stopped and continued (SIGSTOP, SIGCONT) so that it
+uses that share of each 20 ms. A pair compares clients that are made in the first invocation with
+clients that are made in init, as Catwalk makes them. The table has medians of {
+        figures["runs"]
+    } runs by
+turns, from the built artefact. AWS is assumed to answer after {
+        figures["aws_milliseconds"]:.0f} ms and the vendor after {
+        figures["vendor_milliseconds"]:.0f} ms, without TLS. Dollars are arm64's list price of the
+duration; init is billed too.
 
 {table(columns, rows)}
 
@@ -352,10 +355,10 @@ def _finalize(figures: Figures) -> str:
     return f"""
 ## Results copied
 
-Four results from a vendor into a bucket, over TLS on this machine. The plain copy is
-`httpx.stream` into a hash into `upload_fileobj`, one result after the other; the bare read only
-reads. Ratios are medians of {figures["rounds"]} rounds by turns. **4 x 100 MB take {growth:.0f}
-MiB more memory than 4 x 100 kB.**
+Four results are copied from a vendor into a bucket, over TLS on this machine. The plain copy
+streams each result with `httpx.stream` through a hash into `upload_fileobj`, one after the other.
+The bare read only reads. Ratios are medians of {figures["rounds"]} rounds by turns.
+**4 x 100 MB take {growth:.0f} MiB more memory than 4 x 100 kB.**
 
 ![Results copied](images/bench-finalize.png)
 
@@ -397,11 +400,12 @@ def _burst(figures: Figures) -> str:
     return f"""
 ## A burst
 
-Photos dropped at once on the laptop stack, whose vendor takes {first["submits_per_second"]:g}
-creates a second and answers 429 beyond. Catwalk is not told the rate; the floor is what the vendor
-allows. "Seconds" last until the last record. A photo dropped alone is at the vendor {
-        first["lone_put_to_submit_seconds"]["median"] * 1000:.0f} ms after its PUT (median). Half of
-the processor's time is the emulated AWS's.
+Photos are dropped at once on the laptop stack. Its vendor takes {first["submits_per_second"]:g}
+creates a second and answers 429 beyond that. Catwalk is not told the rate. The floor is the
+shortest time that the vendor's rate allows. "Seconds" is the time until the last record. A photo
+that is dropped alone is at the vendor {
+        first["lone_put_to_submit_seconds"]["median"] * 1000:.0f} ms after its PUT (median). The
+emulated AWS uses half of the processor's time.
 
 ![A burst](images/bench-burst.png)
 
@@ -432,13 +436,13 @@ def _gallery(figures: Figures) -> str:
     return f"""
 ## The gallery
 
-`catwalk gallery` before a table of {figures["jobs"]:,} jobs, in a process of its own, asked over
-HTTP: the first page of 24 jobs, {figures["rounds"]} times each. **No first page takes more than
-{worst:.0f} ms** (medians). Where a filter lets little through, a page shows what was found among
-3,000 records or in 0.6 s, and the browser goes on by itself; "further" is until the first job, or
-the end. DynamoDB is played by the bench, in memory, with {figures["latency_milliseconds"]:g} ms a
-query and 40 MB/s, since neither moto nor MiniStack answers queries of so many items in useful
-time. Pictures are not asked for.
+`catwalk gallery` runs in a process of its own, with a table of {figures["jobs"]:,} jobs.
+It is asked over HTTP for the first page of 24 jobs, {figures["rounds"]} times each. **No first
+page takes more than {worst:.0f} ms** (medians). Where a filter lets little through, a page shows
+what was found among 3,000 records or in 0.6 s, and the browser asks for further pages by itself.
+"Further" is what it asks for until the first job, or the end. The bench plays DynamoDB, in memory,
+with {figures["latency_milliseconds"]:g} ms a query and 40 MB/s, since neither moto nor MiniStack
+answers queries of so many items in useful time. Pictures are not requested.
 
 {table(columns, rows)}
 
@@ -457,9 +461,9 @@ def _cost(figures: Figures) -> str:
 ## State transitions
 
 A task of 30 s takes **{figures["transitions_a_job"]:.1f} state transitions, {figures["ratio"]:.2f}
-of the {figures["fixed_3s_transitions_a_job"]:.1f}** of the usual Wait-Poll-Choice loop with 3 s,
-counted in executions on the laptop stack. What that and everything else costs:
-[cost.md](cost.md). {_measured(figures)}
+of the {figures["fixed_3s_transitions_a_job"]:.1f}** that the usual Wait-Poll-Choice loop with
+3 s takes, counted in executions on the laptop stack.
+[cost.md](cost.md) says what that and everything else costs. {_measured(figures)}
 """
 
 

@@ -42,7 +42,7 @@ TERMINAL: Final = frozenset(
 
 
 class ErrorCode(StrEnum):
-    """Stable values of `error.code`, documented in the README."""
+    """Stable values of `error.code`, documented in docs/photos.md."""
 
     # REJECTED: bad input; the vendor was never called.
     EMPTY_FILE = "empty_file"

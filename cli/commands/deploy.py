@@ -240,7 +240,7 @@ def _others(given: list[str] | tuple[str, ...], known: Mapping[str, Parameter]) 
         if not equals or name not in known:
             raise CommandError(
                 f"{pair!r} is no parameter of the template.",
-                "Write NAME=VALUE; the README lists the names.",
+                "Write NAME=VALUE; docs/operate.md lists the names.",
             )
         values[name] = deployment.parameter_value(known[name], value)
     return values

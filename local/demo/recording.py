@@ -21,7 +21,7 @@ from local.paths import ROOT
 _COLUMNS: Final = 108
 _LINES: Final = 37
 _SPEED: Final = 2.0
-"""The recording is shown at so many times the speed of the run; the README says so."""
+"""The recording is shown at so many times the speed of the run; docs/develop.md says so."""
 _FRAMES_A_SECOND: Final = 4
 _REST_SECONDS: Final = 6.0
 """How long its end is shown before it begins anew."""

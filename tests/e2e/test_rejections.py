@@ -28,8 +28,8 @@ CODES: Final = {
     "photo_missing",
     "mask_mismatch",
 }
-"""What a REJECTED record may say, as the README lists it, but for `photo_unreadable`: the local AWS
-reads archived objects. tests/unit/test_photos.py has those."""
+"""The codes of a REJECTED record, as docs/photos.md lists them. `photo_unreadable` is missing:
+the local AWS reads archived objects, so tests/unit/test_photos.py has those."""
 FEWEST: Final = 40
 """The tables may grow; they must not shrink unseen."""
 OVER_LIMIT: Final = 20 * 1024 * 1024 + 1

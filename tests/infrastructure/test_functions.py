@@ -75,8 +75,10 @@ def test_a_list_of_all_functions_folders(place: str, listed: set[str]) -> None:
     [
         ("local/stack/sam_local.py", set(sam_local.EXAMPLES)),
         (
-            "README.md",
-            set(re.findall(r"sam local invoke (\w+) --config-file .*\\\n", _text("README.md"))),
+            "docs/develop.md",
+            set(
+                re.findall(r"sam local invoke (\w+) --config-file .*\\\n", _text("docs/develop.md"))
+            ),
         ),
         ("events/README.md", set(re.findall(r"local invoke (\w+)", _text("events/README.md")))),
         (
@@ -101,12 +103,12 @@ def test_what_is_left_out_on_purpose() -> None:
 
 
 def test_the_payloads_to_try_a_function_with_are_there() -> None:
-    """The lines of README and `make sam-local` name files of events/, and the same ones."""
-    readme = _text("README.md")
+    """The lines of docs/develop.md and `make sam-local` name the same files of events/."""
+    page = _text("docs/develop.md")
     for function, payload in sam_local.EXAMPLES.items():
         assert (ROOT / "events" / payload).is_file()
         line = f'sam local invoke {function} --config-file "$PWD/.catwalk/sam-local.toml" \\\n  -e '
-        assert f"{line}.catwalk/sam-local/events/{payload}\n" in readme
+        assert f"{line}.catwalk/sam-local/events/{payload}\n" in page
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

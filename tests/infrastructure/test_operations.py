@@ -111,7 +111,7 @@ def test_each_alarm_tells_and_is_explained(name: str) -> None:
     runbook = (ROOT / "docs" / "runbook.md").read_text()
     assert f"\n## {name}\n" in runbook
     section = runbook.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
-    for part in ("**What it means.**", "**Look at.**", "**What mends it.**"):
+    for part in ("**What it means.**", "**Look at.**", "**What to do.**"):
         assert part in section
     assert "`catwalk " in section
 

@@ -40,8 +40,8 @@ COMMANDS: Final = {
     "stepfunctions": f"aws stepfunctions describe-execution --execution-arn {ARN}",
     "sts": "aws sts get-caller-identity",
 }
-"""A command of each service that README, runbook and template use, and of some that AWS CLI 1 would
-send to an address of its own."""
+"""A command of each service that the documents and the template use, and of some services that AWS
+CLI 1 would ask at an address of its own."""
 HOSTILE: Final = {
     "AWS_ENDPOINT_URL_SQS": "https://sqs.us-east-1.amazonaws.com",
     "AWS_ENDPOINT_URL_S3": "https://s3.us-east-1.amazonaws.com",
@@ -150,7 +150,7 @@ def test_nothing_of_another_aws_is_left(env_file: Path) -> None:
 
 
 def test_every_service_that_the_documents_use_is_tried() -> None:
-    """A service that is new in README, runbook or code gets a command above."""
+    """A service that is new in the documents or the code gets a command above."""
     files = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "events").glob("*.md")]
     files += [*(ROOT / "local").glob("**/*.py"), *(ROOT / "cli").glob("**/*.py")]
     text = "\n".join(path.read_text() for path in files)
