@@ -37,7 +37,7 @@ def append(name: str) -> Callable[[Path], None]:
 
 def rename(clone: Path) -> None:
     """Give a file another name."""
-    (clone / "shared" / "purse.py").rename(clone / "shared" / "wallet.py")
+    (clone / "shared" / "records" / "ledger.py").rename(clone / "shared" / "records" / "book.py")
 
 
 CHANGES = {
