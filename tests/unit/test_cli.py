@@ -315,7 +315,7 @@ def test_redrive_without_the_letter(shell: Shell) -> None:
     code, out, _ = shell("redrive", "--dry-run")
     assert code == 0
     assert "1 no longer in the queue; the records hold them." in out
-    assert "little: the record does not hold its request; send that again." in out
+    assert "little: the record does not hold its request; send the request again." in out
     assert shell.state() == before
     assert shell("redrive", "--yes")[1].splitlines()[-1] == "1 sent again."
     assert shell.aws.take(shell.url) == [body]

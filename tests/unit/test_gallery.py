@@ -541,8 +541,8 @@ def test_regenerate_once(house: House) -> None:
         ("resume", {}, "recopy it to copy its results again"),
         ("charged", {}, "only a SUBMIT_UNKNOWN job can be resolved"),
         ("anything", {}, "not a valid Resolution"),
-        ("recopy", {"status": "FAILED"}, "It has moved on"),
-        ("recopy", {"attempt": "7"}, "It has moved on"),
+        ("recopy", {"status": "FAILED"}, "It has changed"),
+        ("recopy", {"attempt": "7"}, "It has changed"),
     ],
 )
 def test_not_done(house: House, action: str, changes: dict[str, str], says: str) -> None:

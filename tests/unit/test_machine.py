@@ -113,7 +113,7 @@ def test_a_machine_that_cannot_run_it(place: str, monkeypatch: pytest.MonkeyPatc
     assert said in what
     assert next_step
     with pytest.raises(CommandError) as raised:
-        project.make_tools(project.Home(Path("/nonexistent")))
+        project.make_tools(project.Project(Path("/nonexistent")))
     assert str(raised.value) == what
 
 
