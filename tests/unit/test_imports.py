@@ -112,14 +112,7 @@ def made_by_importing(function: str, **environment: str) -> list[str]:
     done = subprocess.run(
         [sys.executable, "-c", INIT, f"functions.{function}.handler"],
         cwd=ROOT,
-        env={
-            "PATH": os.environ["PATH"],
-            "AWS_DEFAULT_REGION": "eu-central-1",
-            # Lambda gives credentials too; without them botocore asks 169.254.169.254.
-            "AWS_ACCESS_KEY_ID": "example",
-            "AWS_SECRET_ACCESS_KEY": "example",
-        }
-        | environment,
+        env={"PATH": os.environ["PATH"], "AWS_DEFAULT_REGION": "eu-central-1"} | environment,
         capture_output=True,
         text=True,
         check=False,
@@ -154,4 +147,4 @@ def test_shared_knows_nothing_of_who_uses_it() -> None:
     for path in (ROOT / "shared").rglob("*.py"):
         text = path.read_text("utf-8")
         for folder in ("functions", "local", "cli", "tests"):
-            assert not re.search(rf"^\s*(import|from) {folder}\b", text, re.MULTILINE)
+            assert not re.search(rf"\b(import|from) {folder}\b", text), path
