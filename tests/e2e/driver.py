@@ -340,7 +340,9 @@ class Catwalk:
                 endpoint=address.endpoint,
                 ca_bundle=Path(address.ca_bundle),
                 credentials=address.credentials,
-            ),
+            )
+            # `catwalk deploy` leaves the user's SAM as it is, which asks pypi.org for its newest.
+            | {"__SAM_CLI_APP_DIR": str(environment.sam_settings(folder))},
             input=stdin,
             capture_output=True,
             text=True,
