@@ -655,7 +655,7 @@ def test_one_that_cannot_be_moved_on_holds_up_no_other(
             raise RuntimeError("throttled")
         return looked_at(job)
 
-    monkeypatch.setattr(stage.jobs, "note_looked_at", broken)
+    monkeypatch.setattr(stage.jobs, "note_checked", broken)
     with pytest.raises(RuntimeError, match="1 could not be moved on"):
         stage.run()
     assert sorted(detail["jobId"] for detail in stage.sent()) == ["j0", "j1", "j2"]
