@@ -524,7 +524,7 @@ def test_a_photo_that_waits_says_why_and_until_when(jobs: JobRepository, clock: 
 
 @pytest.mark.parametrize("verb", ["reject", "dead_letter_job", "note_waiting"])
 def test_what_may_have_been_sent_is_not_taken_for_unspent(jobs: JobRepository, verb: str) -> None:
-    """A job whose POST may be out is not rejected or dead-lettered; one that cost nothing may be."""
+    """A job whose POST may be out is not ended as unsent; one that cost nothing may be."""
     submitting = at(jobs, JobStatus.SUBMITTING)
     assert VERBS[verb](jobs, submitting) is None
     unsent = there(jobs.mark_unsent(submitting))
