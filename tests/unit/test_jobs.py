@@ -522,9 +522,9 @@ def test_a_photo_that_waits_says_why_and_until_when(jobs: JobRepository, clock: 
     assert there(jobs.mark_submitting(waiting, lease_seconds=60)).waiting is None
 
 
-@pytest.mark.parametrize("verb", ["reject", "bury", "note_waiting"])
+@pytest.mark.parametrize("verb", ["reject", "dead_letter_job", "note_waiting"])
 def test_what_may_have_been_sent_is_not_taken_for_unspent(jobs: JobRepository, verb: str) -> None:
-    """A job whose POST may be out is neither rejected nor buried; one that cost nothing may be."""
+    """A job whose POST may be out is not ended as unsent; one that cost nothing may be."""
     submitting = at(jobs, JobStatus.SUBMITTING)
     assert VERBS[verb](jobs, submitting) is None
     unsent = there(jobs.mark_unsent(submitting))
@@ -649,9 +649,9 @@ VERBS: Mapping[str, Callable[[JobRepository, Job], Job | None]] = {
     "fail": lambda jobs, job: jobs.fail(job, ERROR),
     "mark_announced": lambda jobs, job: jobs.mark_announced(job),
     "note_waiting": lambda jobs, job: jobs.note_waiting(job, seconds=60, reason="busy"),
-    "note_looked_at": lambda jobs, job: jobs.note_checked(job),
+    "note_checked": lambda jobs, job: jobs.note_checked(job),
     "reject": lambda jobs, job: jobs.reject(job, REJECTED),
-    "bury": lambda jobs, job: jobs.dead_letter_job(job, ERROR, message_id="m-1"),
+    "dead_letter_job": lambda jobs, job: jobs.dead_letter_job(job, ERROR, message_id="m-1"),
     "note_dead_letter": lambda jobs, job: jobs.note_dead_letter(job, message_id="m-1"),
     "close_unknown": lambda jobs, job: jobs.close_unknown(job, ERROR),
 }
@@ -669,9 +669,9 @@ ALLOWED = {
     ("fail", JobStatus.RUNNING),
     *(("mark_announced", status) for status in JobStatus),
     ("note_waiting", JobStatus.ACCEPTED),
-    *(("note_looked_at", status) for status in JobStatus),
+    *(("note_checked", status) for status in JobStatus),
     ("reject", JobStatus.ACCEPTED),
-    ("bury", JobStatus.ACCEPTED),
+    ("dead_letter_job", JobStatus.ACCEPTED),
     *(("note_dead_letter", status) for status in JobStatus),
     ("close_unknown", JobStatus.SUBMIT_UNKNOWN),
 }

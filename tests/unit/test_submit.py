@@ -695,7 +695,7 @@ def test_a_turn_that_moved_away_while_it_was_taken(
         return turn(self, way, patience)
 
     change("pace_slot", stage.clock.now.timestamp() + 0.3)
-    monkeypatch.setattr(CircuitBreaker, "turn", slower_meanwhile)
+    monkeypatch.setattr(CircuitBreaker, "take_slot", slower_meanwhile)
     before, outcome = stage.clock.now, stage.drop("a.jpg")
     assert isinstance(outcome, Later)
     assert outcome.seconds == pytest.approx(40, abs=1)
