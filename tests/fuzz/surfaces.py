@@ -349,7 +349,7 @@ def wire() -> Iterator[None]:
     """Connect to nobody while this lasts: each connection is a pair of sockets."""
     connect, look_up = httpcore.SyncBackend.connect_tcp, socket.getaddrinfo
     # A plain function: as a bound method it would not be given the backend.
-    httpcore.SyncBackend.connect_tcp = _connect  # type: ignore[method-assign]
+    httpcore.SyncBackend.connect_tcp = _connect  # type: ignore[method-assign, assignment]
     socket.getaddrinfo = _WIRE.getaddrinfo  # type: ignore[assignment]
     try:
         yield

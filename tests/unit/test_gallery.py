@@ -78,7 +78,7 @@ class Tab(TestClient):
         super().__init__(app, base_url=HOME, follow_redirects=False, **how)
         self._root = access.root
 
-    def request(self, method: str, url: Any, **how: Any) -> Any:  # type: ignore[override]
+    def request(self, method: str, url: Any, **how: Any) -> Any:
         """Ask for a path; links of pages have the folder already."""
         inside = str(url).startswith((f"{self._root}/", "/static/", "http"))
         return super().request(method, url if inside else f"{self._root}{url}", **how)
@@ -924,7 +924,12 @@ def test_key_is_on_no_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """The browser gets a file that only its user can read."""
     opened: Queue[str] = Queue()
     monkeypatch.setenv("DISPLAY", ":0")
-    monkeypatch.setattr("webbrowser.open", lambda url: opened.put(url) or True)
+
+    def browse(url: str) -> bool:
+        opened.put(url)
+        return True
+
+    monkeypatch.setattr("webbrowser.open", browse)
     with server._opened("http://127.0.0.1:1/?key=k&x"):
         url = opened.get(timeout=30)
         assert "k" not in url.partition("gallery.html")[2]
@@ -938,7 +943,12 @@ def test_browser_that_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some browsers are waited for until they are closed: the gallery is served before that."""
     begun, closed = threading.Event(), threading.Event()
     monkeypatch.setenv("DISPLAY", ":0")
-    monkeypatch.setattr("webbrowser.open", lambda _url: begun.set() or closed.wait(30))
+
+    def browse(_url: str) -> bool:
+        begun.set()
+        return closed.wait(30)
+
+    monkeypatch.setattr("webbrowser.open", browse)
     with server._opened("http://127.0.0.1:1/?key=k"):
         assert begun.wait(30)
         assert not closed.is_set()

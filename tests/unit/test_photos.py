@@ -18,13 +18,13 @@ from shared.intake.photos import (
     JPEG,
     MAX_FOLDER_FILE_BYTES,
     PNG,
+    FolderCache,
     PhotoStore,
     StoredPhoto,
     content_type_of,
     pixel_size,
 )
 from shared.intake.requests import photo_of
-from shared.intake.settings import FolderFile
 from shared.models import ErrorCode, Photo
 from tests.factories import PHOTOS, Aws, jpeg, png
 
@@ -428,7 +428,8 @@ class Refusing:
     def get_object(self, **arguments: Any) -> Any:
         refusal = self.refusals.get(arguments.get("VersionId") or arguments["Key"])
         if refusal is not None:
-            raise ClientError({"Error": refusal}, "GetObject")
+            said: Any = {"Error": refusal}
+            raise ClientError(said, "GetObject")
         return self._client.get_object(**arguments)
 
     def head_object(self, **arguments: Any) -> Any:
@@ -681,7 +682,7 @@ def test_nearest_folder_file_wins(store: PhotoStore, s3: Any) -> None:
 def test_folder_files_are_read_once_a_batch(store: PhotoStore, s3: Any, counting: Counting) -> None:
     """Many photos of one folder cost one look for each folder file, there or not, good or bad."""
     put(s3, "catwalk.json", b"{")
-    cache: dict[str, FolderFile | InputRejected | None] = {}
+    cache: FolderCache = {}
     for number in range(5):
         with pytest.raises(InputRejected, match="no valid JSON"):
             store.nearest_folder_file(f"a/b/{number}.jpg", cache)

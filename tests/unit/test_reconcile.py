@@ -535,8 +535,10 @@ def test_a_place_that_is_gone_is_no_end(stage: Stage, monkeypatch: pytest.Monkey
 
     def strict(**arguments: Any) -> Any:
         if arguments.get("VersionIdMarker") == "gone":
-            error = {"Error": {"Code": "InvalidArgument", "Message": "Invalid version id"}}
-            raise ClientError(error, "ListObjectVersions")
+            raise ClientError(
+                {"Error": {"Code": "InvalidArgument", "Message": "Invalid version id"}},
+                "ListObjectVersions",
+            )
         return listed(**arguments)
 
     monkeypatch.setattr(stage.aws.s3, "list_object_versions", strict)

@@ -6,6 +6,7 @@ import json
 import logging
 import socket
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -820,7 +821,7 @@ def test_wire_answer_that_is_packed_all_the_same_is_taken(
 def test_an_answer_that_drips_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """A body that never ends does not eat up the invocation; what it would have said is unknown."""
     seconds = itertools.count(0, 4.0)
-    monkeypatch.setattr(module.time, "monotonic", lambda: next(seconds))
+    monkeypatch.setattr(time, "monotonic", lambda: next(seconds))
     pieces = []
 
     class Dripping(httpx.SyncByteStream):
