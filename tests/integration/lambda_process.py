@@ -68,7 +68,7 @@ class Steps:
         def sending(client: httpx.Client, request: httpx.Request, **more: Any) -> Any:
             return self._step("vendor", request.method, {}, send, client, request, **more)
 
-        botocore.client.BaseClient._make_api_call = calling  # type: ignore[attr-defined]
+        botocore.client.BaseClient._make_api_call = calling  # type: ignore[attr-defined]  # private
         httpx.Client.send = sending  # type: ignore[method-assign, assignment]  # passes all on
 
     def _step(

@@ -848,7 +848,7 @@ def test_zip_over_broken_connections(house: House, times: int, whole: bool) -> N
     """A connection that breaks is gone on with; for good, it is told, and the zip is whole."""
     job = house.job(results=1)
     body = b"0123456789" * 10
-    files = unzipped(b"".join(zipped(Breaking(body, 20, times), [job])))  # type: ignore[arg-type]
+    files = unzipped(b"".join(zipped(Breaking(body, 20, times), [job])))  # type: ignore[arg-type]  # a double
     assert (files[job.results[0].key] == body) is whole
     assert (archive.MISSING in files) is not whole
 
@@ -1027,7 +1027,7 @@ def test_refused_by_aws(house: House) -> None:
             raise ClientError({"Error": {"Code": "AccessDenied"}}, "GetObject")
 
     with pytest.raises(PictureGoneError, match="may not read"):
-        Pictures(Refusing(), Path("nowhere")).small(Picture("b", "k", JPEG), 160)  # type: ignore[arg-type]
+        Pictures(Refusing(), Path("nowhere")).small(Picture("b", "k", JPEG), 160)  # type: ignore[arg-type]  # a double
 
 
 @pytest.mark.parametrize("code", ["ExpiredToken", "SlowDown", "RequestTimeTooSkewed", ""])
@@ -1040,7 +1040,7 @@ def test_trouble_is_no_missing_picture(house: House, code: str) -> None:
 
     house.job(results=1)
     (original,) = set(house.addresses("/", "small")[:1])
-    house.gallery.pictures._s3 = Refusing()  # type: ignore[assignment]
+    house.gallery.pictures._s3 = Refusing()  # type: ignore[assignment]  # a double
     answer = house.browser.get(original)
     assert answer.status_code == 502
     assert "catwalk doctor" in answer.text
@@ -1055,7 +1055,7 @@ def test_original_breaks_off(house: House, capsys: pytest.CaptureFixture[str]) -
 
     house.job(results=1)
     original = house.addresses("/", "small")[0].replace("/small/480/", "/original/")
-    house.gallery.pictures._s3 = Cut()  # type: ignore[assignment]
+    house.gallery.pictures._s3 = Cut()  # type: ignore[assignment]  # a double
     assert house.browser.get(original).content == b"0123456789"
     assert "A picture broke off: the connection broke." in capsys.readouterr().err
 

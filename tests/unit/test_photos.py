@@ -69,7 +69,7 @@ def counting(s3: Any) -> Counting:
 @pytest.fixture
 def store(counting: Counting) -> PhotoStore:
     """Give PhotosBucket as Catwalk sees it."""
-    return PhotoStore(counting, PHOTOS, max_bytes=LIMIT)  # type: ignore[arg-type]
+    return PhotoStore(counting, PHOTOS, max_bytes=LIMIT)  # type: ignore[arg-type]  # a double
 
 
 def put(s3: Any, key: str, body: bytes, **more: Any) -> Any:
@@ -324,7 +324,7 @@ def test_deleted_photo_is_missing(store: PhotoStore, s3: Any) -> None:
 @pytest.mark.parametrize("code", ["NoSuchKey", "404", "KeyTooLongError"])
 def test_missing_is_missing_however_s3_says_it(code: str) -> None:
     """S3's ways to say that there is no such object are all photo_missing."""
-    store = PhotoStore(Failing(code), PHOTOS, max_bytes=LIMIT)  # type: ignore[arg-type]
+    store = PhotoStore(Failing(code), PHOTOS, max_bytes=LIMIT)  # type: ignore[arg-type]  # a double
     with pytest.raises(InputRejected) as caught:
         store.open("a.jpg")
     assert caught.value.code is ErrorCode.PHOTO_MISSING
@@ -353,7 +353,7 @@ def test_version_id_that_s3_cannot_read_is_a_missing_photo(
 @pytest.mark.parametrize("code", ["SlowDown", "InternalError", "AccessDenied"])
 def test_trouble_of_s3_is_no_missing_photo(code: str) -> None:
     """An S3 that is in trouble rejects no photo: the message comes again."""
-    store = PhotoStore(Failing(code), PHOTOS, max_bytes=LIMIT)  # type: ignore[arg-type]
+    store = PhotoStore(Failing(code), PHOTOS, max_bytes=LIMIT)  # type: ignore[arg-type]  # a double
     with pytest.raises(ClientError):
         store.open("a.jpg")
     with pytest.raises(ClientError):
@@ -448,7 +448,7 @@ class Refusing:
 def refusing(s3: Any, refusals: dict[str, dict[str, str]]) -> tuple[Refusing, PhotoStore]:
     """Give a bucket that refuses some objects."""
     client = Refusing(s3, refusals)
-    return client, PhotoStore(client, PHOTOS, max_bytes=LIMIT)  # type: ignore[arg-type]
+    return client, PhotoStore(client, PHOTOS, max_bytes=LIMIT)  # type: ignore[arg-type]  # a double
 
 
 @pytest.mark.parametrize("storage", ["GLACIER", "DEEP_ARCHIVE"])

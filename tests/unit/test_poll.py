@@ -100,8 +100,8 @@ class Stage:
         self.poller = Poller(
             config=config,
             jobs=self.jobs,
-            vendor=self.vendor,  # type: ignore[arg-type]
-            api_key=self.key,  # type: ignore[arg-type]
+            vendor=self.vendor,  # type: ignore[arg-type]  # a double
+            api_key=self.key,  # type: ignore[arg-type]  # a double
             announcer=Announcer(EventPublisher(aws.events, BUS), self.jobs),
             pace=self.pace(),
             now=clock,

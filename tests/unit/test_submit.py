@@ -468,7 +468,7 @@ def test_masks(stage: Stage) -> None:
     stage.drop("a/dress.jpg")
     assert stage.vendor.bodies[0]["mask"].startswith("https://")
     assert stage.job().settings is not None
-    assert stage.job().settings.mask == "a/dress.mask.png"  # type: ignore[union-attr]
+    assert stage.job().settings.mask == "a/dress.mask.png"  # type: ignore[union-attr]  # it has settings
     stage.aws.drop("a/coat.mask.png", png(9, 8))
     stage.drop("a/coat.jpg")
     assert stage.all_jobs()[-1].source_key in {"a/coat.jpg", "a/dress.jpg"}
@@ -574,7 +574,7 @@ def test_failed_photo_dropped_again_is_sent_again(stage: Stage) -> None:
     job = stage.job()
     assert (job.status, job.attempt, job.credits) == (JobStatus.RUNNING, 2, 1)
     assert stage.aws.started() == [f"{job.job_id}-2"]
-    stage.jobs.fail(job, job.history[0].error)  # type: ignore[arg-type]
+    stage.jobs.fail(job, job.history[0].error)  # type: ignore[arg-type]  # it has an error
     stage.take(first)
     stage.take(second)
     assert (stage.job().attempt, stage.vendor.tasks) == (2, 1)

@@ -50,7 +50,7 @@ class World(Stage):
         self.posts: list[tuple[float, str]] = []
         self._queue: list[tuple[float, int, str]] = []
         self._numbers = itertools.count()
-        self.vendor.accept = self._answer  # type: ignore[method-assign]
+        self.vendor.accept = self._answer  # type: ignore[method-assign]  # with opinions
         self._accept = Stage(aws, clock).vendor.accept
 
     def _answer(self, request: httpx.Request) -> httpx.Response:

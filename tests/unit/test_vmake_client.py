@@ -407,7 +407,7 @@ def task(status: object, **more: object) -> httpx.Response:
 
 
 IMAGE = {"width": 8, "height": 9, "fileSize": 70, "downloadUrl": "https://cdn.example/1.png"}
-DONE = TaskDone((TaskResult(index=1, url=IMAGE["downloadUrl"], width=8, height=9, bytes=70),))  # type: ignore[arg-type]
+DONE = TaskDone((TaskResult(index=1, url=IMAGE["downloadUrl"], width=8, height=9, bytes=70),))  # type: ignore[arg-type]  # as the vendor sends it
 READS: list[tuple[str, httpx.Response | Answer, TaskRead | type]] = [
     ("pending", task("pending", progress=0), TaskOngoing("pending", 0)),
     ("running", task("running", progress=42), TaskOngoing("running", 42)),
