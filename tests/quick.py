@@ -33,15 +33,15 @@ USED: Final = ("dynamodb", "events", "s3", "secretsmanager", "sqs", "stepfunctio
 """The services that nearly all calls go to."""
 SMALL: Final = 100_000
 """An item of fewer bytes is far from DynamoDB's limit of 400 KB."""
-_READ_STRUCTURE: Final = BaseJSONParser._parse_structure
+_READ_STRUCTURE: Final[Any] = BaseJSONParser._parse_structure
 _WRITE_STRUCTURE: Final = ResponseSerializer._serialize_type_structure
 _GET_VALUE: Final = ResponseSerializer.get_value
 _SET_LIMITED: Final = LimitedSizeDict.__setitem__
 _CANONICAL_REQUEST: Final = SigV4Auth.canonical_request
 _SIGNATURE: Final = SigV4Auth.signature
-_URLS: Final = BaseBackend.urls.fget
+_URLS: Final = vars(BaseBackend)["urls"].fget
 _urls_of: Final[dict[type, Any]] = {}
-_is_kind: Final = functools.cache(issubclass)
+_is_kind: Final[Callable[[type, type], bool]] = functools.cache(issubclass)
 
 
 def quicken(patch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -109,7 +110,7 @@ def _fill(catwalk: Catwalk) -> None:
         else:
             catwalk.request(action.detail)
     for expected in scenario.EXPECTED:
-        wait_for(lambda key=expected.key: _ended(catwalk, key), expected.key)
+        wait_for(partial(_ended, catwalk, expected.key), expected.key)
     for name, metadata in _AUTUMN:
         key = f"autumn/{name}"
         if key == _RUNS:
@@ -129,7 +130,7 @@ def _fill(catwalk: Catwalk) -> None:
             )
             continue
         catwalk.drop(key, (SAMPLES / name).read_bytes(), metadata)
-        wait_for(lambda key=key: _ended(catwalk, key), key)
+        wait_for(partial(_ended, catwalk, key), key)
 
 
 def _ended(catwalk: Catwalk, key: str) -> bool:

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Final
 
 import pytest
@@ -212,11 +213,7 @@ def test_poisoned_photos(catwalk: Catwalk) -> None:
     dozen.drop()
     dozen.all_succeed()
     for key, body in poisoned.items():
-        wait_for(
-            lambda key=key: catwalk.records(key)[0]["status"] == "FAILED",
-            f"{key} to end",
-            seconds=120,
-        )
+        wait_for(partial(failed, catwalk, key), f"{key} to end", seconds=120)
         record = catwalk.end_of(key, "FAILED")
         assert record["error"]["code"] == "vendor_rejected"
         assert "while it took others" in record["error"]["message"]
@@ -244,3 +241,8 @@ def test_a_probe_whose_photo_is_gone(catwalk: Catwalk) -> None:
     body = photo()
     catwalk.drop("gone-probe/b.jpg", body, {"batch-size": "1"})
     catwalk.reached("gone-probe/b.jpg", "SUCCEEDED")
+
+
+def failed(catwalk: Catwalk, key: str) -> bool:
+    """Whether the job of a photo has failed."""
+    return bool(catwalk.records(key)[0]["status"] == "FAILED")

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 from typing import Any, Final
 
@@ -353,7 +354,7 @@ def drop_at_once(catwalk: Catwalk, cases: Sequence[Case]) -> dict[str, bytes]:
     """Drop photos, and wait until they have ended; or been submitted, where the end takes long."""
     photos = drop(catwalk, cases)
     for case in cases:
-        patiently(lambda case=case: has_left(catwalk, case, ended=not case.end.lasts))
+        patiently(partial(has_left, catwalk, case, ended=not case.end.lasts))
     return photos
 
 
@@ -454,7 +455,7 @@ def test_every_fault_has_a_case(catwalk: Catwalk) -> None:
     """What the simulator can do wrong stands in the table: each fault, call and parameter."""
     answer = httpx.get(f"{catwalk.stack.address.vendor_url}/_simulator/faults", trust_env=False)
     possible = answer.json()["possible"]
-    missing = []
+    missing: list[tuple[str, ...]] = []
     for fault, kind in possible.items():
         cases = [case for case in CASES if case.fault == fault]
         missing += [(fault, on) for on in kind["on"] if on not in {case.on for case in cases}]

@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    ViewportSize,
+    expect,
+)
 
 from bench.gallery import Table
 from bench.gallery import environment as bench_environment
@@ -91,8 +98,13 @@ def page(visitor: Visitor, photos: dict[str, bytes]) -> Iterator[Page]:
     with visitor.context() as context:
         made = context.new_page()
         complaints: list[str] = []
+
+        def complain(line: ConsoleMessage) -> None:
+            if line.type == "error":
+                complaints.append(line.text)
+
         made.on("pageerror", lambda error: complaints.append(str(error)))
-        made.on("console", lambda line: complaints.append(line.text) if line.type == "error" else 0)
+        made.on("console", complain)
         yield made
         assert complaints == []
 
@@ -225,7 +237,7 @@ def test_accessible(
 ) -> None:
     """axe-core finds nothing serious in grid and job page, and nothing is cut off on a phone."""
     job_id = catwalk.end_of(SKIRT)["job_id"]
-    phone = {"width": 360, "height": 740}
+    phone: ViewportSize = {"width": 360, "height": 740}
     with visitor.context(color_scheme=scheme, viewport=phone, reduced_motion="reduce") as context:
         context.add_init_script(path=chromium.AXE)
         page = context.new_page()
@@ -233,7 +245,7 @@ def test_accessible(
             page.goto(path)
             expect(page.locator("main img").first).to_be_visible()
             for width in (phone["width"], 1280):
-                page.set_viewport_size({**phone, "width": width})
+                page.set_viewport_size({"width": width, "height": phone["height"]})
                 wide = page.evaluate("document.documentElement.scrollWidth")
                 assert wide <= width, f"{path} is {wide} pixels wide on {width}"
                 if path.startswith("jobs") and width > phone["width"]:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -70,7 +70,7 @@ NEEDS = [
 def quick_redelivery(catwalk: Catwalk) -> Iterator[None]:
     """Let a message that failed come back after seconds, not minutes."""
     sqs, url = catwalk.stack.clients.sqs, catwalk.stack.output("SubmitQueueUrl")
-    name = "VisibilityTimeout"
+    name: Literal["VisibilityTimeout"] = "VisibilityTimeout"
     before = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[name])["Attributes"][name]
     sqs.set_queue_attributes(QueueUrl=url, Attributes={name: "2"})
     yield

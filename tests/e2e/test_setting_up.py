@@ -91,11 +91,10 @@ def test_reconcile_during_a_pause(catwalk: Catwalk) -> None:
 
 def delayed(catwalk: Catwalk) -> int:
     """Return how many messages wait in SubmitQueue for their time."""
-    name = "ApproximateNumberOfMessagesDelayed"
     answer = catwalk.stack.clients.sqs.get_queue_attributes(
         QueueUrl=catwalk.stack.output("SubmitQueueUrl"), AttributeNames=["All"]
     )
-    return int(answer["Attributes"][name])
+    return int(answer["Attributes"]["ApproximateNumberOfMessagesDelayed"])
 
 
 def test_stack_in_another_region(catwalk: Catwalk) -> None:

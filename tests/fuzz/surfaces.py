@@ -349,12 +349,12 @@ def wire() -> Iterator[None]:
     """Connect to nobody while this lasts: each connection is a pair of sockets."""
     connect, look_up = httpcore.SyncBackend.connect_tcp, socket.getaddrinfo
     # A plain function: as a bound method it would not be given the backend.
-    httpcore.SyncBackend.connect_tcp = _connect  # type: ignore[method-assign]
-    socket.getaddrinfo = _WIRE.getaddrinfo  # type: ignore[assignment]
+    httpcore.SyncBackend.connect_tcp = _connect  # type: ignore[method-assign, assignment]  # until the end of `wire`
+    socket.getaddrinfo = _WIRE.getaddrinfo  # type: ignore[assignment]  # until the end of `wire`
     try:
         yield
     finally:
-        httpcore.SyncBackend.connect_tcp = connect  # type: ignore[method-assign]
+        httpcore.SyncBackend.connect_tcp = connect  # type: ignore[method-assign]  # until the end of `wire`
         socket.getaddrinfo = look_up
         if _WIRE.peer is not None:
             _WIRE.peer.close()
@@ -371,7 +371,7 @@ class _Bucket:
 @cache
 def _results() -> ResultStore:
     return ResultStore(
-        _Bucket(),  # type: ignore[arg-type]
+        _Bucket(),  # type: ignore[arg-type]  # a double
         RESULTS,
         download_client(VENDOR),
         max_bytes=200_000,

@@ -31,6 +31,10 @@ class Case:
         return f"{self.function}-{self.answer}"
 
 
+_OTHERS: Final[tuple[tuple[Function, str], ...]] = (
+    ("poll", "RUNNING"),
+    ("submit", "SUBMIT_UNKNOWN"),
+)
 _UNAVAILABLE: Final = "PARTIAL result_unavailable"
 _INVALID: Final = "PARTIAL result_invalid"
 _BLOCKED: Final = "PARTIAL result_blocked"
@@ -84,7 +88,7 @@ HOSTILE: Final = (
     ),
     *(
         Case(function, answer, end)
-        for function, end in (("poll", "RUNNING"), ("submit", "SUBMIT_UNKNOWN"))
+        for function, end in _OTHERS
         for answer in (
             *("gzip_bomb", "nested_gzip_bomb", "unknown_encoding"),
             *("redirect_large", "redirect_drips", "redirect_private", "redirect_odd"),

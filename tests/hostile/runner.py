@@ -57,14 +57,14 @@ def _run(case: Case, aws: Aws, url: str) -> dict[str, Any]:
     if case.function == "submit":
         event = aws.drop("a/dress.jpg", jpeg())
         message = {"messageId": "m", "body": json.dumps(event)}
-        message["attributes"] = {"ApproximateReceiveCount": "1"}  # type: ignore[assignment]
+        message["attributes"] = {"ApproximateReceiveCount": "1"}  # type: ignore[assignment]  # one more attribute
         call, given = submit_function.handler, {"Records": [message]}
     else:
         job = _running(jobs)
         given = _state(job, case, url)
         call = finalize_function.handler if case.function == "finalize" else poll_function.handler
     before = time.monotonic()
-    call(given, _Context(FUNCTION_SECONDS[case.function]))  # type: ignore[arg-type]
+    call(given, _Context(FUNCTION_SECONDS[case.function]))  # type: ignore[arg-type]  # a small Context
     seconds = time.monotonic() - before
     (found,) = [job for status in JobStatus for job in jobs.of_status(status)]
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

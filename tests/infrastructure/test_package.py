@@ -95,9 +95,9 @@ def test_a_package_is_small(build: Path, function: str) -> None:
 @pytest.mark.parametrize("function", FUNCTIONS.values())
 def test_a_function_needs_nothing_that_is_not_there(function: str) -> None:
     """A handler is imported, builds what it works with and logs, with what Lambda will have."""
-    names = ("JOBS_TABLE", "EVENT_BUS", "API_KEY_SECRET", "RESULTS_BUCKET", "AWS_DEFAULT_REGION")
+    names = ["JOBS_TABLE", "EVENT_BUS", "API_KEY_SECRET", "RESULTS_BUCKET", "AWS_DEFAULT_REGION"]
     # Lambda gives these; without them botocore asks 169.254.169.254.
-    names += ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    names += ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
     environment = dict.fromkeys(names, "example") | {"VMAKE_BASE_URL": "https://open.vmake.ai"}
     allowed = sorted(PACKAGED | RUNTIME)
     done = subprocess.run(

@@ -1,6 +1,7 @@
 """The wait loop's definition: complete, without dead ends, in step with the functions."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def test_every_task_is_tried_again_with_jitter(name: str) -> None:
 
 def _mean_seconds(retry: dict[str, Any]) -> float:
     """Return how long a retrier waits in all, on average: with FULL jitter half of each delay."""
-    delays = (
+    delays: Iterator[float] = (
         min(retry["MaxDelaySeconds"], retry["IntervalSeconds"] * retry["BackoffRate"] ** attempt)
         for attempt in range(retry["MaxAttempts"])
     )

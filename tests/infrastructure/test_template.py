@@ -24,7 +24,7 @@ OURS = {
 FUNCTIONS = ("SubmitFunction", "PollFunction", "FinalizeFunction", "ReconcileFunction")
 
 
-class _NoManagedPolicies(ManagedPolicyLoader):
+class _NoManagedPolicies(ManagedPolicyLoader):  # type: ignore[misc]  # samtranslator has no types
     def __init__(self) -> None:
         """Offer none: the template names none."""
 
@@ -39,7 +39,8 @@ def _plain(node: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def source() -> dict[str, Any]:
-    return _plain(loads((ROOT / "template.yaml").read_text()))
+    template: dict[str, Any] = _plain(loads((ROOT / "template.yaml").read_text()))
+    return template
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, tzinfo
 from typing import Any, Self
 
 import pytest
-from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.sqs.models import sqs_backends
 
 from functions.finalize import handler as finalize_function
@@ -117,7 +117,7 @@ class World:
     def queued(self) -> list[tuple[str, int]]:
         """Take what the functions sent to SubmitQueue: each message and its delay in seconds."""
         # Received as SQS gives them, delayed messages would have to be waited for.
-        queue = sqs_backends[DEFAULT_ACCOUNT_ID][REGION].queues["submit"]
+        queue: Any = sqs_backends[DEFAULT_ACCOUNT_ID][REGION].queues["submit"]
         taken = [
             (message.body, max(0, round((message.delayed_until - message.sent_timestamp) / 1000)))
             for message in queue._messages

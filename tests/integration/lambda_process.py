@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final, Self
 
 import botocore.client
@@ -67,8 +68,8 @@ class Steps:
         def sending(client: httpx.Client, request: httpx.Request, **more: Any) -> Any:
             return self._step("vendor", request.method, {}, send, client, request, **more)
 
-        botocore.client.BaseClient._make_api_call = calling  # type: ignore[attr-defined]
-        httpx.Client.send = sending  # type: ignore[method-assign]
+        botocore.client.BaseClient._make_api_call = calling  # type: ignore[attr-defined]  # private
+        httpx.Client.send = sending  # type: ignore[method-assign, assignment]  # passes all on
 
     def _step(
         self,
@@ -106,12 +107,12 @@ class Steps:
 def _callers() -> list[str]:
     """Return which functions of shared/ led here, the innermost first: `jobs.claim`."""
     found = []
-    frame = sys._getframe()
+    frame: FrameType | None = sys._getframe()
     while frame is not None:
         path = frame.f_code.co_filename
         if path.startswith(SHARED):
             found.append(f"{Path(path).stem}.{frame.f_code.co_name}")
-        frame = frame.f_back  # type: ignore[assignment]  # None ends the loop
+        frame = frame.f_back
     return found
 
 
@@ -187,7 +188,7 @@ def _shift_time(offset: timedelta) -> None:
         def now(cls, tz: tzinfo | None = None) -> Self:
             return super().now(tz) + _Time.ahead
 
-    clock.datetime = Shifted
+    vars(clock)["datetime"] = Shifted
 
 
 def main() -> None:
@@ -196,7 +197,7 @@ def main() -> None:
     os.dup2(2, 1)
     sys.path.insert(0, str(ROOT))
     importlib.import_module("tests.guard").install()
-    time.sleep = _Time.sleep
+    vars(time)["sleep"] = _Time.sleep
     functions = {
         package.name: importlib.import_module(f"functions.{package.name}.handler").handler
         for package in pkgutil.iter_modules([str(ROOT / "functions")])
@@ -207,7 +208,7 @@ def main() -> None:
     for client in (made for made in vars(clients).values() if hasattr(made, "cache_info")):
         client()
     # moto hides no message from who does not wait for it.
-    importlib.import_module("shared.steps.dead_letters")._WAIT_SECONDS = 0
+    vars(importlib.import_module("shared.steps.dead_letters"))["_WAIT_SECONDS"] = 0
     httpx.create_ssl_context = functools.cache(httpx.create_ssl_context)
     httpx.create_ssl_context()
     gc.freeze()  # a fork that need not look at all this copies less of it

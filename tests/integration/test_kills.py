@@ -24,7 +24,7 @@ from typing import Any, Final
 import httpx
 import pytest
 import yaml
-from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.server import ThreadedMotoServer
 from moto.sqs.models import sqs_backends
 from moto.stepfunctions.models import stepfunctions_backends
@@ -116,7 +116,7 @@ class Stack(World):
         """Return all records."""
         return [job_of(item) for item in self.aws.records() if item["pk"]["S"].startswith("JOB#")]
 
-    def finish(self, ends: str) -> "End":
+    def settle(self, ends: str) -> "End":
         """Let everything that is under way come to its end, or to a wait loop."""
         self.deliver()
         for job in self.all_jobs():
@@ -385,7 +385,9 @@ def claims_lost(stack: Stack) -> None:
 def stop(stack: Stack) -> None:
     """The execution is stopped by hand, and the event about it is lost."""
     stack.submit(stack.photo())
-    stack.aws.executions.stop_execution(executionArn=stack.job().execution_arn)
+    execution_arn = stack.job().execution_arn
+    assert execution_arn is not None
+    stack.aws.executions.stop_execution(executionArn=execution_arn)
 
 
 def execution_gone(stack: Stack) -> None:
@@ -430,10 +432,10 @@ def photo_gone(stack: Stack) -> list[Any]:
 LIMIT = {"DAILY_CREDIT_LIMIT": "9"}
 LAST = {"DAILY_CREDIT_LIMIT": "1"}
 AGAIN = {"ON_UNKNOWN_SUBMIT": "resubmit"}
-BLOCKED = {"match": {"result_index": 1}, "times": None}
+BLOCKED: dict[str, Any] = {"match": {"result_index": 1}, "times": None}
 
-DENIED = {"fault": "html", "status": 403}
-BAD_KEY = {"fault": "bad_key"}
+DENIED: dict[str, Any] = {"fault": "html", "status": 403}
+BAD_KEY: dict[str, Any] = {"fault": "bad_key"}
 DROP = Scenario("drop", drop)
 POLL = Scenario("poll: done", polled, function="poll")
 FINALIZE = Scenario("finalize", finished, function="finalize")
@@ -604,7 +606,7 @@ def whole_run(stack: Stack, scenario: Scenario) -> tuple[Sequence[Step], End]:
     given = scenario.begin(stack)
     invocation = stack.start(scenario.function, scenario.event(stack, given))
     go_on(stack, scenario, invocation)
-    return invocation.steps, stack.finish(scenario.ends)
+    return invocation.steps, stack.settle(scenario.ends)
 
 
 @each_scenario
@@ -647,7 +649,7 @@ def kill(stack: Stack, scenario: Scenario, whole: End, number: int, how: How) ->
     stack.listen()
     come_again(stack, scenario, given)
     done = killed.steps if how == "after" else killed.steps[:-1]
-    check(scenario, whole, stack.finish(scenario.ends), parked=open_submit(done))
+    check(scenario, whole, stack.settle(scenario.ends), parked=open_submit(done))
 
 
 def check(scenario: Scenario, whole: End, end: End, *, parked: str | None) -> None:
@@ -689,7 +691,7 @@ def test_two_at_the_same_time(deployed: Deploy, scenario: Scenario) -> None:
             assert paused.paused
             stack.invoke(scenario.function, event)
             go_on(stack, scenario, stack.lambdas.resume(paused))
-            check(scenario, whole, stack.finish(scenario.ends), parked=None)
+            check(scenario, whole, stack.settle(scenario.ends), parked=None)
 
 
 def open_submit(done: Sequence[Step]) -> str | None:

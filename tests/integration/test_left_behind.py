@@ -19,6 +19,7 @@ def test_no_job_is_left_behind(world: World, what: str) -> None:
     (waiting,) = world.jobs()
     if what == "deleted":
         assert waiting.photo is not None
+        assert waiting.photo.version_id is not None
         world.aws.s3.delete_object(
             Bucket=PHOTOS, Key="a/dress.jpg", VersionId=waiting.photo.version_id
         )

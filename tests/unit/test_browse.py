@@ -1,6 +1,7 @@
 """Pages of jobs: every job once, newest first, whatever the filter and the page's size."""
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 
@@ -79,9 +80,9 @@ def test_every_job_once_newest_first(browser: Browser, size: int) -> None:
         (Filter(text=f"{7:032x}"), lambda n: n == 7),
     ],
 )
-def test_filter(browser: Browser, which: Filter, expected: object) -> None:
+def test_filter(browser: Browser, which: Filter, expected: Callable[[int], object]) -> None:
     """A filter shows what matches, all of it, even where looking stops after every few records."""
-    wanted = [n for n in range(COUNT) if expected(n)]  # type: ignore[operator]
+    wanted = [n for n in range(COUNT) if expected(n)]
     assert sorted(numbers(pages(browser, which, size=5))) == wanted
     assert sorted(numbers(pages(browser, which, size=5, most=3))) == wanted
     assert sorted(int(job.job_id, 16) for job in browser.all(which, size=4)) == wanted

@@ -257,7 +257,7 @@ def test_credits(shell: Shell) -> None:
     """What was spent is added up by day, article and folder, with what is uncertain beside it."""
     code, out, _ = shell("credits")
     assert (code, out.split()) == (0, ["day", "credits", "unknown", "all", "0"])
-    sent = {"status": JobStatus.RUNNING, "submitted_at": NOW}
+    sent: dict[str, Any] = {"status": JobStatus.RUNNING, "submitted_at": NOW}
     shell.ledger.enter(shell.job("j", sku="S-1", **sent))
     shell.ledger.enter(shell.job("k", sku="[red]", source_key="b/[/]/x.jpg", **sent))
     shell.ledger.enter(shell.job("l", source_key="x.jpg", **sent))

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
 import pytest
@@ -29,9 +30,9 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     names: list[str] = []
     create = Session.create_client
 
-    def watched(self: Session, service: str, **options: object) -> object:
+    def watched(self: Session, service: str, **options: Any) -> object:
         names.append(service)
-        return create(self, service, **options)  # type: ignore[call-overload]  # as given
+        return create(self, service, **options)
 
     monkeypatch.setattr(Session, "create_client", watched)
     clients._session.cache_clear()
@@ -42,7 +43,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 @pytest.mark.parametrize("service", MADE_BY)
 def test_each_client_is_of_its_service(service: str, made: list[str]) -> None:
     """Every service that a function asks for is found among botocore's data files."""
-    client = MADE_BY[service].__wrapped__()  # type: ignore[attr-defined]  # of functools.cache
+    client = MADE_BY[service].__wrapped__()
     assert made == []
     assert client.meta.service_model.service_name == service
     assert client.meta.region_name == "eu-central-1"
@@ -113,7 +114,7 @@ def test_elsewhere_the_bucket_stands_in_the_path(
 def test_the_local_aws_is_found(monkeypatch: pytest.MonkeyPatch, made: list[str]) -> None:
     """`AWS_ENDPOINT_URL` leads to the laptop's AWS; signatures are the current ones."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    client = clients.s3.__wrapped__()
+    client: Any = clients.s3.__wrapped__()
     assert client.meta.endpoint_url == "http://127.0.0.1:1"
     assert client.meta.config.signature_version == "s3v4"
     assert made == ["s3"]

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, cast
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from cli.commands import upload
+from cli.upload import parsing
 from cli.upload.collect import Kind, Upload
 from cli.upload.drop import Drop, Uploader
 from cli.upload.progress import UploadProgress
@@ -78,7 +80,7 @@ class Backend:
 def backend(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Backend:
     """Have the stack work whenever the command sleeps."""
     made = Backend(shell)
-    monkeypatch.setattr(upload.time, "sleep", made)
+    monkeypatch.setattr(time, "sleep", made)
     return made
 
 
@@ -107,10 +109,13 @@ def test_folder_goes_up_with_what_it_holds(shell: Shell, photo: Callable[..., Pa
     photo("shop/.git/x.png")
     order: list[str] = []
     put = shell.aws.s3.put_object
+
+    def put_object(**asked: Any) -> Any:
+        order.append(asked["Key"])
+        return put(**asked)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            shell.aws.s3, "put_object", lambda **asked: order.append(asked["Key"]) or put(**asked)
-        )
+        patch.setattr(shell.aws.s3, "put_object", put_object)
         code, out, err = shell("drop", "shop", "--to", "/new/")
     assert (code, err) == (0, "")
     assert order[:2] == ["new/shop/summer/catwalk.json", "new/shop/a.mask.png"]
@@ -293,7 +298,7 @@ def test_done_before(shell: Shell, backend: Backend, photo: Callable[..., Path])
         shell.jobs._remember(done, version)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(upload.time, "sleep", remember)
+        patch.setattr(time, "sleep", remember)
         code, out, _ = shell("drop", "dress.png", "--wait")
     assert code == 0
     assert "SUCCEEDED already: nothing has changed" in out
@@ -308,8 +313,8 @@ def test_older_job_of_the_key_is_another_photos(
     photo()
     shell.job("old", JobStatus.SUCCEEDED, source_key="dress.png")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(upload.time, "sleep", lambda _: None)
-        patch.setattr(upload.parsing, "span", lambda *_: 0.01)
+        patch.setattr(time, "sleep", lambda _: None)
+        patch.setattr(parsing, "span", lambda *_: 0.01)
         code, out, _ = shell("drop", "dress.png", "--wait", "--timeout", "1s")
     assert code == 1
     assert out.splitlines()[2].startswith("0 succeeded, 1 not done in time;")
@@ -524,7 +529,7 @@ def test_photo_without_a_record_in_the_end(
     shell: Shell, photo: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The summary names reconcile, too."""
-    monkeypatch.setattr(upload.time, "sleep", lambda _: None)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
     photo()
     code, out, _ = shell("drop", "dress.png", "--wait", "--timeout", "1s")
     assert code == 1

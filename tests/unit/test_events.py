@@ -573,4 +573,4 @@ def test_refused_event_is_an_error() -> None:
             return {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "ThrottlingException"}]}
 
     with pytest.raises(RuntimeError, match="Throttling"):
-        EventPublisher(Refusing(), BUS).job_changed(job())  # type: ignore[arg-type]
+        EventPublisher(Refusing(), BUS).job_changed(job())  # type: ignore[arg-type]  # a double

@@ -90,8 +90,8 @@ class Stage:
         self.store, self.vendor = Store(), Vendor()
         self.finalizer = Finalizer(
             jobs=self.jobs,
-            results=self.store,  # type: ignore[arg-type]
-            vendor=self.vendor,  # type: ignore[arg-type]
+            results=self.store,  # type: ignore[arg-type]  # a double
+            vendor=self.vendor,  # type: ignore[arg-type]  # a double
             announcer=Announcer(EventPublisher(aws.events, BUS), self.jobs),
         )
         new = NewJob(
@@ -356,7 +356,7 @@ def test_slow_results_keep_nobody_from_a_turn(
             raise AWAY
         return copy(job, task_result)
 
-    stage.store.copy = slow  # type: ignore[method-assign]
+    stage.store.copy = slow  # type: ignore[method-assign]  # a double
     stage.state = PollState.model_validate(stage.state).moved(
         outcome=PollOutcome.FINALIZE, results=urls(count=16)
     )

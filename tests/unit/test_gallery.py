@@ -78,7 +78,7 @@ class Tab(TestClient):
         super().__init__(app, base_url=HOME, follow_redirects=False, **how)
         self._root = access.root
 
-    def request(self, method: str, url: Any, **how: Any) -> Any:  # type: ignore[override]
+    def request(self, method: str, url: Any, **how: Any) -> Any:
         """Ask for a path; links of pages have the folder already."""
         inside = str(url).startswith((f"{self._root}/", "/static/", "http"))
         return super().request(method, url if inside else f"{self._root}{url}", **how)
@@ -848,7 +848,7 @@ def test_zip_over_broken_connections(house: House, times: int, whole: bool) -> N
     """A connection that breaks is gone on with; for good, it is told, and the zip is whole."""
     job = house.job(results=1)
     body = b"0123456789" * 10
-    files = unzipped(b"".join(zipped(Breaking(body, 20, times), [job])))  # type: ignore[arg-type]
+    files = unzipped(b"".join(zipped(Breaking(body, 20, times), [job])))  # type: ignore[arg-type]  # a double
     assert (files[job.results[0].key] == body) is whole
     assert (archive.MISSING in files) is not whole
 
@@ -924,7 +924,12 @@ def test_key_is_on_no_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """The browser gets a file that only its user can read."""
     opened: Queue[str] = Queue()
     monkeypatch.setenv("DISPLAY", ":0")
-    monkeypatch.setattr("webbrowser.open", lambda url: opened.put(url) or True)
+
+    def browse(url: str) -> bool:
+        opened.put(url)
+        return True
+
+    monkeypatch.setattr("webbrowser.open", browse)
     with server._opened("http://127.0.0.1:1/?key=k&x"):
         url = opened.get(timeout=30)
         assert "k" not in url.partition("gallery.html")[2]
@@ -938,7 +943,12 @@ def test_browser_that_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some browsers are waited for until they are closed: the gallery is served before that."""
     begun, closed = threading.Event(), threading.Event()
     monkeypatch.setenv("DISPLAY", ":0")
-    monkeypatch.setattr("webbrowser.open", lambda _url: begun.set() or closed.wait(30))
+
+    def browse(_url: str) -> bool:
+        begun.set()
+        return closed.wait(30)
+
+    monkeypatch.setattr("webbrowser.open", browse)
     with server._opened("http://127.0.0.1:1/?key=k"):
         assert begun.wait(30)
         assert not closed.is_set()
@@ -1017,7 +1027,7 @@ def test_refused_by_aws(house: House) -> None:
             raise ClientError({"Error": {"Code": "AccessDenied"}}, "GetObject")
 
     with pytest.raises(PictureGoneError, match="may not read"):
-        Pictures(Refusing(), Path("nowhere")).small(Picture("b", "k", JPEG), 160)  # type: ignore[arg-type]
+        Pictures(Refusing(), Path("nowhere")).small(Picture("b", "k", JPEG), 160)  # type: ignore[arg-type]  # a double
 
 
 @pytest.mark.parametrize("code", ["ExpiredToken", "SlowDown", "RequestTimeTooSkewed", ""])
@@ -1030,7 +1040,7 @@ def test_trouble_is_no_missing_picture(house: House, code: str) -> None:
 
     house.job(results=1)
     (original,) = set(house.addresses("/", "small")[:1])
-    house.gallery.pictures._s3 = Refusing()  # type: ignore[assignment]
+    house.gallery.pictures._s3 = Refusing()  # type: ignore[assignment]  # a double
     answer = house.browser.get(original)
     assert answer.status_code == 502
     assert "catwalk doctor" in answer.text
@@ -1045,7 +1055,7 @@ def test_original_breaks_off(house: House, capsys: pytest.CaptureFixture[str]) -
 
     house.job(results=1)
     original = house.addresses("/", "small")[0].replace("/small/480/", "/original/")
-    house.gallery.pictures._s3 = Cut()  # type: ignore[assignment]
+    house.gallery.pictures._s3 = Cut()  # type: ignore[assignment]  # a double
     assert house.browser.get(original).content == b"0123456789"
     assert "A picture broke off: the connection broke." in capsys.readouterr().err
 

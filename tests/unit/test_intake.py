@@ -453,7 +453,7 @@ def test_arrival_stands_in_no_index_of_jobs(stage: Stage) -> None:
 
 def test_twenty_variants_with_the_largest_extra_are_one_item(stage: Stage) -> None:
     """The largest decision fits into DynamoDB's 400 kB."""
-    extra = {"x": [[]] * 4000}
+    extra: dict[str, Any] = {"x": [[]] * 4000}
     assert 15_000 < len(json.dumps(extra)) <= MAX_EXTRA_BYTES
     settings = Settings(model_id="002", scene_type=SceneType.ORIGINAL, batch_size=4, extra=extra)
     error = JobError(code=ErrorCode.MASK_MISMATCH, message="é" * MAX_MESSAGE)

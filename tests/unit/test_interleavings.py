@@ -429,7 +429,7 @@ class World:
         attempt = int(item["attempt"]["N"])
         if item["certainty"]["S"] == Certainty.CHARGED:
             job = self.records[item["job_id"]["S"]]
-            closed = {past.attempt for past in (*job.history, job) if _is_lost(past)}
+            closed = {past.attempt for past in _attempts(job) if _is_lost(past)}
             task = self.charges.get((job.job_id, attempt))
             assert task is not None, f"attempt {attempt} was entered and never charged"
             assert task in _tasks(job) or attempt in closed, f"{task} was entered too early"
@@ -710,8 +710,12 @@ class World:
         assert job.credits <= len(charged)
 
 
+def _attempts(job: Job) -> list[Job | PastAttempt]:
+    return [*job.history, job]
+
+
 def _tasks(job: Job) -> set[str]:
-    return {entry.task_id for entry in (*job.history, job) if entry.task_id is not None}
+    return {entry.task_id for entry in _attempts(job) if entry.task_id is not None}
 
 
 def _is_lost(ended: Job | PastAttempt) -> bool:
@@ -732,13 +736,13 @@ def _follows(old: Job, new: Job) -> None:
     assert len(new.history) == new.attempt - 1
 
 
-_API_CALL: Final = botocore.client.BaseClient._make_api_call
+_API_CALL: Final[Any] = vars(botocore.client.BaseClient)["_make_api_call"]
 
 
 @pytest.fixture(scope="module")
 def world(aws_clients: Aws) -> Iterator[World]:
     """Build what all examples share: the stack's code on moto's table and buckets."""
-    level = logger().log_level
+    level, keys = logger().log_level, set(logger().get_current_keys())
     logger().setLevel("CRITICAL")
     with mock_aws():
         aws = aws_clients
@@ -760,6 +764,8 @@ def world(aws_clients: Aws) -> Iterator[World]:
             made.kill_all()
         made.close()
     logger().setLevel(level)
+    # Lambda has one invocation at a time in a process; here some end inside others.
+    logger().remove_keys(set(logger().get_current_keys()) - keys)
 
 
 # --- the machine ---------------------------------------------------------------------------------

@@ -824,7 +824,8 @@ class AnswerLost:
 @pytest.fixture
 def unlucky(table: Aws, clock: Clock) -> JobRepository:
     """Give a repository whose updates are all sent twice."""
-    return JobRepository(AnswerLost(table.dynamodb), TABLE, now=clock)
+    client: Any = AnswerLost(table.dynamodb)
+    return JobRepository(client, TABLE, now=clock)
 
 
 def test_own_write_of_submitting_is_recognised(unlucky: JobRepository, jobs: JobRepository) -> None:

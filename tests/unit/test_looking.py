@@ -67,7 +67,7 @@ def test_jobs_by_filter(three: Shell, words: list[str], expected: set[int]) -> N
     """Each filter shows the jobs that match, whole in a pipe, and as records to programs."""
     code, out, err = three("jobs", *words)
     assert (code, set(ids(out))) == (0, {IDS[number] for number in expected})
-    assert ("No job matches." in err) is not expected
+    assert ("No job matches." in err) is (not expected)
     _, out, _ = three("jobs", *words, "--json")
     assert {json.loads(line)["jobId"] for line in out.splitlines()} == set(ids_of(expected))
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ MAC_UV = "/opt/homebrew/bin/uv"
 
 def command(uv: str | None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the command that installs the functions' packages, on a machine that has pip."""
-    done = subprocess.CompletedProcess([], 0)
+    done = subprocess.CompletedProcess[str]([], 0)
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
     return package._install_command("python3.12", "arm64", Path("made"), uv)
 
@@ -90,7 +91,7 @@ def test_packages_of_two_systems_are_kept_apart(
 
 # --- where it cannot run -------------------------------------------------------------------------
 
-PLACES = {
+PLACES: dict[str, tuple[dict[str, Any], dict[str, str], str]] = {
     "Windows": ({"platform": "win32"}, {}, "Catwalk runs on Linux and macOS; this is Windows."),
     "too old": ({"version_info": (3, 10, 1)}, {}, f"{sys.executable} is CPython 3.10."),
     "too new": ({"version_info": (3, 15, 0)}, {}, "Catwalk needs python3 3.11 to 3.14;"),
@@ -196,7 +197,7 @@ def test_make_has_uv_trust_whom_the_system_trusts(
         (tmp_path / "Makefile").write_text(
             f"include {ROOT / 'Makefile'}\nshow:\n\t@echo '$(INSTALL)'\n"
         )
-        command = ["make", "-s", "-f", tmp_path / "Makefile", "show", f"UV={uv}", *given]
+        command = ["make", "-s", "-f", str(tmp_path / "Makefile"), "show", f"UV={uv}", *given]
         return subprocess.run(
             command, cwd=ROOT, capture_output=True, text=True, check=True
         ).stdout.strip()

@@ -18,13 +18,13 @@ from shared.intake.photos import (
     JPEG,
     MAX_FOLDER_FILE_BYTES,
     PNG,
+    FolderCache,
     PhotoStore,
     StoredPhoto,
     content_type_of,
     pixel_size,
 )
 from shared.intake.requests import photo_of
-from shared.intake.settings import FolderFile
 from shared.models import ErrorCode, Photo
 from tests.factories import PHOTOS, Aws, jpeg, png
 
@@ -69,7 +69,7 @@ def counting(s3: Any) -> Counting:
 @pytest.fixture
 def store(counting: Counting) -> PhotoStore:
     """Give PhotosBucket as Catwalk sees it."""
-    return PhotoStore(counting, PHOTOS, max_bytes=LIMIT)  # type: ignore[arg-type]
+    return PhotoStore(counting, PHOTOS, max_bytes=LIMIT)  # type: ignore[arg-type]  # a double
 
 
 def put(s3: Any, key: str, body: bytes, **more: Any) -> Any:
@@ -324,7 +324,7 @@ def test_deleted_photo_is_missing(store: PhotoStore, s3: Any) -> None:
 @pytest.mark.parametrize("code", ["NoSuchKey", "404", "KeyTooLongError"])
 def test_missing_is_missing_however_s3_says_it(code: str) -> None:
     """S3's ways to say that there is no such object are all photo_missing."""
-    store = PhotoStore(Failing(code), PHOTOS, max_bytes=LIMIT)  # type: ignore[arg-type]
+    store = PhotoStore(Failing(code), PHOTOS, max_bytes=LIMIT)  # type: ignore[arg-type]  # a double
     with pytest.raises(InputRejected) as caught:
         store.open("a.jpg")
     assert caught.value.code is ErrorCode.PHOTO_MISSING
@@ -353,7 +353,7 @@ def test_version_id_that_s3_cannot_read_is_a_missing_photo(
 @pytest.mark.parametrize("code", ["SlowDown", "InternalError", "AccessDenied"])
 def test_trouble_of_s3_is_no_missing_photo(code: str) -> None:
     """An S3 that is in trouble rejects no photo: the message comes again."""
-    store = PhotoStore(Failing(code), PHOTOS, max_bytes=LIMIT)  # type: ignore[arg-type]
+    store = PhotoStore(Failing(code), PHOTOS, max_bytes=LIMIT)  # type: ignore[arg-type]  # a double
     with pytest.raises(ClientError):
         store.open("a.jpg")
     with pytest.raises(ClientError):
@@ -428,7 +428,8 @@ class Refusing:
     def get_object(self, **arguments: Any) -> Any:
         refusal = self.refusals.get(arguments.get("VersionId") or arguments["Key"])
         if refusal is not None:
-            raise ClientError({"Error": refusal}, "GetObject")
+            said: Any = {"Error": refusal}
+            raise ClientError(said, "GetObject")
         return self._client.get_object(**arguments)
 
     def head_object(self, **arguments: Any) -> Any:
@@ -447,7 +448,7 @@ class Refusing:
 def refusing(s3: Any, refusals: dict[str, dict[str, str]]) -> tuple[Refusing, PhotoStore]:
     """Give a bucket that refuses some objects."""
     client = Refusing(s3, refusals)
-    return client, PhotoStore(client, PHOTOS, max_bytes=LIMIT)  # type: ignore[arg-type]
+    return client, PhotoStore(client, PHOTOS, max_bytes=LIMIT)  # type: ignore[arg-type]  # a double
 
 
 @pytest.mark.parametrize("storage", ["GLACIER", "DEEP_ARCHIVE"])
@@ -681,7 +682,7 @@ def test_nearest_folder_file_wins(store: PhotoStore, s3: Any) -> None:
 def test_folder_files_are_read_once_a_batch(store: PhotoStore, s3: Any, counting: Counting) -> None:
     """Many photos of one folder cost one look for each folder file, there or not, good or bad."""
     put(s3, "catwalk.json", b"{")
-    cache: dict[str, FolderFile | InputRejected | None] = {}
+    cache: FolderCache = {}
     for number in range(5):
         with pytest.raises(InputRejected, match="no valid JSON"):
             store.nearest_folder_file(f"a/b/{number}.jpg", cache)

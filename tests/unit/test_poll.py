@@ -93,8 +93,8 @@ class Stage:
         wiring = Wiring(
             config,
             aws,
-            api_key=self.key,  # type: ignore[arg-type]
-            vendor=self.vendor,  # type: ignore[arg-type]
+            api_key=self.key,  # type: ignore[arg-type]  # a double
+            vendor=self.vendor,  # type: ignore[arg-type]  # a double
             now=clock,
         )
         self.poller = poller(config, wiring)

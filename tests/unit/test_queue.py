@@ -44,7 +44,7 @@ def take(
         return outcome
 
     records = [{"messageId": f"id-{body}", "body": body} for body in outcomes]
-    answer = SubmitQueue(sqs, "https://sqs/submit").take(records, handle, lambda: remaining)  # type: ignore[arg-type]
+    answer = SubmitQueue(sqs, "https://sqs/submit").take(records, handle, lambda: remaining)  # type: ignore[arg-type]  # a double
     return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]], handled
 
 
@@ -109,4 +109,4 @@ def test_kill_is_not_swallowed(sqs: Sqs) -> None:
         raise Killed
 
     with pytest.raises(Killed):
-        SubmitQueue(sqs, "q").take([{"messageId": "1", "body": "a"}], handle, lambda: 140)  # type: ignore[arg-type]
+        SubmitQueue(sqs, "q").take([{"messageId": "1", "body": "a"}], handle, lambda: 140)  # type: ignore[arg-type]  # a double

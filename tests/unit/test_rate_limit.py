@@ -20,9 +20,9 @@ def another(aws: Aws, clock: Clock, per_second: float = 2.0) -> PollBudget:
     return PollBudget(aws.dynamodb, TABLE, per_second=per_second, now=clock)
 
 
-def item(aws: Aws) -> dict[str, dict[str, str]]:
+def item(aws: Aws) -> dict[str, Any]:
     """Return the item that all share."""
-    found: dict[str, dict[str, str]] = aws.dynamodb.get_item(
+    found: dict[str, Any] = aws.dynamodb.get_item(
         TableName=TABLE, Key={"pk": {"S": "CONTROL#polls"}}
     )["Item"]
     return found

@@ -206,6 +206,7 @@ def test_a_task_that_waits_long_is_left_to_its_execution(stage: Stage) -> None:
 def test_an_execution_that_was_stopped_by_hand(stage: Stage) -> None:
     """If the news of it was lost, the record says `aborted` all the same, and it is told of."""
     job = stage.running()
+    assert job.execution_arn is not None
     stage.aws.executions.stop_execution(executionArn=job.execution_arn)
     stage.clock.advance(STILL_SECONDS)
     assert stage.run() == {"running": 1}
@@ -299,7 +300,7 @@ class Refusing:
         self.job_ids = set(job_ids)
         put = stage.aws.events.put_events
 
-        def put_events(*, Entries: list[dict[str, Any]]) -> Any:  # noqa: N803  EventBridge's name
+        def put_events(*, Entries: Any) -> Any:  # noqa: N803  EventBridge's name
             (entry,) = Entries
             if json.loads(entry["Detail"])["jobId"] in self.job_ids:
                 return {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "MalformedDetail"}]}
@@ -507,8 +508,10 @@ def test_a_place_that_is_gone_is_no_end(stage: Stage, monkeypatch: pytest.Monkey
 
     def strict(**arguments: Any) -> Any:
         if arguments.get("VersionIdMarker") == "gone":
-            error = {"Error": {"Code": "InvalidArgument", "Message": "Invalid version id"}}
-            raise ClientError(error, "ListObjectVersions")
+            raise ClientError(
+                {"Error": {"Code": "InvalidArgument", "Message": "Invalid version id"}},
+                "ListObjectVersions",
+            )
         return listed(**arguments)
 
     monkeypatch.setattr(stage.aws.s3, "list_object_versions", strict)

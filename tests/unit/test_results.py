@@ -311,6 +311,7 @@ def test_what_a_server_says_fills_no_record(s3: Any, reply: bytes) -> None:
         store = ResultStore(s3, RESULTS, client, max_bytes=LIMIT)
         with pytest.raises((ResultRefused, ResultUnavailable)) as caught:
             store.copy(job_of(), TaskResult(index=1, url=f"{url}/1.png"))
+    assert isinstance(caught.value, ResultRefused | ResultUnavailable)
     assert len(caught.value.message.encode()) < 1_000
 
 

@@ -48,7 +48,7 @@ def time() -> Time:
 @pytest.fixture
 def api_key(aws: Aws, secrets: Counting, time: Time) -> ApiKey:
     """Give the key of the stack."""
-    return ApiKey(secrets, aws.secret_arn, monotonic=time)  # type: ignore[arg-type]
+    return ApiKey(secrets, aws.secret_arn, monotonic=time)  # type: ignore[arg-type]  # a double
 
 
 def test_nothing_is_read_before_the_first_use(api_key: ApiKey, secrets: Counting) -> None:

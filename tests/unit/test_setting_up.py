@@ -53,8 +53,10 @@ class Cloud:
     def describe_stacks(self, *, StackName: str) -> dict[str, Any]:  # noqa: N803  AWS's names
         """Show the stack."""
         if StackName not in self.names:
-            said = {"Error": {"Code": "ValidationError", "Message": "does not exist"}}
-            raise ClientError(said, "DescribeStacks")
+            raise ClientError(
+                {"Error": {"Code": "ValidationError", "Message": "does not exist"}},
+                "DescribeStacks",
+            )
         pairs = [{"OutputKey": k, "OutputValue": v} for k, v in self.outputs.items()]
         given = [{"ParameterKey": k, "ParameterValue": v} for k, v in self.parameters.items()]
         stack = {"StackStatus": self.status, "Outputs": pairs, "Parameters": given}
@@ -384,8 +386,10 @@ def test_local_aws_of_a_shell_is_gone(desk: Desk, monkeypatch: pytest.MonkeyPatc
 
 def test_credentials_that_are_refused(desk: Desk) -> None:
     """Expired credentials are the one finding: nothing else can be asked."""
-    said = {"Error": {"Code": "ExpiredToken", "Message": "The token has expired"}}
-    desk.cloud.refuses = ClientError(said, "GetCallerIdentity")
+    desk.cloud.refuses = ClientError(
+        {"Error": {"Code": "ExpiredToken", "Message": "The token has expired"}},
+        "GetCallerIdentity",
+    )
     bad = desk.bad()
     assert list(bad) == ["credentials"]
     assert "The token has expired." in bad["credentials"]
@@ -433,8 +437,8 @@ def test_photos_that_need_a_person(desk: Desk) -> None:
         )
         item = {**_plain(job), "pk": f"JOB#{job.job_id}", "triggers": {"d"}}
         desk.aws.dynamodb.put_item(TableName=TABLE, Item=_wire(item))
-    code, found = desk.doctor()
-    assert code == 1
+    status_code, found = desk.doctor()
+    assert status_code == 1
     assert "1 job in SUBMIT_UNKNOWN" in found["unknown"][1]
     assert "catwalk resolve j0" in found["unknown"][1]
     assert found["failures"][0] == "look"
@@ -726,8 +730,10 @@ def test_deploy_of_a_stack_that_is_stuck(desk: Desk, sam: Calls) -> None:
 
 def test_deploy_without_credentials(desk: Desk, sam: Calls) -> None:
     """Whose account it is must be known."""
-    said = {"Error": {"Code": "ExpiredToken", "Message": "The token has expired"}}
-    desk.cloud.refuses = ClientError(said, "GetCallerIdentity")
+    desk.cloud.refuses = ClientError(
+        {"Error": {"Code": "ExpiredToken", "Message": "The token has expired"}},
+        "GetCallerIdentity",
+    )
     code, _, err = desk("deploy", "--stack", "shop", "--yes")
     assert (code, "The token has expired." in err) == (1, True)
 

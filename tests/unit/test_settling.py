@@ -1,7 +1,7 @@
 """The first quarter of an hour of a photos bucket, in which S3 may answer 404 for what is there."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -18,7 +18,7 @@ FIRST = Later(SETTLING_SECONDS, REASON)
 @pytest.fixture
 def stage(aws: Aws, clock: Clock) -> Stage:
     """Set the stage with a bucket that was made just now."""
-    hiding = replace(aws, s3=NewBucket(aws.s3, clock))
+    hiding = replace(aws, s3=cast(Any, NewBucket(aws.s3, clock)))
     return Stage(hiding, clock, settling_seconds=SETTLING_SECONDS)
 
 
@@ -95,7 +95,7 @@ def test_job_that_waits_while_the_stack_is_updated(aws: Aws, clock: Clock) -> No
     assert isinstance(waits, Later)
     stage.aws.secrets.put_secret_value(SecretId=aws.secret_arn, SecretString="sk-1")
     stage.clock.advance(waits.seconds)
-    stage.aws = replace(aws, s3=NewBucket(aws.s3, clock))
+    stage.aws = replace(aws, s3=cast(Any, NewBucket(aws.s3, clock)))
     stage.set(settling_seconds=SETTLING_SECONDS)
     later = stage.take(stage.sent[0])
     assert isinstance(later, Later)

@@ -25,13 +25,14 @@ def test_credentials_are_kept_for_this_user_alone(tmp_path: Path) -> None:
 
 def test_a_stack_of_an_earlier_version_is_found(tmp_path: Path) -> None:
     """It has no credentials of its own; `catwalk down` must find its processes."""
-    document = {"processes": [], "address": asdict(Address("https://here", "ca.pem", "", {}))}
+    address = asdict(Address("https://here", "ca.pem", "", {}))
     for name in ("access_key", "secret_key"):
-        del document["address"][name]
+        del address[name]
+    document = {"processes": [], "address": address}
     (tmp_path / "state.json").write_text(json.dumps(document))
-    address = StateFolder(tmp_path).read().address
-    assert address is not None
-    assert address.credentials == Credentials("test", "test")
+    found = StateFolder(tmp_path).read().address
+    assert found is not None
+    assert found.credentials == Credentials("test", "test")
 
 
 def test_credentials_are_new_each_time() -> None:

@@ -430,7 +430,7 @@ def test_masks(stage: Stage) -> None:
     stage.drop("a/dress.jpg")
     assert stage.vendor.bodies[0]["mask"].startswith("https://")
     assert stage.job().settings is not None
-    assert stage.job().settings.mask == "a/dress.mask.png"  # type: ignore[union-attr]
+    assert stage.job().settings.mask == "a/dress.mask.png"  # type: ignore[union-attr]  # it has settings
     stage.aws.drop("a/coat.mask.png", png(9, 8))
     stage.drop("a/coat.jpg")
     assert stage.all_jobs()[-1].source_key in {"a/coat.jpg", "a/dress.jpg"}
@@ -536,7 +536,7 @@ def test_failed_photo_dropped_again_is_sent_again(stage: Stage) -> None:
     job = stage.job()
     assert (job.status, job.attempt, job.credits) == (JobStatus.RUNNING, 2, 1)
     assert stage.aws.started() == [f"{job.job_id}-2"]
-    stage.jobs.fail(job, job.history[0].error)  # type: ignore[arg-type]
+    stage.jobs.fail(job, job.history[0].error)  # type: ignore[arg-type]  # it has an error
     stage.take(first)
     stage.take(second)
     assert (stage.job().attempt, stage.vendor.tasks) == (2, 1)
@@ -1167,6 +1167,7 @@ def test_a_photo_deleted_while_it_waits_is_rejected(stage: Stage) -> None:
     message = paused(stage)
     job = stage.job()
     assert job.photo is not None
+    assert job.photo.version_id is not None
     stage.aws.s3.delete_object(Bucket=PHOTOS, Key="a/dress.jpg", VersionId=job.photo.version_id)
     assert stage.take(message) == Handled()
     job = stage.job()
@@ -1181,6 +1182,7 @@ def test_the_same_bytes_dropped_again_outlive_the_version_that_waited(stage: Sta
     message = paused(stage)
     waiting = stage.job()
     assert waiting.photo is not None
+    assert waiting.photo.version_id is not None
     stage.drop()  # remembered by the job that waits
     stage.aws.s3.delete_object(Bucket=PHOTOS, Key="a/dress.jpg", VersionId=waiting.photo.version_id)
     assert stage.take(message) == Handled()
@@ -1195,6 +1197,7 @@ def test_a_photo_archived_while_it_waits_is_rejected(stage: Stage) -> None:
     stage.aws.s3.put_object(Bucket=PHOTOS, Key="a/dress.jpg", Body=jpeg(), StorageClass="GLACIER")
     waiting = stage.job()
     assert waiting.photo is not None
+    assert waiting.photo.version_id is not None
     stage.aws.s3.delete_object(Bucket=PHOTOS, Key="a/dress.jpg", VersionId=waiting.photo.version_id)
     assert stage.take(message) == Handled()
     assert (stage.job().status, stage.vendor.tasks) == (JobStatus.REJECTED, 0)
@@ -1216,8 +1219,9 @@ def test_what_is_archived_is_rejected_with_its_own_sentence(
     done = len(stage.vendor.bodies)
     bodies = {"a/dress.jpg": jpeg(), "a/dress.mask.png": png(), "a/catwalk.json": b"{}"}
     event = stage.aws.drop("a/dress.jpg", jpeg())
-    put = {"Bucket": PHOTOS, "Key": archived, "Body": bodies[archived], "StorageClass": "GLACIER"}
-    answer = stage.aws.s3.put_object(**put)
+    answer = stage.aws.s3.put_object(
+        Bucket=PHOTOS, Key=archived, Body=bodies[archived], StorageClass="GLACIER"
+    )
     if archived == "a/dress.jpg":
         event["detail"]["object"]["version-id"] = answer["VersionId"]
     assert stage.take(event) == Handled()

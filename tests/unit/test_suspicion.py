@@ -18,6 +18,7 @@ from shared.limits.circuit_breaker import (
     Paused,
     Permit,
 )
+from shared.limits.credit_limit import Reserved
 from shared.limits.suspicion import MANY, TRIES, TRIES_ALONE, ends, refused_again
 from shared.models import ErrorCode, Job, JobStatus, Refusals
 from shared.steps.submit import Batch
@@ -49,7 +50,7 @@ class World(Stage):
         self.posts: list[tuple[float, str]] = []
         self._queue: list[tuple[float, int, str]] = []
         self._numbers = itertools.count()
-        self.vendor.accept = self._answer  # type: ignore[method-assign]
+        self.vendor.accept = self._answer  # type: ignore[method-assign]  # with opinions
         self._accept = Stage(aws, clock).vendor.accept
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
@@ -259,12 +260,14 @@ def _paused(world: World) -> None:
 
 
 def _control(world: World) -> dict[str, Any]:
-    return world.aws.dynamodb.get_item(TableName=TABLE, Key={"pk": {"S": "CONTROL#submit"}})["Item"]
+    key = {"pk": {"S": "CONTROL#submit"}}
+    item: dict[str, Any] = world.aws.dynamodb.get_item(TableName=TABLE, Key=key)["Item"]
+    return item
 
 
 def _spent_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.set(daily_credit_limit=1)
-    assert world.submitter._gate.credit_limit.reserve("another attempt")
+    assert isinstance(world.submitter._gate.credit_limit.reserve("another attempt"), Reserved)
 
 
 def _other_delivery(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -350,10 +353,10 @@ def test_a_success_of_before_a_refusal_clears_nobody(table: Aws, clock: Clock) -
     _refuse(breaker, "bad")
     breaker.record(early, Accepted("t"))
     other = _way(breaker, "other")
-    assert (other.suspects, other.cleared) == ({"bad"}, frozenset())
+    assert (other.suspects, other.cleared) == (frozenset({"bad"}), frozenset())
     breaker.record(other, Accepted("t"))
     after = _way(breaker, "bad", before=True)
-    assert (after.suspects, after.cleared) == (frozenset(), {"bad"})
+    assert (after.suspects, after.cleared) == (frozenset(), frozenset({"bad"}))
 
 
 def test_a_success_after_the_pause_clears_nobody(table: Aws, clock: Clock) -> None:

@@ -110,7 +110,7 @@ def test_addresses_share_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
         waits.append(seconds)
         raise httpcore.ConnectTimeout("nobody there")
 
-    monkeypatch.setattr(module.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(time, "monotonic", lambda: next(now))
     monkeypatch.setattr(module, "_look_up", lambda *_: [f"127.0.0.{n}" for n in range(1, 9)])
     monkeypatch.setattr(httpcore.SyncBackend, "connect_tcp", connect)
     patience = Patience(5, 45)

@@ -6,6 +6,7 @@ import json
 import logging
 import socket
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -406,7 +407,7 @@ def task(status: object, **more: object) -> httpx.Response:
 
 
 IMAGE = {"width": 8, "height": 9, "fileSize": 70, "downloadUrl": "https://cdn.example/1.png"}
-DONE = TaskDone((TaskResult(index=1, url=IMAGE["downloadUrl"], width=8, height=9, bytes=70),))  # type: ignore[arg-type]
+DONE = TaskDone((TaskResult(index=1, url=IMAGE["downloadUrl"], width=8, height=9, bytes=70),))  # type: ignore[arg-type]  # as the vendor sends it
 READS: list[tuple[str, httpx.Response | Answer, TaskRead | type]] = [
     ("pending", task("pending", progress=0), TaskOngoing("pending", 0)),
     ("running", task("running", progress=42), TaskOngoing("running", 42)),
@@ -820,7 +821,7 @@ def test_wire_answer_that_is_packed_all_the_same_is_taken(
 def test_an_answer_that_drips_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """A body that never ends does not eat up the invocation; what it would have said is unknown."""
     seconds = itertools.count(0, 4.0)
-    monkeypatch.setattr(module.time, "monotonic", lambda: next(seconds))
+    monkeypatch.setattr(time, "monotonic", lambda: next(seconds))
     pieces = []
 
     class Dripping(httpx.SyncByteStream):
