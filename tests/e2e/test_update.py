@@ -38,7 +38,7 @@ def clone(tmp_path: Path) -> Iterator[Path]:
 def up(clone: Path) -> str:
     """Run what `catwalk up` runs; return what it says."""
     done = subprocess.run(
-        [sys.executable, "-P", "-c", "from cli import laptop; laptop.start('127.0.0.1', 0)"],
+        [sys.executable, "-P", "-c", "from cli.stacks import laptop; laptop.start('127.0.0.1', 0)"],
         cwd=clone,
         env=environment.bare(clone) | {"PYTHONPATH": os.fspath(clone), "COLUMNS": "200"},
         capture_output=True,
