@@ -55,14 +55,15 @@ simulator: $(TOOLS)/.laptop ## run the simulated vendor alone (PORT=9000)
 
 # ---- checks ---------------------------------------------------------------------------------
 
-# The end-to-end tests mostly wait: the others run beside them, and are shown when they are done.
+# The end-to-end tests mostly wait. The others run beside them, give way to them, and are shown when
+# they are done.
 .PHONY: test
 test: tools opinions lint types ## all checks, as CI runs them
 	@$(MAKE) --no-print-directory -j2 e2e beside-e2e
 
 .PHONY: beside-e2e
 beside-e2e:
-	@env -u MAKEFLAGS -u MFLAGS $(MAKE) --no-print-directory unit integration infrastructure >$(TOOLS)/test.log 2>&1; \
+	@env -u MAKEFLAGS -u MFLAGS nice -n 10 $(MAKE) --no-print-directory unit integration infrastructure >$(TOOLS)/test.log 2>&1; \
 	  status=$$?; cat $(TOOLS)/test.log; exit $$status
 
 .PHONY: lint
