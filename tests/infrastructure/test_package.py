@@ -98,6 +98,7 @@ def test_a_function_needs_nothing_that_is_not_there(function: str) -> None:
     names = ["JOBS_TABLE", "EVENT_BUS", "API_KEY_SECRET", "RESULTS_BUCKET", "AWS_DEFAULT_REGION"]
     # Lambda gives these; without them botocore asks 169.254.169.254.
     names += ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
+    names += ["PHOTOS_BUCKET", "SUBMIT_QUEUE_URL", "STATE_MACHINE_ARN", "DEAD_LETTER_QUEUE_URL"]
     environment = dict.fromkeys(names, "example") | {"VMAKE_BASE_URL": "https://open.vmake.ai"}
     allowed = sorted(PACKAGED | RUNTIME)
     done = subprocess.run(

@@ -36,6 +36,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Futu
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     environment = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
     environment |= {"AWS_DEFAULT_REGION": "eu-central-1", "SAM_CLI_TELEMETRY": "0"}
+    environment["CKV_SKIP_PACKAGE_UPDATE_CHECK"] = "true"  # it would ask pypi.org
     environment["__SAM_CLI_APP_DIR"] = str(sam_settings(elsewhere))
 
     def run(*command: str | Path) -> Done:
