@@ -137,8 +137,8 @@ def metadata_layer(metadata: Mapping[str, str]) -> Layer:
 def check_mask_key(mask_key: str, photo_key: str) -> None:
     """Check that a mask which a photo's metadata names lies in the photo's folder or below.
 
-    Whoever may write into one folder of the bucket may so have no object of another folder sent
-    to the vendor.
+    So a person who may write into one folder of the bucket cannot have an object of another folder
+    sent to the vendor.
 
     Raises:
         InputRejected: `mask_mismatch`.

@@ -1,8 +1,9 @@
-"""Telling CatwalkBus what the record says: each status once, and never not at all.
+"""Publishes each status of a record on CatwalkBus, at least once.
 
-The event goes out after the write that it tells of, and the record notes that it did. Whoever
-finds a record whose status was not told (a crash came in between) tells it then; so an event
-can come twice, after a crash, but is never missing. What is told is counted too, just as often.
+The event goes out after the write that it tells of, and the record notes that it did. If the
+function crashes in between, the next invocation that reads the record publishes the event. So an
+event may come twice after a crash, but is never missing. Each published status is also counted in
+the metrics.
 """
 
 from shared.models import Job

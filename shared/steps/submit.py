@@ -184,7 +184,7 @@ class Submitter:
                         made=made.append,
                         execution_arn=partial(execution_arn, self._config.state_machine_arn),
                     )
-                # As below: raised after the others.
+                # One variant's trouble must not hold up the others; it is raised after them.
                 except Exception as error:  # noqa: BLE001  see above
                     logger().exception("variant could not be claimed")
                     failure = failure or error
@@ -225,7 +225,7 @@ class Submitter:
                     job = self._jobs.start_attempt(job) or job
                 return self._carry(job, None, batch)
             except Exception:
-                # Whoever lets the message come again does not know which job it is about.
+                # The caller lets the message come again, and does not know which job it names.
                 logger().exception("job could not go on")
                 raise
 
@@ -288,9 +288,8 @@ class Submitter:
         except ApiKeyMissing as missing:
             held.used = True
             refused = Refused(Trouble.KEY, str(missing))
-            self._record(
-                job, replace(held.permit, candidate=None), refused
-            )  # it is not the photo's
+            nobody = replace(held.permit, candidate=None)  # the photo is not to blame
+            self._record(job, nobody, refused)
             return self._not_now(job, refused)
         permit = self._gate.wait_for_slot(job, held.permit, batch.spare_seconds)
         if isinstance(permit, Paused):
