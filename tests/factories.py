@@ -267,13 +267,14 @@ class Aws(AwsClients):
         """Make JobsTable."""
         keys = (
             *("pk", "status", "updated_at", "source_key", "sku", "created_at"),
-            *("day", "charged_at"),
+            *("day", "charged_at", "review_state"),
         )
         indexes = {
             "by-status": ("status", "updated_at"),
             "by-source": ("source_key", "created_at"),
             "by-sku": ("sku", "created_at"),
             "by-day": ("day", "charged_at"),
+            "by-review": ("review_state", "updated_at"),
         }
         self.dynamodb.create_table(
             TableName=TABLE,

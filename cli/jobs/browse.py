@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cli.errors import CommandError
 from cli.jobs.recovery import JobSelection
-from shared.models import Job, JobStatus
+from shared.models import Job, JobStatus, ReviewState
 from shared.records.jobs import job_of
 
 if TYPE_CHECKING:
@@ -55,15 +55,19 @@ class Filter:
     """As in result keys: `original`, `preset-035`, `color-ff0000`; `preset` is every preset."""
     text: str = ""
     """Part of the photo's key, the article, or the id of the request, task or job; ignores case."""
+    review: ReviewState | None = None
+    """Only jobs with results, and with this decision about them."""
 
     @property
     def narrow(self) -> bool:
-        """Whether a condition other than the status is given, so that records must be filtered."""
+        """Whether records must be filtered: a condition other than status or review is given."""
         return bool(self.folder or self.sku or self.model or self.scene or self.text)
 
     def matches(self, job: Job) -> bool:
         """Whether a job is shown."""
         if not JobSelection(statuses=self.statuses, folder=self.folder, sku=self.sku).matches(job):
+            return False
+        if self.review is not None and job.review_state is not self.review:
             return False
         settings = job.settings
         if self.model and (settings is None or settings.model_id != self.model):
@@ -82,10 +86,14 @@ class Filter:
         text = _folded(self.text.strip())
         return not text or any(text in _folded(name or "") for name in names.values())
 
-    def expression(self) -> dict[str, Any]:
+    def expression(self, *, names: bool = False) -> dict[str, Any]:
         """Return a query's FilterExpression with its names and values; empty if there is none.
 
         It may select more than `matches`, never less.
+
+        Args:
+            names: whether the index holds only the names of records.
+
         """
         parts: list[str] = []
         values: dict[str, str] = {}
@@ -93,16 +101,21 @@ class Filter:
             # `matches` decides on keys that begin with slashes.
             parts.append("(begins_with(source_key, :folder) OR begins_with(source_key, :slash))")
             values |= {":folder": f"{folder}/", ":slash": "/"}
-        if self.model:
+        if self.model and not names:
             parts.append("#settings.model_id = :model")
             values[":model"] = self.model
-        if self.scene:
+        if self.scene and not names:
+            kind, _, which = self.scene.partition("-")
             parts.append("#settings.scene_type = :scene")
-            values[":scene"] = self.scene.partition("-")[0]
-        names = {"#settings": "settings"} if self.model or self.scene else {}
+            values[":scene"] = kind
+            if which:
+                name, value = ("color", f"#{which}") if kind == "color" else ("scene_id", which)
+                parts.append(f"#settings.{name} = :which")
+                values[":which"] = value
+        of_settings = (self.model or self.scene) and not names
         return {
             "expression": " AND ".join(parts),
-            "names": names,
+            "names": {"#settings": "settings"} if of_settings else {},
             "values": {name: {"S": value} for name, value in values.items()},
         }
 
@@ -116,6 +129,15 @@ class Page:
     """The token for the next page; None at the end. A page may be short or empty without being the
     last."""
     records_read: int
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many jobs match."""
+
+    number: int
+    exact: bool
+    """Whether all were counted; else there are at least so many."""
 
 
 class Browser:
@@ -155,6 +177,7 @@ class Browser:
                 found_it = (job,) if which.matches(job) else ()
                 return Page(found_it, None, 1)
         streams = self._streams(which, after, _CHUNK if which.narrow else size, names_only=True)
+        names_only = streams[0].names_only
         until = time.monotonic() + seconds
         with ThreadPoolExecutor(len(streams)) as pool:
             list(pool.map(_Stream.fill, streams))
@@ -172,7 +195,7 @@ class Browser:
             _, number = heapq.heappop(heap)
             stream = streams[number]
             item = stream.take()
-            if which.text:
+            if names_only:
                 if which.may_match(item):
                     named_so.append(item["job_id"]["S"])
             else:
@@ -220,13 +243,37 @@ class Browser:
         streams = self._streams(which, None, most, since=moment)
         with ThreadPoolExecutor(len(streams)) as pool:
             list(pool.map(_Stream.fill, streams))
-        found = []
+        found: list[Job] = []
         for stream in streams:
-            while stream.ready:
-                job = job_of(stream.take())
-                if job.created_at > moment and which.matches(job):
-                    found.append(job)
-        return found
+            items = stream.take_all()
+            if stream.names_only:
+                found += self.some([item["job_id"]["S"] for item in items]).values()
+            else:
+                found += map(job_of, items)
+        return [job for job in found if job.created_at > moment and which.matches(job)]
+
+    def count(self, which: Filter, *, seconds: float) -> Count | None:
+        """Count the jobs that match, as far as the time allows; None for a text search.
+
+        Args:
+            which: the filter. A text search cannot be counted: DynamoDB compares bytes, and a
+                person's search ignores case.
+            seconds: about how long to count.
+
+        """
+        if which.text:
+            return None
+        if which.sku or (which.review is not None and (which.model or which.scene)):
+            # An article has few jobs. The index by-review holds no settings.
+            page = self.page(which, size=_CHUNK, seconds=seconds)
+            return Count(len(page.jobs), exact=page.after is None)
+        until = time.monotonic() + seconds
+        streams = self._streams(which, None, 0)
+        with ThreadPoolExecutor(len(streams)) as pool:
+            counts = list(pool.map(lambda stream: stream.count(until), streams))
+        return Count(
+            sum(count.number for count in counts), exact=all(count.exact for count in counts)
+        )
 
     def all(self, which: Filter, *, size: int = 500) -> Iterator[Job]:
         """Yield every matching job, newest first, with one page in memory at a time."""
@@ -247,8 +294,12 @@ class Browser:
         since: str = "",
         names_only: bool = False,
     ) -> Sequence["_Stream"]:
+        by_review = False
         if which.sku:
             kinds = [("by-sku", "sku", which.sku, "created_at")]
+        elif which.review is not None:
+            kinds = [("by-review", "review_state", which.review.value, "updated_at")]
+            by_review = True
         else:
             statuses = [s for s in JobStatus if not which.statuses or s in which.statuses]
             kinds = [("by-status", "status", status.value, "updated_at") for status in statuses]
@@ -262,9 +313,11 @@ class Browser:
                 *kind,
                 chunk,
                 positions.get(kind[2], ()),
-                which.expression(),
+                which.expression(names=by_review),
                 since,
-                names_only=names_only and bool(which.text),
+                # The index by-review holds the names alone.
+                names_only=by_review or (names_only and bool(which.text)),
+                projected=not by_review,
             )
             for kind in kinds
         ]
@@ -289,6 +342,8 @@ class _Stream:
     """Only jobs with a later sort key; empty means all."""
     names_only: bool = False
     """Whether to read only the attributes that a text search compares."""
+    projected: bool = True
+    """Whether such a read must name the attributes; else the index holds no others."""
     buffer: list[dict[str, Any]] = field(default_factory=list)
     ended: bool = False
     records_read: int = 0
@@ -329,10 +384,17 @@ class _Stream:
                 self.name: {"S": self.value},
                 self.sort: {"S": sort},
             }
-        if self.filtered["expression"]:
-            arguments["FilterExpression"] = self.filtered["expression"]
-        if self.names_only:
+        if self.names_only and self.projected:
             arguments["ProjectionExpression"] = ", ".join(["pk", self.sort, *_NAMES])
+        answer = self.dynamodb.query(**self._query(), Limit=self.chunk, **arguments)
+        self.buffer = answer["Items"][::-1]
+        self.records_read += answer["ScannedCount"]
+        last = answer.get("LastEvaluatedKey")
+        self.ended = last is None
+        if last is not None:
+            self._read_to = (last[self.sort]["S"], last["pk"]["S"])
+
+    def _query(self) -> dict[str, Any]:
         names = {"#name": self.name, **self.filtered["names"]}
         values = {":value": {"S": self.value}, **self.filtered["values"]}
         condition = "#name = :value"
@@ -340,22 +402,35 @@ class _Stream:
             condition += " AND #sort > :since"
             names["#sort"] = self.sort
             values[":since"] = {"S": self.since}
-        answer = self.dynamodb.query(
-            TableName=self.table,
-            IndexName=self.index,
-            KeyConditionExpression=condition,
-            ExpressionAttributeNames=names,
-            ExpressionAttributeValues=values,
-            ScanIndexForward=False,
-            Limit=self.chunk,
-            **arguments,
-        )
-        self.buffer = answer["Items"][::-1]
-        self.records_read += answer["ScannedCount"]
-        last = answer.get("LastEvaluatedKey")
-        self.ended = last is None
-        if last is not None:
-            self._read_to = (last[self.sort]["S"], last["pk"]["S"])
+        query: dict[str, Any] = {
+            "TableName": self.table,
+            "IndexName": self.index,
+            "KeyConditionExpression": condition,
+            "ExpressionAttributeNames": names,
+            "ExpressionAttributeValues": values,
+            "ScanIndexForward": False,
+        }
+        if self.filtered["expression"]:
+            query["FilterExpression"] = self.filtered["expression"]
+        return query
+
+    def count(self, until: float) -> Count:
+        """Count the records, page by page, until they end or the monotonic clock says `until`."""
+        query, number = {**self._query(), "Select": "COUNT"}, 0
+        while True:
+            answer = self.dynamodb.query(**query)
+            number += answer["Count"]
+            last = answer.get("LastEvaluatedKey")
+            if last is None:
+                return Count(number, exact=True)
+            if time.monotonic() >= until:
+                return Count(number, exact=False)
+            query["ExclusiveStartKey"] = last
+
+    def take_all(self) -> list[dict[str, Any]]:
+        """Remove and return all records at hand, newest first."""
+        taken, self.buffer = self.buffer[::-1], []
+        return taken
 
     def take(self) -> dict[str, Any]:
         """Remove and return the newest record at hand, in DynamoDB's wire form."""
