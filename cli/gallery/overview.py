@@ -40,7 +40,7 @@ class Banner:
 _BANNERS: Final = {
     Cause.KEY_REFUSED: (
         "The vendor does not accept the API key",
-        "The person who runs this stack stores a valid key: `catwalk key`.",
+        "The person who runs this stack stores a valid key: `catwalk set-key`.",
     ),
     Cause.NO_CREDITS: (
         "The account at the vendor has no credits left",
