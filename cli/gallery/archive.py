@@ -55,7 +55,7 @@ def zipped(s3: "S3Client", jobs: Iterable[Job]) -> Iterator[bytes]:
 
 
 def _pieces(s3: "S3Client", jobs: Iterable[Job]) -> Iterator[bytes]:
-    stream, names, missing = ZipStream(), FileNames({MISSING}), _Missing()
+    stream, names, missing = ZipStream(), FileNames(), _Missing()
     seen = set[str]()
     for job in _until_trouble(jobs, missing):
         # One that changed while the others were read may be met again.

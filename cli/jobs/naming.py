@@ -5,9 +5,10 @@ case alone. If two jobs would have the same names, the second one's names hold t
 job id.
 """
 
+import itertools
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Final
 from urllib.parse import unquote
@@ -33,49 +34,50 @@ _EXTENSION: Final = re.compile(r"[A-Za-z0-9]{1,8}")
 class FileNames:
     """Gives out file names, each once.
 
-    The names of a job depend on the jobs before it. For the same names each time, give the jobs in
-    the same order, as `file_names` does.
+    The names of a job depend on the jobs before it, and not on its review. For the same names each
+    time, give the jobs in the same order, as `file_names` does.
     """
 
-    def __init__(self, reserved: Collection[str] = ()) -> None:
-        """Give out none of the reserved names."""
-        self._taken = {_folded(name) for name in reserved}
+    def __init__(self) -> None:
+        """Begin without names."""
+        self._taken = set[str]()
 
-    def of(self, job: Job, results: Sequence[Result] | None = None) -> dict[int, str]:
-        """Return the file names of a job's results by their index.
+    def of(self, job: Job) -> dict[int, str]:
+        """Return the file names of all results of a job, by their index."""
+        if not job.results:
+            return {}
+        stem = self._free_stem(job)
+        return {r.index: f"{stem}_{r.index}.{_extension(r)}" for r in job.results}
 
-        Args:
-            job: the job.
-            results: those to name; `job.wanted_results` if not given.
-
-        """
-        wanted = job.wanted_results if results is None else results
+    def _free_stem(self, job: Job) -> str:
+        """Return the job's part of a name, which no other job has."""
         stem = _stem(job)
-        tails = [f"_{job.job_id[:length]}" for length in _ID_CHARACTERS]
-        number = 2
-        tail = ""
-        while True:
-            names = {r.index: f"{stem}{tail}_{r.index}.{_extension(r)}" for r in wanted}
-            folded = {_folded(name) for name in names.values()}
-            if not folded & self._taken:
-                self._taken |= folded
-                return names
-            if tails:
-                tail = _safe(tails.pop(0), _MAX_PART_BYTES * 2)
-            else:
-                # Only another name that looks like an id can be in the way.
-                tail, number = f"_({number})", number + 1
+        tails = ["", *(_safe(f"_{job.job_id[:length]}", 64) for length in _ID_CHARACTERS)]
+        # Only an article whose name looks like one with an id needs more tries.
+        more = (f"_({number})" for number in itertools.count(2))
+        for tail in itertools.chain(tails, more):
+            folded = _folded(f"{stem}{tail}")
+            if folded not in self._taken:
+                break
+        self._taken.add(folded)
+        return f"{stem}{tail}"
 
 
 def file_names(jobs: Iterable[Job]) -> Mapping[str, Mapping[int, str]]:
-    """Return the file names of the wanted results of these jobs, by job id and index.
+    """Return the file names of all results of these jobs, by job id and index.
 
-    The same jobs get the same names in any order. A job that is created later changes no name of
-    an earlier one.
+    The same jobs get the same names in any order. A job whose first results come later changes no
+    name of an earlier one.
     """
     names = FileNames()
-    oldest_first = sorted(jobs, key=lambda job: (job.created_at, job.job_id))
-    return {job.job_id: names.of(job) for job in oldest_first}
+    return {job.job_id: names.of(job) for job in sorted(jobs, key=_first_results)}
+
+
+def _first_results(job: Job) -> tuple[str, str]:
+    """Return what sorts jobs by the time of their first results."""
+    attempts = (*job.history, job.as_past)
+    times = (past.finished_at or job.created_at for past in attempts if past.results)
+    return next(times, job.created_at), job.job_id
 
 
 def safe_name(text: str, max_bytes: int = 255) -> str:

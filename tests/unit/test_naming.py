@@ -99,28 +99,41 @@ def test_look(settings: dict[str, str], look: str) -> None:
     assert names(job(sku="S", settings=settings_)) == [f"S_{look}_1.jpg"]
 
 
-def test_only_wanted_images_are_named() -> None:
-    """A choice leaves out the other images; the numbers stay the vendor's."""
-    results = (result(1), result(2), result(3))
+def test_review_changes_no_name() -> None:
+    """A choice leaves the numbers and names as they are."""
+    before = job(sku="S", results=(result(1), result(2)))
     review = Review(chosen=(2,), by="anna", at="2026-01-31T09:30:00.000Z", revision=1)
-    assert names(job(sku="S", results=results, review=review)) == ["S_Clara_original_2.jpg"]
+    after = before.model_copy(update={"review": review})
+    expected = ["S_Clara_original_1.jpg", "S_Clara_original_2.jpg"]
+    assert names(before) == names(after) == expected
+
+
+def test_job_without_images_takes_no_name() -> None:
+    """A photo that failed first does not take the plain name from the one that succeeded."""
+    failed = job("aaaaaaaa", sku="S", results=(), created_at="2026-01-01")
+    assert names(failed, job("bbbbbbbb", sku="S")) == ["S_Clara_original_1.jpg"]
 
 
 def test_collision_is_settled_by_the_id() -> None:
-    """Two photos of an article get different names, and the older one keeps the plain name."""
-    old = job("aaaaaaaa11", sku="S", created_at="2026-01-01")
-    new = job("bbbbbbbb22", sku="s", created_at="2026-01-02", results=(result(1), result(2)))
-    again = job("bbbbbbbb33", sku="S", created_at="2026-01-03")
+    """Two photos of an article get different names, and the first one done has the plain name."""
+    old = job("aaaaaaaa11", sku="S", finished_at="2026-01-01")
+    new = job(
+        "bbbbbbbb22", sku="s", finished_at="2026-01-02", results=(result(1), result(2, "image/png"))
+    )
+    again = job("bbbbbbbb33", sku="S", finished_at="2026-01-03", created_at="2025-12-31")
     expected = [
         "S_Clara_original_1.jpg",
         "s_Clara_original_bbbbbbbb_1.jpg",
-        "s_Clara_original_bbbbbbbb_2.jpg",
+        "s_Clara_original_bbbbbbbb_2.png",
         "S_Clara_original_bbbbbbbb33_1.jpg",
     ]
     assert names(old, new, again) == expected
     for order in itertools.permutations((old, new, again)):
         assert file_names(order) == file_names((old, new, again)), "the order changes no name"
     assert names(old, new) == expected[:3], "a later job changes no earlier name"
+    past = old.as_past
+    anew = old.model_copy(update={"attempt": 2, "finished_at": "2026-02-01", "history": (past,)})
+    assert names(anew, new, again) == expected, "a new attempt keeps the names"
 
 
 def test_name_that_looks_like_a_collision() -> None:
@@ -130,14 +143,6 @@ def test_name_that_looks_like_a_collision() -> None:
     assert list(given_out.of(one).values()) == ["S_Clara_original_1.jpg"]
     assert list(given_out.of(one).values()) == ["S_Clara_original_aaaaaaaa_1.jpg"]
     assert list(given_out.of(one).values()) == ["S_Clara_original_(2)_1.jpg"]
-
-
-def test_reserved_names_are_not_given_out() -> None:
-    """A name that is used for something else is taken."""
-    given_out = FileNames({"s_clara_ORIGINAL_1.jpg"})
-    assert list(given_out.of(job("aaaaaaaa", sku="S")).values()) == [
-        "S_Clara_original_aaaaaaaa_1.jpg"
-    ]
 
 
 @pytest.mark.parametrize(
