@@ -297,10 +297,11 @@ class _Pages:
         """Return the number of jobs behind each chip, and how a folder or an article gets on."""
         asked = Asked.of(request.query_params)
         numbers = overview.counts(self._gallery.browser, asked)
-        said = ""
+        said, left = "", None
         if numbers and (asked.folder or asked.sku):
             whole = replace(asked, status="")
-            left = overview.seconds_left(self._gallery.browser, whole, utc_now())
+            if numbers["running"].number:
+                left = overview.seconds_left(self._gallery.browser, whole, utc_now())
             said = overview.summary(numbers, left)
         return JSONResponse(
             {
