@@ -50,7 +50,7 @@ from cli.gallery.views import (
 )
 from cli.jobs import timeline
 from cli.jobs.browse import Browser
-from cli.jobs.recovery import Recovery, RecoveryAction, Resolution, outcome
+from cli.jobs.recovery import Recovery, RecoveryAction, Resolution, outcome, recovery_of
 from cli.stacks.stack import Catwalk
 from cli.terminal.output import credits_of
 from shared import clients
@@ -100,7 +100,7 @@ class Gallery:
             on_aws=not elsewhere,
             browser=Browser(clients.dynamodb(), stack.outputs["JobsTableName"]),
             jobs=stack.jobs,
-            recovery=lambda: stack.recovery,
+            recovery=lambda: recovery_of(stack),
             s3=s3,
             pictures=Pictures(s3, cache),
         )
