@@ -155,7 +155,7 @@ def redrive(
     dead_letters = catwalk.dead_letters
     count = dead_letters.count()
     lost = dead_letters.lost(utc_now())
-    mendable = [job for job in lost if dead_letters.can_mend(job)]
+    mendable = [job for job in lost if dead_letters.can_resend(job)]
     if not as_json:
         say(f"{counted(count, 'dead letter')} in {catwalk.name}.")
         _say_lost(lost, mendable)
@@ -196,7 +196,7 @@ def _send_from_records(
 ) -> int:
     lost = [job for job in mendable if job.dead_letter not in sent]
     for job in lost:
-        dead_letters.mend(job)
+        dead_letters.resend(job)
     return len(lost)
 
 

@@ -242,7 +242,7 @@ KINDS: Final[dict[str, Kind]] = {
     "odd_urls": Kind(
         "success",
         (READ,),
-        "`appended`, so many times, behind each download URL; and so many results, if told",
+        "each download URL ends with `appended`, `repeated` times; `count` results, if given",
         {
             "appended": _message("?"),
             "repeated": _Param(
