@@ -48,10 +48,10 @@ MOST_OF_FIXED_3S: Final = 0.40
 _PATIENCE_SECONDS: Final = 300.0
 _ENTERED: Final = "StateEntered"
 _LARGEST_LOOKUP: Final = 50
-"""CloudTrail shows no more events at once."""
+"""CloudTrail returns at most this many events a call."""
 _SHORTEST_LOOKUP_SECONDS: Final = 0.001
 _PLANNERS: Final = ("TASKS#", "CONTROL#polls")
-"""Items that a loop without a planner would neither read nor write."""
+"""Prefixes of items that a loop without a planner would not need."""
 _WRITES: Final[Mapping[str, tuple[int, int]]] = {"JOB#": (3, 4), "CREDIT#": (2, 2)}
 """Writes that one of an item makes, its indexes' included: when it is put, when it is updated.
 
@@ -66,7 +66,7 @@ _LOG_LINE: Final = 26
 
 @dataclass(frozen=True)
 class Run:
-    """Photos that are dropped at once."""
+    """This many photos are dropped at the same time."""
 
     name: str
     photos: int
@@ -83,7 +83,7 @@ RUNS: Final = (
 
 
 def measure(stack: Stack, vendor: SimulatorControl) -> dict[str, Any]:
-    """Make all runs, and return what a photo of each used."""
+    """Make all runs, and return what each run used a photo."""
     ours = _definition(stack)
     _warm_up(stack, vendor)
     counted: dict[str, Any] = {}
@@ -99,7 +99,7 @@ def measure(stack: Stack, vendor: SimulatorControl) -> dict[str, Any]:
 
 
 def _warm_up(stack: Stack, vendor: SimulatorControl) -> None:
-    """Have as many workers as the runs need; tasks of one result teach nothing about four."""
+    """Start the workers, with tasks of one result: they teach nothing about tasks of four."""
     vendor.settings(seconds=2)
     _drop(stack, "warm-up", PHOTOS, results=1)
 
@@ -118,7 +118,7 @@ def _drop(stack: Stack, folder: str, photos: int, *, results: int = RESULTS) -> 
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         records = [_record(stack, key) for key in keys]
-        # Nothing more is written of a job once its end is told.
+        # After a job is announced, nothing more is written about it.
         if all(r and r.get("announced", {}).get("S") == "SUCCEEDED" for r in records):
             _wait_for_executions(stack)
             return records
@@ -159,7 +159,7 @@ def _count(stack: Stack, run: Run) -> dict[str, Any]:
         "transitions": sum(len(states) for states in histories),
         "polls": sum(states.count("Poll") for states in histories),
         "seconds": sum(_seconds(record) for record in records),
-        # The photo itself is put by whoever drops it.
+        # The photo itself is uploaded by the user.
         "s3_puts": names["PutObject"] + run.photos,
         "s3_gets": names["GetObject"] + names["HeadObject"],
         **_units(stack, calls),

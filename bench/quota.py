@@ -40,7 +40,7 @@ WHOLE_CORE_MEGABYTES: Final = 1769
 PERIOD_SECONDS: Final = 0.02
 AWS_SECONDS: Final = 0.005
 VENDOR_SECONDS: Final = 0.15
-"""Assumed times to an answer; an invocation is billed while it waits for one."""
+"""Assumed response times; an invocation is billed while it waits for an answer."""
 _LOOK_SECONDS: Final = 0.0004
 _WARM: Final = 2
 PHASES: Final = ("init", "first", "warm")
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for number in range(runs + 1):
             for case in cases:
                 run = _run(server, folder, packages[case[0]], case)
-                if number:  # the first brings files into the page cache
+                if number:  # the first run loads the files into the page cache
                     measured[case].append(run)
     rows = [_row(case, measured[case]) for case in cases]
     figures.write("quota", {"runs": runs, "rows": rows, **_assumed()})
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def share(memory: int) -> float:
-    """Return how much of a core an invocation gets."""
+    """Return the share of a core that an invocation gets."""
     return min(1.0, memory / WHOLE_CORE_MEGABYTES)
 
 

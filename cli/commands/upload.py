@@ -7,11 +7,12 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from os.path import commonpath
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
 from cli.errors import CommandError
+from cli.jobs.recovery import recovery_of
 from cli.jobs.timeline import next_steps, results_uri
 from cli.stacks import selection
 from cli.stacks.stack import Catwalk
@@ -41,7 +42,7 @@ from shared.clock import iso, utc_now
 from shared.errors import InputRejected
 from shared.intake.messages import mask_ref
 from shared.intake.photos import PhotoStore
-from shared.intake.settings import MAX_ID, Layer
+from shared.intake.settings import MAX_ID, default_layer
 from shared.models import Job, JobStatus
 
 commands = typer.Typer()
@@ -216,15 +217,8 @@ def _mask_key(mask: str, catwalk: Catwalk) -> str:
 
 def _rules(catwalk: Catwalk, metadata: dict[str, str]) -> Rules:
     config = catwalk.config
-    defaults: dict[str, Any] = {
-        "modelId": config.default_model_id,
-        "sceneType": config.default_scene_type.value,
-        "batchSize": config.default_batch_size,
-    }
-    if config.default_scene_id:
-        defaults["sceneId"] = config.default_scene_id
     return Rules(
-        defaults=Layer("the stack's defaults", defaults),
+        defaults=default_layer(config),
         max_photo_bytes=config.max_photo_bytes,
         in_bucket=PhotoStore(clients.s3(), catwalk.outputs["PhotosBucketName"], max_bytes=0),
         metadata=metadata,
@@ -502,7 +496,7 @@ class _Run:
 
     def _say_next_steps(self, wrong: Sequence[Job]) -> None:
         """Show the commands that recover failed jobs, grouped by command."""
-        recovery = self.catwalk.recovery
+        recovery = recovery_of(self.catwalk)
         commands: dict[tuple[str, str], list[Job]] = {}
         cost: Counter[tuple[str, str]] = Counter()
         for job in wrong:

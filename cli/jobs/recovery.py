@@ -17,11 +17,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from cli.stacks.stack import Catwalk
+from shared import clients
 from shared.errors import InputRejected
 from shared.intake.messages import continue_message, drop_message
 from shared.intake.photos import FolderCache, PhotoStore
 from shared.models import TERMINAL, ErrorCode, Job, JobError, JobStatus, PastAttempt
 from shared.notify.announcer import Announcer
+from shared.notify.events import EventPublisher
 from shared.records.jobs import JobRepository
 from shared.records.ledger import Ledger, folder_of
 from shared.steps.start import execution_arn
@@ -270,6 +273,22 @@ class Recovery:
 
     def _send(self, body: str) -> None:
         self._sqs.send_message(QueueUrl=self._queue_url, MessageBody=body)
+
+
+def recovery_of(stack: Catwalk) -> Recovery:
+    """Return the recovery of a stack's jobs."""
+    jobs, outputs = stack.jobs, stack.outputs
+    return Recovery(
+        jobs=jobs,
+        ledger=stack.ledger,
+        announcer=Announcer(EventPublisher(clients.events(), outputs["EventBusName"]), jobs),
+        # It reads only folder files, which have a size limit of their own.
+        photos=PhotoStore(clients.s3(), outputs["PhotosBucketName"], max_bytes=0),
+        sqs=clients.sqs(),
+        queue_url=outputs["SubmitQueueUrl"],
+        state_machine_arn=outputs["StateMachineArn"],
+        photos_bucket=outputs["PhotosBucketName"],
+    )
 
 
 def outcome(before: Job, after: Job, subject: str) -> str:

@@ -8,7 +8,6 @@ from typing import Annotated, Final
 import typer
 
 from cli.errors import CommandError
-from cli.stacks.selection import VARIABLE
 from shared.models import JobStatus, ReviewState
 
 _SIMILAR: Final = 0.6
@@ -51,7 +50,7 @@ StackName = Annotated[
     typer.Option(
         "--stack",
         help="The stack's name; `laptop` is the stack of `catwalk up`. Default:"
-        f" {VARIABLE}, else the stack that was used last.",
+        " CATWALK_STACK, else the stack that was used last.",
         show_default=False,
     ),
 ]

@@ -23,6 +23,7 @@ from shared.errors import InputRejected
 from shared.intake.messages import MASK_SUFFIX, MAX_KEY_BYTES, is_photo_key
 from shared.intake.photos import (
     MAX_FOLDER_FILE_BYTES,
+    PHOTO_EXTENSIONS,
     FolderCache,
     FolderEntry,
     PhotoStore,
@@ -33,9 +34,10 @@ from shared.intake.settings import (
     FOLDER_FILE,
     Layer,
     check_mask_key,
+    drop_layers,
     folder_file,
     metadata_layer,
-    metadata_text,
+    metadata_value,
     resolve,
 )
 from shared.models import Settings
@@ -43,8 +45,6 @@ from shared.models import Settings
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_PHOTOS: Final = {".jpg", ".jpeg", ".png"}
-"""File names that a person expects to be photos."""
 _RANGE: Final = re.compile(r"bytes=(\d+)-(\d+)")
 
 
@@ -159,7 +159,7 @@ def collect(
         except InputRejected as rejected:
             if not anyway:
                 found.skipped.append(f"{file} is left out: {rejected.message}")
-                found.missed |= file in named or file.suffix.lower() in _PHOTOS
+                found.missed |= file in named or file.suffix.lower() in PHOTO_EXTENSIONS
                 continue
             variants = 1
         found.uploads.append(Upload(file, key, kind, size, variants))
@@ -317,12 +317,11 @@ def _variants(key: str, rules: Rules, folder_files: FolderCache) -> list[Setting
     variants: dict[str, Settings] = {}
     try:
         own = metadata_layer(rules.metadata)
-        mask = metadata_text(rules.metadata.get("mask", ""))
+        mask = metadata_value(rules.metadata, "mask")
         if mask and "://" not in mask:
             check_mask_key(mask, key)
-        base = folder.base if folder else Layer("no folder file", {})
-        for layer in (folder.variants if folder else ()) or (Layer("none", {}),):
-            settings = resolve((own, layer, base, rules.defaults))
+        for layers in drop_layers(own, folder, rules.defaults):
+            settings = resolve(layers)
             variants[settings.model_dump_json()] = settings
     except InputRejected as rejected:
         raise CommandError(
