@@ -88,7 +88,7 @@ def visitor(browser: Browser, catwalk: Catwalk) -> Iterator[Visitor]:
         page = context.new_page()
         page.goto(url)
         page.wait_for_url(home)
-        expect(page.get_by_role("link", name="Catwalk, all jobs")).to_be_visible()
+        expect(page.get_by_role("link", name="Catwalk, all photos")).to_be_visible()
         yield Visitor(browser, home, context.storage_state())
 
 
