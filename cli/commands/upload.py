@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from os.path import commonpath
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+from botocore.exceptions import ClientError
 
 from cli.errors import CommandError
 from cli.jobs.recovery import recovery_of
@@ -33,16 +34,28 @@ from cli.terminal.output import (
     tell,
     warn,
 )
+from cli.terminal.words import model_word, scene_word
 from cli.upload import parsing, progress
-from cli.upload.collect import Collection, Rules, collect
+from cli.upload.collect import Collection, Rules, collect, files_of, with_mask
 from cli.upload.drop import Changes, Drop, Follower, Uploader, drops_of
+from cli.upload.known import known_jobs
+from cli.upload.table import (
+    COLUMNS,
+    Own,
+    Row,
+    SkuPattern,
+    TableError,
+    own_of_table,
+    read_table,
+    without_sku,
+)
 from local.console import is_live, live
 from shared import clients
 from shared.clock import iso, utc_now
 from shared.errors import InputRejected
-from shared.intake.messages import mask_ref
-from shared.intake.photos import PhotoStore
-from shared.intake.settings import MAX_ID, default_layer
+from shared.intake.messages import is_photo_key, mask_ref
+from shared.intake.photos import PhotoStore, mask_key
+from shared.intake.settings import default_layer, metadata_value
 from shared.models import Job, JobStatus
 
 commands = typer.Typer()
@@ -61,6 +74,20 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
+def _table(text: str) -> Path:
+    """Return the table's path; refuse an empty text.
+
+    Raises:
+        CommandError: the text is empty.
+
+    """
+    if not text.strip():
+        raise CommandError("--table is empty.", "Name a CSV file, or leave it out.")
+    return Path(text)
+
+
+_MOST_LOOKS: Final = 3
+"""Different settings that are named; more are counted."""
 _ASKED_FROM: Final = 10
 """Above this number of credits the command asks for confirmation."""
 _REFRESH_SECONDS: Final = 0.5
@@ -104,6 +131,18 @@ def drop(
         typer.Option(help="Images per photo; the price stays the same.", min=1, max=4),
     ] = None,
     sku: Annotated[str | None, typer.Option(help="Your article number.")] = None,
+    sku_from: Annotated[
+        str | None,
+        typer.Option(help="Take the article from the file names: '{sku}_*'.", metavar="PATTERN"),
+    ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            parser=_table,
+            help=f"A CSV file with a line for each photo; its columns are {', '.join(COLUMNS)}.",
+            metavar="FILE",
+        ),
+    ] = None,
     request_id: Annotated[
         str | None, typer.Option(help="Your request id; a new one makes new jobs.")
     ] = None,
@@ -132,20 +171,23 @@ def drop(
     change), and finally `summary`.
     """
     patience = parsing.span(timeout, "--timeout")
-    _refuse_empty(to, mask)
+    _refuse_unusable(to, mask, sku, sku_from)
+    pattern = SkuPattern.of(sku_from) if sku_from is not None else None
+    rows = _rows(table) if table is not None else []
     catwalk = Catwalk.chosen(stack, changes=not dry_run)
-    values = _values(model, scene, images, sku, request_id, extra)
-    mask_file = Path(mask) if mask and Path(mask).is_file() else None
-    if mask and mask_file is None:
-        values["mask"] = _mask_key(mask, catwalk)
-    metadata = parsing.metadata(values)
-    if sum(len(name) + len(value) for name, value in metadata.items()) > _MOST_METADATA:
-        raise CommandError(
-            f"The settings take more than {_MOST_METADATA} bytes, the limit of S3 metadata.",
-            "Put long values (extra) into a catwalk.json in the photos' folder.",
-        )
-    rules = _rules(catwalk, metadata)
-    found = collect(photos, to=to or "", rules=rules, mask=mask_file, anyway=anyway)
+    values = parsing.values(
+        model=model, scene=scene, images=images, sku=sku, request_id=request_id, extra=extra
+    )
+    files = files_of(photos, to or "")
+    if mask and Path(mask).is_file():
+        files = with_mask(files, Path(mask))
+    elif mask:
+        values["mask"] = _mask_key(mask, catwalk, files)
+    own, nameless = _own(files, values, pattern, table, rows, catwalk)
+    files |= {mask_key(key): file for key, file in own.masks.items()}
+    rules = _rules(catwalk, _metadata(values), {k: _metadata(v) for k, v in own.values.items()})
+    named = {path for path in photos if path.is_file()}
+    found = collect(files, named, rules=rules, anyway=anyway)
     for skipped in found.skipped:
         warn(skipped)
     if not found.uploads:
@@ -153,79 +195,193 @@ def drop(
             "There is nothing to drop.",
             "Name JPEG or PNG photos, or folders of them; --anyway also uploads other files.",
         )
-    _announce(found, catwalk, dry_run=dry_run, as_json=as_json)
+    known = known_jobs(catwalk.jobs, found.photos)
+    _announce(found, catwalk, known, dry_run=dry_run, as_json=as_json)
+    remarks = _remarks(found, pattern, nameless, table, rows)
+    for remark in remarks:
+        warn(remark)
     if dry_run:
         return
-    if found.jobs > _ASKED_FROM:
+    cost = found.jobs - known
+    if cost > _ASKED_FROM or remarks:
         refuse_questions(as_json=as_json, dry_run=dry_run, yes=yes)
-        ask(f"Go on, and spend up to {credits_of(found.jobs)}?", yes=yes)
-    run = _Run(catwalk, found, metadata, wait=wait, patience=patience, as_json=as_json)
+        price = f"spend up to {credits_of(cost)}" if cost > 0 else "spend nothing"
+        ask(f"Go on with {looks_of(found)}, and {price}?", yes=yes)
+    run = _Run(catwalk, found, wait=wait, patience=patience, as_json=as_json)
     raise SystemExit(run())
 
 
-def _refuse_empty(to: str | None, mask: str | None) -> None:
-    """Refuse an empty option, which would cost credits in the wrong folder or without the mask."""
+def _rows(table: Path) -> list[Row]:
+    try:
+        return read_table(table)
+    except TableError as error:
+        raise _listed(error) from error
+
+
+def _listed(error: TableError) -> TableError:
+    """List the mistakes of a table, if there are several, before the error is shown."""
+    for mistake in error.listed:
+        warn(mistake)
+    return error
+
+
+def _own(
+    files: Mapping[str, Path],
+    values: Mapping[str, str],
+    pattern: SkuPattern | None,
+    table: Path | None,
+    rows: Sequence[Row],
+    catwalk: Catwalk,
+) -> tuple[Own, list[str]]:
+    """Return what names and a table say about photos, and the keys of those without an article."""
+    own = Own()
+    if table is not None:
+        try:
+            own = own_of_table(
+                table, rows, files, values, lambda mask: _mask_key(mask, catwalk, files)
+            )
+        except TableError as error:
+            raise _listed(error) from error
+    nameless: list[str] = []
+    photos = [key for key in files if is_photo_key(key)] if pattern is not None else []
+    for key in photos:
+        mine = own.values.setdefault(key, dict(values))
+        # The table's article stands before that of the name.
+        if "sku" in mine:
+            continue
+        sku = pattern.sku_of(key.rpartition("/")[2]) if pattern is not None else None
+        if sku is None:
+            nameless.append(key)
+        else:
+            mine |= parsing.values(sku=sku)
+    if photos and len(nameless) == len(photos) and pattern is not None:
+        raise CommandError(
+            f"No photo's name matches {pattern.text!r}: {nameless[0].rpartition('/')[2]}.",
+            "Nothing was uploaded. {sku} stands for the article and * for any text.",
+        )
+    return own, nameless
+
+
+def _remarks(
+    found: Collection,
+    pattern: SkuPattern | None,
+    nameless: Sequence[str],
+    table: Path | None,
+    rows: Sequence[Row],
+) -> list[str]:
+    """Return what a person may not expect, as sentences; then the command asks."""
+    keys = {upload.key for upload in found.photos}
+    remarks = []
+    left = sorted(keys & {*nameless})
+    if pattern is not None and left:
+        remarks.append(without_sku(left, pattern))
+    if table is not None and len(keys) > len(rows):
+        more = counted(len(keys) - len(rows), "photo")
+        remarks.append(f"{more} of {len(keys)} not in {table}: the other settings apply to them.")
+    return remarks
+
+
+def _metadata(values: Mapping[str, str]) -> dict[str, str]:
+    """Return settings as S3 user metadata.
+
+    Raises:
+        CommandError: they are too long.
+
+    """
+    metadata = parsing.metadata(values)
+    if sum(len(name) + len(value) for name, value in metadata.items()) > _MOST_METADATA:
+        raise CommandError(
+            f"The settings take more than {_MOST_METADATA} bytes, the limit of S3 metadata.",
+            "Put long values (extra) into a catwalk.json in the photos' folder.",
+        )
+    return metadata
+
+
+def _refuse_unusable(
+    to: str | None, mask: str | None, sku: str | None, sku_from: str | None
+) -> None:
+    """Refuse options that would cost credits in the wrong folder or with the wrong settings.
+
+    Raises:
+        CommandError: one is empty or an address, or two contradict each other.
+
+    """
     for name, value, instead in (
         ("--to", to, "Name a folder; / is the bucket's top."),
         ("--mask", mask, "Name a PNG, or leave it out."),
     ):
         if value is not None and not value.strip():
             raise CommandError(f"{name} is empty.", instead)
+    if to is not None and "://" in to:
+        raise CommandError(
+            f"--to {to!r} is an address.",
+            "Name the folder in the stack's photos bucket alone: --to summer/.",
+        )
+    if sku is not None and sku_from is not None:
+        raise CommandError("--sku and --sku-from contradict each other.", "Leave one of them out.")
 
 
-def _values(
-    model: str | None,
-    scene: str | None,
-    images: int | None,
-    sku: str | None,
-    request_id: str | None,
-    extra: str | None,
-) -> dict[str, str]:
-    """Return the settings under their metadata names."""
-    values: dict[str, str] = {}
-    if model is not None:
-        values["model-id"] = parsing.model_id(model)
-    if scene is not None:
-        chosen = parsing.scene(scene)
-        names = {"sceneType": "scene-type", "sceneId": "scene-id", "color": "color"}
-        values |= {names[name]: value for name, value in chosen.items()}
-    if images is not None:
-        values["batch-size"] = str(images)
-    for option, text in (("--sku", sku), ("--request-id", request_id)):
-        if text is None:
-            continue
-        if not text.strip() or not text.isprintable() or len(text) > MAX_ID:
-            raise CommandError(
-                f"{option} is {text[:MAX_ID]!r}.", f"Give a line of 1 to {MAX_ID} characters."
-            )
-        values[option.removeprefix("--")] = text.strip()
-    if extra is not None:
-        values["extra"] = parsing.as_text(parsing.fields(extra))
-    return values
+def _mask_key(mask: str, catwalk: Catwalk, files: Mapping[str, Path]) -> str:
+    """Return a mask that is a key in the bucket or an address, and is no file here.
 
+    Raises:
+        CommandError: it cannot be used, or there is no such object.
 
-def _mask_key(mask: str, catwalk: Catwalk) -> str:
+    """
+    bucket = catwalk.outputs["PhotosBucketName"]
     try:
-        mask_ref(mask, catwalk.outputs["PhotosBucketName"], catwalk.vendor_origin)
+        mask_ref(mask, bucket, catwalk.vendor_origin)
     except InputRejected as rejected:
         raise CommandError(
             f"--mask cannot be used: {rejected.message}",
             "Name a PNG file here, a key in the photos bucket, or a public https URL.",
         ) from rejected
+    if "://" in mask or mask in files:
+        return mask
+    try:
+        clients.s3().head_object(Bucket=bucket, Key=mask)
+    except ClientError as error:
+        # Without the right to look for it, SubmitFunction decides.
+        if error.response["Error"].get("Code") in {"404", "NoSuchKey"}:
+            raise CommandError(
+                f"There is no mask {mask!r}: neither a file here nor an object in s3://{bucket}/.",
+                "Nothing was uploaded. Check the name.",
+            ) from error
     return mask
 
 
-def _rules(catwalk: Catwalk, metadata: dict[str, str]) -> Rules:
+def _rules(
+    catwalk: Catwalk, metadata: Mapping[str, str], own: Mapping[str, Mapping[str, str]]
+) -> Rules:
     config = catwalk.config
     return Rules(
         defaults=default_layer(config),
         max_photo_bytes=config.max_photo_bytes,
         in_bucket=PhotoStore(clients.s3(), catwalk.outputs["PhotosBucketName"], max_bytes=0),
         metadata=metadata,
+        own=own,
     )
 
 
-def _announce(found: Collection, catwalk: Catwalk, *, dry_run: bool, as_json: bool) -> None:
+def looks_of(found: Collection) -> str:
+    """Return what will be made, in words: `Clara, own background, 4 images each`."""
+    looks = Counter(
+        f"{model_word(settings.model_id)}, {scene_word(settings)},"
+        f" {counted(settings.batch_size, 'image')}"
+        for upload in found.photos
+        for settings in upload.settings
+    )
+    if len(looks) > _MOST_LOOKS:
+        return f"{len(looks)} different settings"
+    if len(looks) == 1:
+        (look,) = looks
+        return f"{look} each"
+    return "; ".join(f"{count} x {look}" for look, count in looks.most_common()) or "no settings"
+
+
+def _announce(
+    found: Collection, catwalk: Catwalk, known: int, *, dry_run: bool, as_json: bool
+) -> None:
     """Show what will be uploaded and what it costs."""
     photos = found.photos
     if as_json:
@@ -238,19 +394,36 @@ def _announce(found: Collection, catwalk: Catwalk, *, dry_run: bool, as_json: bo
                         "file": str(upload.file),
                         "bytes": upload.size,
                         "credits": upload.variants,
+                        "sku": metadata_value(upload.metadata, "sku") or None,
                     }
                 )
         return
     if dry_run:
-        show_table(
-            (Column("file", 1, 8), Column("key", 0, 12), Column("size", 2, right=True)),
-            [(str(up.file), up.key, size_of(up.size)) for up in found.uploads],
+        columns = (
+            Column("file", 2, 8),
+            Column("key", 0, 12),
+            Column("sku", 1, 8),
+            Column("size", 3, right=True),
         )
+        rows = [
+            (str(up.file), up.key, metadata_value(up.metadata, "sku"), size_of(up.size))
+            for up in found.uploads
+        ]
+        show_table(columns, rows)
     more = len(found.first)
     others = f" and {counted(more, 'other file')}" if more else ""
     price = f", up to {credits_of(found.jobs)}" if found.jobs else ", no credits"
     bucket = catwalk.outputs["PhotosBucketName"]
     say(f"{counted(len(photos), 'photo')}{others} for s3://{bucket}/{price}.")
+    if photos:
+        say(f"Settings: {looks_of(found)}.")
+    if known:
+        done = (
+            "is done or under way already and costs"
+            if known == 1
+            else ("are done or under way already and cost")
+        )
+        say(f"{known} of {counted(found.jobs, 'job')} {done} nothing.")
 
 
 @dataclass
@@ -259,7 +432,6 @@ class _Run:
 
     catwalk: Catwalk
     found: Collection
-    metadata: dict[str, str]
     wait: bool
     patience: float
     """Seconds."""
@@ -300,7 +472,7 @@ class _Run:
         """Upload and follow; return whether all ended in time."""
         bucket = self.catwalk.outputs["PhotosBucketName"]
         before = self.follower.note_before if self.wait else lambda _: None
-        uploading = Uploader(clients.s3(), bucket, metadata=self.metadata, before=before)
+        uploading = Uploader(clients.s3(), bucket, before=before)
         with uploading as uploader:
             uploader.first(self.found.first)
             self.deadline = time.monotonic() + self.patience

@@ -9,6 +9,7 @@ import io
 import os
 import re
 import stat
+from collections.abc import Collection as CollectionOf
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -67,6 +68,12 @@ class Upload:
     """Bytes."""
     variants: int = 1
     """How many jobs it makes: one per variant of a photo; 0 for other files."""
+    settings: tuple[Settings, ...] = ()
+    """Of each variant; empty for other files, and for a photo that will be rejected."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """Its S3 user metadata."""
+    masked: bool = False
+    """Whether a mask is beside it."""
 
 
 @dataclass
@@ -105,44 +112,63 @@ class Rules:
     """Reads the `catwalk.json` files that are already in the bucket."""
     metadata: Mapping[str, str]
     """S3 user metadata of every photo."""
+    own: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """S3 user metadata of single photos in its place, by key."""
+
+    def metadata_of(self, key: str) -> Mapping[str, str]:
+        """Return the S3 user metadata of a photo."""
+        return self.own.get(key, self.metadata)
 
 
-def collect(
-    paths: Sequence[Path],
-    *,
-    to: str,
-    rules: Rules,
-    mask: Path | None = None,
-    anyway: bool = False,
-) -> Collection:
-    """Find the files to upload, and check them.
+def files_of(paths: Sequence[Path], to: str) -> dict[str, Path]:
+    """Return the files to upload by their keys.
 
     Args:
         paths: files, and folders to search.
         to: the folder in the bucket.
+
+    Raises:
+        CommandError: a file is missing or unreadable, or its key is invalid or used twice.
+
+    """
+    return dict(_keyed(paths, to))
+
+
+def with_mask(files: Mapping[str, Path], mask: Path) -> dict[str, Path]:
+    """Return the files with a mask for the only photo among them.
+
+    Raises:
+        CommandError: there are more photos.
+
+    """
+    photos = [key for key in files if is_photo_key(key)]
+    if len(photos) != 1:
+        raise CommandError(
+            f"--mask names a file, and {len(photos)} photos are to be dropped.",
+            "A mask belongs to one photo; put masks beside photos as name.mask.png.",
+        )
+    return {**files, mask_key(photos[0]): mask}
+
+
+def collect(
+    files: Mapping[str, Path], named: CollectionOf[Path], *, rules: Rules, anyway: bool = False
+) -> Collection:
+    """Check the files to upload.
+
+    Args:
+        files: by key, see `files_of`.
+        named: the files that the person named one by one.
         rules: the stack's settings and limits.
-        mask: a mask for the only photo among the paths.
         anyway: also upload files that will be rejected.
 
     Raises:
-        CommandError: a file is missing or unreadable, its key is invalid or used twice, or its
-            settings are invalid.
+        CommandError: settings are invalid.
 
     """
-    files = dict(_keyed(paths, to))
-    if mask is not None:
-        photos = [key for key in files if is_photo_key(key)]
-        if len(photos) != 1:
-            raise CommandError(
-                f"--mask names a file, and {len(photos)} photos are to be dropped.",
-                "A mask belongs to one photo; put masks beside photos as name.mask.png.",
-            )
-        files[mask_key(photos[0])] = mask
     found = Collection()
     local = _Local(files)
     store = PhotoStore(cast("S3Client", local), "these files", max_bytes=rules.max_photo_bytes)
     folder_files = _folder_files(files)
-    named = {path for path in paths if path.is_file()}
     for key, file in sorted(files.items(), key=lambda pair: (_order(pair[0]), pair[0])):
         kind = _kind(key)
         if kind is None:
@@ -153,16 +179,19 @@ def collect(
         if kind is not Kind.PHOTO:
             found.uploads.append(Upload(file, key, kind, size, variants=0))
             continue
+        settings: tuple[Settings, ...] = ()
+        masked = mask_key(key) in files
         try:
-            _check_photo(store, key, has_mask=mask_key(key) in files)
-            variants = len(_variants(key, rules, folder_files))
+            _check_photo(store, key, has_mask=masked)
+            settings = tuple(_variants(key, rules, folder_files))
         except InputRejected as rejected:
             if not anyway:
                 found.skipped.append(f"{file} is left out: {rejected.message}")
                 found.missed |= file in named or file.suffix.lower() in PHOTO_EXTENSIONS
                 continue
-            variants = 1
-        found.uploads.append(Upload(file, key, kind, size, variants))
+        metadata = rules.metadata_of(key)
+        variants = len(settings) or 1
+        found.uploads.append(Upload(file, key, kind, size, variants, settings, metadata, masked))
     return found
 
 
@@ -316,8 +345,9 @@ def _variants(key: str, rules: Rules, folder_files: FolderCache) -> list[Setting
     folder = rules.in_bucket.nearest_folder_file(key, folder_files)
     variants: dict[str, Settings] = {}
     try:
-        own = metadata_layer(rules.metadata)
-        mask = metadata_value(rules.metadata, "mask")
+        metadata = rules.metadata_of(key)
+        own = metadata_layer(metadata)
+        mask = metadata_value(metadata, "mask")
         if mask and "://" not in mask:
             check_mask_key(mask, key)
         for layers in drop_layers(own, folder, rules.defaults):

@@ -7,7 +7,7 @@ settings is recognised.
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -119,7 +119,6 @@ class Uploader:
         s3: "S3Client",
         bucket: str,
         *,
-        metadata: Mapping[str, str],
         before: Callable[[Drop], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -128,14 +127,12 @@ class Uploader:
         Args:
             s3: the client.
             bucket: the target bucket.
-            metadata: S3 user metadata of every photo.
             before: called for each photo right before its upload.
             clock: the monotonic clock.
 
         """
         self._s3 = s3
         self._bucket = bucket
-        self._metadata = dict(metadata)
         self._before = before
         self._clock = clock
         self._stop = threading.Event()
@@ -209,7 +206,7 @@ class Uploader:
                     Key=upload.key,
                     Body=cast("IO[bytes]", body),
                     ContentType=body.content_type,
-                    Metadata=self._metadata if photo else {},
+                    Metadata=dict(upload.metadata),
                 )
         except _Stopped:
             return

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from cli.errors import CommandError
 from shared.clock import iso
+from shared.intake.settings import MAX_ID
 from shared.models import SceneType
 from shared.vmake import catalogue
 
@@ -46,7 +47,7 @@ def _meant(model: str | None) -> str:
     return f"Did you mean {catalogue.MODELS[model].casefold()!r} ({model})?"
 
 
-def scene(text: str) -> dict[str, str]:
+def scene_values(text: str) -> dict[str, str]:
     """Return the settings of a scene: `original`, `none`, `preset:035` or `color:#f4e9dd`.
 
     Raises:
@@ -92,9 +93,9 @@ def scene_filter(text: str) -> str:
     kind = text.strip().casefold()
     if kind in {SceneType.PRESET, SceneType.COLOR}:
         return kind
-    values = scene(text)
-    more = values.get("sceneId") or values.get("color", "").removeprefix("#")
-    return f"{values['sceneType']}-{more}" if more else values["sceneType"]
+    chosen = scene_values(text)
+    more = chosen.get("sceneId") or chosen.get("color", "").removeprefix("#")
+    return f"{chosen['sceneType']}-{more}" if more else chosen["sceneType"]
 
 
 def image_numbers(text: str, option: str) -> tuple[int, ...]:
@@ -133,9 +134,54 @@ def fields(text: str) -> dict[str, Any]:
     return value
 
 
-def metadata(values: Mapping[str, str]) -> dict[str, str]:
+def values(
+    *,
+    model: str | None = None,
+    scene: str | None = None,
+    images: int | None = None,
+    sku: str | None = None,
+    request_id: str | None = None,
+    extra: str | None = None,
+) -> dict[str, str]:
+    """Return settings under their metadata names; what is None is left out.
+
+    Raises:
+        CommandError: a value cannot be used.
+
+    """
+    found: dict[str, str] = {}
+    if model is not None:
+        found["model-id"] = model_id(model)
+    if scene is not None:
+        names = {"sceneType": "scene-type", "sceneId": "scene-id", "color": "color"}
+        found |= {names[name]: value for name, value in scene_values(scene).items()}
+    if images is not None:
+        found["batch-size"] = str(images)
+    for option, text in (("--sku", sku), ("--request-id", request_id)):
+        if text is None:
+            continue
+        if not text.strip() or not text.isprintable() or len(text) > MAX_ID:
+            raise CommandError(
+                f"{option} is {text[:MAX_ID]!r}.", f"Give a line of 1 to {MAX_ID} characters."
+            )
+        found[option.removeprefix("--")] = text.strip()
+    if extra is not None:
+        found["extra"] = as_text(fields(extra))
+    return found
+
+
+def over(base: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
+    """Return settings, `own` before `base`; another background replaces all of the base's."""
+    kept = dict(base)
+    if "scene-type" in own:
+        for name in ("scene-type", "scene-id", "color"):
+            kept.pop(name, None)
+    return kept | dict(own)
+
+
+def metadata(settings: Mapping[str, str]) -> dict[str, str]:
     """Return S3 user metadata; values that are not plain ASCII become RFC 2047 words, as in S3."""
-    return {name: _encoded(value) for name, value in values.items()}
+    return {name: _encoded(value) for name, value in settings.items()}
 
 
 def since(text: str) -> str:

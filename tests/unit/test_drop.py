@@ -182,10 +182,12 @@ def test_said_before_anything_goes_up(
     photo("broken/catwalk.json", '{"modelid": "002"}')
     photo("contradictory/a.png")
     photo("contradictory/b.png")
+    shell.aws.s3.put_object(Bucket=PHOTOS, Key="y/cut.png", Body=png())
+    before = shell.versions()
     code, _, err = shell("drop", *words.split(" "))
     assert code == 1
     assert says in err
-    assert shell.versions() == []
+    assert shell.versions() == before
 
 
 def test_what_would_be_rejected_is_left_out(shell: Shell, photo: Callable[..., Path]) -> None:
@@ -217,6 +219,9 @@ def test_mask_of_ones_own(shell: Shell, photo: Callable[..., Path]) -> None:
     photo("cut.png")
     assert shell("drop", "dress.png", "--mask", "cut.png")[0] == 0
     assert shell.uploaded() == ["dress.mask.png", "dress.png"]
+    code, _, err = shell("drop", "dress.png", "--mask", "masks/cut.png")
+    assert (code, "There is no mask 'masks/cut.png'" in err) == (1, True)
+    shell.aws.s3.put_object(Bucket=PHOTOS, Key="masks/cut.png", Body=png())
     assert shell("drop", "dress.png", "--mask", "masks/cut.png")[0] == 0
     answer = shell.aws.s3.head_object(Bucket=PHOTOS, Key="dress.png")
     assert answer["Metadata"] == {"mask": "masks/cut.png"}
@@ -317,7 +322,7 @@ def test_older_job_of_the_key_is_another_photos(
         patch.setattr(parsing, "span", lambda *_: 0.01)
         code, out, _ = shell("drop", "dress.png", "--wait", "--timeout", "1s")
     assert code == 1
-    assert out.splitlines()[2].startswith("0 succeeded, 1 not done in time;")
+    assert out.splitlines()[3].startswith("0 succeeded, 1 not done in time;")
     assert "waits for it again" in out
 
 
@@ -372,7 +377,7 @@ def test_upload_under_way_is_stopped(photo: Callable[..., Path]) -> None:
                 reading.set()
 
     drops = [Drop(Upload(photo(f"{n}.png"), f"{n}.png", Kind.PHOTO, 100)) for n in range(9)]
-    with Uploader(cast("Any", Slow()), PHOTOS, metadata={}) as uploader:
+    with Uploader(cast("Any", Slow()), PHOTOS) as uploader:
         uploader.start(drops)
         assert reading.wait(30)
     assert [(drop.uploaded_at, drop.trouble) for drop in drops] == [(None, None)] * 9
@@ -400,7 +405,7 @@ def test_upload_that_hangs_is_told_of(
     monkeypatch.setattr("cli.upload.drop.tell", say)
     monkeypatch.setattr("cli.upload.drop._GRACE_SECONDS", 0.0)
     drop = Drop(Upload(photo("a.png"), "a.png", Kind.PHOTO, 100))
-    with Uploader(cast("Any", Deaf()), PHOTOS, metadata={}) as uploader:
+    with Uploader(cast("Any", Deaf()), PHOTOS) as uploader:
         uploader.start([drop])
         assert hangs.wait(30)
     assert "Ctrl-C again" in told[0]

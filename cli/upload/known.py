@@ -1,0 +1,58 @@
+"""Finds the photos to drop that are done already: the same bytes with the same settings."""
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+from cli.upload.collect import Upload
+from shared.intake.settings import metadata_text
+from shared.models import Job, JobStatus, Settings
+from shared.records.jobs import JobRepository
+
+_AT_ONCE: Final = 8
+_CHUNK: Final = 1024 * 1024
+_AGAIN: Final = frozenset({JobStatus.FAILED, JobStatus.REJECTED})
+"""Statuses in which a drop starts the next attempt."""
+
+
+def known_jobs(jobs: JobRepository, uploads: Sequence[Upload]) -> int:
+    """Return how many of the jobs of these photos exist already, and so cost nothing.
+
+    A photo with a mask is never counted: its job also depends on the mask's bytes. In a bucket
+    whose encryption gives objects another ETag than their MD5, none is counted.
+    """
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return sum(pool.map(lambda upload: _known(jobs, upload), uploads))
+
+
+def _known(jobs: JobRepository, upload: Upload) -> int:
+    if upload.masked or not upload.settings:
+        return 0
+    there = [job for job in jobs.of_source(upload.key) if job.status not in _AGAIN]
+    if not there:
+        return 0
+    etag, request_id = _md5(upload.file), metadata_text(upload.metadata.get("request-id", ""))
+    return sum(
+        any(_is_same(job, settings, etag, request_id) for job in there)
+        for settings in upload.settings
+        if settings.mask is None
+    )
+
+
+def _is_same(job: Job, settings: Settings, etag: str, request_id: str) -> bool:
+    return (
+        job.photo is not None
+        and job.photo.etag == etag
+        and job.settings == settings
+        and (job.request_id or "") == request_id
+    )
+
+
+def _md5(file: Path) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    with file.open("rb") as opened:
+        while piece := opened.read(_CHUNK):
+            digest.update(piece)
+    return digest.hexdigest()
