@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from os.path import commonpath
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
@@ -40,8 +40,7 @@ from shared import clients
 from shared.clock import iso, utc_now
 from shared.errors import InputRejected
 from shared.intake.messages import mask_ref
-from shared.intake.photos import PhotoStore
-from shared.intake.settings import MAX_ID, Layer
+from shared.intake.settings import MAX_ID
 from shared.models import Job, JobStatus
 
 commands = typer.Typer()
@@ -143,7 +142,7 @@ def drop(
             f"The settings take more than {_MOST_METADATA} bytes, the limit of S3 metadata.",
             "Put long values (extra) into a catwalk.json in the photos' folder.",
         )
-    rules = _rules(catwalk, metadata)
+    rules = Rules.of(catwalk, metadata)
     found = collect(photos, to=to or "", rules=rules, mask=mask_file, anyway=anyway)
     for skipped in found.skipped:
         warn(skipped)
@@ -212,23 +211,6 @@ def _mask_key(mask: str, catwalk: Catwalk) -> str:
             "Name a PNG file here, a key in the photos bucket, or a public https URL.",
         ) from rejected
     return mask
-
-
-def _rules(catwalk: Catwalk, metadata: dict[str, str]) -> Rules:
-    config = catwalk.config
-    defaults: dict[str, Any] = {
-        "modelId": config.default_model_id,
-        "sceneType": config.default_scene_type.value,
-        "batchSize": config.default_batch_size,
-    }
-    if config.default_scene_id:
-        defaults["sceneId"] = config.default_scene_id
-    return Rules(
-        defaults=Layer("the stack's defaults", defaults),
-        max_photo_bytes=config.max_photo_bytes,
-        in_bucket=PhotoStore(clients.s3(), catwalk.outputs["PhotosBucketName"], max_bytes=0),
-        metadata=metadata,
-    )
 
 
 def _announce(found: Collection, catwalk: Catwalk, *, dry_run: bool, as_json: bool) -> None:

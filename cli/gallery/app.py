@@ -34,7 +34,11 @@ from starlette.types import ASGIApp
 from cli.errors import CommandError, sentence
 from cli.gallery.access import Access, Guard
 from cli.gallery.archive import zipped
+from cli.gallery.desk import Desk
 from cli.gallery.images import WIDTHS, Picture, PictureGoneError, Pictures, Seal
+from cli.gallery.looks import MODEL_OPTIONS, SCENE_OPTIONS
+from cli.gallery.shoot import MOST_SELECTED, Selections
+from cli.gallery.uploads import Uploads
 from cli.gallery.views import (
     CHOICES,
     SCENES,
@@ -85,6 +89,7 @@ class Gallery:
     jobs: JobRepository
     recovery: Callable[[], Recovery]
     """A new one for each decision: it reads once."""
+    desk: Desk = field(repr=False)
     s3: "S3Client" = field(repr=False)
     pictures: Pictures = field(repr=False)
 
@@ -101,6 +106,7 @@ class Gallery:
             browser=Browser(clients.dynamodb(), stack.outputs["JobsTableName"]),
             jobs=stack.jobs,
             recovery=lambda: stack.recovery,
+            desk=Desk.of(stack),
             s3=s3,
             pictures=Pictures(s3, cache),
         )
@@ -120,8 +126,11 @@ def create_app(gallery: Gallery, access: Access) -> ASGIApp:
             Route("/jobs/{job_id}/recover", pages.recover, methods=["POST"]),
             Route("/small/{width:int}/{name}", pages.small),
             Route("/original/{name}", pages.original),
+            *pages.selections.routes,
+            *pages.uploads.routes,
             Mount("/static", StaticFiles(directory=_HERE / "static")),
         ],
+        lifespan=pages.uploads.lifespan,
         exception_handlers={
             HTTPException: pages.refused,
             CommandError: pages.refused,
@@ -209,7 +218,22 @@ class _Pages:
             "stack": gallery.name,
             "place": gallery.place,
             "root": access.root,
+            "model_options": MODEL_OPTIONS,
+            "scene_options": SCENE_OPTIONS,
+            "most_selected": MOST_SELECTED,
         }
+        desk = gallery.desk
+        self.selections = Selections(
+            access=access,
+            browser=gallery.browser,
+            jobs=gallery.jobs,
+            reviewer=desk.reviewer,
+            shooter=desk.shooter,
+            s3=gallery.s3,
+            show=self._show,
+            render=self._page,
+        )
+        self.uploads = Uploads(access, desk)
 
     # --- the grid --------------------------------------------------------------------------
 
@@ -235,6 +259,8 @@ class _Pages:
             "scenes": _scenes(asked.scene),
             "live": asked.url("/live", since=now),
             "archive": asked.url("/results.zip"),
+            "matching": asked.url("/selection/matching"),
+            "token": self._access.form_token,
         }
         return self._page("grid.html", {**shown, **around})
 
@@ -337,6 +363,8 @@ class _Pages:
             "job": job,
             "title": name_of(job),
             "card": self._show.card(job),
+            "also": self.selections.also(job),
+            "can_shoot": job.photo is not None and job.settings is not None,
             "status": status_of(job),
             "version": version_of(job),
             "url": job_url(job),

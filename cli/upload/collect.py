@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from botocore.exceptions import ClientError
 
 from cli.errors import CommandError
+from cli.stacks.stack import Catwalk
+from shared import clients
 from shared.errors import InputRejected
 from shared.intake.messages import MASK_SUFFIX, MAX_KEY_BYTES, is_photo_key
 from shared.intake.photos import (
@@ -106,6 +108,38 @@ class Rules:
     metadata: Mapping[str, str]
     """S3 user metadata of every photo."""
 
+    @classmethod
+    def of(cls, stack: Catwalk, metadata: Mapping[str, str] | None = None) -> Self:
+        """Return the rules of a stack."""
+        config = stack.config
+        defaults: dict[str, Any] = {
+            "modelId": config.default_model_id,
+            "sceneType": config.default_scene_type.value,
+            "batchSize": config.default_batch_size,
+        }
+        if config.default_scene_id:
+            defaults["sceneId"] = config.default_scene_id
+        return cls(
+            defaults=Layer("the stack's defaults", defaults),
+            max_photo_bytes=config.max_photo_bytes,
+            in_bucket=PhotoStore(clients.s3(), stack.outputs["PhotosBucketName"], max_bytes=0),
+            metadata=metadata or {},
+        )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a file becomes in the bucket."""
+
+    kind: Kind | None
+    """None: it is left out, because its name starts with a dot."""
+    variants: int = 0
+    """How many jobs it makes, which is also the most credits that it costs."""
+    settings: Settings | None = None
+    """Of a photo's first variant."""
+    problem: str = ""
+    """Why it would be rejected, as a sentence."""
+
 
 def collect(
     paths: Sequence[Path],
@@ -163,6 +197,37 @@ def collect(
                 continue
             variants = 1
         found.uploads.append(Upload(file, key, kind, size, variants))
+    return found
+
+
+def examine(files: Mapping[str, Path], rules: Rules) -> dict[str, Verdict]:
+    """Check files by their keys, each by itself: what is wrong with one is told of that one.
+
+    Args:
+        files: the files by the keys that they will have.
+        rules: the stack's settings and limits.
+
+    Raises:
+        CommandError: a `catwalk.json` is invalid, or the settings cannot be used.
+
+    """
+    local = _Local(files)
+    store = PhotoStore(cast("S3Client", local), "these files", max_bytes=rules.max_photo_bytes)
+    folder_files = _folder_files(files)
+    found: dict[str, Verdict] = {}
+    for key, file in files.items():
+        kind = _kind(key)
+        if kind is not Kind.PHOTO:
+            found[key] = Verdict(kind)
+            continue
+        try:
+            _check_key(key, file)
+            _check_photo(store, key, has_mask=mask_key(key) in files)
+            variants = _variants(key, rules, folder_files)
+        except InputRejected as rejected:
+            found[key] = Verdict(kind, problem=rejected.message)
+        else:
+            found[key] = Verdict(kind, len(variants), variants[0])
     return found
 
 

@@ -29,14 +29,19 @@ from cli.gallery import archive, images, server
 from cli.gallery.access import Access
 from cli.gallery.app import Gallery, create_app
 from cli.gallery.archive import safe_name, zipped
+from cli.gallery.desk import Desk
 from cli.gallery.images import Picture, PictureGoneError, Pictures, Seal
 from cli.jobs.browse import Browser
 from cli.jobs.recovery import Recovery
+from cli.jobs.review import Reviewer
+from cli.jobs.shoot import Shooter
 from cli.stacks.selection import Choice
 from cli.stacks.stack import Catwalk
+from cli.upload.collect import Rules
 from local.paths import ROOT
 from shared.clock import iso, utc_now
 from shared.intake.photos import PhotoStore
+from shared.intake.settings import Layer
 from shared.models import (
     ErrorCode,
     Job,
@@ -51,6 +56,7 @@ from shared.models import (
 )
 from shared.notify.announcer import Announcer
 from shared.notify.events import EventPublisher
+from shared.notify.outbox import ReviewOutbox
 from shared.records.jobs import JobRepository, _plain, _wire
 from shared.records.ledger import Ledger
 from tests.factories import BUS, PHOTOS, RESULTS, TABLE, Aws
@@ -172,6 +178,27 @@ class House:
         return re.findall(rf"/{kind}/[^\"? ]+", self.browser.get(path).text)
 
 
+def desk_of(aws: Aws, jobs: JobRepository, folder: Path) -> Desk:
+    """Return a desk of a stack of doubles."""
+    defaults = {"modelId": "002", "sceneType": "original", "batchSize": 4}
+    store = PhotoStore(aws.s3, PHOTOS, max_bytes=1_000_000)
+    return Desk(
+        reviewer=Reviewer(
+            jobs=jobs,
+            announcer=Announcer(EventPublisher(aws.events, BUS), jobs),
+            outbox=ReviewOutbox(aws.dynamodb, TABLE),
+            by=lambda: "Berta",
+        ),
+        shooter=lambda: Shooter(
+            jobs=jobs, photos=store, sqs=aws.sqs, queue_url=aws.queue_url, photos_bucket=PHOTOS
+        ),
+        rules=lambda: Rules(Layer("the stack's defaults", defaults), 1_000_000, store, {}),
+        s3=aws.s3,
+        photos_bucket=PHOTOS,
+        spool=folder / "uploads",
+    )
+
+
 @pytest.fixture
 def house(aws: Aws, tmp_path: Path) -> Iterator[House]:
     """Open the gallery."""
@@ -196,6 +223,7 @@ def house(aws: Aws, tmp_path: Path) -> Iterator[House]:
         browser=Browser(aws.dynamodb, TABLE),
         jobs=jobs,
         recovery=recovery,
+        desk=desk_of(aws, jobs, tmp_path),
         s3=aws.s3,
         pictures=Pictures(aws.s3, tmp_path / "pictures"),
     )
@@ -1006,7 +1034,7 @@ def test_gallery_of_a_stack(aws: Aws, tmp_path: Path, monkeypatch: pytest.Monkey
     """A laptop's stack has no pages in the AWS console."""
     monkeypatch.setattr("shared.clients.s3", lambda: aws.s3)
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    outputs = {"JobsTableName": TABLE}
+    outputs = {"JobsTableName": TABLE, "EventBusName": BUS, "PhotosBucketName": PHOTOS}
     for laptop in (True, False):
         stack = Catwalk("catwalk", outputs, {}, Choice("catwalk", laptop=laptop))
         assert Gallery.of(stack, tmp_path).on_aws is not laptop
