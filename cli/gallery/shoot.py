@@ -407,6 +407,10 @@ def _review_words(outcomes: Sequence[Reviewed], state: ReviewState) -> str:
     return " ".join(words)
 
 
+def _have(count: int) -> str:
+    return "has" if count == 1 else "have"
+
+
 def _quoted(shots: Sequence[Shot], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the price of shots, and what stands in the way of some."""
     possible = [shot for shot in shots if shot.refusal is None]
@@ -415,7 +419,7 @@ def _quoted(shots: Sequence[Shot], values: Mapping[str, Any]) -> dict[str, Any]:
     known = sum(shot.already is not None for shot in possible)
     known_words = ""
     if known:
-        which = "It has" if len(possible) == 1 else f"{known} of them have"
+        which = "It has" if len(possible) == 1 else f"{known} of them {_have(known)}"
         known_words = f"{which} images with this look already; you would get other ones."
     return {
         "photos": len(possible),

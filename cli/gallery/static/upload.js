@@ -176,7 +176,6 @@ list.addEventListener("click", (event) => {
 
 function drawHead() {
   const count = rows.size;
-  dialog.querySelector("h2").textContent = count ? `Add ${plural(count, "file")}` : "Add photos";
   for (const button of document.querySelectorAll("[data-add-photos]")) {
     button.textContent = phase === "uploading" ? "Uploading…" : count && phase === "choosing" ? `Add photos (${count})` : "Add photos";
   }
@@ -313,6 +312,7 @@ function show(answer) {
     entry.row.querySelector(".own").hidden = kind !== "photo" || Boolean(problem);
     mark(entry, { look: kind === "photo" ? look : kind, problem, note: exists });
   }
+  dialog.querySelector("h2").textContent = answer.photos ? `Add ${plural(answer.photos, "photo")}` : "Add photos";
   price = answer.credits;
   const cost = tell("", "cost");
   const [words, sum] = answer.sentence.split(": ");
