@@ -1,13 +1,13 @@
 """Packages one function: its handler, `shared/` and the locked packages, precompiled.
 
-`sam build` calls this through functions/Makefile. SAM's own Python builder cannot be used for
-three reasons: it knows no shared code beside the function's folder, it leaves out bytecode
-(which halves a cold start, since Lambda's file system is read-only), and it wants a Python of
-the runtime's version on this machine. Wheels for the runtime and architecture are fetched with
-uv if it is there, else with pip, whatever Python this is.
+`sam build` calls this through functions/Makefile. SAM's own Python builder cannot be used for three
+reasons. It packages no shared code beside the function's folder. It leaves out bytecode, which
+halves a cold start, since Lambda's file system is read-only. And it needs a Python of the runtime's
+version on this machine. This script installs wheels for the runtime and architecture with uv, or
+with pip if there is no uv; it runs on any Python from 3.11 on.
 
-Lambda runs Linux, so the wheels are Linux's. The laptop stack runs the functions as processes of
-this machine, which may be a Mac: it sets CATWALK_BUILD_FOR=this-machine.
+Lambda runs Linux, so the wheels are for Linux. The laptop stack runs the functions as processes of
+this machine, which may be a Mac. So it sets CATWALK_BUILD_FOR=this-machine.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from pathlib import Path
 
 try:
     import tomllib
-except ModuleNotFoundError:  # `sam build` takes the first python3 on PATH, however old
+except ModuleNotFoundError:  # `sam build` uses the first python3 on PATH, which may be too old
     raise SystemExit(
         "Catwalk's functions are packaged by python3 3.11 or newer; this is"
         f" {platform.python_version()} ({sys.executable}). Put a newer python3 first on PATH and"
@@ -39,14 +39,14 @@ _WHEEL_PLATFORM = {"arm64": "aarch64", "x86_64": "x86_64"}
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")
 _NOT_PACKAGED = (
     *("bin", ".lock", "**/__pycache__", "**/*.pyi", "**/py.typed", "*.dist-info"),
-    "anyio",  # for asynchronous clients; httpcore does without it where it is not there
-    "pydantic/v1",  # pydantic's former self; it is looked at where a class of that is met
+    "anyio",  # for asynchronous clients; httpcore works without it
+    "pydantic/v1",  # the old pydantic; imported only for classes of it
     "pydantic/mypy.py",
-    # Of Powertools the functions use the Logger and what makes lines of metrics.
+    # The functions use Powertools' Logger and its formatter of metrics.
     "aws_lambda_powertools/event_handler",
     "aws_lambda_powertools/utilities/[!_j]*",  # all but jmespath_utils, which the Logger imports
 )
-"""What of the installed packages no function can come to run: more than half of all bytes."""
+"""Files of the installed packages that no function can use: more than half of all bytes."""
 
 
 def main(logical_id: str, artifacts: Path) -> None:
@@ -70,7 +70,7 @@ def main(logical_id: str, artifacts: Path) -> None:
 def target(logical_id: str, artifacts: Path) -> tuple[str, str]:
     """Return runtime and architecture of a function as SAM resolved them.
 
-    SAM tells a makefile builder neither, but writes both to build.toml beside its build folder
+    SAM passes neither to a makefile builder, but writes both to build.toml beside its build folder
     before it builds. In a build container, the container itself is the target.
     """
     build_file = artifacts.parent.parent / "build.toml"
@@ -87,8 +87,9 @@ def target(logical_id: str, artifacts: Path) -> tuple[str, str]:
 
 
 def dependencies(runtime: str, architecture: str) -> Path:
-    """Return a folder with the installed packages; it is made once for each set of them."""
-    compiled = _interpreter(runtime) is not None  # a Python that came since makes them anew
+    """Return a folder with the installed packages; each set of packages is installed once."""
+    # Part of the identity: once a Python of this version is installed, a new folder is made.
+    compiled = _interpreter(runtime) is not None
     recipe = REQUIREMENTS.read_text() + Path(__file__).read_text()
     system = sysconfig.get_platform() if _for_this_machine() else "lambda"
     identity = f"{runtime} {architecture} {system} {compiled} {recipe}"
@@ -108,7 +109,7 @@ def dependencies(runtime: str, architecture: str) -> Path:
         try:
             made.rename(folder)
         except OSError:
-            # SAM builds functions side by side; another one's build was first, with the same.
+            # SAM builds functions in parallel, and another build made the same folder first.
             if not folder.is_dir():
                 raise
     return folder
@@ -118,7 +119,7 @@ def _install_command(runtime: str, architecture: str, folder: Path, uv: str | No
     version = runtime.removeprefix("python")
     machine = _WHEEL_PLATFORM[architecture]
     common = ["--target", str(folder), "--require-hashes", "-r", str(REQUIREMENTS), "--quiet"]
-    # Without a platform, both installers take the wheels of the interpreter's own.
+    # Without a platform, both installers take wheels for the interpreter's own.
     here = _for_this_machine()
     if uv is not None:
         return [
@@ -149,8 +150,8 @@ def _for_this_machine() -> bool:
 def _with_system_certificates(uv: str | None) -> dict[str, str] | None:
     """Return an environment in which uv trusts the system's certificate authorities, as pip does.
 
-    A company's proxy may have one of its own. uv fails if the system has no authorities at all, so
-    it is asked first whether it finds any; None leaves the environment as it is.
+    A company's proxy may have its own authority. uv fails if the system has no authorities at all,
+    so a first call checks whether uv finds any. None leaves the environment unchanged.
     """
     if uv is None or "UV_SYSTEM_CERTS" in os.environ:
         return None
@@ -166,9 +167,16 @@ def _uv() -> str | None:
 
 
 def precompile(folders: list[Path], root: Path, runtime: str) -> bool:
-    """Compile to bytecode that is never checked against its source; False if there is no `runtime`.
+    """Compile to bytecode that is never checked against its source.
 
-    `root` is cut off the paths that tracebacks show.
+    Args:
+        folders: the folders with the source.
+        root: the beginning of their paths; tracebacks show `/var/task` instead.
+        runtime: the runtime whose bytecode is wanted.
+
+    Returns:
+        False if no Python of this version is installed; then nothing is compiled.
+
     """
     python = _interpreter(runtime)
     if python is None:
@@ -184,7 +192,7 @@ def precompile(folders: list[Path], root: Path, runtime: str) -> bool:
 
 
 def _interpreter(runtime: str) -> str | None:
-    """Return a Python of the runtime's version: bytecode of another one is of no use."""
+    """Return a Python of the runtime's version, or None; other versions have other bytecode."""
     for name in (sys.executable, shutil.which(runtime)):
         if name is None:
             continue

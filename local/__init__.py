@@ -1,1 +1,1 @@
-"""What runs Catwalk on one laptop: the simulated vendor, sample photos, the local stack."""
+"""Catwalk on one laptop: the simulated vendor, sample photos, the local stack, the demo."""

@@ -1,13 +1,13 @@
-"""What can go wrong on this machine; each message says what to do next.
+"""The errors of the laptop stack; each message says what to do next.
 
 LocalError
-├── ToolMissingError    a tool below .tools/ is not there
-├── StackBusyError      another command is at work on the same stack
-├── PortInUseError      the port that was asked for is taken
+├── ToolMissingError    a tool below .tools/ is not installed
+├── StackBusyError      another command is using the same stack
+├── PortInUseError      the requested port is in use
 ├── StartError          a server did not start
 ├── SamError            the SAM CLI failed
-├── StackGoneError      the stack is up no more, or answers no more
-└── DemoError           the demo's jobs did not end as they should
+├── StackGoneError      the stack no longer runs or no longer answers
+└── DemoError           the demo's jobs did not end as expected
 """
 
 from pathlib import Path
@@ -16,25 +16,25 @@ from local.paths import shown
 
 
 class LocalError(Exception):
-    """Base of all errors below: a sentence for a person, and the log where there is more."""
+    """The base of these errors: a sentence for a person, and the path of the log."""
 
     def __init__(self, message: str, *, log: Path | None = None) -> None:
-        """Keep the sentence; the log, or the folder of logs, becomes its second line."""
+        """Keep the message; `log`, a file or a folder, is named in a second line."""
         if log is not None:
             message += f"\nThe log{'s are in' if log.is_dir() else ' is'} {shown(log)}."
         super().__init__(message)
 
 
 class ToolMissingError(LocalError):
-    """A tool below .tools/ is not there."""
+    """A tool below .tools/ is not installed."""
 
 
 class StackBusyError(LocalError):
-    """Another command is at work on the same stack."""
+    """Another command is using the same stack."""
 
 
 class PortInUseError(LocalError):
-    """The port that was asked for is taken."""
+    """The requested port is in use."""
 
 
 class StartError(LocalError):
@@ -46,8 +46,8 @@ class SamError(LocalError):
 
 
 class StackGoneError(LocalError):
-    """The stack is up no more, or answers no more."""
+    """The stack no longer runs or no longer answers."""
 
 
 class DemoError(LocalError):
-    """The demo's jobs did not end as they should."""
+    """The demo's jobs did not end as expected."""

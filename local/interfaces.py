@@ -1,4 +1,4 @@
-"""Where the servers of a stack listen: for this machine, for its containers, or for everybody."""
+"""The addresses on which a stack's servers listen: loopback, the Docker bridge, or all."""
 
 import fcntl
 import socket
@@ -9,18 +9,21 @@ from local.errors import LocalError
 
 LOOPBACK: Final = "127.0.0.1"
 DOCKER: Final = "docker"
-"""Says: for containers of this machine too."""
-ALL: Final = "0.0.0.0"  # noqa: S104  when asked for
+"""A host name of Catwalk's: loopback and the Docker bridge, for containers of this machine."""
+ALL: Final = "0.0.0.0"  # noqa: S104  only if the user asks for it
 _BRIDGE: Final = "docker0"
 _SIOCGIFADDR: Final = 0x8915
 _NAME_BYTES: Final = 15
 
 
 def addresses(host: str) -> tuple[str, ...]:
-    """Return the addresses to listen on, loopback among them: this machine's commands use it.
+    """Return the addresses to listen on. Loopback is always covered, since commands here use it.
+
+    Args:
+        host: an address, or `DOCKER`.
 
     Raises:
-        LocalError: the Docker bridge is meant, and there is none.
+        LocalError: `host` is `DOCKER`, and this machine has no Docker bridge.
 
     """
     if host != DOCKER:
@@ -35,7 +38,7 @@ def addresses(host: str) -> tuple[str, ...]:
 
 
 def address_of(interface: str) -> str | None:
-    """Return the IPv4 address of a network interface; None where there is none."""
+    """Return the IPv4 address of a network interface, or None if it has none."""
     request = struct.pack("256s", interface.encode()[:_NAME_BYTES])
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         try:
@@ -50,11 +53,11 @@ def listen(hosts: tuple[str, ...], port: int, *, backlog: int) -> list[socket.so
 
     Args:
         hosts: the addresses.
-        port: 0 is one that is free.
+        port: the port; 0 takes a free one.
         backlog: as for `socket.listen`.
 
     Raises:
-        OSError: one of them cannot be used.
+        OSError: an address or the port cannot be used.
 
     """
     made: list[socket.socket] = []

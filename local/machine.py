@@ -1,7 +1,8 @@
-"""Whether the laptop stack can run on this machine.
+"""Checks whether the laptop stack can run on this machine.
 
-`make` runs this file with any python3 before it installs something, and `catwalk` before it imports
-what Windows does not have: it uses the standard library alone and runs on Python 3.6.
+`make` runs this file with any python3 before it installs anything. `catwalk` runs it before it
+imports modules that Windows does not have. So it uses only the standard library, and runs on
+Python 3.6.
 """
 
 import platform
@@ -16,7 +17,7 @@ _SYSTEMS = ("linux", "darwin")
 
 
 def problem() -> Tuple[str, ...]:  # noqa: UP006  Python 3.6
-    """Return why the laptop stack cannot run on this Python, and what to do; else nothing."""
+    """Return why the laptop stack cannot run here, and what to do; empty if it can run."""
     version = sys.version_info[:2]
     if not sys.platform.startswith(_SYSTEMS):
         return (
@@ -48,7 +49,7 @@ def problem() -> Tuple[str, ...]:  # noqa: UP006  Python 3.6
     return ()
 
 
-def _dotted(version: Tuple[int, ...]) -> str:  # noqa: UP006  as above
+def _dotted(version: Tuple[int, ...]) -> str:  # noqa: UP006  Python 3.6
     return ".".join(map(str, version))
 
 

@@ -1,1 +1,1 @@
-"""What the functions share; imports nothing of functions/, local/ or cli/."""
+"""Code that the functions share; it imports nothing of functions/, local/ or cli/."""

@@ -1,8 +1,8 @@
-"""Which addresses and host names are public: anybody on the internet means the same by them.
+"""Decides which addresses and host names are public: reachable from everywhere on the internet.
 
-The networks are IANA's IPv4 and IPv6 special-purpose address registries as they stood in 2026-11,
-and multicast. They are listed here because `ipaddress.is_global` follows the registries of its
-Python version's day, and differs between patch versions.
+The networks are IANA's IPv4 and IPv6 special-purpose address registries as of 2026-11, and
+multicast. They are listed here because `ipaddress.is_global` differs between patch versions of
+Python.
 
 https://www.iana.org/assignments/iana-ipv4-special-registry/
 https://www.iana.org/assignments/iana-ipv6-special-registry/
@@ -44,7 +44,7 @@ _SPECIAL_V4: Final = tuple(
         ),
     )
 )
-"""Also those that the registry calls globally reachable: none of them serves images."""
+"""The list includes networks that the registry calls globally reachable: none serves images."""
 _SPECIAL_V6: Final = tuple(
     map(
         IPv6Network,
@@ -58,15 +58,15 @@ _SPECIAL_V6: Final = tuple(
         ),
     )
 )
-"""The other entries of the registry lie outside `_UNICAST`."""
+"""The registry's other entries are outside `_UNICAST`."""
 _UNICAST: Final = IPv6Network("2000::/3")
 """The part of IPv6 from which public addresses are assigned."""
 _NAT64: Final = IPv6Network("64:ff9b::/96")
-"""An IPv4 address as a network with IPv6 only sees it (RFC 6052)."""
+"""IPv4 addresses in the form that IPv6-only networks use (RFC 6052)."""
 
 _HOST: Final = re.compile(r"(?=.{1,254}$)([a-z0-9_-]+\.)+[a-z0-9-]+\.?")
-"""Labels of letters and digits: clients disagree on anything else (`localhost\\.example.com`). At
-least two of them: the resolver completes a single one from its search list."""
+"""At least two labels of letters and digits. Clients disagree about other characters
+(`localhost\\.example.com`), and a resolver completes a single label from its search list."""
 _NOT_PUBLIC: Final = frozenset(
     {
         # IANA's special-use domain names
@@ -82,7 +82,7 @@ them."""
 
 
 def is_public(address: str) -> bool:
-    """Return whether an IP address is one that anybody on the internet could reach.
+    """Return whether an IP address is reachable from everywhere on the internet.
 
     Raises:
         ValueError: it is no IP address.
@@ -99,13 +99,13 @@ def is_public(address: str) -> bool:
 
 def is_public_host(host: str) -> bool:
     """Return whether a URL's host is a public address, or a name that may have one."""
-    # No name has a %: it is the zone of an IPv6 address, or an escape that some clients undo.
+    # A % begins the zone of an IPv6 address, or an escape that some clients decode. No name has it.
     if "%" in host:
         return False
     with contextlib.suppress(ValueError):
         return is_public(host)
     try:
-        # As a resolver gets it: full-width letters and dots are letters and dots there.
+        # The form that a resolver gets. It turns full-width letters and dots into plain ones.
         name = host.encode("idna").decode("ascii").lower()
     except UnicodeError:
         return False
@@ -119,7 +119,7 @@ def is_public_host(host: str) -> bool:
 
 
 def _embedded(ip: IPv6Address) -> IPv4Address | None:
-    """Return the IPv4 address that an IPv6 address stands for, if it stands for one."""
+    """Return the IPv4 address that an IPv6 address represents, if it does."""
     if ip in _NAT64:
         return IPv4Address(int(ip) & 0xFFFFFFFF)
     return ip.ipv4_mapped

@@ -1,7 +1,7 @@
 """AWS clients, made on first use and kept for the process's next invocations.
 
-botocore alone makes them: of boto3, which rests on it, the functions would use nothing more, and
-importing it takes longer than making a client.
+They are made with botocore. boto3 would give the functions nothing more, and importing it takes
+longer than making a client.
 """
 
 import contextlib
@@ -24,31 +24,31 @@ if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
 
 _CLIENT: Final = ClientConfig(
-    # Throttles and 5xx are retried five times with jitter; beyond that the queue or the state
-    # machine tries again, which costs no waiting Lambda.
+    # Throttling and 5xx: at most five tries, with backoff and jitter. After that the queue or the
+    # state machine retries, which needs no waiting Lambda.
     retries={"mode": "standard", "max_attempts": 5},
     connect_timeout=5,
     read_timeout=30,
 )
 _SERVICES: Final = ["dynamodb", "events", "s3", "secretsmanager", "sqs", "stepfunctions"]
 _OF_CREDENTIALS: Final = ["signin", "sso", "sso-oidc", "sts"]
-"""What botocore itself asks for credentials, where a profile says so: the command's users have
-profiles with roles and single sign-on."""
+"""Services that botocore itself calls for credentials: users of the `catwalk` command may have
+profiles with roles or single sign-on."""
 _MAKING: Final = Lock()
-"""A session makes one client at a time; FinalizeFunction copies results side by side."""
+"""A session may make only one client at a time, and FinalizeFunction has several threads."""
 
 
 _INIT_TYPES: Final = ("on-demand", "provisioned-concurrency")
 
 
 def make_in_init(*makers: Callable[[], object]) -> None:
-    """Make what the first invocation needs now, if a Lambda's init phase imports the handler.
+    """Make objects for the first invocation, if this is the init phase of a Lambda.
 
-    Init runs with a whole core; an invocation gets memory / 1,769 MB of one, at 256 MB a seventh.
-    What fails here fails again in the first invocation, which reports it as any other error.
+    The init phase runs with a whole core. An invocation gets memory / 1,769 MB of a core: a seventh
+    at 256 MB. An error here is ignored: the first invocation meets it again and reports it.
 
     Args:
-        makers: functions that keep what they return, such as `dynamodb` here.
+        makers: functions that cache what they return, such as `dynamodb` in this module.
 
     """
     if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") not in _INIT_TYPES:
@@ -101,8 +101,8 @@ def _s3_config() -> ClientConfig:
         # Presigned URLs need the current signature; us-east-1 would still use the old one.
         signature_version="s3v4",
         s3={
-            # Results carry a checksum and go over TLS: hashing them for the signature too would
-            # only take time. botocore itself leaves it out where it makes the checksum.
+            # Results have a checksum and are sent over TLS, so a hash in the signature would only
+            # take time. botocore leaves it out too where it computes the checksum.
             "payload_signing_enabled": False,
             "addressing_style": "auto" if _is_elsewhere() else "virtual",
             "us_east_1_regional_endpoint": "regional",
@@ -111,12 +111,13 @@ def _s3_config() -> ClientConfig:
 
 
 def _is_elsewhere() -> bool:
-    """Tell whether S3's endpoint is configured: a local AWS, or an endpoint of a VPC.
+    """Whether S3's endpoint is configured: a local AWS, or an endpoint of a VPC.
 
-    On AWS itself the style `virtual` gives `bucket.s3.<region>.amazonaws.com`. With `auto` botocore
-    presigns URLs for `bucket.s3.amazonaws.com`: outside us-east-1 that name answers 307 for up to a
-    day after the bucket was made, and 400 in regions launched after March 2019. At a configured
-    endpoint `auto` puts the bucket into the path, since `bucket.localhost` has no address.
+    On AWS the style `virtual` gives `bucket.s3.<region>.amazonaws.com`. With `auto` botocore would
+    presign URLs for `bucket.s3.amazonaws.com`. Outside us-east-1 that name answers 307 for up to a
+    day after the bucket was made, and 400 in regions launched after March 2019. With a configured
+    endpoint `auto` puts the bucket into the path, which is needed since `bucket.localhost` has no
+    address.
     """
     if os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"):
         return True
@@ -125,7 +126,7 @@ def _is_elsewhere() -> bool:
 
 
 class _Client:
-    """A client that is made when something is first asked of it: not every invocation does."""
+    """A client that is made at its first use, since not every invocation needs each client."""
 
     def __init__(self, service: str, config: Callable[[], ClientConfig] | None = None) -> None:
         self._service = service
@@ -146,7 +147,7 @@ class _Client:
 
 
 class _Loader(Loader):
-    """botocore's data files, without reading the folders of 400 services to find one's."""
+    """botocore's data files, found without listing the folders of 400 services."""
 
     def list_available_services(self, type_name: str) -> list[str]:  # noqa: ARG002  botocore's
         return [*_SERVICES, *_OF_CREDENTIALS]

@@ -1,4 +1,4 @@
-"""Time as the records write it: ISO 8601, UTC, milliseconds, `Z`."""
+"""Moments in the format of the records: ISO 8601, UTC, milliseconds, `Z`."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -9,20 +9,20 @@ def utc_now() -> datetime:
 
 
 def iso(moment: datetime) -> str:
-    """Write a moment as `2026-01-31T09:30:00.000Z`; such strings sort by time."""
+    """Format a moment as `2026-01-31T09:30:00.000Z`; such strings sort by time."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def parse_iso(text: str) -> datetime:
-    """Read what `iso` wrote.
+    """Parse an ISO 8601 moment.
 
     Raises:
-        ValueError: the text is no ISO 8601 moment.
+        ValueError: the text is none.
 
     """
     return datetime.fromisoformat(text)
 
 
 def later(moment: datetime, seconds: float) -> str:
-    """Write the moment that lies `seconds` after `moment`."""
+    """Format the moment that is `seconds` after `moment`."""
     return iso(moment + timedelta(seconds=seconds))

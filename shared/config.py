@@ -1,7 +1,7 @@
-"""What the template tells each function through its environment: one class a function, composed.
+"""The configuration of each function, read from the environment: one class a function, composed.
 
-A variable that a function needs and does not get is an error at the start of this function, and of
-no other. Importing this module reads nothing.
+If a variable is missing, only the functions that need it fail, at their start. Importing this
+module reads nothing.
 """
 
 import os
@@ -17,12 +17,12 @@ INLINE = "inline"
 SETTLING_SECONDS: Final = 960
 """AWS says 15 minutes; one more for clocks that differ."""
 _ELSEWHERE: Final = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
-"""Either one leads a function to a local AWS. The template sets neither on AWS."""
+"""Either one makes a function use a local AWS. The template sets neither."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """What every function is told."""
+    """The configuration that every function has."""
 
     jobs_table: str
     event_bus: str
@@ -32,7 +32,7 @@ class Config:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Read environment variables: each field's name in capitals. An empty one is not set.
+        """Read environment variables: each field's name in capitals. An empty one is ignored.
 
         Raises:
             ConfigurationError: a required variable is missing, or a value has the wrong form.
@@ -46,7 +46,7 @@ class Config:
             try:
                 values[name] = _parse(field.type, text)
             except ValueError as error:
-                message = f"{name.upper()}={text!r} cannot be used: {error}. Mend the template."
+                message = f"{name.upper()}={text!r} cannot be used: {error}. Correct the template."
                 raise ConfigurationError(message) from error
         if "settling_seconds" in cls.__dataclass_fields__:
             local = any(environment.get(name) for name in _ELSEWHERE)
@@ -54,7 +54,7 @@ class Config:
         try:
             return cls(**values)  # type: ignore[arg-type]  # _parse follows the fields' types
         except TypeError as error:
-            message = f"the function's environment is incomplete: {error}. Mend the template."
+            message = f"the function's environment is incomplete: {error}. Correct the template."
             raise ConfigurationError(message) from error
 
 
@@ -76,9 +76,9 @@ class DeliveryConfig(Config):
     photo_delivery: Literal["presigned", "inline"] = "presigned"
 
     def delivery_advice(self, photo: Photo | None) -> str:
-        """Return a sentence for a photo that the vendor may not have been able to fetch.
+        """Return advice for the case that the vendor could not download the photo.
 
-        It is empty if the photo was sent inline, or lies at a URL of the user's own.
+        It is empty if the photo was sent inline or is at the user's own URL.
         """
         if self.photo_delivery == INLINE or photo is None or photo.key is None:
             return ""
@@ -90,7 +90,7 @@ class DeliveryConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class PhotosConfig(Config):
-    """Where photos and their messages are, and what limits them."""
+    """Where photos and their messages are, and their limits."""
 
     photos_bucket: str
     submit_queue_url: str
@@ -98,13 +98,13 @@ class PhotosConfig(Config):
     daily_credit_limit: int = 0
     max_photo_bytes: int = 20 * 1024 * 1024
     settling_seconds: int = SETTLING_SECONDS
-    """How long PhotosBucket settles: shared/limits/settling.py. The template does not set it. On a
-    local AWS it is 0, since that finds its objects at once."""
+    """How long a 404 from a new PhotosBucket proves nothing; see shared/limits/settling.py. The
+    template does not set it. It is 0 on a local AWS, which finds its objects at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SubmitConfig(PhotosConfig, DeliveryConfig, PollingConfig):
-    """What SubmitFunction is told."""
+    """The configuration of SubmitFunction."""
 
     default_model_id: str = "002"
     default_scene_type: SceneType = SceneType.ORIGINAL
@@ -115,12 +115,12 @@ class SubmitConfig(PhotosConfig, DeliveryConfig, PollingConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class PollConfig(DeliveryConfig, PollingConfig):
-    """What PollFunction is told."""
+    """The configuration of PollFunction."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinalizeConfig(Config):
-    """What FinalizeFunction is told."""
+    """The configuration of FinalizeFunction."""
 
     results_bucket: str
     max_result_bytes: int = 256 * 1024 * 1024
@@ -128,7 +128,7 @@ class FinalizeConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class ReconcileConfig(PhotosConfig):
-    """What ReconcileFunction is told."""
+    """The configuration of ReconcileFunction."""
 
     dead_letter_queue_url: str
 
@@ -140,7 +140,7 @@ def config(kind: type[C]) -> C:
     """Return this process's configuration, read on the first call.
 
     Raises:
-        ConfigurationError: see `Config.from_environment`.
+        ConfigurationError: a required variable is missing, or a value has the wrong form.
 
     """
     return cast("C", _config(kind.from_environment))

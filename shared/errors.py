@@ -1,22 +1,23 @@
-"""Every error that Catwalk raises of its own.
+"""The errors that Catwalk defines.
 
     CatwalkError
-    ├── ConfigurationError      the stack is set up wrongly; a person must mend it
-    ├── InputRejected           bad input; becomes a REJECTED record, never a retry
-    ├── ResultRefused           a result that must not be taken; becomes `error` in the record
-    └── ResultUnavailable       a result that could not be had now; worth another try
+    ├── ConfigurationError      the stack is set up wrongly; a person must correct it
+    ├── InputRejected           bad input; leads to a REJECTED record, never to a retry
+    ├── ResultRefused           a result that must not be copied; becomes `error` in the record
+    └── ResultUnavailable       a result that could not be downloaded now; it is tried again
 
-What can be expected at run time (a task still running, a vendor in trouble, a photo that
-waits) is data, not an exception: see `shared.vmake.client`, `shared.polling.state` and
-`shared.steps.submit`. Anything else that is raised is a fault of the platform or of this code: the
-queue or the state machine tries again.
+(`shared.vmake.secret.ApiKeyMissing` is a CatwalkError too.)
+
+Expected outcomes at run time (a task still running, a vendor in trouble, a waiting photo) are data
+and no exceptions: see `shared.vmake.client`, `shared.polling.state` and `shared.steps.submit`. Any
+other exception is a fault of the platform or of this code; the queue or the state machine retries.
 """
 
 from shared.models import ErrorCode, JobError
 
 
 class CatwalkError(Exception):
-    """Base of all errors below."""
+    """The base of Catwalk's errors."""
 
 
 class ConfigurationError(CatwalkError):
@@ -24,7 +25,7 @@ class ConfigurationError(CatwalkError):
 
 
 class InputRejected(CatwalkError):
-    """The input can never become a task as it is.
+    """The input cannot become a task unless it is changed.
 
     Attributes:
         code: the record's `error.code`.
@@ -33,22 +34,28 @@ class InputRejected(CatwalkError):
     """
 
     def __init__(self, code: ErrorCode, message: str) -> None:
-        """Keep code and message; the record shows both."""
+        """Keep both for the record."""
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
 
     @property
     def error(self) -> JobError:
-        """The same, as the record holds it."""
+        """Code and message as the record's `error`."""
         return JobError(code=self.code, message=self.message)
 
 
 class ResultRefused(CatwalkError):
-    """A result is there but must not be taken; trying again gives the same."""
+    """A result exists but must not be copied.
+
+    Attributes:
+        code: the record's `error.code`.
+        message: a sentence for a person; the record's `error.message` contains it.
+
+    """
 
     def __init__(self, code: ErrorCode, message: str) -> None:
-        """Keep code and message; the record shows both."""
+        """Keep both for the record."""
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
@@ -58,12 +65,13 @@ class ResultUnavailable(CatwalkError):
     """A result could not be read this time.
 
     Attributes:
-        expired: the URL was refused (403, 404, 410): a fresh one may work.
+        message: a sentence for a person; the record's `error.message` contains it.
+        expired: whether the URL was refused (403, 404, 410); a new one may work.
 
     """
 
     def __init__(self, message: str, *, expired: bool = False) -> None:
-        """Say why, and whether a fresh URL may help."""
+        """Keep both for the next round."""
         super().__init__(message)
         self.message = message
         self.expired = expired

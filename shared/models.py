@@ -1,7 +1,7 @@
-"""The words of the domain: photo, settings, job, result, and what can be wrong with them.
+"""The models of the domain: photo, settings, job, result and error.
 
-These models are what the record in JobsTable holds (snake_case) and what the events on
-CatwalkBus carry (camelCase). They know nothing of AWS or of the vendor's JSON.
+The record in JobsTable holds these models in snake_case, and the events on CatwalkBus carry them in
+camelCase. This module knows nothing of AWS or of the vendor's JSON.
 """
 
 import hashlib
@@ -23,7 +23,10 @@ class SceneType(StrEnum):
 
 
 class JobStatus(StrEnum):
-    """Where a job is. It only ever moves down this list, except into a new attempt."""
+    """The status of a job. Within an attempt it only moves down this list.
+
+    One write moves up: a task id that arrives after SUBMIT_UNKNOWN makes the job RUNNING.
+    """
 
     ACCEPTED = "ACCEPTED"
     SUBMITTING = "SUBMITTING"
@@ -46,7 +49,7 @@ class ReviewState(StrEnum):
 TERMINAL: Final = frozenset(
     {JobStatus.SUCCEEDED, JobStatus.PARTIAL, JobStatus.FAILED, JobStatus.REJECTED}
 )
-"""Statuses that nothing but a new attempt leaves."""
+"""Only a new attempt changes a job in one of these statuses."""
 
 
 REVIEWABLE: Final = frozenset({JobStatus.SUCCEEDED, JobStatus.PARTIAL})
@@ -56,7 +59,7 @@ REVIEWABLE: Final = frozenset({JobStatus.SUCCEEDED, JobStatus.PARTIAL})
 class ErrorCode(StrEnum):
     """Stable values of `error.code`, documented in docs/photos.md."""
 
-    # REJECTED: bad input; the vendor was never called.
+    # REJECTED: bad input; the vendor was not called.
     EMPTY_FILE = "empty_file"
     UNSUPPORTED_FORMAT = "unsupported_format"
     CORRUPT_IMAGE = "corrupt_image"
@@ -82,8 +85,8 @@ class ErrorCode(StrEnum):
 
 
 MAX_MESSAGE: Final = 1_000
-"""Characters. A vendor's message, or a value that a request repeats, may be as long as it likes;
-a record and the event about it may not."""
+"""Characters of a message in a record or an event; longer ones are cut off. A vendor's message, or
+a value that a message repeats, may have any length."""
 
 
 def _shortened(message: str) -> str:
@@ -97,7 +100,7 @@ class _Model(BaseModel):
 
 
 class JobError(_Model):
-    """Why a job is not (wholly) successful."""
+    """Why a job failed, was rejected, or is incomplete."""
 
     code: ErrorCode
     message: Annotated[str, AfterValidator(_shortened)]
@@ -117,11 +120,11 @@ class Settings(_Model):
     mask: str | None = None
     """The key of the mask in PhotosBucket, or its URL."""
     extra: dict[str, Any] = Field(default_factory=dict)
-    """Fields that go into the vendor's request body as they are."""
+    """Further fields for the vendor's request body; they are added unchanged."""
 
     @property
     def scene(self) -> str:
-        """The scene as it stands in result keys: `original`, `preset-035`, `color-ff0000`."""
+        """The scene in the form of result keys: `original`, `preset-035`, `color-ff0000`."""
         match self.scene_type:
             case SceneType.PRESET:
                 return f"preset-{self.scene_id}"
@@ -143,11 +146,12 @@ class Photo(_Model):
     width: int | None = None
     """Pixels, as the file's header declares them."""
     height: int | None = None
+    """Pixels."""
     url: str | None = None
 
 
 class Result(_Model):
-    """One generated image, as it lies in ResultsBucket."""
+    """One generated image in ResultsBucket."""
 
     index: int
     """1 to 4, in the vendor's order."""
@@ -161,7 +165,7 @@ class Result(_Model):
 
 
 class TaskResult(_Model):
-    """One generated image, as it lies at the vendor."""
+    """One generated image at the vendor."""
 
     index: int
     url: str
@@ -188,7 +192,7 @@ class Review(_Model):
 
 
 class PastAttempt(_Model):
-    """What became of an earlier attempt of the same job."""
+    """An earlier attempt of the same job."""
 
     attempt: int
     status: JobStatus
@@ -196,29 +200,31 @@ class PastAttempt(_Model):
     error: JobError | None = None
     finished_at: str | None = None
     results: tuple[Result, ...] = ()
-    """What it had copied; a later attempt may have replaced the objects by newer versions."""
+    """The results that it copied. A later attempt may have written newer versions of the
+    objects."""
     dead_letter: str | None = None
-    """The id of the message by which it failed."""
+    """The id of the dead letter that made it fail."""
     review: Review | None = None
     """What was decided about its results."""
 
 
 class Waiting(_Model):
-    """Why a photo is not at the vendor yet, and when it is looked at again."""
+    """Why a photo was not submitted yet, and when it is tried again."""
 
     until: str
-    """ISO 8601; its message comes again about then."""
+    """ISO 8601; its message is delivered again at about this time."""
     reason: str
+    """A sentence for a person."""
 
 
 class Refusals(_Model):
-    """Refusals of this attempt that may be about the photo or about the account."""
+    """The refusals of this attempt that may be about the photo or about the account."""
 
     count: int
     evidence: int
-    """How often another photo's success showed that they are about the photo."""
+    """How often another photo's success showed that the refusals are about this photo."""
     until: str | None = None
-    """ISO 8601; the photo is not tried before, though others are."""
+    """ISO 8601; this photo is not sent before, while other photos are."""
 
 
 class Job(_Model):
@@ -232,20 +238,20 @@ class Job(_Model):
     sku: str | None = None
     request_id: str | None = None
     dropped: bool = False
-    """Whether a photo that was dropped made it; else an event asked for it."""
+    """Whether a dropped photo asked for the job; else an event did."""
     settings: Settings | None = None
     task_id: str | None = None
     progress: int = 0
-    """Per cent, as the vendor last said."""
+    """Per cent, from the vendor's last answer."""
     polls: int = 0
     credits: int = 0
-    """What this job has certainly cost so far, all attempts together."""
+    """The credits that all attempts of this job have certainly cost."""
     arrived_at: str | None = None
-    """When the photo, or the request, that started this attempt arrived, as its event says."""
+    """When the photo or the request of this attempt arrived, by the time of its event."""
     created_at: str
     submitted_at: str | None = None
     resumed_at: str | None = None
-    """When this attempt took up the task that an earlier one had paid for."""
+    """When this attempt took up the paid task of an earlier one."""
     finished_at: str | None = None
     updated_at: str
     execution_arn: str | None = None
@@ -255,38 +261,38 @@ class Job(_Model):
     review: Review | None = None
     """What a person decided about this attempt's results; None until somebody does."""
 
-    # Bookkeeping that the record holds and the events leave out.
+    # The record holds the following attributes; the events leave them out.
     lease_until: str | None = Field(default=None, exclude=True)
-    """While SUBMITTING: until when the invocation that wrote it may still be at work."""
+    """While SUBMITTING: the end of the lease. Until then the invocation may still send the POST."""
     lease_token: str | None = Field(default=None, exclude=True)
-    """Names the lease that was written last in this attempt; no two leases have the same."""
+    """Identifies the last lease of this attempt; it is unique."""
     unsent: bool = Field(default=False, exclude=True)
-    """While SUBMITTING: the last POST certainly cost nothing and may be repeated."""
+    """While SUBMITTING: whether the last POST certainly cost nothing and may be repeated."""
     refusals: Refusals | None = Field(default=None, exclude=True)
-    """While SUBMITTING and unsent: what is known of the refusals so far."""
+    """While SUBMITTING and unsent: the refusals so far."""
     waiting: Waiting | None = Field(default=None, exclude=True)
-    """While ACCEPTED, or SUBMITTING and unsent: what the photo waits for."""
+    """While ACCEPTED, or SUBMITTING and unsent: why the photo waits."""
     held_at: str | None = Field(default=None, exclude=True)
-    """When the daily limit, or a pause that has an alarm of its own, was last in the way."""
+    """When the daily limit, or a pause that has an alarm of its own, last held the photo back."""
     dead_letter: str | None = Field(default=None, exclude=True)
-    """The id of a message about this job that lies in the dead-letter queue."""
+    """The id of a message about this job that is in the dead-letter queue."""
     dead_body: str | None = Field(default=None, exclude=True)
-    """That message itself, where the record was made for it and it is not too long."""
+    """The body of that message, if the record was made for it and it is not too long."""
     announced: str | None = Field(default=None, exclude=True)
-    """The last status that an event on CatwalkBus has told."""
+    """The last status for which an event was published on CatwalkBus."""
     mask: Photo | None = Field(default=None, exclude=True)
-    """The version of the mask in PhotosBucket that the job was decided with."""
+    """The version of the mask in PhotosBucket with which the job was decided."""
     triggers: frozenset[str] = Field(default=frozenset(), exclude=True)
-    """Which drops or requests were already taken into account; see `JobRepository.claim`."""
+    """The drops and requests that are already noted; see `JobRepository.claim`."""
 
     @property
     def execution_name(self) -> str:
-        """The execution's name: one attempt can never run twice."""
+        """The execution's name. Step Functions starts a name once, so an attempt runs once."""
         return f"{self.job_id}-{self.attempt}"
 
     @property
     def as_past(self) -> PastAttempt:
-        """The present attempt, as `history` keeps it once the next one has started."""
+        """The present attempt in the form that `history` keeps."""
         return PastAttempt(
             attempt=self.attempt,
             status=self.status,
@@ -316,16 +322,16 @@ class Job(_Model):
 
     @property
     def newest_task(self) -> PastAttempt | None:
-        """The latest attempt that has a task, the present one included."""
+        """The latest attempt that has a task; this may be the present one."""
         attempts = (*self.history, self.as_past)
         return next((past for past in reversed(attempts) if past.task_id is not None), None)
 
     @property
     def free_task(self) -> PastAttempt | None:
-        """The newest task, if a drop takes it up before it pays for a new one.
+        """The newest task, if a new drop takes it up instead of paying for a new one.
 
-        Not if the vendor says that the task failed or is gone, and not if it was taken up before
-        and failed in the same way: then only a new task can give images.
+        It is None if the vendor says that the task failed or is gone. It is also None if the task
+        was taken up before and failed with the same error: then only a new task can give images.
         """
         task = self.newest_task
         if task is None or task.status is not JobStatus.FAILED or task.error is None:
@@ -342,19 +348,19 @@ class Job(_Model):
 
     @property
     def terminal(self) -> bool:
-        """Whether nothing but a new attempt changes this job."""
+        """Whether only a new attempt can change this job."""
         return self.status in TERMINAL
 
     @property
     def dead_lettered(self) -> bool:
-        """Whether it failed only because its message lies in the dead-letter queue."""
+        """Whether it failed only because its message is a dead letter."""
         internal = self.error is not None and self.error.code is ErrorCode.INTERNAL
         never_sent = self.status is JobStatus.FAILED and self.task_id is None
         return never_sent and internal and self.dead_letter is not None
 
     @property
     def sendable(self) -> bool:
-        """Whether this attempt has certainly cost nothing and is still to be sent."""
+        """Whether the POST of this attempt may be sent: it has certainly cost nothing so far."""
         sendable = self.status is JobStatus.SUBMITTING and self.unsent
         return self.status is JobStatus.ACCEPTED or sendable
 
@@ -368,10 +374,10 @@ def job_id_of(
     mask_etag: str | None,
     request_id: str | None,
 ) -> str:
-    """Return the identity of a job: 32 hex digits that the same request always gives again.
+    """Return the id of a job: 32 hex digits, always the same for the same arguments.
 
-    The same photo bytes (ETag) under the same key with the same settings are the same job;
-    other bytes, another mask, other settings or another `requestId` are another one.
+    The same photo bytes (ETag) under the same key with the same settings are the same job. Other
+    bytes, another mask, other settings or another `requestId` are another job.
     """
     identity = [bucket, key, etag, settings, mask_etag, request_id]
     canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=True)

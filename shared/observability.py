@@ -1,4 +1,4 @@
-"""What the functions say of themselves: JSON log lines that carry the ids of the job at hand."""
+"""Logging: JSON lines with the ids of the function, the invocation and the job."""
 
 import functools
 import logging
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 INVOCATION_KEYS: Final = ("function_name", "function_request_id")
-"""The Lambda function and its request's id, under the names that Powertools gives them;
-`request_id` is what a backend calls its own request."""
+"""The name of the Lambda function and the id of its invocation, as Powertools calls them. (The key
+`request_id` is a backend's `requestId`.)"""
 
 
 @cache
 def logger() -> Logger:
     """Return this process's logger; its level comes from `POWERTOOLS_LOG_LEVEL`.
 
-    Powertools would rather have the level at which Lambda leaves lines out. That is another matter:
-    the metrics have to come through there.
+    Powertools would take the level of Lambda's log filter. That one must be lower, so that the
+    metrics are not filtered out.
     """
     made = Logger(service="catwalk")
     level = os.environ.get("POWERTOOLS_LOG_LEVEL")
@@ -37,7 +37,7 @@ def logger() -> Logger:
 
 
 def quiet_libraries() -> None:
-    """Let libraries log warnings only: httpx's lines would show URLs with signatures in them."""
+    """Let libraries log warnings only: other lines of httpx contain URLs with signatures."""
     for name in ("boto3", "botocore", "httpcore", "httpx", "s3transfer", "urllib3"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -45,10 +45,10 @@ def quiet_libraries() -> None:
 def lambda_handler(
     handler: "Callable[[Mapping[str, Any], LambdaContext], T]",
 ) -> "Callable[[Mapping[str, Any], LambdaContext], T]":
-    """Have every line of an invocation name its function and its request's id.
+    """Add the function's name and the invocation's id to every line of an invocation.
 
-    Powertools' own `inject_lambda_context` wants a logger where a handler is defined, and
-    importing a module makes none here.
+    Powertools' `inject_lambda_context` needs a logger when the module is imported. Here, importing
+    a module makes no logger.
     """
 
     @functools.wraps(handler)
@@ -64,11 +64,11 @@ def lambda_handler(
 def log_keys(**keys: object) -> Iterator[None]:
     """Add these keys to every line logged inside, in all threads; None values are left out.
 
-    Keys of the same names around it are there again afterwards: Powertools' own context would
-    have them gone.
+    Afterwards, keys of the same names have their previous values again. Powertools' own context
+    manager would remove them.
     """
     added = {name: value for name, value in keys.items() if value is not None}
-    before = dict(logger().get_current_keys())  # it gives its own
+    before = dict(logger().get_current_keys())  # a copy: it returns its own dict
     logger().append_keys(**added)
     try:
         yield
@@ -78,7 +78,7 @@ def log_keys(**keys: object) -> Iterator[None]:
 
 
 def keys_of(job: Job) -> dict[str, str | int]:
-    """Return what a line about a job tells it by."""
+    """Return the log keys of a job."""
     known: dict[str, str | int | None] = {
         "job_id": job.job_id,
         "attempt": job.attempt,
@@ -90,6 +90,6 @@ def keys_of(job: Job) -> dict[str, str | int]:
 
 
 def invocation_keys() -> dict[str, object]:
-    """Return the names of this function and of its present request; none outside of Lambda."""
+    """Return the function's name and the invocation's id; empty outside of Lambda."""
     now = logger().get_current_keys()
     return {name: now[name] for name in INVOCATION_KEYS if name in now}

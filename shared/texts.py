@@ -1,7 +1,7 @@
-"""Texts of strangers, as they may be kept and told: short, and without secrets.
+"""Cleans the vendor's texts: they are cut short, and secrets are removed.
 
-A vendor's message may quote the API key, or a presigned URL with its signature, and may be as long
-as the vendor likes. It is cleaned once, where it comes in (shared/vmake/wire.py).
+A vendor's message may quote the API key or a presigned URL with its signature, and may have any
+length. It is cleaned once, when it is received (shared/vmake/wire.py).
 """
 
 import json
@@ -10,23 +10,23 @@ from typing import Final
 from urllib.parse import quote
 
 MAX_TEXT_BYTES: Final = 600
-"""As JSON. `error.message` holds 1,000 characters: the advice behind the vendor's words fits in."""
+"""As JSON. `error.message` holds 1,000 characters, which leaves room for the advice."""
 _MAX_CHARACTERS: Final = 4_096
-"""Only so much of a text is searched for URLs; a search of a whole megabyte could take minutes."""
+"""Only the beginning of a text is searched for URLs. Searching a megabyte could take minutes."""
 REDACTED: Final = "[API key]"
-"""Stands where the API key stood."""
+"""Replaces the API key."""
 _QUERY: Final = re.compile(r"(https?://[^\s?#\"'<>]*)[?#][^\s\"'<>]*", re.IGNORECASE)
 _SIGNATURE: Final = re.compile(
     r"((?:X-Amz-[A-Za-z-]+|AWSAccessKeyId|Signature)(?:=|%3D))[^\s&\"'<>]+", re.IGNORECASE
 )
-"""A signature is also found in a URL without its scheme, or in a query by itself."""
+"""Also finds a signature in a URL without a scheme, or in a query alone."""
 
 
 def cleaned(text: str, *, hidden: str) -> str:
-    """Return a text without the API key, without the queries of URLs, and cut short.
+    """Return a text without the API key and the queries of URLs, of at most `MAX_TEXT_BYTES`.
 
     Args:
-        text: written by a stranger.
+        text: the vendor's text.
         hidden: the API key.
 
     """
@@ -41,20 +41,20 @@ def without_key(text: str, hidden: str) -> str:
 
 
 def without_queries(text: str) -> str:
-    """Return a text whose URLs end before their query: it may hold a signature."""
+    """Return a text without the queries of its URLs, since a query may hold a signature."""
     return _SIGNATURE.sub(r"\1…", _QUERY.sub(r"\1", text))
 
 
 def json_bytes(text: str) -> int:
-    """Return how many bytes a text takes in JSON at most, its quotes left out.
+    """Return how many bytes a text takes in JSON at most, without the quotes.
 
-    Python's own JSON writes what is not ASCII as an escape. No other way to write it is longer.
+    Python's `json` escapes everything that is not ASCII. No other JSON encoding is longer.
     """
     return len(json.dumps(text)) - 2
 
 
 def shortened(text: str, limit: int) -> str:
-    """Return a text, cut so that it takes at most so many bytes in JSON."""
+    """Return the beginning of a text that takes at most `limit` bytes in JSON."""
     if len(text) <= limit and json_bytes(text) <= limit:
         return text
     ending = "…"

@@ -1,9 +1,9 @@
-"""HTTP to servers that may be hostile: one deadline a request, and no state taken from answers.
+"""HTTP to servers that may be hostile: each request has a deadline, and no state is kept.
 
-httpx's own timeouts are for a single operation, so a server that sends a byte now and then keeps
-a request alive for ever. Here each operation also ends at the request's deadline, from the look-up
-of the name to the last byte: a slow head, endless 1xx answers, endless chunk extensions and a name
-with many addresses included.
+httpx's timeouts are for a single operation, so a server that sends a byte now and then could keep a
+request alive for ever. Here each operation also ends at the request's deadline, from the look-up of
+the name to the last byte. This covers slow headers, endless 1xx answers, endless chunk extensions
+and a name with many addresses.
 """
 
 import socket
@@ -21,29 +21,29 @@ import httpcore
 import httpx
 
 MAX_ADDRESSES: Final = 8
-"""How many of a name's addresses are tried. Content networks answer with up to eight."""
+"""At most this many addresses of a name are tried. Content networks have up to eight."""
 _WORTH_ANOTHER_LOOK: Final = 8 * 1024
 """Bytes; see `Stream`."""
 _WRITE_BYTES: Final = 256 * 1024
-"""A body is sent in pieces of this size; the write timeout is for each of them."""
+"""A body is sent in pieces of this size; the write timeout applies to each piece."""
 _GZIP_OR_ZLIB: Final = zlib.MAX_WBITS + 32
-"""Lets zlib tell by the first bytes which of the two a body is."""
+"""Lets zlib recognise the format by the first bytes."""
 _TAKEN_OUT: Final = ("Set-Cookie", "Set-Cookie2", "Location")
-"""Headers that httpx would act on: it keeps cookies and parses each redirect's target."""
+"""Headers that are removed, since httpx would act on them: it keeps cookies and reads redirects."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long an operation may take: its own timeout, but not past the request's deadline.
+    """How long an operation may take: its own timeout, but not beyond the request's deadline.
 
-    httpcore hands a timeout on to the network backend as it is, so this takes a timeout's place.
+    httpcore passes a timeout to the network backend unchanged, so a `Patience` is given instead.
     """
 
     limit: float | None
     deadline: float
 
     def seconds(self, exhausted: type[Exception]) -> float:
-        """Return what is left, or raise `exhausted` if nothing is."""
+        """Return the seconds left, or raise `exhausted` if there are none."""
         left = self.deadline - time.monotonic()
         if left <= 0:
             raise exhausted("the request's deadline has passed")
@@ -54,10 +54,10 @@ _Timeout = Patience | float | None
 
 
 def decoded(body: bytes, encoding: str, max_bytes: int) -> bytes:
-    """Return a body without its Content-Encoding: at most so many bytes of it.
+    """Return the first `max_bytes` bytes of a decoded body.
 
-    Returns nothing for a body that cannot be decoded, or whose encoding is not gzip or deflate
-    alone: encodings on top of each other multiply what they unpack to.
+    It is empty if the body cannot be decoded, or if its encoding is not gzip or deflate alone:
+    nested encodings can unpack to gigabytes.
     """
     if encoding in {"", "identity"}:
         return body
@@ -70,7 +70,7 @@ def decoded(body: bytes, encoding: str, max_bytes: int) -> bytes:
 
 
 class BoundedTransport(httpx.HTTPTransport):
-    """httpx's own transport with a deadline for each request. It follows no redirect."""
+    """httpx's transport with a deadline for each request. It follows no redirect."""
 
     def __init__(
         self,
@@ -84,14 +84,14 @@ class BoundedTransport(httpx.HTTPTransport):
 
         Args:
             seconds: how long a request may take, from the look-up to the last byte.
-            max_connections: how many may be open at once.
-            max_keepalive: how many may be kept for the next request.
-            keepalive_seconds: how long one is kept.
+            max_connections: how many connections may be open at the same time.
+            max_keepalive: how many connections may be kept for later requests.
+            keepalive_seconds: how long a connection is kept.
 
         """
         super().__init__(verify=_ssl_context())
         self._seconds = seconds
-        # httpx has no argument for the network backend; httpcore, which it rests on, does.
+        # httpx has no argument for the network backend; httpcore's pool has one.
         self._pool = httpcore.ConnectionPool(
             ssl_context=_ssl_context(),
             max_connections=max_connections,
@@ -101,23 +101,23 @@ class BoundedTransport(httpx.HTTPTransport):
         )
 
     def backend(self) -> "Backend":
-        """Return what makes the connections."""
+        """Return the network backend, which makes the connections."""
         return Backend()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and return the answer's head, with the body still to be read."""
+        """Send a request and return the response; its body is not read yet."""
         response = self.send_once(request, time.monotonic() + self._seconds)
         for name in _TAKEN_OUT:
             response.headers.pop(name, None)
         return response
 
     def send_once(self, request: httpx.Request, deadline: float) -> httpx.Response:
-        """Send one request, which ends at an instant of `time.monotonic`."""
+        """Send one request; `deadline` is a value of `time.monotonic`."""
         timeouts = request.extensions.get("timeout", {})
         bounded: dict[str, Any] = {
             name: Patience(timeouts.get(name), deadline) for name in ("connect", "read", "write")
         }
-        # httpcore itself waits for a free connection, and needs a number for that.
+        # httpcore itself waits for a free connection, so this timeout must be a number.
         bounded["pool"] = Patience(timeouts.get("pool"), deadline).seconds(httpx.PoolTimeout)
         extensions = {**request.extensions, "timeout": bounded}
         return super().handle_request(
@@ -132,7 +132,7 @@ class BoundedTransport(httpx.HTTPTransport):
 
 
 class Backend(httpcore.SyncBackend):
-    """Looks a name up itself, and connects to one of its addresses before the deadline."""
+    """Resolves a name, and connects to one of its addresses before the deadline."""
 
     def check_host(self, host: str, port: int) -> None:
         """Raise if no connection may be made to this host."""
@@ -165,10 +165,10 @@ class Backend(httpcore.SyncBackend):
 
 
 class Stream(httpcore.NetworkStream):
-    """A connection that keeps to deadlines, and takes at once what has come already.
+    """A connection with deadlines, whose reads return all bytes that have already arrived.
 
-    TLS hands out a record at a time, 16 KiB; what httpcore, h11 and httpx do with each piece takes
-    longer than its decryption. Wide reads halve the processor time of a download.
+    TLS returns one record of 16 KiB at a time. httpcore, h11 and httpx need more time for each
+    piece than its decryption takes, so larger reads halve the processor time of a download.
     """
 
     def __init__(self, stream: httpcore.NetworkStream) -> None:
@@ -177,7 +177,7 @@ class Stream(httpcore.NetworkStream):
         self._end: OSError | bytes | None = None
 
     def read(self, max_bytes: int, timeout: _Timeout = None) -> bytes:
-        """Return what comes next, at most so many bytes; none at the end."""
+        """Return the next bytes, at most `max_bytes`; empty at the end."""
         if isinstance(self._end, OSError):
             raise httpcore.ReadError(str(self._end)) from self._end
         if self._end is not None:
@@ -185,7 +185,7 @@ class Stream(httpcore.NetworkStream):
         seconds = _seconds(timeout, httpcore.ReadTimeout)
         pieces = [self._stream.read(max_bytes, seconds)]
         left = max_bytes - len(pieces[0])
-        # A short first piece has mostly nothing behind it: a head, or a small image's end.
+        # After a short first piece there is mostly nothing more: headers, or the end of an image.
         if len(pieces[0]) < _WORTH_ANOTHER_LOOK:
             return pieces[0]
         self._socket.settimeout(0)
@@ -197,9 +197,9 @@ class Stream(httpcore.NetworkStream):
                     self._end = b""
                     break
         except (BlockingIOError, ssl.SSLWantReadError):
-            pass  # nothing more has come yet
+            pass  # nothing more has arrived yet
         except OSError as error:
-            self._end = error  # for the next read: what has come is whole
+            self._end = error  # raised by the next read: the bytes so far are valid
         return b"".join(pieces)
 
     def write(self, buffer: bytes, timeout: _Timeout = None) -> None:
@@ -230,7 +230,7 @@ class Stream(httpcore.NetworkStream):
         return Stream(self._stream.start_tls(ssl_context, server_hostname, seconds))
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - as httpcore has it
-        """Return what the connection below knows of itself."""
+        """Return information about the connection, as httpcore defines it."""
         return self._stream.get_extra_info(info)
 
 
@@ -239,10 +239,10 @@ def _seconds(timeout: _Timeout, exhausted: type[Exception]) -> float | None:
 
 
 def _look_up(host: str, port: int, seconds: float | None) -> list[str]:
-    """Return a name's addresses, each once.
+    """Return a name's addresses, without repetitions.
 
-    `getaddrinfo` takes no timeout, and a name's own servers can make it wait. It is left alone,
-    in a thread of its own, if it takes too long.
+    `getaddrinfo` has no timeout, and the name's own servers can make it wait. So it runs in a
+    thread, which is abandoned if it takes too long.
     """
     answer: SimpleQueue[Any] = SimpleQueue()
 

@@ -1,7 +1,7 @@
-"""Builds what each function does from its configuration and the AWS clients.
+"""Builds the step of each function from its configuration and the AWS clients.
 
-Handlers, tests and benches build the four steps here, so that none of them repeats which part
-needs which. Each builder imports its own step: a function's cold start pays for no other's.
+Handlers, tests and benches build the four steps here, so that the dependencies are listed once.
+Each builder imports only its own step, so that a function's cold start imports no other's.
 """
 
 import time
@@ -70,7 +70,7 @@ def own_clients() -> AwsClients:
 class Wiring:
     """The parts that several steps share, for one configuration.
 
-    A test gives its own clock, and doubles of what speaks to the outside.
+    Tests pass their own clock and test doubles.
     """
 
     def __init__(
@@ -84,16 +84,16 @@ class Wiring:
         now: Callable[[], datetime] = utc_now,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Build the parts; none of them calls anything yet.
+        """Build the parts; none of them makes a call yet.
 
         Args:
-            config: of the function.
-            aws: its clients; None takes this process's own.
-            metrics: None writes to standard output, as Lambda wants it.
+            config: the function's configuration.
+            aws: the AWS clients; None uses this process's own.
+            metrics: None writes to standard output, where Lambda expects metrics.
             api_key: None reads the secret that `config` names.
-            vendor: None speaks to `VmakeBaseUrl`.
+            vendor: None makes a client for `VmakeBaseUrl`.
             now: the clock.
-            sleep: how to wait inside SubmitFunction.
+            sleep: waits for some seconds inside SubmitFunction.
 
         """
         self.aws: Final = aws or own_clients()
@@ -109,7 +109,7 @@ class Wiring:
 
 
 def submitter(config: SubmitConfig, wiring: Wiring) -> "Submitter":
-    """Build what SubmitFunction does."""
+    """Build SubmitFunction's step."""
     from shared.intake.arrivals import Arrivals
     from shared.intake.photos import PhotoStore
     from shared.intake.requests import Intake
@@ -156,7 +156,7 @@ def submitter(config: SubmitConfig, wiring: Wiring) -> "Submitter":
 
 
 def poller(config: PollConfig, wiring: Wiring) -> "Poller":
-    """Build what PollFunction does."""
+    """Build PollFunction's step."""
     from shared.polling.schedule import PollSchedule
     from shared.steps.poll import Poller
 
@@ -174,7 +174,7 @@ def poller(config: PollConfig, wiring: Wiring) -> "Poller":
 def finalizer(
     config: FinalizeConfig, wiring: Wiring, *, downloads: "httpx.Client | None" = None
 ) -> "Finalizer":
-    """Build what FinalizeFunction does; without `downloads`, with the guarded HTTP client."""
+    """Build FinalizeFunction's step; without `downloads` it uses the guarded HTTP client."""
     from shared.results.download import download_client
     from shared.results.store import ResultStore
     from shared.steps.finalize import Finalizer
@@ -193,7 +193,7 @@ def finalizer(
 
 
 def reconciler(config: ReconcileConfig, wiring: Wiring) -> "Reconciler":
-    """Build what ReconcileFunction does."""
+    """Build ReconcileFunction's step."""
     from shared.intake.arrivals import Arrivals
     from shared.intake.photos import PhotoStore
     from shared.intake.requests import vendor_origin
@@ -201,7 +201,7 @@ def reconciler(config: ReconcileConfig, wiring: Wiring) -> "Reconciler":
     from shared.limits.credit_limit import CreditLimit
     from shared.notify.outbox import ReviewOutbox
     from shared.steps.dead_letters import DeadLetters
-    from shared.steps.reconcile import Cursors, Reconciler, Resent, Untold
+    from shared.steps.reconcile import Cursors, Reconciler, Resent, Unannounced
 
     aws, table, now = wiring.aws, wiring.table, wiring.now
     arrivals = Arrivals(aws.dynamodb, table, now=now)
@@ -222,7 +222,7 @@ def reconciler(config: ReconcileConfig, wiring: Wiring) -> "Reconciler":
         cursors=Cursors(aws.dynamodb, table),
         resent=Resent(aws.dynamodb, table, config.photos_bucket),
         settling=_settling(config, wiring),
-        untold=Untold(aws.dynamodb, table),
+        unannounced=Unannounced(aws.dynamodb, table),
         reviews=ReviewOutbox(aws.dynamodb, table, now=now),
         announcer=wiring.announcer,
         executions=aws.executions,

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Self
 
 import platformdirs
 
-from cli.jobs.review import Reviewer
 from cli.jobs.shoot import Shooter
 from cli.stacks.stack import Catwalk
 from cli.upload.collect import Rules
@@ -27,7 +26,6 @@ def spool_folder() -> Path:
 class Desk:
     """The means of a merchandiser's desk."""
 
-    reviewer: Reviewer
     shooter: Callable[[], Shooter]
     """A new one for each decision: it reads each photo once."""
     rules: Callable[[], Rules]
@@ -40,7 +38,6 @@ class Desk:
     def of(cls, stack: Catwalk) -> Self:
         """Work with this stack."""
         return cls(
-            reviewer=Reviewer.of(stack),
             shooter=lambda: Shooter.of(stack),
             rules=lambda: Rules.of(stack),
             s3=clients.s3(),

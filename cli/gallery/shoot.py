@@ -290,8 +290,6 @@ class Selections:
         ids = _ids(form.get("jobs", "").split(","))
         found = await run_in_threadpool(self._browser.some, ids)
         jobs = [found[job_id] for job_id in ids if job_id in found]
-        if not any(job.results for job in jobs):
-            raise HTTPException(HTTPStatus.NOT_FOUND, "None of the selected jobs has images.")
         name = f"catwalk-{len(jobs)}-selected.zip"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         return StreamingResponse(

@@ -26,6 +26,8 @@ from cli.errors import CommandError
 from cli.jobs.recovery import JobSelection
 from shared.models import Job, JobStatus, ReviewState
 from shared.records.jobs import job_of
+from shared.records.ledger import folder_of
+from shared.vmake.catalogue import MODELS
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -37,8 +39,11 @@ _CHUNK: Final = 400
 _MOST_KEYS: Final = 100
 """DynamoDB's limit for a BatchGetItem."""
 _JOB_ID: Final = re.compile(r"[0-9a-f]{32}")
-_NAMES: Final = ("source_key", "sku", "request_id", "task_id", "job_id")
+_NAMES: Final = ("source_key", "sku", "request_id")
+_IDS: Final = ("task_id", "job_id")
 """The attributes that a text search compares."""
+_SHORTEST_ID: Final = 6
+"""Characters of a word from which it may be part of an id: `bad` and `cafe` are no ids."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,8 @@ class Filter:
     scene: str | None = None
     """As in result keys: `original`, `preset-035`, `color-ff0000`; `preset` is every preset."""
     text: str = ""
-    """Part of the photo's key, the article, or the id of the request, task or job; ignores case."""
+    """Words. Each is part of the photo's key, the article, the model's name, or the id of the
+    request, task or job; case is ignored."""
     review: ReviewState | None = None
     """Only jobs with results, and with this decision about them."""
 
@@ -76,15 +82,30 @@ class Filter:
             settings is None or self.scene not in {settings.scene, settings.scene_type.value}
         ):
             return False
-        return self._names({name: getattr(job, name) for name in _NAMES})
+        names = [getattr(job, name) or "" for name in _NAMES]
+        names.append(MODELS.get(settings.model_id, "") if settings else "")
+        return self._has_words(names, [job.task_id or "", job.job_id])
 
     def may_match(self, item: Mapping[str, Any]) -> bool:
         """Whether a record in DynamoDB's wire form can match, judged by its names alone."""
-        return not self.text or self._names({n: item[n].get("S") for n in _NAMES if n in item})
+        if not self.text:
+            return True
+        names = [item[name].get("S", "") for name in _NAMES if name in item]
+        ids = [item[name].get("S", "") for name in _IDS if name in item]
+        settings = item.get("settings", {}).get("M")
+        if settings is None:
+            # The index by-review holds no settings: any word may be the model's name.
+            return self._has_words([*names, *MODELS.values()], ids)
+        return self._has_words([*names, MODELS.get(settings["model_id"]["S"], "")], ids)
 
-    def _names(self, names: Mapping[str, str | None]) -> bool:
-        text = _folded(self.text.strip())
-        return not text or any(text in _folded(name or "") for name in names.values())
+    def _has_words(self, names: Sequence[str], ids: Sequence[str]) -> bool:
+        """Whether each word of the text is in one of these names or ids."""
+        named = [_folded(name) for name in names]
+        return all(
+            any(word in name for name in named)
+            or (len(word) >= _SHORTEST_ID and any(word in id_ for id_ in ids))
+            for word in _folded(self.text).split()
+        )
 
     def expression(self, *, names: bool = False) -> dict[str, Any]:
         """Return a query's FilterExpression with its names and values; empty if there is none.
@@ -215,6 +236,66 @@ class Browser:
             _packed(streams) if more else None,
             sum(stream.records_read for stream in streams),
         )
+
+    def page_by_name(
+        self,
+        which: Filter,
+        *,
+        size: int,
+        after: str | None = None,
+        most: int = MOST_RECORDS_READ,
+    ) -> Page:
+        """Return the next jobs that match, by the name of their photo.
+
+        DynamoDB has no such order, so each page reads the names of all matching jobs, at most
+        those of the `most` newest records.
+
+        Args:
+            which: the filter.
+            size: the most jobs to return.
+            after: `Page.after` of the previous page.
+            most: how many of the newest records are put in order.
+
+        Raises:
+            CommandError: `after` is no such token.
+
+        """
+        found: list[Job] = []
+        token: str | None = None
+        read = 0
+        while read < most:
+            page = self.page(which, size=_CHUNK, after=token, most=most - read)
+            found += page.jobs
+            read += page.records_read
+            token = page.after
+            if token is None:
+                break
+        keys = {job.job_id: _name_key(job) for job in found}
+        ordered = sorted(keys, key=keys.__getitem__)
+        start = 0
+        if after is not None:
+            last = _unpacked_name(after)
+            start = sum(keys[job_id] <= last for job_id in ordered)
+        jobs = {job.job_id: job for job in found}
+        shown = tuple(jobs[job_id] for job_id in ordered[start : start + size])
+        more = start + size < len(ordered)
+        return Page(shown, _packed_name(keys[shown[-1].job_id]) if more else None, read)
+
+    def folder_like(self, folder: str, *, seconds: float) -> str | None:
+        """Return how a folder is spelled in the bucket, if case or Unicode form differ.
+
+        None if there are photos in the folder as given, or in none that is spelled like it.
+        """
+        wanted = _folded(folder.strip("/"))
+        if not wanted or self.page(Filter(folder=folder), size=1, seconds=seconds).jobs:
+            return None
+        # Another folder's photos may have the text in their names.
+        for job in self.page(Filter(text=wanted), size=_CHUNK, seconds=seconds).jobs:
+            parts = folder_of(job.source_key or "").strip("/").split("/")
+            there = "/".join(parts[: wanted.count("/") + 1])
+            if _folded(there) == wanted:
+                return there
+        return None
 
     def some(self, job_ids: Collection[str]) -> dict[str, Job]:
         """Return the existing jobs among these, by id."""
@@ -385,8 +466,12 @@ class _Stream:
                 self.sort: {"S": sort},
             }
         if self.names_only and self.projected:
-            arguments["ProjectionExpression"] = ", ".join(["pk", self.sort, *_NAMES])
-        answer = self.dynamodb.query(**self._query(), Limit=self.chunk, **arguments)
+            names = ["pk", self.sort, *_NAMES, *_IDS, "#settings.model_id"]
+            arguments["ProjectionExpression"] = ", ".join(names)
+        query = self._query()
+        if self.names_only and self.projected:
+            query["ExpressionAttributeNames"]["#settings"] = "settings"
+        answer = self.dynamodb.query(**query, Limit=self.chunk, **arguments)
         self.buffer = answer["Items"][::-1]
         self.records_read += answer["ScannedCount"]
         last = answer.get("LastEvaluatedKey")
@@ -444,6 +529,27 @@ class _Stream:
         if self.ready:
             return self.position
         return None if self.ended else self._read_to
+
+
+def _name_key(job: Job) -> tuple[str, str, str]:
+    """Return what jobs are sorted by: the photo's folded key, then the age."""
+    return _folded(job.source_key or ""), job.created_at, job.job_id
+
+
+def _packed_name(key: tuple[str, str, str]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
+
+
+def _unpacked_name(after: str) -> tuple[str, str, str]:
+    try:
+        name, created_at, job_id = json.loads(
+            base64.urlsafe_b64decode(after + "=" * (-len(after) % 4))
+        )
+        return str(name), str(created_at), str(job_id)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise CommandError(
+            f"There is no page {after[:40]!r}.", "Start with the first page."
+        ) from error
 
 
 def _folded(text: str) -> str:

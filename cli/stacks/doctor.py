@@ -27,7 +27,7 @@ from shared.config import SETTLING_SECONDS
 from shared.errors import ConfigurationError
 from shared.limits.circuit_breaker import Cause
 from shared.models import JobStatus
-from shared.steps.reconcile import Untold
+from shared.steps.reconcile import Unannounced
 from shared.vmake.client import ReadTrouble, TaskNotFound, VmakeClient
 from shared.vmake.secret import ApiKey, ApiKeyMissing
 
@@ -354,7 +354,7 @@ class StackChecks:
         )
 
     def _events(self) -> Iterator[Finding]:
-        ids = Untold(clients.dynamodb(), self._table).ids()
+        ids = Unannounced(clients.dynamodb(), self._table).ids()
         if not ids:
             yield _ok("events", "Every end was told on the bus.")
             return

@@ -1,4 +1,4 @@
-"""FinalizeFunction: a finished task's results go to ResultsBucket, and the record is closed."""
+"""FinalizeFunction: copies a finished task's results to ResultsBucket and closes the record."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -27,5 +27,5 @@ def _finalizer() -> Finalizer:
     return finalizer(settings, Wiring(settings))
 
 
-# `secrets` and the vendor's client are left out: they are needed for URLs that no longer work.
+# `secrets` and the vendor's client are left out: they are needed only for expired URLs.
 clients.make_in_init(_finalizer, clients.dynamodb, clients.s3, clients.events)

@@ -1,1 +1,1 @@
-"""Reads a task once and says what the wait loop does next."""
+"""Reads a task once and returns the next state of the wait loop."""

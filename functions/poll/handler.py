@@ -1,4 +1,4 @@
-"""PollFunction: one read of a task, and what the wait loop does next."""
+"""PollFunction: reads a task once and returns the next state of the wait loop."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -29,5 +29,5 @@ def _poller() -> Poller:
     return poller(settings, wiring)
 
 
-# `events` is left out: it is needed for a task that failed.
+# `events` is left out: it is needed only for a failed task.
 clients.make_in_init(_poller, clients.dynamodb, clients.secrets)

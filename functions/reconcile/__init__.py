@@ -1,1 +1,1 @@
-"""Finds what stands still, and moves it on."""
+"""Finds stalled work and continues it."""

@@ -1,4 +1,4 @@
-"""ReconcileFunction: what stands still is moved on, and each dead letter gets a record."""
+"""ReconcileFunction: continues stalled work, and makes a record for each dead letter."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @lambda_handler
 def handler(event: Mapping[str, Any], context: "LambdaContext") -> dict[str, int]:
-    """Take the schedule's event; return how many were moved on, by kind.
+    """Take the schedule's event; return how many entries were moved, by kind.
 
-    `{"still_seconds": 0}`, by hand, looks at everything at once.
+    A run by hand with `{"still_seconds": 0}` checks all entries, also those that just changed.
     """
     still = float(event.get("still_seconds", STILL_SECONDS))
     return _reconciler().run(
@@ -33,5 +33,5 @@ def _reconciler() -> Reconciler:
     return reconciler(settings, Wiring(settings))
 
 
-# `events` and `executions` are left out: they are needed for what stands still.
+# `events` and `executions` are left out: they are needed only for stalled jobs.
 clients.make_in_init(_reconciler, clients.dynamodb, clients.s3, clients.sqs)

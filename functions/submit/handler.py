@@ -1,4 +1,4 @@
-"""SubmitFunction: photos and requests from SubmitQueue become tasks at the vendor."""
+"""SubmitFunction: takes photos and requests from SubmitQueue and submits each as a task."""
 
 from collections.abc import Mapping
 from functools import cache, partial
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @lambda_handler
 def handler(event: Mapping[str, Any], context: "LambdaContext") -> dict[str, Any]:
-    """Take a batch of SQS messages; return which of them must come again."""
+    """Take a batch of SQS messages; return those that SQS must deliver again."""
 
     def remaining_seconds() -> float:
         return context.get_remaining_time_in_millis() / 1000
@@ -40,7 +40,7 @@ def _submitter() -> Submitter:
     return submitter(settings, wiring)
 
 
-# `sqs` is left out: it is needed for a photo that must wait.
+# `sqs` is left out: it is needed only for a photo that must wait.
 clients.make_in_init(
     *(_submitter, _queue, clients.dynamodb, clients.s3),
     *(clients.secrets, clients.executions, clients.events),

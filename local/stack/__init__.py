@@ -1,4 +1,4 @@
 """The whole stack on this machine: the local AWS, the deployment, the processes.
 
-What MiniStack does otherwise than AWS is mended here, and nowhere else.
+Only this package compensates for differences between MiniStack and AWS.
 """

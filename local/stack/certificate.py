@@ -1,6 +1,6 @@
-"""Makes the certificate of the local AWS; runs on MiniStack's interpreter, which has what it needs.
+"""Makes the certificate of the local AWS; MiniStack's interpreter runs it and has `cryptography`.
 
-MiniStack would make one itself, but with the openssl command, which not every machine has.
+MiniStack could make one itself, but with the openssl command, which not every machine has.
 """
 
 import sys
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 VALID = timedelta(days=365)
-"""Each start makes a new one."""
+"""Each start makes a new certificate."""
 
 
 def main(folder: Path) -> None:
@@ -24,7 +24,7 @@ def main(folder: Path) -> None:
     now = datetime.now(UTC)
     names = [
         x509.DNSName("localhost"),
-        # What a container calls this machine.
+        # Containers call this machine by this name.
         x509.DNSName("host.docker.internal"),
         x509.IPAddress(ip_address("127.0.0.1")),
         x509.IPAddress(ip_address("::1")),
@@ -35,11 +35,11 @@ def main(folder: Path) -> None:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        # An hour ago: clocks of virtual machines jump.
+        # Valid since an hour ago, since the clocks of virtual machines jump.
         .not_valid_before(now - timedelta(hours=1))
         .not_valid_after(now + VALID)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        # It signs itself and nothing else.
+        # It may sign only itself.
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)

@@ -1,4 +1,4 @@
-"""AWS clients that see the local stack and nothing else."""
+"""AWS clients that use only the local stack."""
 
 import os
 from pathlib import Path
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 class Clients:
-    """Makes clients of one endpoint, each on first use.
+    """Makes clients of one endpoint, each at its first use.
 
-    The user's AWS_ variables must be out of the way: see `environment.forget_users_aws`.
+    The user's AWS_ variables must be removed before: see `environment.forget_users_aws`.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Clients:
         self._endpoint = endpoint
         self._ca_bundle = os.fspath(ca_bundle)
         core = botocore.session.Session()
-        # Files that do not exist: the user's profiles are neither read nor missed.
+        # Empty files instead of the user's profiles.
         core.set_config_variable("config_file", os.devnull)
         core.set_config_variable("credentials_file", os.devnull)
         self._session = boto3.Session(

@@ -1,8 +1,8 @@
-"""What a stack was made from: a digest of the code that is deployed, and one of its servers' code.
+"""Digests of the code that a stack was made from: the deployed code, and the servers' code.
 
-`catwalk up` compares them with the files as they are now. It builds and deploys changed functions
-onto the stack that is up. MiniStack keeps its buckets, tables and executions in memory, and the
-simulated vendor its tasks: neither can be restarted without losing the stack's jobs.
+`catwalk up` compares them with the present files. It deploys changed functions onto the running
+stack. It does not restart the servers: MiniStack keeps buckets, tables and executions in memory,
+and the simulated vendor keeps its tasks there, so a restart would lose the stack's jobs.
 """
 
 import hashlib
@@ -37,13 +37,13 @@ class Code:
     """Digests of files."""
 
     deployed: str
-    """Of what `sam build` and `sam deploy` make a stack from, parameters included."""
+    """Of the files that `sam build` and `sam deploy` use, and of the parameters."""
     servers: str
-    """Of what the local AWS and the simulated vendor are started from."""
+    """Of the files that the local AWS and the simulated vendor are started from."""
 
     @classmethod
     def present(cls, parameters: Mapping[str, str], root: Path = ROOT) -> Self:
-        """Return those of the files as they are now, and of the parameters of a deployment."""
+        """Return the digests of the present files and of the parameters of a deployment."""
         given = json.dumps(dict(parameters), sort_keys=True)
         return cls(_digest(root, DEPLOYED, given), _digest(root, SERVERS))
 

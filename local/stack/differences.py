@@ -1,7 +1,7 @@
-"""What MiniStack makes of the template otherwise than AWS does, mended around the deployment.
+"""Compensates for differences between MiniStack and AWS, before and after the deployment.
 
-The template is right on AWS, so the laptop gives way. Each function here can go once MiniStack
-does as AWS: its docstring says what to look for. Found with MiniStack 1.5.33.
+The template is correct on AWS, so only the laptop adapts. Each docstring names the difference. Once
+MiniStack behaves as AWS does, the function can be removed. Found with MiniStack 1.5.33.
 """
 
 import contextlib
@@ -16,15 +16,15 @@ from local.stack import ministack
 from local.stack.clients import Clients
 
 _SUBMITS_SECONDS: Final = 30.0
-"""A create may take 15 seconds; then the next message may have been taken just before the hold."""
+"""A create may take 15 seconds, and another message may have been received just before."""
 _YAML_TO_JSON = "import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdout)"
 
 
 def adapt(built: Path) -> None:
-    """Leave out of a built template what MiniStack refuses to deploy, as JSON in its place.
+    """Remove the resources that MiniStack refuses from a built template, and write it as JSON.
 
-    It knows no AWS::Logs::QueryDefinition and no alarm that reckons with several metrics
-    (`Metrics`), and rolls the whole stack back for either. Nothing else refers to them.
+    MiniStack knows no AWS::Logs::QueryDefinition and no alarm on several metrics (`Metrics`); it
+    rolls the whole stack back for either. No other resource refers to them.
     """
     template: dict[str, Any] = json.loads(_as_json(built.read_text(encoding="utf-8")))
     template["Resources"] = {
@@ -36,26 +36,25 @@ def adapt(built: Path) -> None:
 
 
 def _is_refused(resource: dict[str, Any]) -> bool:
-    reckons = "Metrics" in resource.get("Properties", {})
+    several_metrics = "Metrics" in resource.get("Properties", {})
     return resource["Type"] == "AWS::Logs::QueryDefinition" or (
-        resource["Type"] == "AWS::CloudWatch::Alarm" and reckons
+        resource["Type"] == "AWS::CloudWatch::Alarm" and several_metrics
     )
 
 
-def mend(clients: Clients, state_machine_arn: str) -> None:
-    """Bring the deployed stack to what the template says."""
+def correct(clients: Clients, state_machine_arn: str) -> None:
+    """Correct the deployed stack where MiniStack did not do what the template says."""
     _read_definition_as_yaml(clients, state_machine_arn)
     _make_concurrency_a_number(clients)
 
 
 @contextlib.contextmanager
 def submission_held(clients: Clients, jobs_table: str, state_machine_arn: str) -> Iterator[None]:
-    """Have SubmitFunction take no message while a stack that is up is deployed anew, then mend.
+    """Stop SubmitFunction while new code is deployed onto a running stack; then correct the stack.
 
-    MiniStack kills the functions' running invocations when their code changes, and keeps the YAML
-    of a changed state machine until it is mended. AWS does neither. PollFunction and
-    FinalizeFunction are called again by the state machine; a killed create would be parked as
-    SUBMIT_UNKNOWN.
+    When the code of a function changes, MiniStack kills its running invocations; and it keeps a
+    changed state machine as YAML until that is corrected. AWS does neither. The state machine calls
+    PollFunction and FinalizeFunction again, but a killed create would become SUBMIT_UNKNOWN.
     """
     _take_messages(clients, taken=False)
     try:
@@ -66,7 +65,7 @@ def submission_held(clients: Clients, jobs_table: str, state_machine_arn: str) -
         yield
     finally:
         try:
-            mend(clients, state_machine_arn)
+            correct(clients, state_machine_arn)
         finally:
             _take_messages(clients, taken=True)
 
@@ -89,9 +88,9 @@ def _submitting(clients: Clients, jobs_table: str) -> bool:
 
 
 def _read_definition_as_yaml(clients: Clients, state_machine_arn: str) -> None:
-    """Store the state machine's definition as JSON: AWS takes YAML from S3 too.
+    """Store the state machine's definition as JSON.
 
-    MiniStack keeps the YAML, and an execution then fails at its start.
+    AWS accepts YAML from S3. MiniStack stores the YAML, and then each execution fails at its start.
     """
     definition = clients.executions.describe_state_machine(stateMachineArn=state_machine_arn)[
         "definition"
@@ -104,13 +103,14 @@ def _read_definition_as_yaml(clients: Clients, state_machine_arn: str) -> None:
 
 
 def _make_concurrency_a_number(clients: Clients) -> None:
-    """Set ScalingConfig.MaximumConcurrency as a number: parameters are strings, AWS converts them.
+    """Set ScalingConfig.MaximumConcurrency as a number.
 
-    MiniStack compares the string with a number, and its poller then takes no message at all.
+    Parameters are strings, and AWS converts them. MiniStack compares the string with a number, and
+    then its poller receives no message at all.
     """
     answer = clients.functions.list_event_source_mappings()
     for mapping in answer["EventSourceMappings"]:
-        # boto3 shows a number either way.
+        # boto3 returns a number in both cases.
         limit = mapping.get("ScalingConfig", {}).get("MaximumConcurrency")
         if limit is not None:
             clients.functions.update_event_source_mapping(
@@ -119,7 +119,7 @@ def _make_concurrency_a_number(clients: Clients) -> None:
 
 
 def _as_json(text: str) -> str:
-    """Convert plain YAML; MiniStack's interpreter can, since the SAM transform needs to."""
+    """Convert plain YAML with MiniStack's interpreter, which has a YAML package."""
     return subprocess.run(
         [ministack.python(), "-c", _YAML_TO_JSON],
         input=text,

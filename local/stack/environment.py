@@ -1,8 +1,8 @@
-"""The environments of child processes: never the user's AWS, never the API key.
+"""The environments of child processes, without the user's AWS settings and without the API key.
 
-The local stack must not be led astray by a profile, an endpoint, a proxy or a certificate that
-the user has set for something else, and must not touch what these lead to. MiniStack also hands
-its whole environment on to the functions, so that it gets as good as none.
+A profile, an endpoint, a proxy or a certificate that the user has set must not lead the local stack
+to another AWS. MiniStack also passes its whole environment to the functions, so it gets almost
+none.
 """
 
 import base64
@@ -21,38 +21,41 @@ REGION: Final = "us-east-1"
 _FOREIGN: Final = ("AWS_", "BOTO_", "SAM_", "__SAM", "VMAKE_", "LOCALSTACK_")
 _PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 _YEAR_3000: Final = 32_503_680_000.0
-"""Seconds; the SAM CLI takes no whole number for it."""
+"""Seconds since 1970, as a float: the SAM CLI does not accept a whole number."""
 _PATH: Final = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """What opens one stack's local AWS, as its account's root."""
+    """The credentials of the account's root in one stack's local AWS."""
 
     access_key: str
     secret_key: str = field(repr=False)
 
 
 def new_credentials() -> Credentials:
-    """Return random credentials; a key id looks like one of AWS's, which tools check."""
+    """Return random credentials. The key id has AWS's form, since tools check it."""
     key = base64.b32encode(secrets.token_bytes(10)).decode()
     return Credentials(f"AKIA{key}", secrets.token_urlsafe(30))
 
 
 def take_api_key() -> str:
-    """Return the user's VMAKE_API_KEY, or nothing; no child process can inherit it any more."""
+    """Remove VMAKE_API_KEY from the environment, so that no child process inherits it; return it.
+
+    It is empty if the user has not set it.
+    """
     return os.environ.pop("VMAKE_API_KEY", "").strip()
 
 
 def forget_users_aws(environment: MutableMapping[str, str]) -> None:
-    """Remove what would lead the clients of this process away from the local stack."""
+    """Remove the variables that would lead this process's clients to another AWS."""
     for name in list(environment):
         if name.startswith(_FOREIGN) or name.upper() in _PROXIES:
             del environment[name]
 
 
 def bare(folder: Path) -> dict[str, str]:
-    """Return an environment with nothing of the user's; temporary files go below `folder`."""
+    """Return an environment without the user's variables; temporary files go below `folder`."""
     temporary = folder / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
     return {
@@ -67,7 +70,7 @@ def bare(folder: Path) -> dict[str, str]:
 def aws(
     folder: Path, *, endpoint: str, ca_bundle: Path, credentials: Credentials
 ) -> dict[str, str]:
-    """Return what an AWS client needs to speak to the local stack, and to nothing else."""
+    """Return the variables that make AWS clients use the local stack and nothing else."""
     return {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_CA_BUNDLE": os.fspath(ca_bundle),
@@ -83,14 +86,17 @@ def aws(
 
 
 def sam_build(folder: Path) -> dict[str, str]:
-    """Return the user's environment without AWS: packages may come through proxies and mirrors."""
+    """Return the user's environment without AWS settings.
+
+    It keeps proxies and mirrors, through which packages may be installed.
+    """
     environment = dict(os.environ)
     for name in list(environment):
         if name.startswith((*_FOREIGN, BUILD_FOR)):
             del environment[name]
     python = os.fspath(TOOLS / "python" / "bin")
     return environment | {
-        # `python3` in functions/Makefile is then one of the versions that Catwalk knows.
+        # So `python3` in functions/Makefile is a version that Catwalk supports.
         "PATH": f"{python}:{environment.get('PATH', _PATH)}",
         "AWS_DEFAULT_REGION": REGION,
         "AWS_CONFIG_FILE": os.fspath(folder / "no-aws-config"),
@@ -103,20 +109,20 @@ def sam_build(folder: Path) -> dict[str, str]:
 def sam_deploy(
     folder: Path, *, endpoint: str, ca_bundle: Path, credentials: Credentials
 ) -> dict[str, str]:
-    """Return an environment in which the SAM CLI sees the local stack alone."""
+    """Return an environment in which the SAM CLI uses only the local stack."""
     return (
         bare(folder)
         | aws(folder, endpoint=endpoint, ca_bundle=ca_bundle, credentials=credentials)
         | _sam(folder)
-        # MiniStack answers at once; AWS would want half a second between questions.
+        # MiniStack answers at once; the default delay of half a second is for AWS.
         | {"SAM_CLI_POLL_DELAY": "0.2"}
     )
 
 
 def sam_settings(folder: Path) -> Path:
-    """Return a folder for the SAM CLI's own settings, with version checks over for good.
+    """Return a folder for the SAM CLI's own settings, in which it never checks for a new version.
 
-    The SAM CLI asks pypi.org for its newest version once a week, and at once in a new folder.
+    By default the SAM CLI asks pypi.org once a week, and at once if the folder is new.
     """
     made = folder / "sam-cli"
     made.mkdir(parents=True, exist_ok=True)

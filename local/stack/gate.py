@@ -1,10 +1,11 @@
-"""Stands before MiniStack and lets in only what this stack's credentials have signed.
+"""A gate before MiniStack that admits only requests signed with this stack's credentials.
 
-MiniStack takes the key id `test`, any account number and even no signature at all for the
-account's root, and it derives the functions' credentials from their names, which anybody can
-guess. Whoever reaches its port could so run code on this machine and read the vendor's key.
+MiniStack accepts the key id `test`, any account number and even unsigned requests as the account's
+root. And it derives the functions' credentials from their names, which can be guessed. So without
+the gate, every process that reaches the port could run code on this machine and read the vendor's
+key.
 
-It runs on MiniStack's interpreter, in MiniStack's process: see `local.stack.ministack`.
+The gate runs in MiniStack's process, on its interpreter: see `local.stack.ministack`.
 """
 
 import hashlib
@@ -19,13 +20,13 @@ from typing import Any, Final
 from urllib.parse import parse_qs, quote
 
 HEALTH: Final = "/_ministack/health"
-"""Answered here, for anybody: it tells that the local AWS is up, and nothing else."""
+"""The gate answers this path without a signature; the answer says only that the local AWS is up."""
 _CONTROLS: Final = ("/_ministack", "/_localstack", "/_aws")
-"""MiniStack's own paths, at which it asks for no permission."""
+"""MiniStack's own paths, for which it checks no permissions."""
 _SIGV4: Final = "AWS4-HMAC-SHA256"
 _WEEK: Final = 7 * 24 * 3600
 _ADVICE: Final = (
-    "The local AWS takes signed requests alone: source .catwalk/env.sh for this stack's"
+    "The local AWS accepts only signed requests: source .catwalk/env.sh for this stack's"
     " credentials. Each start makes new ones."
 )
 
@@ -37,7 +38,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class RefusedError(Exception):
-    """A request is not let in; the message says why."""
+    """A request is not admitted; the message says why."""
 
     def __init__(self, message: str, code: str = "UnrecognizedClientException") -> None:
         super().__init__(f"{message} {_ADVICE}")
@@ -53,7 +54,7 @@ def make_app() -> App:
 
 
 def gate(app: App) -> App:
-    """Return an app that passes on what is properly signed."""
+    """Return an app that forwards only correctly signed requests."""
 
     async def gated(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -93,13 +94,13 @@ async def _checked(app: App, scope: Scope, receive: Receive, send: Send) -> None
 
 
 class Request:
-    """A request and the signature that it brings."""
+    """A request and its signature."""
 
     def __init__(self, scope: Scope) -> None:
-        """Read it as MiniStack will.
+        """Read the request in the same way as MiniStack.
 
         Raises:
-            RefusedError: it carries no signature, or more than one.
+            RefusedError: it has no signature, or more than one.
 
         """
         from ministack.core import sigv4  # noqa: PLC0415  MiniStack's interpreter alone has it
@@ -142,14 +143,14 @@ class Request:
         """Find the secret of the credential that the request names.
 
         Raises:
-            RefusedError: it is none of this stack's, or has expired.
+            RefusedError: the credential is not one of this stack, or has expired.
 
         """
         # MiniStack's interpreter alone has it.
         from ministack.core import iam_evaluator, responses, router  # noqa: PLC0415
 
         key = self.signature.access_key_id
-        # What MiniStack reads out of the request must be what is verified here.
+        # MiniStack must use the same credential that is verified here.
         if router.extract_access_key_id(self.headers, self._query) != key:
             raise RefusedError("The request names more than one credential.")
         if hmac.compare_digest(key.encode(), os.environ["AWS_ACCESS_KEY_ID"].encode()):
@@ -172,10 +173,10 @@ class Request:
         self._secret = credential.secret_access_key
 
     def verify(self, body: bytes) -> None:
-        """Check the signature, what it covers and its age.
+        """Check the signature, the headers that it covers, and its age.
 
         Raises:
-            RefusedError: one of these is not as it must be.
+            RefusedError: the signature is wrong, too old, or covers too little.
 
         """
         from ministack.core import sigv4  # noqa: PLC0415  MiniStack's interpreter alone has it
@@ -203,10 +204,10 @@ class Request:
             raise RefusedError("The signature is wrong.", failure[0])
 
     def _check_presigned(self, body: bytes) -> None:
-        """Hold a presigned URL to what Catwalk makes it for: an object is read, for a while."""
+        """Check that a presigned URL only reads an object and has not expired."""
         from ministack.core import sigv4  # noqa: PLC0415  MiniStack's interpreter alone has it
 
-        # The rest of such a request is not signed: it must not turn a download into a command.
+        # Method and body are checked, since a presigned signature does not cover the body.
         if self.signature.service != "s3" or self._method not in {"GET", "HEAD"} or body:
             raise RefusedError("A presigned URL can only read an object.", "AccessDenied")
         try:
@@ -221,8 +222,9 @@ class Request:
 def _make_role_secrets_unguessable() -> None:
     """Mix the stack's secret into the credentials that MiniStack gives to functions.
 
-    MiniStack makes them out of the function's and the role's names alone. This can go once it
-    makes them at random: see `execution_credentials` in ministack/core/lambda_runtime.py.
+    MiniStack derives them only from the names of function and role. This function can be removed
+    once MiniStack makes them at random: see `execution_credentials` in
+    ministack/core/lambda_runtime.py.
     """
     # MiniStack's interpreter alone has it.
     from ministack.core import lambda_runtime  # noqa: PLC0415
@@ -261,7 +263,7 @@ def _make_role_secrets_unguessable() -> None:
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """Return the whole body; None if the other side has gone."""
+    """Return the whole body; None if the client has disconnected."""
     parts = []
     while True:
         message = await receive()

@@ -40,14 +40,14 @@ def start(
     wait_scale: float,
     credentials: environment.Credentials,
 ) -> tuple[Process, str, Path]:
-    """Start it; return its process, its endpoint and the certificate to trust.
+    """Start MiniStack; return its process, its endpoint and the certificate to trust.
 
     Args:
-        folder: where its files and its log go.
+        folder: the folder for its files and its log.
         host: see `interfaces.addresses`.
-        port: 0 is any free one.
-        wait_scale: the state machine's waits are made that much shorter; 1 is as on AWS.
-        credentials: what opens it.
+        port: the port; 0 takes a free one.
+        wait_scale: the factor on the state machine's waits; 1 is as on AWS.
+        credentials: the credentials of its root.
 
     """
     python()
@@ -58,7 +58,7 @@ def start(
         endpoint = f"https://{LOOPBACK}:{port}"
         log = folder.logs / "aws.log"
         process = processes.start(
-            # Not its own command, which would listen on port 443 too where it can.
+            # MiniStack's own command would also try to listen on port 443.
             [
                 *(_PYTHON, "-m", "hypercorn", "local.stack.gate:make_app()", "--workers", "0"),
                 *(f"--bind=fd://{listener.fileno()}" for listener in listeners),
@@ -72,21 +72,21 @@ def start(
                 "USE_SSL": "1",
                 "MINISTACK_SSL_CERT": os.fspath(certificate),
                 "MINISTACK_SSL_KEY": os.fspath(key),
-                # Its functions trust the certificate even where the system has no authorities.
+                # The functions trust the certificate even if the system has no authorities.
                 "AWS_CA_BUNDLE": os.fspath(certificate),
-                # Its functions inherit neither: they get the credentials of their roles.
+                # The functions do not inherit these: they get the credentials of their roles.
                 "AWS_ACCESS_KEY_ID": credentials.access_key,
                 "AWS_SECRET_ACCESS_KEY": credentials.secret_key,
                 "MINISTACK_REGION": environment.REGION,
-                # The template's IAM roles are enforced, and which actions are used is recorded.
+                # Enforce the template's IAM roles, and record which actions are used.
                 "AUTH": "true",
                 "CLOUDTRAIL_RECORDING": "1",
                 "CLOUDTRAIL_MAX_EVENTS": "50000",
                 "SFN_WAIT_SCALE": str(wait_scale),
-                # Neither is used; each would open a port of its own.
+                # Both are unused, and each would open another port.
                 "IOT_MTLS_ENABLED": "0",
                 "SFTP_ENABLED": "0",
-                # It removes containers that look like its own; the user's Docker is not its.
+                # MiniStack removes containers that look like its own, so it must not find Docker.
                 "DOCKER_HOST": "unix:///nonexistent",
                 "LAMBDA_EXECUTOR": "local",
                 "S3_DATA_DIR": os.fspath(folder.path / "s3"),
@@ -99,10 +99,10 @@ def start(
 
 
 def wait_until_ready(process: Process, endpoint: str, certificate: Path) -> None:
-    """Return once it answers.
+    """Wait until MiniStack answers.
 
     Raises:
-        StartError: it ended, or does not answer in time.
+        StartError: the process ended, or does not answer in time.
 
     """
     log = certificate.parent / "logs" / "aws.log"
@@ -120,7 +120,7 @@ def wait_until_ready(process: Process, endpoint: str, certificate: Path) -> None
 
 
 def answers(endpoint: str, certificate: Path) -> bool:
-    """Tell whether a local AWS answers there."""
+    """Return whether a local AWS answers at an endpoint."""
     context = ssl.create_default_context(cafile=os.fspath(certificate))
     with contextlib.suppress(httpx.TransportError):
         answer = httpx.get(
@@ -131,10 +131,10 @@ def answers(endpoint: str, certificate: Path) -> bool:
 
 
 def python() -> Path:
-    """Return its interpreter, which plays the functions' runtime.
+    """Return MiniStack's interpreter, which also runs the functions.
 
     Raises:
-        ToolMissingError: it is not installed.
+        ToolMissingError: MiniStack is not installed.
 
     """
     if not _PYTHON.exists():
@@ -143,7 +143,7 @@ def python() -> Path:
 
 
 def runtime() -> tuple[str, str]:
-    """Return the template's PythonRuntime and Architecture that go with this machine."""
+    """Return the template's PythonRuntime and Architecture for this machine."""
     script = "import sys; print('python%d.%d' % sys.version_info[:2])"
     version = subprocess.run(
         [python(), "-c", script], capture_output=True, text=True, check=True
@@ -172,7 +172,7 @@ def _certificate(folder: StateFolder) -> tuple[Path, Path]:
 
 
 def _listen(host: str, port: int) -> list[socket.socket]:
-    """Listen here and hand the socket on: a port that is free stays ours."""
+    """Listen in this process and pass the sockets on, so that no other process takes the port."""
     try:
         return listen(addresses(host), port, backlog=_BACKLOG)
     except (OSError, OverflowError) as error:

@@ -1,8 +1,7 @@
-"""Child processes: each in a session of its own, each ended by its own id, none left behind.
+"""Starts and ends child processes, each in its own session.
 
-A session takes its leader's children with it when it is ended, such as MiniStack's Lambda
-workers; and a Ctrl-C in the terminal reaches only this process, which then ends the others in
-order.
+Ending a session also ends its leader's children, such as MiniStack's Lambda workers. A Ctrl-C in
+the terminal reaches only this process, which then ends the others in order.
 """
 
 import contextlib
@@ -20,16 +19,16 @@ from local.paths import ROOT
 Process = subprocess.Popen[bytes]
 
 _PATIENCE_SECONDS: Final = 1.0
-"""How long a process may take to end by itself before it is killed: none has anything to save."""
+"""A process that has not ended after SIGTERM within this time is killed; none has data to save."""
 _TICK_SECONDS: Final = 0.02
 
 _children: Final[dict[int, Process]] = {}
-"""What this process has started and not ended yet: its children are its to wait for."""
+"""The processes that this one has started and not ended yet; only it can wait for them."""
 
 
 @dataclass(frozen=True)
 class ProcessId:
-    """A process, told from a later one that was given the same number."""
+    """The identity of a process: its number, which may be reused, and when it was started."""
 
     pid: int
     started: str
@@ -43,7 +42,7 @@ def start(
     cwd: Path = ROOT,
     pass_fds: Sequence[int] = (),
 ) -> Process:
-    """Start a command as the leader of a new session; what it says goes to the log."""
+    """Start a command as the leader of a new session; its output goes to the log."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -61,7 +60,7 @@ def start(
 
 
 def end(process: Process) -> None:
-    """End a process that this one started, and all of its session."""
+    """End a process that this one started, and its session."""
     _signal(process.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(_PATIENCE_SECONDS)
@@ -71,7 +70,7 @@ def end(process: Process) -> None:
 
 
 def end_all(running: Sequence[ProcessId]) -> None:
-    """End processes, maybe of an earlier command, and all of their sessions, side by side."""
+    """End processes and their sessions in parallel; an earlier command may have started them."""
     left = [process for process in running if is_running(process)]
     for process in left:
         _signal(process.pid, signal.SIGTERM)
@@ -94,18 +93,18 @@ def identify(pid: int) -> ProcessId:
 
 
 def is_running(process: ProcessId) -> bool:
-    """Tell whether just this process runs still."""
+    """Return whether this process still runs."""
     return _started(process.pid) == process.started
 
 
 def _started(pid: int) -> str | None:
-    """Return when a process was started, in the system's own words; None if it is no more."""
+    """Return when a process was started, as the system writes it; None if it has ended."""
     if Path("/proc/self/stat").exists():
         try:
             stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
         except OSError:
             return None
-        # The name before ")" may hold anything. Then: the state, and 19 fields on, the start.
+        # The name before ")" may contain anything. Field 0 after it is the state, 19 the start.
         fields = stat.rpartition(")")[2].split()
         return None if fields[0] in {"Z", "X"} else fields[19]
     return _started_by_ps(pid)
@@ -116,11 +115,11 @@ def _started_by_ps(pid: int) -> str | None:
         ["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
     )
     state, _, started = answer.stdout.strip().partition(" ")
-    # A child that has ended is listed until its parent has waited for it.
+    # A child that has ended is listed as a zombie until its parent has waited for it.
     return None if state.startswith("Z") else started.strip() or None
 
 
 def _signal(group: int, number: signal.Signals) -> None:
-    # PermissionError is macOS's way to say that only zombies are left.
+    # macOS raises PermissionError if only zombies are left.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)

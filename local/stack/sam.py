@@ -1,4 +1,4 @@
-"""The real SAM CLI: builds the functions, and deploys the template to the local AWS."""
+"""Runs the SAM CLI: builds the functions, and deploys the template to the local AWS."""
 
 import re
 import subprocess
@@ -15,14 +15,14 @@ from local.stack.state import StateFolder
 
 _SAM: Final = TOOLS / "sam" / "bin" / "sam"
 _BUILD_SECONDS: Final = 600.0
-"""The first build fetches the functions' packages."""
+"""The first build downloads the functions' packages."""
 _DEPLOY_SECONDS: Final = 300.0
 
 
 def start_build(folder: StateFolder, parameters: Mapping[str, str]) -> Process:
-    """Start `sam build`, into the stack's own folder: two stacks may be built side by side.
+    """Start `sam build` into the stack's own folder, so that two stacks can be built in parallel.
 
-    The functions will run as processes of this machine: its packages are taken, not Linux's.
+    The functions will run as processes of this machine, so its packages are installed.
     """
     if not _SAM.exists():
         raise ToolMissingError("The SAM CLI is not installed; run `make laptop`.")
@@ -41,14 +41,14 @@ def finish_build(folder: StateFolder, build: Process) -> None:
     """Wait for the build to end.
 
     Raises:
-        SamError: it failed.
+        SamError: the build failed.
 
     """
     _finish(build, "sam build", folder.logs / "build.log", _BUILD_SECONDS)
 
 
 def built_template(folder: StateFolder) -> Path:
-    """Return the template that `sam build` has written, which `sam deploy` takes."""
+    """Return the path of the template that `sam build` writes and `sam deploy` reads."""
     return folder.path / "sam" / "build" / "template.yaml"
 
 
@@ -81,17 +81,17 @@ def finish_deploy(folder: StateFolder, deploy: Process) -> None:
     """Wait for the deployment to end.
 
     Raises:
-        SamError: it failed.
+        SamError: the deployment failed.
 
     """
     _finish(deploy, "sam deploy", folder.logs / "deploy.log", _DEPLOY_SECONDS)
 
 
 def build_for_container(folder: StateFolder, build: Path, architecture: str, log: Path) -> None:
-    """Run `sam build` for the template's own runtime on this machine's processor.
+    """Run `sam build` for the template's runtime on this machine's processor.
 
     Raises:
-        SamError: it failed.
+        SamError: the build failed.
 
     """
     process = processes.start(
@@ -122,7 +122,7 @@ def _finish(process: Process, name: str, log: Path, seconds: float) -> None:
 
 
 def _reason(log: Path) -> str:
-    """Return the line that says what went wrong, as well as that can be told."""
+    """Return the last line of a log that looks like an error, or else its last line."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", log.read_text(errors="replace"))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if re.match(r"(build failed|error|.*\berror:)", line.lower())]

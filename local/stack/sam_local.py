@@ -1,8 +1,8 @@
-"""Makes `sam local invoke` reach the stack that is up: a build, an environment, payloads.
+"""Prepares `sam local invoke` for the running stack: a build, an environment, payloads.
 
-The container is another machine: it reaches this one as `host.docker.internal`, so the stack
-must listen on more than loopback (`catwalk up --host docker`), and it trusts the local AWS only
-by a certificate that lies in its own file system, which is the built function.
+The function's container reaches this machine as `host.docker.internal`. So the stack must listen on
+more than loopback (`catwalk up --host docker`). The certificate of the local AWS is copied into the
+built function, since the container sees no other files.
 """
 
 import json
@@ -29,21 +29,21 @@ EXAMPLES: Final[Mapping[str, str]] = {
     "FinalizeFunction": "finalize/results.json",
     "ReconcileFunction": "reconcile/scheduled.json",
 }
-"""Each function with a payload of events/ to try it with."""
+"""For each function, a payload of events/ to invoke it with."""
 _EXAMPLE_BUCKET: Final = "catwalk-photosbucket-example"
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost"})
 
 
 def prepare(stack: Stack) -> None:
-    """Build the functions for the container, and write what `sam local invoke` is to be given.
+    """Build the functions for the container, and write the files that `sam local invoke` needs.
 
     Raises:
-        LocalError: the stack listens on loopback alone.
+        LocalError: the stack listens only on loopback.
 
     """
     if stack.address.host in _LOOPBACK:
         raise LocalError(
-            "A container cannot reach a stack that listens on loopback alone;"
+            "A container cannot reach a stack that listens only on loopback;"
             " run `catwalk down` and `catwalk up --host docker`."
         )
     _, architecture = ministack.runtime()
@@ -62,7 +62,7 @@ def prepare(stack: Stack) -> None:
 
 
 def print_usage(console: Console) -> None:
-    """Print lines to copy."""
+    """Print commands to copy."""
     events = shown(_FOLDER / "events")
     config = shown(CONFIG_FILE)
     console.print(f"\nBuilt for the container; see {config} and {shown(_FOLDER)}/. Now:\n")
@@ -78,9 +78,9 @@ def print_usage(console: Console) -> None:
 
 
 def variables(stack: Stack) -> dict[str, str]:
-    """Return what the functions are given on AWS, as the container must see it.
+    """Return the functions' environment variables, with addresses for the container.
 
-    The photo goes inline: a presigned URL would name a host that only the container knows.
+    The photo is sent inline, since a presigned URL would name a host that only the container knows.
     """
     address = stack.address
     return {
@@ -109,8 +109,8 @@ def _seen_from_container(url: str) -> str:
 
 
 def _config(build: Path, architecture: str) -> str:
-    """Return SAM's own configuration file, so that the command line stays short."""
-    # Not empty, so that the template declares the variables; env.json holds their values.
+    """Return SAM's configuration file, so that the command line stays short."""
+    # With a value, the template declares these variables. Their real values are in env.json.
     overrides = f"Architecture={architecture} AwsEndpointUrl=given AwsCaBundle=given"
     values = {
         "template_file": str(build / "template.yaml"),

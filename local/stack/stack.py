@@ -1,6 +1,6 @@
 """The stack on this machine: the real template on a local AWS.
 
-Its vendor is the simulated one, or the real one. `running` starts a stack and always ends it;
+Its vendor is the simulated one or the real one. `running` starts a stack and always ends it;
 `start` leaves it running until `stop`.
 """
 
@@ -37,11 +37,11 @@ DEMO: Final = "demo"
 
 
 LAPTOP: Final = {
-    # A person watches, and a simulated task takes seconds. The template's defaults suit AWS: 600 s
-    # between two reads at most, and 21600 s (six hours) until a task has timed out.
+    # A simulated task takes seconds, and a person waits for it. The template's defaults are for
+    # AWS: at most 600 s between two polls, and 21,600 s (six hours) until a task has timed out.
     "PollMaxSeconds": "3",
     "TaskTimeoutSeconds": "1800",
-    # A laptop has few processors for starting functions.
+    # A laptop has few processors, and each concurrent function is a process.
     "MaxSubmitConcurrency": "2",
 }
 """Template parameters of the laptop's stacks."""
@@ -214,7 +214,7 @@ def start(folder: StateFolder, plan: Plan, steps: Steps) -> Stack:
         folder.add(deploy.pid)
         sam.finish_deploy(folder, deploy)
         outputs = _outputs(clients)
-        differences.mend(clients, outputs["StateMachineArn"])
+        differences.correct(clients, outputs["StateMachineArn"])
         clients.secrets.put_secret_value(
             SecretId=outputs["VmakeApiKeySecretArn"], SecretString=plan.api_key
         )

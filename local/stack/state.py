@@ -1,8 +1,8 @@
-"""What is known of a stack between two commands, in a folder of its own.
+"""The state of a stack between two commands, in a folder.
 
-The folder's lock is held by the command at work on the stack. The system lets go of it when
-that command ends, however it ends: whoever gets the lock and finds processes in the state of a
-stack that should not be up has found what a crash left behind.
+The command that uses the stack holds the folder's lock. The system releases the lock when that
+command ends, even by a crash. If the next command gets the lock and the state still lists
+processes, an earlier command may have left them behind.
 """
 
 import contextlib
@@ -29,20 +29,20 @@ class Address:
     endpoint: str
     """The local AWS."""
     ca_bundle: str
-    """The certificate to trust it by."""
+    """The path of its certificate."""
     vendor_url: str
-    """The simulated vendor; empty where the real one is used."""
+    """The simulated vendor; empty if the real one is used."""
     outputs: dict[str, str]
     """The template's outputs."""
     host: str = "127.0.0.1"
-    """Where both servers listen: see `interfaces.addresses`."""
+    """Where both servers listen; see `interfaces.addresses`."""
     access_key: str = "test"
-    """Opens the local AWS. What stands here is right for a stack of a version before this."""
+    """Of the local AWS's root. The defaults are those of earlier versions of Catwalk."""
     secret_key: str = field(default="test", repr=False)
 
     @property
     def credentials(self) -> Credentials:
-        """What opens the local AWS."""
+        """The credentials of the local AWS's root."""
         return Credentials(self.access_key, self.secret_key)
 
 
@@ -53,11 +53,11 @@ class State:
     processes: tuple[ProcessId, ...] = ()
     address: Address | None = None
     code: Code | None = None
-    """What it was made from; unknown for a stack of an older version of this project."""
+    """The code that the stack was made from; None for a stack of an earlier version of Catwalk."""
 
     @property
     def complete(self) -> bool:
-        """Whether the stack is up, with all that belongs to it."""
+        """Whether the stack is up and all its processes run."""
         return self.address is not None and all(
             processes.is_running(process) for process in self.processes
         )
@@ -72,12 +72,12 @@ class StateFolder:
 
     @property
     def logs(self) -> Path:
-        """Where the logs are."""
+        """The folder of the logs."""
         return self.path / "logs"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the stack for this process alone.
+        """Hold the stack's lock.
 
         Raises:
             StackBusyError: another process holds it.
@@ -85,20 +85,20 @@ class StateFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         self.path.chmod(0o700)
-        # Beside the folder, which is removed and made anew while the lock is held.
+        # The lock file is beside the folder, since the folder is cleared while the lock is held.
         lock = self.path.with_name(f"{self.path.name}.lock")
         with lock.open("a") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise StackBusyError(
-                    f"Another command is at work on the local stack {self.path.name!r}; wait for"
+                    f"Another command is using the local stack {self.path.name!r}; wait for"
                     " it to end, or stop it, and try again."
                 ) from error
             yield
 
     def read(self) -> State:
-        """Return the state; an empty one where there is none, or none that can be read."""
+        """Return the state; an empty one if there is none or it cannot be read."""
         try:
             document = json.loads((self.path / self._state_file).read_text())
             return State(
@@ -110,31 +110,31 @@ class StateFolder:
             return State()
 
     def write(self, state: State) -> None:
-        """Keep a state, whole or not at all."""
+        """Write a state; a crash never leaves a part of it."""
         file = self.path / self._state_file
         write_private(file, json.dumps(asdict(state), indent=2))
 
     def add(self, pid: int) -> None:
-        """Note a process as soon as it runs."""
+        """Add a running process to the state."""
         state = self.read()
         self.write(replace(state, processes=(*state.processes, processes.identify(pid))))
 
     def start_anew(self) -> None:
-        """Remove what an earlier stack left behind, processes first."""
+        """End the processes that an earlier stack left behind, and clear the folder."""
         self.end_processes()
         self._clear()
 
     def end_processes(self) -> bool:
-        """End the processes of the state; tell whether any was running."""
+        """End the processes of the state; return whether any was running."""
         state = self.read()
         running = [process for process in state.processes if processes.is_running(process)]
         processes.end_all(running)
-        # The state goes last: a second try finds what a first one left.
+        # The state is removed last, so that a second try finds the processes that are left.
         (self.path / self._state_file).unlink(missing_ok=True)
         return bool(running)
 
     def tidy(self) -> None:
-        """Remove what nobody reads once the stack is down; the logs stay."""
+        """Clear the folder after the stack is down, except for the logs."""
         self._clear(keep=("logs",))
 
     def _clear(self, keep: tuple[str, ...] = ()) -> None:

@@ -1,4 +1,4 @@
-"""How to use a stack that is up: a file for the shell to source, and lines to copy."""
+"""Helps to use a running stack: a file for the shell to source, and commands to copy."""
 
 import json
 import shlex
@@ -26,7 +26,7 @@ _NAMES: Final = {
 
 
 def write_env_file(stack: Stack) -> Path:
-    """Write the file to source: it points this shell's AWS commands at the local stack."""
+    """Write the file to source; it makes a shell's AWS commands use the local stack."""
     address = stack.address
     variables = environment.aws(
         stack.folder.path,
@@ -36,16 +36,17 @@ def write_env_file(stack: Stack) -> Path:
     ) | {name: address.outputs[output] for name, output in _NAMES.items()}
     clis = shlex.quote(str(_link_commands(address.endpoint)))
     lines = [
-        "# Points the commands of this shell at the stack that `catwalk up` started.",
-        "# To source it: . .catwalk/env.sh     A new shell is as it was.",
-        # What is set for another AWS would lead there: a profile, or AWS_ENDPOINT_URL_SQS.
+        "# Makes the commands of this shell use the stack that `catwalk up` started.",
+        "# To source it: . .catwalk/env.sh     A new shell is not affected.",
+        # All AWS_ variables are removed, since a profile or AWS_ENDPOINT_URL_SQS may name another
+        # AWS.
         r"for catwalk_name in $(env | sed -n 's/^\(AWS_[A-Za-z0-9_]*\)=.*/\1/p')",
         'do unset "$catwalk_name"; done; unset catwalk_name',
         *(f"export {name}={shlex.quote(value)}" for name, value in variables.items()),
-        # For `catwalk` itself, wherever this shell goes: cli/stacks/{selection,project}.py.
+        # `catwalk` reads these in any folder: cli/stacks/{selection,project}.py.
         "export CATWALK_STACK=laptop",
         f"export CATWALK_HOME={shlex.quote(str(ROOT))}",
-        # SAM reports its use to AWS, and looks for a newer version at PyPI.
+        # By default SAM sends telemetry to AWS and asks PyPI for its newest version.
         "export SAM_CLI_TELEMETRY=0",
         f"export __SAM_CLI_APP_DIR={shlex.quote(str(environment.sam_settings(STATE)))}",
         'export NO_PROXY="127.0.0.1,localhost${NO_PROXY:+,$NO_PROXY}"',
@@ -67,13 +68,13 @@ def _link_commands(endpoint: str) -> Path:
     _write_script(
         folder / "aws",
         # Version 1 of the AWS CLI ignores AWS_ENDPOINT_URL for some services (SQS, RDS, EMR) and
-        # asks AWS itself, unless the option says otherwise. The last --endpoint-url counts.
+        # would call AWS. So the option is given; if the user gives it too, the last one counts.
         f"exec {shlex.quote(str(TOOLS / 'awscli/bin/aws'))}"
         f' --endpoint-url "${{AWS_ENDPOINT_URL:-{endpoint}}}" "$@"',
     )
     _write_script(
         folder / "catwalk",
-        # -P: a `cli` folder in the user's own folder is not ours.
+        # -P: do not import a package `cli` of the user's current folder.
         f"PYTHONPATH={shlex.quote(str(ROOT))} exec {shlex.quote(str(TOOLS / 'python/bin/python'))}"
         ' -P -m cli "$@"',
     )
@@ -87,7 +88,7 @@ def _write_script(path: Path, line: str) -> None:
 
 
 def write_request_file(stack: Stack) -> Path:
-    """Write an example of what a backend sends: two looks of a photo that was dropped before."""
+    """Write an example of a backend's request: two variants of a photo that was dropped before."""
     detail = {
         "requestId": "order-4711",
         "photo": {"key": "dress.jpg"},
@@ -107,11 +108,11 @@ def write_request_file(stack: Stack) -> Path:
 
 
 def print_usage(console: Console, stack: Stack) -> None:
-    """Print lines to copy."""
+    """Print commands to copy."""
     sample = shown(ROOT / "local" / "samples" / "dress.jpg")
     simulator = f"{stack.address.vendor_url}/_simulator/state"
     sections = (
-        ("Point this shell at it, for `catwalk` and `aws`", f". {shown(ENV_FILE)}"),
+        ("Make `catwalk` and `aws` in this shell use it", f". {shown(ENV_FILE)}"),
         (
             "Drop a photo, with or without settings, and wait for its images",
             f"""\
@@ -119,15 +120,15 @@ catwalk drop {sample} --wait
 catwalk drop {sample} --model jamila --scene preset:035 --wait""",
         ),
         (
-            "Look: before and after in the browser, in a table, as it happens",
+            "See photos and images in the browser, in a table, or live in the terminal",
             "catwalk gallery\ncatwalk jobs\ncatwalk watch",
         ),
         (
-            "Make images anew, and see what was spent",
+            "Make new images, and see the credits spent",
             "catwalk regenerate --folder / --status succeeded\ncatwalk credits --by folder",
         ),
         (
-            "The same with `aws` alone, and as a backend asks",
+            "The same with `aws`, and with a backend's request",
             f"""\
 aws s3 cp {sample} "s3://$PHOTOS_BUCKET/beach/" \\
   --metadata model-id=003,scene-type=preset,scene-id=035
@@ -139,6 +140,6 @@ aws events put-events --entries file://{shown(REQUEST_FILE)}""",
     for title, commands in sections:
         console.print(f"  {title}", style="bold", markup=False)
         console.print(textwrap.indent(commands, "    ") + "\n", markup=False, soft_wrap=True)
-    console.print(f"  The simulated vendor tells what it did at {simulator}", markup=False)
-    console.print(f"  The logs are in {shown(stack.folder.logs)}/", markup=False)
-    console.print("  `catwalk down` stops it all; nothing in it is kept.", markup=False)
+    console.print(f"  The simulated vendor's state: {simulator}", markup=False)
+    console.print(f"  The logs: {shown(stack.folder.logs)}/", markup=False)
+    console.print("  `catwalk down` stops the stack; its data are not kept.", markup=False)

@@ -1,4 +1,4 @@
-"""The simulated vendor, as a process of its own."""
+"""Starts the simulated vendor as a process."""
 
 import os
 import re
@@ -18,13 +18,13 @@ _LISTENS: Final = re.compile(r"listens at (http://\S+)")
 
 
 def start(folder: StateFolder, *, host: str, certificate: Path, seconds: float) -> Process:
-    """Start it on a free port.
+    """Start the simulated vendor on a free port.
 
     Args:
-        folder: where its files and its log go.
+        folder: the folder for its files and its log.
         host: see `interfaces.addresses`.
-        certificate: the local AWS's; photos are read from there.
-        seconds: how long a task runs, on average.
+        certificate: the certificate of the local AWS, from which it reads photos.
+        seconds: the average duration of a task.
 
     """
     return processes.start(
@@ -39,17 +39,17 @@ def start(folder: StateFolder, *, host: str, certificate: Path, seconds: float) 
 
 
 def wait_until_ready(folder: StateFolder, process: Process) -> str:
-    """Return its base URL once it listens.
+    """Wait until the simulated vendor listens, and return its base URL.
 
     Raises:
-        StartError: it ended, or does not listen in time.
+        StartError: the process ended, or does not listen in time.
 
     """
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         found = _LISTENS.search(_log(folder).read_text(errors="replace"))
         if found:
-            # Listening everywhere, it is reached here by loopback.
+            # A server on all addresses is reached by loopback.
             return found[1].replace("//0.0.0.0:", "//127.0.0.1:")
         if process.poll() is not None:
             raise StartError("The simulated vendor ended while it started.", log=_log(folder))

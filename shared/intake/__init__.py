@@ -1,6 +1,6 @@
 """A message becomes an arrival and its jobs.
 
-Here belong: reading SubmitQueue's messages, settings and their layers, photos and masks as they lie
-in S3, and the arrival, which is decided once. The steps call this room. It calls `records/` to find
-existing jobs, and never the vendor.
+This room reads SubmitQueue's messages, the settings and their layers, and the photos and masks in
+S3. It decides each arrival once. The steps call it. It makes no call to the vendor and writes no
+job record.
 """

@@ -2,11 +2,11 @@
 
 An arrival is one item in JobsTable, `ARRIVAL#<arrival_id>`. A conditional put writes it before the
 first of its jobs is claimed. Each later delivery of the same drop or request, each redrive and each
-reconcile run reads the item and goes by it, whatever has changed in the bucket, in the stack's
-parameters or in the photo meanwhile.
+reconcile run uses the item, even if the bucket, the stack's parameters or the photo have changed
+meanwhile.
 
-The id says what happened, not what the world looked like then: bucket, key and version of a drop,
-the `requestId` of a request, else the event's id.
+The id identifies the drop or the request: bucket, key and version of a drop; the `requestId` of a
+request, or else the event's id.
 
 Until all its jobs have records, an arrival stands in the index `by-status` under `CLAIMING`. The
 function may stop between the put and the claims; reconcile finds the arrival there.
@@ -65,7 +65,7 @@ class Arrival(_Model):
     source_key: str
     photo: Photo
     mask: Photo | None = None
-    """The mask's version in PhotosBucket. None: there is none, or it is at a URL."""
+    """The mask's version in PhotosBucket; None if there is no mask or it is at a URL."""
     mask_name: str | None = None
     """The mask's key or URL."""
     sku: str | None = None
@@ -74,20 +74,20 @@ class Arrival(_Model):
     arrived_at: str
     """ISO 8601."""
     content: str = ""
-    """Of a request with a `requestId`: a digest of what it asks for."""
+    """A digest of what a request asks for; empty for a drop."""
     expires_at: int | None = None
-    """Seconds since 1970; None: it is kept for ever."""
+    """Seconds since 1970; None means that it is kept for ever."""
     jobs: tuple[DecidedJob, ...]
     claimed: bool = Field(default=False, exclude=True)
     """Whether each job has had its record."""
 
     @property
     def refused(self) -> bool:
-        """Whether no job of it can ever be a task: nothing was or will be spent on it."""
+        """Whether all its jobs are rejected: then no credit is ever spent on it."""
         return all(job.error is not None for job in self.jobs)
 
     def new_jobs(self) -> list[NewJob]:
-        """Return what its jobs are claimed with, in the order of its variants."""
+        """Return its jobs in the form of a claim, in the order of its variants."""
         return [
             NewJob(
                 job_id=job.job_id,
@@ -119,7 +119,7 @@ def drop_id(bucket: str, key: str, trigger: str) -> str:
 
 
 def request_id_of(request_id: str | None, event_id: str) -> str:
-    """Return the id of a request's arrival: by its `requestId`, else by the event's id."""
+    """Return the id of a request's arrival, made of its `requestId` or else of the event's id."""
     return digest(["request", request_id] if request_id is not None else ["event", event_id])
 
 
@@ -129,7 +129,7 @@ def reused_id(request_id: str, content: str) -> str:
 
 
 def digest(value: Any) -> str:  # noqa: ANN401  any JSON value
-    """Return 32 hex digits that the same JSON value always gives again."""
+    """Return 32 hex digits, always the same for the same JSON value."""
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:32]
 
@@ -157,8 +157,9 @@ class Arrivals:
         """Store a decision and return the one that counts: the first that was stored.
 
         Args:
-            arrival: what was decided just now.
-            instead_of: an arrival of the same id that was refused as a whole; it may be replaced.
+            arrival: the decision.
+            instead_of: the stored arrival of the same id that this one replaces, if its jobs were
+                all rejected.
 
         """
         condition = "attribute_not_exists(pk)"
@@ -184,8 +185,8 @@ class Arrivals:
                 **more,
             )
         except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            # Another delivery decided first, or the answer to this very put was lost and botocore
-            # sent it again. What is stored counts in both cases.
+            # Another delivery decided first, or the answer to this put was lost and botocore
+            # repeated it. In both cases the stored arrival counts.
             stored = self.get(arrival.arrival_id)
             if stored is None:
                 raise LookupError(
@@ -199,11 +200,11 @@ class Arrivals:
         return int((self._now() + KEPT).timestamp())
 
     def note_claimed(self, arrival: Arrival) -> None:
-        """Note that each job has a record; reconcile looks at the arrival no longer."""
+        """Note that each job has a record; then reconcile ignores the arrival."""
         self._update(arrival.arrival_id, "REMOVE #status, updated_at", {})
 
     def note_handled(self, arrival: Arrival) -> None:
-        """Keep an arrival whose message came again, unless it is kept for long enough."""
+        """Extend the life of an arrival whose message was delivered again, if it ends soon."""
         if arrival.expires_at is None:
             return
         if arrival.expires_at < (self._now() + _RENEWED).timestamp():
@@ -211,15 +212,15 @@ class Arrivals:
             self._update(arrival.arrival_id, "SET expires_at = :expiry", expiry)
 
     def note_resent(self, arrival_id: str) -> None:
-        """Note that a message about an unclaimed arrival is under way again."""
+        """Note that reconcile sent a message about an unclaimed arrival."""
         now = {":now": {"S": iso(self._now())}}
         self._update(arrival_id, "SET updated_at = :now", now, "#status = :claiming")
 
     def unclaimed(self, *, until: str) -> Iterator[str]:
-        """Yield the ids of arrivals that were left before all their jobs had records.
+        """Yield the ids of arrivals whose jobs do not all have records.
 
         Args:
-            until: ISO 8601; only those that have not changed since.
+            until: ISO 8601; only arrivals that have not changed since.
 
         """
         pages = self._dynamodb.get_paginator("query").paginate(
@@ -234,7 +235,7 @@ class Arrivals:
                 yield item["pk"]["S"].removeprefix(_PREFIX)
 
     def known(self, arrival_ids: Iterable[str]) -> set[str]:
-        """Return which of these arrivals there are; consistent reads, 100 a call."""
+        """Return the ids of the arrivals that exist; consistent reads, 100 a call."""
         wanted = list(dict.fromkeys(arrival_ids))
         found: set[str] = set()
         for start in range(0, len(wanted), _BATCH):
@@ -258,7 +259,7 @@ class Arrivals:
     def _update(
         self, arrival_id: str, update: str, values: Mapping[str, Any], condition: str = ""
     ) -> None:
-        """Change an arrival, unless it is no longer there or the condition does not hold."""
+        """Change an arrival, if it exists and the condition holds."""
         all_values = dict(values)
         if ":claiming" in condition:
             all_values[":claiming"] = {"S": CLAIMING}

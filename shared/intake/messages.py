@@ -31,24 +31,24 @@ from shared.models import ErrorCode, Job, JobError
 
 REQUEST_DETAIL_TYPE: Final = "Fashion Model Requested"
 CONTINUE_DETAIL_TYPE: Final = "Job Continued"
-"""Catwalk's own message to itself, on SubmitQueue alone: go on from what the record says."""
+"""A message that Catwalk sends to SubmitQueue itself: continue a job from its record."""
 ARRIVAL_DETAIL_TYPE: Final = "Arrival Continued"
-"""As above, for an arrival whose jobs do not all have records yet."""
+"""The same for an arrival: make the missing records of its jobs."""
 DROP_DETAIL_TYPE: Final = "Object Created"
 SOURCE: Final = "catwalk"
 MASK_SUFFIX: Final = ".mask.png"
 MAX_KEY_BYTES: Final = 1024
-"""S3 has no longer keys; a record's `source_key`, which an index goes by, is no longer either."""
+"""S3's limit. A record's `source_key`, the key of an index, has the same limit."""
 MAX_URL_BYTES: Final = 8192
 _PHOTO_FIELDS: Final = ("key", "url", "bucket")
 _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,1024}")
-"""An ETag, a version id or a sequencer: S3 says no more of it than that it is short ASCII."""
+"""An ETag, a version id or a sequencer. S3 documents only that these are short ASCII texts."""
 _REQUEST_FIELDS: Final = ("requestId", "sku", "photo", "mask", "variants")
 
 
 @dataclass(frozen=True)
 class PhotoRef:
-    """A photo or mask as a request names it: a key in PhotosBucket, or a URL."""
+    """The photo or mask of a request: a key in PhotosBucket, or a URL."""
 
     key: str | None = None
     url: str | None = None
@@ -65,15 +65,15 @@ class PhotoRef:
 
 @dataclass(frozen=True)
 class PhotoDropped:
-    """An object landed in PhotosBucket."""
+    """An object was created in PhotosBucket."""
 
     key: str
     etag: str
     version_id: str | None
     trigger: str
-    """What tells this drop from a later one of the same bytes."""
+    """Identifies this drop; a later drop of the same bytes has another one."""
     at: str | None = None
-    """When it landed, as the event says: ISO 8601."""
+    """The event's time, ISO 8601."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +87,12 @@ class ModelRequested:
     sku: str | None = None
     mask: PhotoRef | None = None
     at: str | None = None
-    """When it was asked for, as the event says: ISO 8601."""
+    """The event's time, ISO 8601."""
 
 
 @dataclass(frozen=True)
 class JobContinued:
-    """A job that waited, or was set going again, shall go on."""
+    """A job that waited or was recovered continues."""
 
     job_id: str
 
@@ -106,14 +106,14 @@ class ArrivalContinued:
 
 @dataclass(frozen=True)
 class NotAPhoto:
-    """An object that is not meant to be a photo: a folder file, a mask, a folder marker."""
+    """An object that is not meant as a photo: a folder file, a mask, a folder marker, a dotfile."""
 
     key: str
 
 
 @dataclass(frozen=True)
 class BrokenEvent:
-    """A message that cannot be read as a request; it gets a REJECTED record all the same."""
+    """A message that cannot be read; it gets a REJECTED record."""
 
     error: JobError
     request_id: str
@@ -126,7 +126,7 @@ Incoming = PhotoDropped | ModelRequested | JobContinued | ArrivalContinued | Not
 
 
 def is_photo_key(key: str) -> bool:
-    """Whether an object under this key is meant to be a photo, whatever its content."""
+    """Whether an object with this key is meant as a photo; its content does not matter."""
     name = key.rpartition("/")[2]
     return bool(name) and not (
         name.startswith(".") or name == FOLDER_FILE or name.lower().endswith(MASK_SUFFIX)
@@ -138,10 +138,10 @@ def parse(body: str, *, message_id: str, photos_bucket: str, vendor_origin: str)
 
     Args:
         body: the message's body, an EventBridge event as JSON.
-        message_id: the SQS message id, the name of last resort for a broken event.
-        photos_bucket: the one bucket whose objects may be asked for.
-        vendor_origin: `scheme://host[:port]` of `VmakeBaseUrl`; photo URLs there may be plain
-            http, so that the laptop's simulated vendor can be given its own pictures.
+        message_id: the SQS message id; it identifies an event without an id.
+        photos_bucket: the only bucket whose objects a message may name.
+        vendor_origin: `scheme://host[:port]` of `VmakeBaseUrl`. Photo URLs there may be http, so
+            that requests can name the pictures of the simulated vendor.
 
     """
     try:
@@ -190,7 +190,7 @@ def parse(body: str, *, message_id: str, photos_bucket: str, vendor_origin: str)
 
 
 def continue_message(job: Job) -> str:
-    """Return the message that has SubmitFunction go on with a job from what its record says."""
+    """Return the message that makes SubmitFunction continue a job from its record."""
     return json.dumps(
         {
             "source": SOURCE,
@@ -201,7 +201,7 @@ def continue_message(job: Job) -> str:
 
 
 def arrival_message(arrival_id: str) -> str:
-    """Return the message that has SubmitFunction give an arrival's jobs their records."""
+    """Return the message that makes SubmitFunction write the records of an arrival's jobs."""
     return json.dumps(
         {
             "source": SOURCE,
@@ -220,15 +220,15 @@ def drop_message(
     event_id: str,
     at: str | None = None,
 ) -> str:
-    """Return the message of a dropped photo, for one whose own never came.
+    """Return the message of a dropped photo, in place of a lost event of S3.
 
     Args:
         bucket: PhotosBucket.
-        key: the photo's.
-        etag: of the bytes that are meant.
-        version_id: of the object, where the drop is to be the same as the one that S3 told of.
-        event_id: what tells this drop from others, where there is no version id.
-        at: when it landed (ISO 8601); None counts it as landing now.
+        key: the photo's key.
+        etag: the ETag of the photo's bytes.
+        version_id: the object's version; with it, the message means the same drop as S3's event.
+        event_id: identifies the drop if there is no version id.
+        at: when it was dropped, ISO 8601; None means now.
 
     """
     item = {"key": key, "etag": etag}
@@ -266,12 +266,12 @@ def request_message(detail: Mapping[str, Any], *, event_id: str, at: str) -> str
 
 
 def _time_of(event: Mapping[str, Any]) -> str | None:
-    """Return the time that an event bears, if it can be read: a backend may write what it likes."""
+    """Return an event's time, or None if it is missing or invalid."""
     text = event.get("time")
     try:
         moment = parse_iso(text) if isinstance(text, str) else None
         return iso(moment) if moment is not None and moment.tzinfo is not None else None
-    except (ValueError, OverflowError):  # no time, or one before all others
+    except (ValueError, OverflowError):  # no moment, or one before year 1
         return None
 
 
@@ -299,8 +299,8 @@ def _dropped(
     version_id = _token(item.get("version-id"))
     if version_id == "null":
         version_id = None
-    # S3 may deliver one event twice under two event ids; the version, or else the sequencer,
-    # is the drop's own.
+    # S3 may deliver one event twice with two event ids. The version is the same, and so is the
+    # sequencer.
     trigger = version_id or _token(item.get("sequencer")) or event_id
     etag = (_token(item.get("etag")) or "").strip('"')
     return PhotoDropped(key=key, etag=etag, version_id=version_id, trigger=trigger)
@@ -333,10 +333,10 @@ def _requested(
 
 
 def mask_ref(value: object, photos_bucket: str, vendor_origin: str) -> PhotoRef | None:
-    """Read a mask: named like a photo, or just by its key or URL.
+    """Read a mask: an object like a photo's, or a text that is its key or URL.
 
     Raises:
-        InputRejected: `bad_request_event`, if it is no such thing, or its URL not a public one.
+        InputRejected: `bad_request_event`, if it is neither, or if its URL is not public.
 
     """
     if value is None:
@@ -347,7 +347,7 @@ def mask_ref(value: object, photos_bucket: str, vendor_origin: str) -> PhotoRef 
 
 
 def _no_misspelt_name(document: Mapping[str, Any], known: Sequence[str], origin: str) -> None:
-    """Let names be that a backend carries along for itself, but none that was meant as ours."""
+    """Refuse an unknown name that is similar to a known one; other unknown names are ignored."""
     for name in document:
         if name not in known and nearest(name, known):
             raise _rejected(f"{origin} has the unknown name {shown(name)}.{nearest(name, known)}")
@@ -414,17 +414,17 @@ def _public_url(url: object, name: str, vendor_origin: str) -> str:
     if parts.scheme != "https" or not host:
         raise _rejected(f"{name} is {shown(_without_query(url))}; only https URLs can be used.")
     if parts.username is not None:
-        raise _rejected(f"{name} carries a user name or password; use a URL without.")
+        raise _rejected(f"{name} has a user name or password; use a URL without them.")
     if not is_public_host(host):
         raise _rejected(
-            f"{name} points to {shown(host)}, which is not a public host; give an address that"
-            " anybody can reach."
+            f"{name} points to {shown(host)}, which is not a public host; give a URL that can be"
+            " reached from the internet."
         )
     return url
 
 
 def _without_query(url: str) -> str:
-    """Return a URL as it may be shown: its query may hold a signature."""
+    """Return a URL without its query, which may hold a signature."""
     return url.partition("?")[0]
 
 
@@ -445,7 +445,7 @@ def _short_text(value: object) -> str | None:
 
 
 def _token(value: object) -> str | None:
-    """Return an id that S3 gave, or None for what cannot be one and would break a call of S3."""
+    """Return an id of S3's, or None for a value that S3 would refuse as one."""
     return value if isinstance(value, str) and _TOKEN.fullmatch(value) else None
 
 

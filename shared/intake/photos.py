@@ -1,7 +1,7 @@
-"""Photos in: reading what a dropped object is, without ever reading the whole of it.
+"""Reads and checks dropped photos, masks and folder files in PhotosBucket.
 
-One ranged GET gives the object's user metadata, its size and its first 64 KiB; a JPEG with
-long metadata in front of its frame header costs a few more ranges, never the file.
+A photo is never read as a whole. One ranged GET gives its user metadata, its size and its first
+64 KiB. A JPEG with long metadata before its frame header needs a few more ranges.
 """
 
 import base64
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 _RANGE: Final = 64 * 1024
 _MAX_RANGES: Final = 64
-"""A JPEG may carry 4 MiB of metadata in front of its frame header; more is taken for broken."""
+"""A JPEG may have 4 MiB of metadata before its frame header; with more it counts as broken."""
 MAX_PIXELS: Final = 200_000_000
-"""More than the largest cameras give; a header that declares more is a mistake or an attack."""
+"""More than the largest cameras have. A header that declares more is a mistake or an attack."""
 MAX_FOLDER_FILE_BYTES: Final = 256 * 1024
 PRESIGNED_SECONDS: Final = 6 * 3600
-"""How long the vendor may read a photo; the signing role's own credentials may end sooner."""
+"""How long a presigned URL is valid, unless the signing role's credentials expire before."""
 
 JPEG: Final = "image/jpeg"
 PNG: Final = "image/png"
 _MAGIC: Final = ((b"\xff\xd8\xff", JPEG), (b"\x89PNG\r\n\x1a\n", PNG))
 _PICTURE: Final = {JPEG: b"\xff\xda", PNG: b"IDAT"}
-"""What stands in front of the picture itself, after the header."""
+"""The bytes at the beginning of the image data, after the header."""
 _OTHER_MAGIC: Final = (
     (0, b"GIF8", "GIF"),
     (8, b"WEBP", "WebP"),
@@ -66,16 +66,17 @@ _KEY_TROUBLE: Final = frozenset(
         "KMS.KMSInvalidStateException",
     }
 )
-"""The KMS key of an object is disabled or gone. KMS's other errors, throttling among them, pass."""
+"""The KMS key of an object is disabled or gone. Other errors of KMS, such as throttling, are
+temporary."""
 _DROP_AGAIN: Final = "then drop the photo again."
 _NO_KEY: Final = (
     "Catwalk must not use the KMS key that it is encrypted with. Upload it without that key (the"
-    f" bucket encrypts by itself), {_DROP_AGAIN}"
+    f" bucket encrypts every object), {_DROP_AGAIN}"
 )
 _MISSING: Final = frozenset(
     {"NoSuchKey", "NoSuchVersion", "404", "MethodNotAllowed", "KeyTooLongError"}
 )
-"""A key may leave no room for `.mask.png` or `catwalk.json` beside it: there is none then."""
+"""`KeyTooLongError`: a long key leaves no room for `.mask.png` or `catwalk.json` beside it."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +92,12 @@ class StoredPhoto:
     metadata: dict[str, str]
     head: bytes = field(repr=False)
     last_modified: datetime | None = None
-    """When this version was dropped; of a multipart upload, when the upload began."""
+    """When this version was dropped; for a multipart upload, when the upload began."""
 
 
 @dataclass(frozen=True)
 class Marker:
-    """A place in the listing of PhotosBucket: behind this version of this key."""
+    """A place in the listing of PhotosBucket: after this version of this key."""
 
     key: str
     version_id: str
@@ -104,18 +105,18 @@ class Marker:
 
 @dataclass(frozen=True)
 class Dropped:
-    """A version of an object of PhotosBucket, the newest one or an earlier one."""
+    """A version of an object of PhotosBucket; it need not be the newest."""
 
     key: str
     etag: str
     version_id: str | None
     at: str
-    """ISO 8601: when it was dropped; of a multipart upload, when that was begun."""
+    """ISO 8601: when it was dropped; for a multipart upload, when the upload began."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """One page of the listing; one of delete markers alone has no drops."""
+    """One page of the listing. A page with only delete markers has no drops."""
 
     drops: tuple[Dropped, ...]
     end: Marker | None
@@ -124,17 +125,17 @@ class Page:
 
 @dataclass(frozen=True)
 class FolderEntry:
-    """What lies under the key of a `catwalk.json` now, and since when."""
+    """What is under the key of a `catwalk.json`."""
 
     content: FolderFile | InputRejected | None
     since: datetime | None = None
-    """None: there was never anything else, or nobody knows."""
+    """When the file was uploaded; None if there is no file or the time is not known."""
     deleted: bool = False
-    """Whether there was a file once, and a delete marker lies above it."""
+    """Whether the file was deleted and earlier versions are kept."""
 
 
 FolderCache = dict[str, FolderEntry]
-"""What a batch of messages has read of `catwalk.json` files, by key."""
+"""The `catwalk.json` files that a batch of messages has read, by key."""
 
 
 def mask_key(key: str) -> str:
@@ -156,7 +157,7 @@ def pixel_size(head: bytes) -> tuple[int, int] | None:
 def _pixel_size(source: "io.BytesIO | _Ranges") -> tuple[int, int] | None:
     try:
         width, height = imagesize.get(source)
-    # imagesize reads bytes that strangers chose; whatever it stumbles over is a broken header.
+    # imagesize raises errors of many types for a broken header.
     except Exception:  # noqa: BLE001
         return None
     return (int(width), int(height)) if width > 0 and height > 0 else None
@@ -172,16 +173,16 @@ class PhotoStore:
         self._max_bytes = max_bytes
 
     def open(self, key: str, *, etag: str = "", version_id: str | None = None) -> StoredPhoto:
-        """Read the head of what was dropped: metadata, size, first bytes.
+        """Read metadata, size and first bytes of a dropped object for the first time.
 
-        This is the first reading of a drop. Its metadata counts, and so the version counts: the
-        same bytes dropped again may carry other metadata.
+        The metadata counts, so the version matters: the same bytes may be dropped again with other
+        metadata.
 
         Args:
-            key: the object.
-            etag: read just these bytes; if the key holds others by now, the version is asked
-                for. Empty: whatever is there.
-            version_id: the version that has this ETag, where the event told.
+            key: the object's key.
+            etag: the ETag of the bytes to read. If the key holds other bytes now, the version is
+                read. Empty reads any bytes.
+            version_id: the version with this ETag, if the event names it.
 
         Raises:
             InputRejected: `photo_missing`, `photo_unreadable`.
@@ -193,15 +194,15 @@ class PhotoStore:
         return self._there(key, found)
 
     def reopen(self, key: str, *, etag: str, version_id: str | None) -> StoredPhoto:
-        """Read an object again whose job is decided: its bytes count, not its version.
+        """Read an object again whose job is decided; its bytes count, not its version.
 
-        The same bytes may lie there as a newer version when the version is gone. A key that was
-        deleted has no photo, whatever versions are kept.
+        If the version is gone, the same bytes may be there as a newer version. If the key was
+        deleted, there is no photo, even if versions are kept.
 
         Args:
-            key: the object.
-            etag: of the bytes that are meant.
-            version_id: a version that has them, for when the key holds others by now.
+            key: the object's key.
+            etag: the ETag of the bytes to read.
+            version_id: a version with these bytes, in case the key holds other bytes now.
 
         Raises:
             InputRejected: `photo_missing`, `photo_unreadable`.
@@ -213,7 +214,7 @@ class PhotoStore:
         return self._there(key, found)
 
     def reopen_mask(self, key: str, *, etag: str, version_id: str | None) -> StoredPhoto:
-        """Read a mask again whose job is decided, like a photo.
+        """Read a mask again whose job is decided; see `reopen`.
 
         Raises:
             InputRejected: `mask_mismatch`.
@@ -225,7 +226,7 @@ class PhotoStore:
             raise _bad_mask(rejected) from rejected
 
     def inspect(self, stored: StoredPhoto) -> Photo:
-        """Check that an object is a photo that the vendor can take.
+        """Check that an object is a photo that the vendor accepts.
 
         Raises:
             InputRejected: `empty_file`, `too_large`, `unsupported_format`, `corrupt_image`.
@@ -276,18 +277,18 @@ class PhotoStore:
         )
 
     def dropped(self, after: Marker | None = None) -> Page:
-        """List versions of objects, by key, the newest of a key first: one page, one call."""
+        """List one page of the versions of objects, by key, the newest of each key first."""
         begin = {}
         if after is not None:
             begin = {"KeyMarker": after.key}
             begin |= {"VersionIdMarker": after.version_id} if after.version_id else {}
         try:
-            page = self._s3.list_object_versions(Bucket=self._bucket, **begin)  # type: ignore[arg-type]  # as below
+            page = self._s3.list_object_versions(Bucket=self._bucket, **begin)  # type: ignore[arg-type]  # optional arguments
         except ClientError as error:
             refused = error.response["Error"]["Code"] == "InvalidArgument"
             if not refused or after is None or not after.version_id:
                 raise
-            # S3 may not take the id of a version that is gone by now; then the next key is next.
+            # S3 may refuse the id of a deleted version. Then the listing continues at the next key.
             return self.dropped(Marker(after.key, ""))
         drops = tuple(
             Dropped(
@@ -306,11 +307,11 @@ class PhotoStore:
         """Return the object `name.mask.png` beside `name.jpg`, if there is one.
 
         Args:
-            key: the photo's.
-            as_of: the mask of this moment is meant; None is the present one.
+            key: the photo's key.
+            as_of: return the mask of this moment; None returns the present one.
 
         Raises:
-            InputRejected: `mask_mismatch`, if it is there and cannot be read.
+            InputRejected: `mask_mismatch`, if the mask exists and cannot be read.
 
         """
         try:
@@ -326,7 +327,7 @@ class PhotoStore:
             if rejected.code is not ErrorCode.PHOTO_MISSING:
                 unreadable = rejected
             deleted = _is_delete_marker(rejected.__cause__)
-        # Of a mask that cannot be read it is not known when it landed: its versions say so.
+        # For a mask that cannot be read, only the list of its versions says when it was uploaded.
         if as_of is not None and (deleted or unreadable or _is_later(mask, as_of)):
             version_id = self._version_as_of(key, as_of)
             return None if version_id is None else self._get(key, version_id, "")
@@ -338,8 +339,8 @@ class PhotoStore:
         """Return the mask that a photo's metadata or a request names.
 
         Args:
-            key: the mask's.
-            as_of: the mask of this moment is meant, if there was one; else the present one.
+            key: the mask's key.
+            as_of: return the mask of this moment; if there was none, or if None, the present one.
 
         Raises:
             InputRejected: `mask_mismatch`.
@@ -356,9 +357,9 @@ class PhotoStore:
         return earlier or mask
 
     def inspect_mask(self, mask: StoredPhoto, photo: Photo) -> None:
-        """Check that a mask is a PNG of the photo's pixel size, as the vendor demands.
+        """Check that a mask is a PNG of the photo's pixel size, as the vendor requires.
 
-        A photo by URL has no size that is known here; its mask must be a PNG all the same.
+        The size of a photo at a URL is not known; then only the format is checked.
 
         Raises:
             InputRejected: `mask_mismatch`.
@@ -374,7 +375,7 @@ class PhotoStore:
         if content_type_of(mask.head) != PNG or size is None or _ends_in_header(mask, PNG):
             raise InputRejected(
                 ErrorCode.MASK_MISMATCH,
-                f"The mask {shown(mask.key)} is no readable PNG; save it so.",
+                f"The mask {shown(mask.key)} is no readable PNG; save it as a PNG.",
             )
         if photo.url is None and size != (photo.width, photo.height):
             raise InputRejected(
@@ -395,9 +396,9 @@ class PhotoStore:
         """Return the `catwalk.json` in the photo's folder or the nearest folder above.
 
         Args:
-            key: the photo's.
-            cache: what this batch of messages has already read, by the file's key.
-            as_of: the files of this moment are meant; None means the present ones.
+            key: the photo's key.
+            cache: the files that this batch of messages has already read; new ones are added.
+            as_of: return the file of this moment; None returns the present one.
 
         Raises:
             InputRejected: `bad_settings`, if the nearest file cannot be used.
@@ -419,9 +420,9 @@ class PhotoStore:
         return None
 
     def presigned_url(self, photo: Photo) -> str:
-        """Return a URL at which the vendor can read just these bytes, for six hours at most.
+        """Return a URL at which the vendor can read this version of the photo.
 
-        It also ends with the temporary credentials that sign it, possibly earlier.
+        It is valid for `PRESIGNED_SECONDS`, but not longer than the credentials that sign it.
         """
         params = {"Bucket": self._bucket, "Key": photo.key}
         if photo.version_id is not None:
@@ -431,14 +432,14 @@ class PhotoStore:
         )
 
     def base64(self, photo: Photo) -> str:
-        """Return the whole object in base64; only `PhotoDelivery=inline` needs it in memory."""
+        """Return the whole object in base64, for `PhotoDelivery=inline`."""
         version = {"VersionId": photo.version_id} if photo.version_id else {}
-        answer = self._s3.get_object(Bucket=self._bucket, Key=photo.key or "", **version)  # type: ignore[arg-type]  # the stubs cannot see through the optional argument
+        answer = self._s3.get_object(Bucket=self._bucket, Key=photo.key or "", **version)  # type: ignore[arg-type]  # optional arguments
         with answer["Body"] as body:
             return base64.b64encode(body.read()).decode("ascii")
 
     def _current(self, key: str, etag: str, version_id: str | None) -> StoredPhoto | None:
-        """Read the head of the current object; None if a version must be asked for."""
+        """Read the head of the current object; None if it is not the object with this ETag."""
         try:
             return self._get(key, None, etag)
         except InputRejected as rejected:
@@ -458,17 +459,17 @@ class PhotoStore:
         return found
 
     def _get(self, key: str, version_id: str | None, etag: str) -> StoredPhoto | None:
-        """Read the head of an object; None if the key now holds other bytes than `etag`."""
+        """Read metadata, size and first bytes; None if the key holds other bytes than `etag`."""
         arguments: dict[str, str] = {"Bucket": self._bucket, "Key": key}
         if version_id is not None:
             arguments["VersionId"] = version_id
         if etag:
             arguments["IfMatch"] = f'"{etag}"'
         try:
-            answer = self._s3.get_object(**arguments, Range=f"bytes=0-{_RANGE - 1}")  # type: ignore[arg-type]  # as above
+            answer = self._s3.get_object(**arguments, Range=f"bytes=0-{_RANGE - 1}")  # type: ignore[arg-type]  # optional arguments
         except ClientError as error:
             code = error.response["Error"]["Code"]
-            # A version id that is none of S3's at all is InvalidArgument.
+            # S3 answers InvalidArgument for a malformed version id.
             if code in _CHANGED or (code == "InvalidArgument" and version_id is not None):
                 return None
             if code in _MISSING or self._gone_version(error, key, version_id):
@@ -484,8 +485,8 @@ class PhotoStore:
                 ) from error
             if code != "InvalidRange":
                 raise
-            # An object without bytes has no first byte to ask for.
-            head = self._s3.head_object(**arguments)  # type: ignore[arg-type]  # as above
+            # S3 refuses the range of an empty object.
+            head = self._s3.head_object(**arguments)  # type: ignore[arg-type]  # optional arguments
             return StoredPhoto(
                 bucket=self._bucket,
                 key=key,
@@ -511,9 +512,9 @@ class PhotoStore:
         )
 
     def _unreadable(self, error: ClientError, key: str, version_id: str | None) -> str | None:
-        """Say why this one object cannot be read; None if the trouble may be of all objects."""
-        told = error.response["Error"]
-        code, message = told["Code"], told.get("Message", "").lower()
+        """Return why this object cannot be read; None if the error may concern all objects."""
+        details = error.response["Error"]
+        code, message = details["Code"], details.get("Message", "").lower()
         if code == "InvalidObjectState":
             return (
                 "it is archived (Glacier) and must be restored first. Restore it, or copy it to the"
@@ -526,8 +527,8 @@ class PhotoStore:
             )
         if code in _KEY_TROUBLE or (code == "AccessDenied" and "kms:" in message):
             return _NO_KEY
-        # S3 does not always name the cause. The head of an object needs s3:GetObject too, but no
-        # KMS key: if it can be read, only the key is missing.
+        # S3 does not always name the cause. HeadObject needs s3:GetObject too, but no KMS key. If
+        # it succeeds, only the permission for the key is missing.
         if code == "AccessDenied":
             head = self._head(key, version_id)
             if head is not None and head.get("ServerSideEncryption", "").startswith("aws:kms"):
@@ -535,11 +536,11 @@ class PhotoStore:
         return None
 
     def _gone_version(self, error: ClientError, key: str, version_id: str | None) -> bool:
-        """Whether S3 forbids a version only because it is gone.
+        """Whether S3 denies access to a version only because the version is gone.
 
-        S3 may answer 403 instead of 404 to who must not list versions. It is the version, and not
-        a missing permission of the function, if the key's current version can be read by its id.
-        The version is asked for once more at last, since changes of permissions arrive slowly.
+        Without permission to list versions, S3 may answer 403 instead of 404. If the key's current
+        version can be read by its id, the function's permissions are sufficient, and the version is
+        gone. The version is read once more at the end, since changes of permissions take a while.
         """
         if error.response["Error"]["Code"] != "AccessDenied" or version_id is None:
             return False
@@ -552,15 +553,15 @@ class PhotoStore:
         return self._head(key, version_id) is None
 
     def _head(self, key: str, version_id: str | None) -> "HeadObjectOutputTypeDef | None":
-        """Return what S3 says of an object; None if it says nothing."""
+        """Return S3's answer to HeadObject, or None if it is an error."""
         version = {"VersionId": version_id} if version_id else {}
         try:
-            return self._s3.head_object(Bucket=self._bucket, Key=key, **version)  # type: ignore[arg-type]  # as above
+            return self._s3.head_object(Bucket=self._bucket, Key=key, **version)  # type: ignore[arg-type]  # optional arguments
         except ClientError:
             return None
 
     def _declared_size(self, stored: StoredPhoto) -> tuple[int, int] | None:
-        """Return the pixel size that an object's header declares, or None if it is broken."""
+        """Return the pixel size in an object's header, or None if the header is broken."""
         source = _Ranges(stored, self._range)
         size = _pixel_size(source)
         if source.trouble is not None:
@@ -573,7 +574,7 @@ class PhotoStore:
             Bucket=stored.bucket,
             Key=stored.key,
             Range=f"bytes={start}-{start + _RANGE - 1}",
-            **version,  # type: ignore[arg-type]  # as above
+            **version,  # type: ignore[arg-type]  # optional arguments
         )
         with answer["Body"] as body:
             return body.read()
@@ -581,7 +582,7 @@ class PhotoStore:
     def _folder_entry(self, key: str, version_id: str | None = None) -> FolderEntry:
         version = {"VersionId": version_id} if version_id else {}
         try:
-            answer = self._s3.get_object(Bucket=self._bucket, Key=key, **version)  # type: ignore[arg-type]  # as above
+            answer = self._s3.get_object(Bucket=self._bucket, Key=key, **version)  # type: ignore[arg-type]  # optional arguments
         except ClientError as error:
             if error.response["Error"]["Code"] in _MISSING:
                 return FolderEntry(None, deleted=_is_delete_marker(error))
@@ -606,10 +607,10 @@ class PhotoStore:
             return FolderEntry(rejected, since)
 
     def _version_as_of(self, key: str, moment: datetime) -> str | None:
-        """Return the version that lay under a key at a moment, or None if nothing did."""
+        """Return the version of a key that was current at a moment, or None if there was none."""
         begin: dict[str, str] = {}
         while True:
-            page = self._s3.list_object_versions(Bucket=self._bucket, Prefix=key, **begin)  # type: ignore[arg-type]  # as above
+            page = self._s3.list_object_versions(Bucket=self._bucket, Prefix=key, **begin)  # type: ignore[arg-type]  # optional arguments
             own = [
                 (entry["LastModified"], entry["VersionId"], kept)
                 for listed, kept in (
@@ -619,7 +620,7 @@ class PhotoStore:
                 for entry in listed
                 if entry["Key"] == key
             ]
-            # S3 lists the versions of a key from the newest to the oldest, in two lists.
+            # S3 returns versions and delete markers in two lists, each from the newest on.
             own.sort(key=lambda entry: entry[0], reverse=True)
             for landed, version_id, kept in own:
                 if not _is_after(landed, moment):
@@ -633,7 +634,7 @@ class PhotoStore:
 
 
 class _Ranges(io.RawIOBase):
-    """An object as a seekable file that fetches 64 KiB at a time, as needed."""
+    """An object as a seekable file; blocks of 64 KiB are fetched when they are read."""
 
     def __init__(self, stored: StoredPhoto, fetch: Callable[[StoredPhoto, int], bytes]) -> None:
         self._stored = stored
@@ -641,8 +642,8 @@ class _Ranges(io.RawIOBase):
         self._blocks = {0: stored.head}
         self._position = 0
         self.trouble: Exception | None = None
-        """Why a range could not be fetched, which says nothing about the photo. It is kept here
-        since imagesize takes whatever a read raises for a broken file."""
+        """The error of a range that could not be fetched; it says nothing about the photo. It is
+        kept here, since imagesize treats any error of a read as a broken file."""
 
     def seekable(self) -> bool:
         return True
@@ -684,7 +685,7 @@ class _Ranges(io.RawIOBase):
 
 
 def _ends_in_header(stored: StoredPhoto, content_type: str) -> bool:
-    """Whether a file declares a picture but holds none; only a short one can be known to."""
+    """Whether a file ends before its image data; checked only for a file within the first bytes."""
     return stored.size <= len(stored.head) and _PICTURE[content_type] not in stored.head
 
 
@@ -715,8 +716,7 @@ def _not_a_photo(key: str, head: bytes) -> InputRejected:
     if key.lower().endswith(_PHOTO_EXTENSIONS):
         return InputRejected(
             ErrorCode.CORRUPT_IMAGE,
-            f"{shown(key)} is neither JPEG nor PNG inside, whatever its name says; export it"
-            " again.",
+            f"{shown(key)} is neither JPEG nor PNG inside, in spite of its name; export it again.",
         )
     return InputRejected(
         ErrorCode.UNSUPPORTED_FORMAT,
@@ -725,7 +725,7 @@ def _not_a_photo(key: str, head: bytes) -> InputRejected:
 
 
 def _is_delete_marker(error: BaseException | None) -> bool:
-    """Whether S3 answered 404 because a delete marker lies on top of the versions of a key."""
+    """Whether S3 answered 404 because the newest version of a key is a delete marker."""
     if not isinstance(error, ClientError):
         return False
     headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
@@ -737,7 +737,7 @@ def _is_later(stored: StoredPhoto | None, moment: datetime) -> bool:
 
 
 def _is_after(landed: datetime | None, moment: datetime) -> bool:
-    """Whether something landed after a moment; both in whole seconds, as S3's headers say them."""
+    """Whether an object was uploaded after a moment; whole seconds, as in S3's headers."""
     return landed is not None and landed.replace(microsecond=0) > moment.replace(microsecond=0)
 
 

@@ -1,11 +1,11 @@
-"""From a message to the arrival that decides what it asks for: which jobs, with which settings.
+"""Decides what a message asks for: which jobs, with which settings. The decision is an arrival.
 
-`Intake.receive` looks for the stored arrival first. Only where there is none does it read the
-photo, its folder's `catwalk.json`, the mask and the stack's defaults, and stores what they come to.
+`Intake.receive` first searches for a stored arrival. If there is none, it reads the photo, its
+folder's `catwalk.json`, the mask and the stack's defaults, and stores the arrival.
 
-A drop is decided as of the moment of the drop: a `catwalk.json` or a mask that came later is for
-later photos, also where the message waited in the queue (`PhotoStore` reads the version of then).
-The stack's defaults have no versions: those of the first handling count.
+A drop is decided as of its own moment. A `catwalk.json` or a mask that was uploaded later does not
+count, even if the message waited in the queue: `PhotoStore` reads the version of that moment. The
+stack's defaults have no versions, so the defaults at the first delivery count.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,7 +40,7 @@ from shared.models import ErrorCode, Job, JobError, Photo, job_id_of
 from shared.records.jobs import NewJob
 
 MESSAGES_LAST: Final = timedelta(days=14)
-"""SQS keeps no message for longer, so no event is older."""
+"""SQS's longest retention; no event is older."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Received:
 
     arrival: Arrival
     fresh: bool
-    """Whether this very delivery decided it: photo and mask were read and checked just now."""
+    """Whether this delivery decided it, so that photo and mask were just read and checked."""
 
 
 class Intake:
@@ -73,11 +73,11 @@ class Intake:
     def receive(
         self, incoming: PhotoDropped | ModelRequested, folder_files: FolderCache
     ) -> Received:
-        """Return the arrival of a message, after deciding it if no delivery has.
+        """Return the arrival of a message; decide it if no earlier delivery has.
 
         Args:
             incoming: the message.
-            folder_files: what this batch of messages has read of `catwalk.json` files.
+            folder_files: the `catwalk.json` files that this batch of messages has read.
 
         """
         if isinstance(incoming, PhotoDropped):
@@ -92,20 +92,20 @@ class Intake:
         self._arrivals.note_claimed(arrival)
 
     def resume(self, arrival_id: str) -> Received | None:
-        """Return an arrival that reconcile found unclaimed, or None if there is no such."""
+        """Return an arrival that reconcile found unclaimed, or None if it does not exist."""
         stored = self._arrivals.get(arrival_id)
         return None if stored is None else self._again(stored)
 
     def delivered(self, job: Job, checked: Arrival | None) -> tuple[str, str | None]:
-        """Return photo and mask as the vendor gets them: URLs, or base64 (`PhotoDelivery`).
+        """Return photo and mask for the vendor's request: URLs, or base64 (`PhotoDelivery`).
 
         Args:
-            job: what is submitted.
-            checked: the job's arrival, if this invocation has just read and checked photo and mask;
-                None reads and checks them again, as the record names them.
+            job: the job that is submitted.
+            checked: the job's arrival, if this invocation has just read and checked photo and mask.
+                None reads and checks the objects again that the record names.
 
         Raises:
-            InputRejected: photo or mask are gone.
+            InputRejected: photo or mask are gone or can no longer be used.
 
         """
         if job.settings is None:
@@ -136,7 +136,7 @@ class Intake:
             )
         named = job.settings.mask if job.settings is not None else None
         if mask is None and named is not None and "://" not in named:
-            # A record of an earlier version of Catwalk, which kept the mask's name alone.
+            # A record of an earlier version of Catwalk, which kept only the mask's name.
             mask = Photo(key=named)
         if mask is None:
             return photo, None
@@ -161,7 +161,8 @@ class Intake:
         if stored.trigger == event.trigger:
             return self._again(stored)
         if stored.refused:
-            # Nothing was spent on it. The backend has mended the cause and asks again.
+            # Nothing was spent on it. The backend may have removed the cause, so it is decided
+            # again.
             return self._decide(self._of_request(event, folder_files), instead_of=stored)
         if stored.content == content_of(event):
             return self._again(stored)
@@ -169,13 +170,13 @@ class Intake:
         return self._again(reused) if reused else self._decide(self._reused(event, stored))
 
     def _reused(self, event: ModelRequested, first: Arrival) -> Arrival:
-        """Refuse a request that bears the `requestId` of another one."""
+        """Refuse a request with the `requestId` of another one."""
         content = content_of(event)
         error = JobError(
             code=ErrorCode.BAD_REQUEST_EVENT,
             message=f"requestId {shown(event.request_id)} already belongs to another request, for"
-            f" {shown(first.source_key)} at {first.arrived_at}. A requestId stands for one request:"
-            " nothing was made. Send this one with a requestId of its own.",
+            f" {shown(first.source_key)} at {first.arrived_at}. A requestId stands for one request,"
+            " so nothing was made. Send this request with a new requestId.",
         )
         source = self._source_of(event)
         return self._arrival(
@@ -273,7 +274,7 @@ class Intake:
         as_of: datetime | None = None,
         content: str = "",
     ) -> Arrival:
-        """Check the photo once, and each variant's settings by themselves."""
+        """Check the photo once, and the settings of each variant separately."""
         photo, mask, problem = Photo(url=source.url), None, None
         if stored is not None:
             photo = photo_of(stored)
@@ -287,8 +288,8 @@ class Intake:
             problem = rejected.error
             if rejected.code is ErrorCode.MASK_MISMATCH and stored is not None and mask is None:
                 named_mask = named_mask or PhotoRef(key=mask_key(stored.key))
-        # A mask that cannot be used is part of the job's identity too: the same photo without it
-        # is another job, which may have succeeded long ago.
+        # Even a mask that cannot be used is part of the job's identity. The same photo without it
+        # is another job, which may have succeeded before.
         mask_name = mask.key if mask else (named_mask.key or named_mask.url) if named_mask else None
         jobs = []
         for layers in variants:
@@ -321,7 +322,7 @@ class Intake:
         return self._arrival(source, arrival_id, photo=self._photo_of(source), jobs=[job])
 
     def _unusable(self, source: "_Source", error: JobError, settings: object) -> DecidedJob:
-        """Return a REJECTED job: its identity is made of what could not be used."""
+        """Return a REJECTED job; its id is made of the settings that could not be used."""
         job_id = source.job_id(self._config.photos_bucket, {"unusable": settings}, None)
         return DecidedJob(job_id=job_id, error=error)
 
@@ -355,7 +356,7 @@ class Intake:
             arrived_at=source.arrived_at,
             content=content,
             expires_at=None if kept_for_ever else self._arrivals.expiry(),
-            # Two variants that come to the same settings are one job.
+            # Two variants with the same settings are one job.
             jobs=tuple({job.job_id: job for job in jobs}.values()),
         )
 
@@ -383,7 +384,7 @@ class Intake:
         return self._photos.mask_named(named.key, as_of=as_of)
 
     def _arrived_at(self, said: str | None) -> str:
-        """Return when a photo or request arrived: as its event says, unless that cannot be."""
+        """Return when a photo or request arrived: the event's time if it is plausible, else now."""
         now = self._now()
         if said is not None and iso(now - MESSAGES_LAST) <= said <= iso(now):
             return said
@@ -403,7 +404,7 @@ class Intake:
 
 @dataclass(frozen=True)
 class _Source:
-    """Where a photo comes from, as all jobs made of it record it."""
+    """The source of a photo, in the form that all its jobs record."""
 
     key: str
     etag: str
@@ -435,7 +436,7 @@ def arrival_id_of(incoming: PhotoDropped | ModelRequested, photos_bucket: str) -
 def stored_arrival(
     arrivals: Arrivals, incoming: PhotoDropped | ModelRequested, photos_bucket: str
 ) -> Arrival | None:
-    """Return the arrival of a message if a delivery has decided it; nothing is decided here."""
+    """Return the stored arrival of a message, or None if it was not decided yet."""
     arrival = arrivals.get(arrival_id_of(incoming, photos_bucket))
     if arrival is None or isinstance(incoming, PhotoDropped) or incoming.request_id is None:
         return arrival
@@ -448,7 +449,7 @@ def stored_arrival(
 def content_of(event: ModelRequested) -> str:
     """Return a digest of what a request asks for.
 
-    The queries of URLs do not count: a backend that sends the request again signs them anew.
+    The queries of URLs do not count, since a backend that repeats a request signs its URLs again.
     """
     return digest(
         [_named(event.photo), _named(event.mask), [dict(v) for v in event.variants], event.sku]
@@ -466,7 +467,7 @@ def vendor_origin(config: Config) -> str:
 
 
 def photo_of(stored: StoredPhoto) -> Photo:
-    """Return what a record says of an object that was not inspected."""
+    """Return a record's photo for an object that was not inspected."""
     return Photo(
         bucket=stored.bucket,
         key=stored.key,
@@ -477,7 +478,7 @@ def photo_of(stored: StoredPhoto) -> Photo:
 
 
 def broken_job(event: BrokenEvent) -> NewJob:
-    """Return the REJECTED job that a message becomes which cannot be read as a request."""
+    """Return the REJECTED job of a message that cannot be read."""
     return NewJob(
         job_id=job_id_of(
             bucket="",
@@ -498,10 +499,10 @@ def broken_job(event: BrokenEvent) -> NewJob:
 
 
 def _moment_of(drop: PhotoDropped, stored: StoredPhoto) -> datetime | None:
-    """Return when a photo was dropped, as S3's clock says; None if it counts as dropped now.
+    """Return when a photo was dropped, by S3's clock; None means now.
 
-    The event's time is that of the drop. `LastModified` is too, except that a multipart upload
-    bears the time of its beginning: the later one counts.
+    Both the event's time and `LastModified` are the time of the drop. Only for a multipart upload,
+    `LastModified` is the time of its beginning. So the later one counts.
     """
     if drop.at is None:
         return None

@@ -23,16 +23,16 @@ MAX_VARIANTS: Final = 20
 """More variants than this in one request are taken for a mistake: each costs a credit."""
 MAX_EXTRA_BYTES: Final = 16_384
 MAX_DEPTH: Final = 20
-"""JSON that is nested deeper fits into no record (DynamoDB takes 32 levels)."""
+"""Deeper JSON does not fit into a record, since DynamoDB takes 32 levels."""
 MAX_ID: Final = 256
-"""Characters of a `sku` or `requestId`: an index's key takes 2,048 bytes."""
+"""Characters of a `sku` or `requestId`. A key of an index holds at most 2,048 bytes."""
 _MAX_METADATA: Final = 2048
 """S3 takes no more bytes of user metadata, and an index's key no more either; an encoded word can
 say more than it has bytes."""
 _MAX_NAME: Final = 128
-"""Bytes of a model or scene id: both stand in result keys, of 1,024 bytes in all."""
+"""Bytes of a model or scene id. Both are part of result keys, which have at most 1,024 bytes."""
 _MAX_SHOWN: Final = 200
-"""Characters of a value that a message repeats; what is wrong with it must have room too."""
+"""Characters of a value that a message repeats; a message has at most `MAX_MESSAGE`."""
 _MAX_INTEGER: Final = 10**38
 _SMALLEST, _LARGEST = 1e-125, 1e125
 
@@ -56,12 +56,12 @@ _IDS: Final[Mapping[str, Callable[[str], str]]] = {
     "modelId": catalogue.model_id,
     "sceneId": catalogue.scene_id,
 }
-"""Fields that hold an id of the vendor's, and what reads each."""
+"""Fields that hold an id of the vendor's, and the function that checks each."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Values from one source, and how to name that source to a person."""
+    """Values from one source, and the source's name in messages."""
 
     origin: str
     values: Mapping[str, Any]
@@ -82,7 +82,7 @@ def bad_settings(message: str) -> InputRejected:
 
 
 def metadata_text(value: str) -> str:
-    """Decode one value of S3 user metadata; S3 hands non-ASCII text back as RFC 2047 words."""
+    """Decode one value of S3 user metadata; S3 returns non-ASCII text as RFC 2047 words."""
     if not value.startswith("=?"):
         return value
     try:
@@ -93,10 +93,10 @@ def metadata_text(value: str) -> str:
 
 
 def metadata_layer(metadata: Mapping[str, str]) -> Layer:
-    """Read the settings among an object's user metadata; other names there are not ours.
+    """Read the settings in an object's user metadata; unknown names are ignored.
 
-    A name that is one of ours in another spelling (`model_id`, `modelid`) is a mistake that
-    would cost a credit for the wrong images.
+    Another spelling of a known name (`model_id`, `modelid`) is refused: it is a mistake that would
+    cost a credit for the wrong images.
 
     Raises:
         InputRejected: a name is misspelt, `batch-size` is no whole number, `extra` is no JSON, or
@@ -135,17 +135,17 @@ def metadata_layer(metadata: Mapping[str, str]) -> Layer:
 
 
 def check_mask_key(mask_key: str, photo_key: str) -> None:
-    """Check that a mask which a photo's metadata names lies in the photo's folder or below.
+    """Check that a mask named in a photo's metadata is in the photo's folder or below.
 
-    So a person who may write into one folder of the bucket cannot have an object of another folder
-    sent to the vendor.
+    Otherwise a person who may write into one folder could send an object of another folder to the
+    vendor.
 
     Raises:
         InputRejected: `mask_mismatch`.
 
     """
     folder = photo_key[: photo_key.rfind("/") + 1]
-    # No client that tidies up a URL may come to another folder either.
+    # A client that normalises a URL would resolve `..` to another folder.
     if not mask_key.startswith(folder) or {".", ".."} & set(mask_key.split("/")):
         raise InputRejected(
             ErrorCode.MASK_MISMATCH,
@@ -155,10 +155,10 @@ def check_mask_key(mask_key: str, photo_key: str) -> None:
 
 
 def folder_file(text: str, key: str) -> FolderFile:
-    """Read a `catwalk.json` that lies under `key`.
+    """Parse the text of the `catwalk.json` with the key `key`.
 
     Raises:
-        InputRejected: not JSON, not an object, an unknown name, no usable variants.
+        InputRejected: it is no JSON object, has an unknown name, or its variants cannot be used.
 
     """
     origin = short(key)
@@ -187,7 +187,7 @@ def variant_layers(value: object, origin: str) -> tuple[Layer, ...]:
     """Read a list of variants.
 
     Raises:
-        InputRejected: not a list of 1 to 20 objects with known names.
+        InputRejected: it is not a list of 1 to 20 objects with known names.
 
     """
     if not isinstance(value, list):
@@ -208,11 +208,11 @@ def variant_layers(value: object, origin: str) -> tuple[Layer, ...]:
 
 
 def resolve(layers: Sequence[Layer], *, mask: str | None = None) -> Settings:
-    """Put the layers together, the first one strongest, and check the outcome.
+    """Combine the layers and check the settings. For each value the first layer that has it counts.
 
-    A scene id or a colour that a weaker source gives is left out when a stronger one chose a
-    scene type without use for it. One given together with, or above, such a scene type is a
-    contradiction, except among the stack's defaults (the last layer).
+    A scene id or colour from a weaker layer is ignored if a stronger layer chose a scene type that
+    does not use it. From the same or a stronger layer it is a contradiction, except in the stack's
+    defaults (the last layer).
 
     Raises:
         InputRejected: a value is missing, of the wrong type, out of range or contradictory.
@@ -267,7 +267,7 @@ def _scene_value(
     scene_type: SceneType,
     layer_count: int,
 ) -> str | None:
-    """Return the value that goes with one scene type, or None where the scene has no use for it."""
+    """Return the value that one scene type needs, or None if the scene type does not use it."""
     text = _text(values, name)
     if scene_type is needed_by:
         if text is None:
@@ -310,7 +310,7 @@ def _text(values: Mapping[str, tuple[int, str, Any]], name: str) -> str | None:
 
 
 def _in_quotes(name: str, number: object) -> str:
-    """Return the text that was probably meant by a JSON number: `2` as a model is `002`."""
+    """Return the text that a JSON number probably means: the model `2` is `002`."""
     text = str(number)
     try:
         return _IDS[name](text) if name in _IDS else text
@@ -385,7 +385,7 @@ def _json(text: str, origin: str) -> Any:  # noqa: ANN401  any JSON value
         value = json.loads(text, object_pairs_hook=once)
     except json.JSONDecodeError as error:
         raise bad_settings(f"{origin} is no valid JSON: {error}.") from error
-    # Python's own words for these two speak to programmers.
+    # Python's messages for the next two errors are meant for programmers.
     except RecursionError as error:
         raise bad_settings(f"{origin} is no valid JSON: it is nested too deep.") from error
     except ValueError as error:
@@ -397,7 +397,7 @@ def _json(text: str, origin: str) -> Any:  # noqa: ANN401  any JSON value
 
 
 def odd_json(value: object) -> str | None:
-    """Say what in a JSON value neither a record nor the vendor's JSON can hold, or None."""
+    """Return what makes a JSON value unusable for a record or the vendor's JSON, or None."""
     rest = [(value, 0)]
     while rest:
         entry, depth = rest.pop()
@@ -417,7 +417,7 @@ def odd_json(value: object) -> str | None:
             case int() if abs(entry) >= _MAX_INTEGER:
                 return "holds a whole number of more than 38 digits"
             case float() if entry != 0 and not _SMALLEST <= abs(entry) <= _LARGEST:
-                return "holds a number that is none, or too large or too small to be kept"
+                return "holds a number that is not finite, or is too large or too small to be kept"
     return None
 
 
@@ -434,11 +434,11 @@ def kind(value: object) -> str:
 
 
 def shown(value: object) -> str:
-    """Return a value as messages show it: in quotes if it is text, the middle of a long one out."""
+    """Return a value for a message: text in quotes, a long one without its middle."""
     return short(repr(value))
 
 
 def short(text: str) -> str:
-    """Return a text without its middle if it is long: a key is known by both its ends."""
+    """Return a text, without its middle if it is long: both ends of a key are useful."""
     half = _MAX_SHOWN // 2
     return text if len(text) <= _MAX_SHOWN else f"{text[:half]}…{text[-half:]}"

@@ -65,9 +65,10 @@ MAX_RETRY_SECONDS: Final = 30.0
 """While a probe is under way, the other photos ask again after as long as it has taken so far,
 within these bounds, in seconds. Most probes are answered at once; a killed one is waited for
 patiently."""
-TELL_SECONDS: Final = 30.0
-"""If the pausing invocation published no event within this time, the next invocation does."""
-TOLD_SECONDS: Final = 900.0
+PUBLISH_SECONDS: Final = 30.0
+"""If the pausing invocation published no event within this time, the next invocation publishes
+it."""
+REPUBLISH_SECONDS: Final = 900.0
 """A pause for the same kind of trouble is published at most once in this time: a vendor that
 throttles does so again and again."""
 MAX_PAUSES: Final = 20
@@ -120,7 +121,7 @@ class Paused:
 
     seconds: float
     reason: str
-    untold: "Tripped | None" = None
+    unpublished: "Tripped | None" = None
     """Set if the invocation that paused submission has published no event."""
     watched: bool = False
     """Whether this cause has an alarm of its own: then waiting photos raise no other one."""
@@ -237,7 +238,7 @@ class CircuitBreaker:
         watched = cause_of(item) in _WATCHED_CAUSES
         left = _left(item, "until", now)
         if left > 0 and not self._early(item, permit):
-            return Paused(left, reason, _untold(item, now), watched=watched)
+            return Paused(left, reason, _unpublished(item, now), watched=watched)
         suspect = candidate is not None and candidate.job_id in permit.suspects | permit.denied
         again = permit.pauses > 1 or len(permit.suspects) > 1
         if suspect and again and left + SUSPECT_SECONDS > 0:
@@ -365,7 +366,7 @@ class CircuitBreaker:
         mine = {":mine": {"S": permit.probe_until}}
         self._update_if("probe_until = :mine", "REMOVE probe_until", mine)
 
-    def note_told(self, tripped: Tripped) -> None:
+    def note_published(self, tripped: Tripped) -> None:
         """Note that a pause was published, unless the item was deleted meanwhile."""
         self._update_if(
             "attribute_exists(pk)",
@@ -477,8 +478,8 @@ class CircuitBreaker:
             self._metrics.paused(cause)
         if permit.pauses:
             return None
-        told = "told_at" in before and _left(before, "told_at", now) > -TOLD_SECONDS
-        if told and before["told_kind"]["S"] == kind:
+        recent = "told_at" in before and _left(before, "told_at", now) > -REPUBLISH_SECONDS
+        if recent and before["told_kind"]["S"] == kind:
             self._dynamodb.update_item(
                 TableName=self._table, Key=ITEM_KEY, UpdateExpression="REMOVE untold"
             )
@@ -583,8 +584,8 @@ class CircuitBreaker:
         )
 
 
-def _untold(item: Mapping[str, Any], now: datetime) -> Tripped | None:
-    if "untold" not in item or _left(item, "updated_at", now) > -TELL_SECONDS:
+def _unpublished(item: Mapping[str, Any], now: datetime) -> Tripped | None:
+    if "untold" not in item or _left(item, "updated_at", now) > -PUBLISH_SECONDS:
         return None
     return Tripped(item["until"]["S"], item["reason"]["S"], item["untold"]["S"])
 

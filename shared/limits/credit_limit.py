@@ -1,10 +1,10 @@
 """The daily credit limit: a credit is reserved before a POST may be sent.
 
-One item a UTC day, in JobsTable under `CREDITS#<day>`: a counter, and the names of the
-reservations whose POST is not over yet. Both change in one write, so reserving or releasing under
-the same name counts once, whether a message is delivered five times or botocore retries a write
-whose answer was lost. An attempt that never gets to its POST leaves at most one credit of that
-day unused.
+JobsTable holds one item a UTC day, `CREDITS#<day>`: a counter, and the names of the open
+reservations (their POST is not over yet). One write changes both. So reserving or releasing under
+the same name counts once, even if a message is delivered five times or botocore retries a write
+whose answer was lost. An attempt that never reaches its POST leaves at most one credit of that day
+unused.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _NAME: Final = "reserved"
 _OPEN: Final = "open"
-"""A string set; it holds as many names as POSTs are under way, and those of killed invocations."""
+"""A string set: the names of POSTs that are under way, and of POSTs whose invocation was killed."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,15 @@ class Reserved:
     used: float | None = None
     """Per cent of the limit, this credit included; None if there is no limit."""
     name: str = ""
-    """What it was reserved under."""
+    """The name of the reservation."""
 
 
 @dataclass(frozen=True)
 class SpentUp:
-    """The day's credits are used up; the next day begins in so many seconds."""
+    """The day's credits are used up."""
 
     seconds: float
+    """Until the next day begins."""
 
 
 class CreditLimit:
@@ -59,11 +60,11 @@ class CreditLimit:
         self._now = now
 
     def reserve(self, name: str) -> Reserved | SpentUp:
-        """Take one credit of today's, if there is one left.
+        """Reserve one of today's credits, if one is left.
 
         Args:
-            name: tells this POST from every other one. While its reservation is open, reserving
-                under the same name again returns the same credit.
+            name: identifies the POST. While its reservation is open, reserving under the same name
+                returns the same credit again.
 
         """
         now = self._now()
@@ -108,7 +109,7 @@ class CreditLimit:
         return 100 * credits_ / self._limit
 
     def _close(self, reserved: Reserved, change: str, values: dict[str, Any]) -> None:
-        """Close a reservation, with a change of the counter; nothing if it is closed already."""
+        """Close a reservation and change the counter; do nothing if it is closed already."""
         if self._limit and reserved.name:
             self._update(
                 reserved.day,
@@ -120,7 +121,7 @@ class CreditLimit:
     def _update(
         self, day: str, update: str, condition: str, values: dict[str, Any]
     ) -> tuple[Mapping[str, Any], bool]:
-        """Return a day's item, and whether this write has changed it."""
+        """Return a day's item, and whether this write changed it."""
         try:
             answer = self._dynamodb.update_item(
                 TableName=self._table,

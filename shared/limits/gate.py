@@ -38,7 +38,7 @@ class HeldPermit:
 
     permit: Permit
     used: bool = False
-    """Whether a POST was sent with it, or the circuit breaker was told why none was."""
+    """Whether a POST was sent with it, or the circuit breaker recorded why none was sent."""
 
 
 class SubmitGate:
@@ -62,14 +62,16 @@ class SubmitGate:
         """Ask the circuit breaker, and wait here for the end of a short pause.
 
         Args:
-            job: of the photo.
+            job: the photo's job.
             spare_seconds: returns for how long the invocation can still wait.
 
         """
         while True:
             permit = self.breaker.ask(Candidate(job.job_id, job.refusals is not None))
             longest = min(NAP_SECONDS, _patience(spare_seconds))
-            if isinstance(permit, Permit) or permit.untold is not None or permit.seconds > longest:
+            if isinstance(permit, Permit) or permit.unpublished is not None:
+                return permit
+            if permit.seconds > longest:
                 return permit
             self._sleep(permit.seconds)
 
@@ -94,7 +96,7 @@ class SubmitGate:
         """Wait here for the photo's slot, unless it is too far ahead.
 
         Args:
-            job: of the photo.
+            job: the photo's job.
             permit: what `ask` has returned.
             spare_seconds: returns for how long the invocation can still wait.
 
@@ -106,7 +108,7 @@ class SubmitGate:
                 return slot
             if isinstance(slot, Slot) and slot.seconds > patience + DOZE_SECONDS:
                 # The rate was cut after `ask`. A POST that begins so late may be killed.
-                return Paused(slot.seconds, "the vendor throttles, and the turn is far off")
+                return Paused(slot.seconds, "the vendor throttles, and the next slot is far off")
             if slot is not None:
                 self._sleep(slot.seconds)
             if isinstance(slot, Slot) and slot.seconds <= DOZE_SECONDS:

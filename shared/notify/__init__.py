@@ -1,5 +1,5 @@
-"""What Catwalk tells the outside.
+"""Events and metrics.
 
-Here belong: events on CatwalkBus, metrics, and the announcer that tells of each end exactly once in
-the record. The steps and the circuit breaker call this room.
+This room holds the events on CatwalkBus, the metrics, and the announcer, which publishes each
+status of a job and notes it in the record. The steps and the circuit breaker call this room.
 """

@@ -13,25 +13,25 @@ from shared.records.jobs import JobRepository
 
 
 class Announcer:
-    """Tells of jobs."""
+    """Publishes the statuses of jobs."""
 
     def __init__(
         self, events: EventPublisher, jobs: JobRepository, metrics: Metrics | None = None
     ) -> None:
         """Publish through `events`, note it through `jobs`, count it in `metrics`.
 
-        Without `metrics` nothing is counted: what the `catwalk` command prints, nobody collects.
+        The `catwalk` command gives no `metrics`: nothing would collect what it prints.
         """
         self._events = events
         self._jobs = jobs
         self._metrics = metrics
 
     def announce(self, job: Job) -> None:
-        """Tell of a job's present status, unless the record says that this was done."""
+        """Publish a job's present status, unless the record says that it was published."""
         if job.announced != job.status:
             self._events.job_changed(job)
             if self._metrics is not None:
-                self._metrics.job_told(job)
+                self._metrics.job_announced(job)
             self._jobs.mark_announced(job)
 
     def reviewed(self, job: Job) -> None:
@@ -39,5 +39,5 @@ class Announcer:
         self._events.job_reviewed(job)
 
     def submission_paused(self, job: Job, *, until: str, reason: str) -> None:
-        """Tell that submission pauses for all photos; `job` is the one that met the trouble."""
+        """Publish that submission pauses for all photos; `job` is the one whose submit failed."""
         self._events.submission_paused(job, until=until, reason=reason)

@@ -1,12 +1,12 @@
-"""What CloudWatch counts: each fact once, as one line of JSON that it makes metrics of.
+"""Metrics for CloudWatch: each fact is counted once, as one line of JSON.
 
-A line is CloudWatch's embedded metric format (EMF): it goes where the log lines go, and costs no
-call. It carries the job's ids too, which are no dimensions: a metric is billed for each value of
-its dimensions, and those here are the stack, and for what has many causes the cause.
+A line is in CloudWatch's embedded metric format (EMF): it is written like a log line and needs no
+call of AWS. It also carries the job's ids, but not as dimensions, since CloudWatch bills a metric
+for each value of its dimensions. The dimensions are the stack and, for some metrics, the cause.
 
-Facts are counted where the record says for the first time that they are so; a crash just then may
-count one twice, as an event may come twice. Nothing here is ever in the way of a photo: a line
-that cannot be written is logged and forgotten.
+A fact is counted when the record states it for the first time. A crash at that moment may count it
+twice, just as an event may be published twice. A line that cannot be written is logged; it never
+stops a photo.
 """
 
 import functools
@@ -37,35 +37,38 @@ class Metric(StrEnum):
     """Every metric, all in `NAMESPACE` and by `STACK`."""
 
     PHOTOS_IN = "PhotosIn"
-    """Photos that were dropped, and requests of backends; a second delivery is none."""
+    """Dropped photos and requests of backends; a second delivery is not counted."""
     JOBS_SUBMITTED = "JobsSubmitted"
     CREDITS_SPENT = "CreditsSpent"
-    """By tasks that the vendor took; what `catwalk resolve` finds out later is in the ledger."""
+    """By tasks that the vendor accepted. Credits that `catwalk resolve` finds out later are in the
+    ledger only."""
     JOBS_SUCCEEDED = "JobsSucceeded"
     JOBS_PARTIAL = "JobsPartial"
     JOBS_FAILED = "JobsFailed"
-    """Also by `CAUSE_OF_END`. 0 with each job that succeeded, wholly or partly: so the average is
-    the share of failures, and the number of samples that of the jobs which had a task and ended."""
+    """Also by `CAUSE_OF_END`. Each job that succeeded, wholly or partly, counts as 0. So the
+    average is the share of failures, and the number of samples is the number of jobs that had a
+    task and ended."""
     JOBS_REJECTED = "JobsRejected"
     """Also by `CAUSE_OF_END`."""
     SUBMITS_UNKNOWN = "SubmitsUnknown"
     SUBMITS_PARKED = "SubmitsParked"
-    """How many jobs are SUBMIT_UNKNOWN at the moment."""
+    """The number of jobs that are SUBMIT_UNKNOWN at the moment."""
     SECONDS_TO_RESULT = "SecondsToResult"
     """From the drop to the record's end, of jobs with results."""
     WAIT_SECONDS = "WaitSeconds"
-    """How long a photo has waited since its drop, or since the daily limit or the account's trouble
-    was last in its way: those have alarms of their own. Told each time that it is looked at and has
-    to wait on for something else, and when the vendor has taken it. Not the queue's age: a photo
-    that waits goes back to it as a fresh message."""
+    """How long a photo has waited since its drop. Time before the daily limit or trouble of the
+    account last held it back does not count: those have alarms of their own. Emitted each time that
+    the photo has to wait again for another reason, and when the vendor has accepted it. The age of
+    SubmitQueue does not show this, since a waiting photo is sent again as a new message."""
     POLLS = "PollsPerJob"
     SUBMISSION_PAUSED = "SubmissionPaused"
-    """1 with each pause and, by reconcile, while it lasts, then also by `CAUSE_OF_PAUSE`; 0 from
-    reconcile when there is none."""
+    """SubmitFunction emits 1 with each pause. Reconcile emits 1 while a pause lasts, else 0. The 1
+    is also emitted by `CAUSE_OF_PAUSE`."""
     DAILY_CREDITS_USED = "DailyCreditsUsed"
-    """Per cent of `DailyCreditLimit`; there is none without a limit."""
+    """Per cent of `DailyCreditLimit`; not emitted without a limit."""
     RECONCILE_MOVES = "ReconcileMoves"
-    """How many a run of reconcile has moved on; the number of samples is that of the runs."""
+    """How many jobs, arrivals and photos a run of reconcile moved on. The number of samples is the
+    number of runs."""
 
 
 UNITS: Final[Mapping[Metric, MetricUnit]] = {
@@ -73,7 +76,7 @@ UNITS: Final[Mapping[Metric, MetricUnit]] = {
     Metric.WAIT_SECONDS: MetricUnit.Seconds,
     Metric.DAILY_CREDITS_USED: MetricUnit.Percent,
 }
-"""Of all others it is Count."""
+"""The unit of every other metric is Count."""
 
 _ENDS: Final[Mapping[JobStatus, Metric]] = {
     JobStatus.SUCCEEDED: Metric.JOBS_SUCCEEDED,
@@ -88,47 +91,47 @@ _WITH_RESULTS: Final = frozenset({JobStatus.SUCCEEDED, JobStatus.PARTIAL})
 
 @dataclass(frozen=True)
 class Gauges:
-    """What reconcile sees of the stack at the end of a run."""
+    """The state of the stack at the end of a reconcile run."""
 
     moves: int
     parked: int
     paused_by: str | None
-    """The pause's reason, as `Breaker.paused_by` has it."""
+    """What `CircuitBreaker.paused_by` returns."""
     credits_used: float | None
     """Per cent of the daily limit; None without one."""
 
 
-def _harmless(tell: Callable[P, None]) -> Callable[P, None]:
-    """Have whatever goes wrong be logged, and nothing else come of it."""
+def _harmless(count: Callable[P, None]) -> Callable[P, None]:
+    """Log each error of a method instead of raising it."""
 
-    @functools.wraps(tell)
-    def told(*arguments: P.args, **options: P.kwargs) -> None:
+    @functools.wraps(count)
+    def counted(*arguments: P.args, **options: P.kwargs) -> None:
         try:
-            tell(*arguments, **options)
-        except Exception:  # noqa: BLE001  a photo matters, and a paid task; a figure about it less
+            count(*arguments, **options)
+        except Exception:  # noqa: BLE001  a missing metric must not stop a photo or a paid task
             logger().exception("metrics are not written")
 
-    return told
+    return counted
 
 
 class Metrics:
-    """Writes metrics; none of these verbs ever raises."""
+    """Writes metrics; its public methods never raise."""
 
     def __init__(self, stack: str, *, write: Callable[[str], object] = print) -> None:
-        """Count for this stack; `write` is given each line."""
+        """Count for this stack; `write` is called with each line."""
         self._stack = stack
         self._write = write
 
     @_harmless
     def photo_in(self, job: Job) -> None:
-        """Count a photo or a request that has just come to its first job."""
+        """Count a photo or a request; `job` is its first job, which has just been made."""
         self._emit({Metric.PHOTOS_IN: 1}, job)
 
     @_harmless
-    def job_told(self, job: Job) -> None:
-        """Count what a job's present status says for the first time."""
+    def job_announced(self, job: Job) -> None:
+        """Count a job's present status; called when the status is announced."""
         if job.status is JobStatus.RUNNING:
-            if job.resumed_at is None:  # else the task was paid for, and counted, before
+            if job.resumed_at is None:  # else an earlier attempt paid for and counted the task
                 self._emit({Metric.JOBS_SUBMITTED: 1, Metric.CREDITS_SPENT: 1}, job)
             return
         values = {_ENDS[job.status]: 1.0}
@@ -145,7 +148,7 @@ class Metrics:
 
     @_harmless
     def has_waited(self, job: Job, *, until: str | None) -> None:
-        """Tell how long a photo has waited by a moment (ISO 8601), whether it waits on or not."""
+        """Emit how long a photo has waited until a moment (ISO 8601)."""
         since = max(job.arrived_at, job.held_at or "") if job.arrived_at is not None else None
         values = _if_known(Metric.WAIT_SECONDS, _seconds(since, until))
         if values:
@@ -153,10 +156,10 @@ class Metrics:
 
     @_harmless
     def paused(self, cause: str) -> None:
-        """Tell that submission pauses, once more or for the first time.
+        """Emit that submission is paused.
 
         Args:
-            cause: one of a few: see `shared.limits.circuit_breaker.Cause`.
+            cause: a value of `shared.limits.circuit_breaker.Cause`.
 
         """
         self._emit(
@@ -165,12 +168,12 @@ class Metrics:
 
     @_harmless
     def credits_used(self, per_cent: float) -> None:
-        """Tell how much of the daily limit is used."""
+        """Emit how many per cent of the daily limit are used."""
         self._emit({Metric.DAILY_CREDITS_USED: per_cent})
 
     @_harmless
     def gauges(self, gauges: Gauges) -> None:
-        """Tell how things stand."""
+        """Emit the state of the stack."""
         values: dict[Metric, float] = {
             Metric.RECONCILE_MOVES: gauges.moves,
             Metric.SUBMITS_PARKED: gauges.parked,
@@ -189,9 +192,9 @@ class Metrics:
         *,
         by: Mapping[Metric, tuple[str, str]] | None = None,
     ) -> None:
-        """Write a line; another one for metrics that have a cause as their second dimension.
+        """Write one line, and one more for each metric that has a cause as its second dimension.
 
-        Two lines, since all metrics of a line have all of its dimensions.
+        All metrics of a line have all of its dimensions, so these metrics need their own line.
         """
         causes = by or {}
         plain = {metric: value for metric, value in values.items() if metric not in causes}
@@ -204,17 +207,17 @@ class Metrics:
         self, values: Mapping[Metric, float], job: Job | None, cause: tuple[str, str] | None = None
     ) -> str:
         line = AmazonCloudWatchEMFProvider(namespace=NAMESPACE)
-        line.service = ""  # whatever POWERTOOLS_SERVICE_NAME says: it would be a dimension
+        line.service = ""  # a value of POWERTOOLS_SERVICE_NAME would become a dimension
         line.add_dimension(STACK, self._stack)
         if cause is not None:
-            # By itself too: an alarm cannot add up what it does not know the causes of.
+            # The metric is also emitted by stack alone: an alarm cannot add up unknown causes.
             line.add_dimensions(**{STACK: self._stack, cause[0]: cause[1]})
         for metric, value in values.items():
             line.add_metric(metric.value, UNITS.get(metric, MetricUnit.Count), value)
         ids = {**invocation_keys(), **(keys_of(job) if job is not None else {})}
         for name, text in ids.items():
             line.add_metadata(name, text)
-        # As numbers, not as lists of one: a query then finds them by their names.
+        # Plain numbers instead of lists of one, so that a query finds them by their names.
         return json.dumps({**line.serialize_metric_set(), **values})
 
 
@@ -225,7 +228,7 @@ def waited(job: Job, *, until: str | None) -> float | None:
 
 def _seconds(since: str | None, until: str | None) -> float | None:
     if since is None or until is None:
-        return None  # a record from before there was such an attribute
+        return None  # a record of an earlier version, without this attribute
     return max(0.0, (parse_iso(until) - parse_iso(since)).total_seconds())
 
 

@@ -1,14 +1,14 @@
-"""When to poll a task next. An early poll costs a call and a state transition; a late one, lag.
+"""Plans the next poll of a task. An early poll costs a call and a transition; a late one adds lag.
 
 The planner estimates when the task ends from three things: the durations of earlier tasks of its
-kind, the time that it has run, and its progress. Progress can be read in several ways (as a share
-of the whole time, as a speed since it began to move). For each level of progress, each way is
-corrected by its error in earlier tasks, weighted by how right it was, and ignored where it said no
-more than the elapsed time. From the distribution of the task's end a small dynamic programme finds
-the schedule of polls with the least expected cost.
+kind, the time that the task has run, and its progress. A reading predicts the end from the
+progress: by its share of the whole time, or by its speed since it began to move. Each reading is
+corrected by its errors in earlier tasks at the same level of progress. The best one is used, if it
+says more than the elapsed time alone. From the distribution of the task's end, a small dynamic
+programme finds the schedule of polls with the least expected cost.
 
-Everything here is pure: no clock, no AWS. A `TaskHistory` summarises earlier tasks in plain sums:
-concurrent writers add to it in any order, and halving it forgets old tasks.
+This module is pure: it uses no clock and no AWS. A `TaskHistory` summarises earlier tasks in plain
+sums. So concurrent writers can add to it in any order, and halving it makes old tasks count less.
 """
 
 import math
@@ -20,100 +20,121 @@ from itertools import accumulate, pairwise
 from typing import Final, NamedTuple
 
 KEEP_TASKS: Final = 60.0
-"""A history of this many tasks is halved, so that it follows a vendor that gets slower or
+"""A history of this many tasks is halved, so that it follows a vendor that becomes slower or
 faster."""
 
 # --- durations ---------------------------------------------------------------------------------
 _BINS: Final = 34
-"""Durations are counted in so many bins an e-fold: 3 % each."""
+"""The number of bins a factor e of the duration; each bin is 3 % wide."""
 _TYPICAL: Final = math.log(10.0)
+"""The expected duration of a first task, in ln of seconds."""
 _FIRST_SPREAD: Final = 1.3
-"""The vendor documents no durations. Until the first task has ended, ten seconds are expected, give
-or take a factor of four: a first look comes after 3 s, and the next ones after 7, 11 and 16 s. A
-late first look would be dear: it only tells that the end was before it, and photos that are under
-way together all wait for it."""
+"""The standard deviation of that expectation, in ln: a factor of four. (The vendor documents no
+durations.) It leads to first polls after 3, 7, 11 and 16 s. A late first poll would be expensive:
+it says only that the end was before it, and all photos of a burst would wait for it."""
 _SPREAD: Final = 0.7
-"""A task of a kind that is known may take half or twice as long as the others."""
+"""The standard deviation of the prior, in ln, once a task is known: a factor of two."""
 _BLANK_WEIGHT: Final = 1.0
-"""What is thought before anything is known counts as much as so many tasks."""
+"""The weight of the prior, in tasks."""
 _ODD_SHARE: Final = 0.02
+"""The share of each distribution that is left for durations that no earlier task had."""
 _ODD_SPREAD: Final = 1.5
-"""So much of any distribution stays with durations that no earlier task had."""
+"""The standard deviation of that share, in ln."""
 _BLUR: Final = 0.5
-"""How much counts are blurred, as a share of their spread for a single task; less for more."""
+"""The bandwidth with which the counts are smoothed, as a share of their standard deviation, for one
+task. It shrinks with the cube root of the number of tasks."""
 _LEAST_BLUR: Final = 0.015
+"""The least bandwidth, in ln."""
 _EVENLY: Final = 0.15
-"""The share of a task's count that goes evenly over the time in which its end was not seen."""
+"""The share of a task's count that is spread evenly over the time between the last two polls. The
+rest is spread as the planner expected."""
 
 # --- progress ----------------------------------------------------------------------------------
 _LEVELS: Final = (1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 99)
-"""Per cent at which a level of progress begins."""
+"""The progress in per cent at which each level begins."""
 _WHOLE: Final = 100.0
+"""The progress in per cent at the end."""
 _LEAST_PROGRESS: Final = 0.01
-"""Per cent; less is 0."""
+"""Per cent; less counts as 0."""
 _INSTANT: Final = 1e-3
-"""Seconds; there is no logarithm of 0."""
+"""Seconds; the least time of which a logarithm is taken."""
 _FIRST_ERROR: Final = 0.12
+"""The assumed error of a reading before its first use, in ln of the whole time."""
 _FIRST_ERROR_AT_ZERO: Final = 1.0
+"""The same for a progress of 0."""
 _FIRST_ERROR_NEAR_THE_END: Final = 0.3
-"""How far off a reading is thought to be (in ln of the whole time) before it was ever used. Many
-services stop at 9x."""
+"""The same from level `_NEAR_THE_END` on, since many services stop at 9x per cent for a while."""
 _NEAR_THE_END: Final = 11
+"""The level that begins at 90 per cent."""
 _LEAST_MOVE: Final = 4.0
-"""Per cent that progress must have moved for its speed to mean anything."""
+"""Per cent; the speed of a smaller change of progress is not used."""
 _LEAST_ERROR: Final = 0.004
+"""The least error of a corrected reading, in ln."""
 _SELF_DOUBT: Final = 0.12
 """Share of the end-time uncertainty that is added to a reading's variance."""
 _JUNK: Final = 0.1
+"""The probability that this reading is wrong; then any end is equally likely."""
 _JUNK_DENSITY: Final = 0.2
-"""A reading may be junk this once, whatever it was worth before: then any end is as likely."""
+"""The density of the end in that case, in ln of the whole time."""
 _NEEDED: Final = 0.8
-"""A reading must narrow the end down to so much of what the clock alone leaves open."""
+"""A reading is used only if its standard deviation is at most this share of the clock's."""
 _FIRST_GAIN: Final = 0.5
+"""The assumed gain of progress before the first task has ended. The gain says how much better
+progress predicted the end of a task than the elapsed time alone, in ln of likelihood."""
 _FIRST_GAIN_WEIGHT: Final = 2.0
+"""The weight of that assumption, in tasks."""
 _LEAST_GAIN: Final = 0.1
+"""Progress is used while the mean gain is larger than this."""
 _MOST_GAIN: Final = 2.0
-"""Progress is used while it foretold earlier ends better than the clock (in ln of likelihood)."""
+"""The gain of one task counts at most this much, and at least the negative of it."""
 _LEAST_DENSITY: Final = 0.15
+"""The least density of the clock's prediction, by which a likelihood is divided."""
 _ROOT_TWO_PI: Final = math.sqrt(2 * math.pi)
 
 # --- the schedule ------------------------------------------------------------------------------
-_POLLS_AFTER_ONE_THAT_TELLS: Final = 2.0
+_POLLS_AFTER_A_RELIABLE_ONE: Final = 2.0
+"""The polls that a task still needs after a poll with reliable progress."""
 _LAG_OF_A_WHOLE_SECOND: Final = 0.5
+"""The mean lag, in seconds, since waits are whole seconds."""
 _LAG_A_SPREAD: Final = 1.2
-"""What a task costs yet after a look at trustworthy progress: looks, and seconds of lag."""
+"""The further lag after a poll with reliable progress, in standard deviations of the end."""
 _DIGIT: Final = 0.3
-"""Whole per cents leave this much of one open (the spread of an even distribution)."""
+"""The standard deviation that rounding to whole per cents adds (that of an even distribution)."""
 _CERTAIN: Final = 0.9995
+"""The schedule ends where the task has ended with this probability."""
 _NOTHING: Final = 1e-9
+"""A smaller probability counts as 0."""
 _FAR: Final = 3_000_000
+"""Seconds; the end of the grid."""
 _MOST_SAMPLES_SCORED: Final = 6
+"""A task's gain is computed from at most this many of its last samples."""
 _LEAST_WEIGHT: Final = 0.002
+"""A bin with less weight is dropped."""
 
 
 class ProgressSample(NamedTuple):
-    """The progress that one poll saw, of a task that had not ended."""
+    """The progress that one poll saw of a task that had not ended."""
 
     seconds: float
-    """Since submission."""
+    """Seconds since submission."""
     progress: float
     """Per cent."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a wait keeps to, and what it weighs."""
+    """The limits of a wait, and the price of lag."""
 
     shortest: float
     """Seconds."""
     longest: float
     """Seconds."""
     trade: float
-    """Seconds of lag that are worth one poll."""
+    """Seconds of lag that cost as much as one poll."""
 
 
 class Sums(NamedTuple):
-    """Count, sum and sum of squares of some measure."""
+    """Count, sum and sum of squares of a measure."""
 
     number: float = 0.0
     total: float = 0.0
@@ -122,18 +143,19 @@ class Sums(NamedTuple):
 
 @dataclass(frozen=True)
 class TaskHistory:
-    """What earlier tasks of a kind were like."""
+    """Sums over the earlier tasks of a kind."""
 
     tasks: float = 0.0
-    """How many, older ones counting ever less."""
+    """The number of tasks; halving makes older ones count less."""
     durations: Mapping[int, float] = field(default_factory=dict)
-    """Tasks by the bin of their duration."""
+    """The number of tasks by the bin of their duration."""
     measures: Mapping[str, Sums] = field(default_factory=dict)
-    """By name: `share7`, `speed7`, `start7`: errors of a reading at a level of progress;
-    `clock`: what the elapsed time alone left open; `gain`: what progress told beyond that."""
+    """Sums by name. `share7`, `speed7`, `start7`: the errors of a reading at a level of progress.
+    `clock`: the errors of the elapsed time alone. `gain`: how much better progress predicted the
+    end."""
 
     def plus(self, other: "TaskHistory") -> "TaskHistory":
-        """Return both together; the order does not matter."""
+        """Return the sum of both; the order does not matter."""
         durations = dict(self.durations)
         for bin_, weight in other.durations.items():
             durations[bin_] = durations.get(bin_, 0.0) + weight
@@ -144,7 +166,7 @@ class TaskHistory:
         return TaskHistory(self.tasks + other.tasks, durations, measures)
 
     def halved(self) -> "TaskHistory":
-        """Return this with half its weight; what is next to nothing goes."""
+        """Return this history with half its weight, without what is almost 0."""
         return TaskHistory(
             self.tasks / 2,
             {b: w / 2 for b, w in self.durations.items() if w > 2 * _LEAST_WEIGHT},
@@ -159,13 +181,13 @@ class TaskHistory:
 def next_wait(
     history: TaskHistory, elapsed: float, samples: Sequence[ProgressSample], bounds: Bounds
 ) -> int:
-    """Return how many whole seconds to wait before the next look at a task that has not ended.
+    """Return how many whole seconds to wait before the next poll of a task that has not ended.
 
     Args:
-        history: of earlier tasks of its kind; an empty one is fine.
-        elapsed: seconds since submission, up to the latest look or, before the first, 0.
-        samples: those that saw progress, oldest first.
-        bounds: of the wait.
+        history: the earlier tasks of its kind; it may be empty.
+        elapsed: seconds from submission to the latest poll; 0 before the first one.
+        samples: the progress of earlier polls, oldest first.
+        bounds: the limits of the wait.
 
     """
     samples = _in_order(samples)
@@ -178,13 +200,13 @@ def next_wait(
 def lesson(
     history: TaskHistory, samples: Sequence[ProgressSample], *, after: float, by: float
 ) -> TaskHistory:
-    """Return what a task that has ended adds to the task history.
+    """Return what an ended task adds to the task history.
 
     Args:
-        history: as it was for the task's plan.
-        samples: those that saw progress, oldest first.
-        after: seconds since submission at the last look that found the task not ended, or 0.
-        by: the same at the look that found it ended.
+        history: the task history so far.
+        samples: the progress of the task's polls, oldest first.
+        after: seconds from submission to the last poll that found the task not ended, or 0.
+        by: seconds from submission to the poll that found it ended.
 
     """
     after = max(0.0, after)
@@ -218,7 +240,7 @@ def lesson(
 
 
 def _in_order(samples: Sequence[ProgressSample]) -> list[ProgressSample]:
-    """Return the looks as if clocks never went backwards, which they do from Lambda to Lambda."""
+    """Return the samples with times that never decrease; the clocks of Lambdas differ."""
     times = accumulate((sample.seconds for sample in samples), max, initial=0.0)
     return [
         sample._replace(seconds=time) for sample, time in zip(samples, list(times)[1:], strict=True)
@@ -226,7 +248,7 @@ def _in_order(samples: Sequence[ProgressSample]) -> list[ProgressSample]:
 
 
 def _ends_between(outlook: "_Outlook", after: float, by: float) -> list[tuple[float, float, float]]:
-    """Return (seconds, share by the outlook, share of the time) for the cells of an interval."""
+    """Return (seconds, probability, share of the interval) for the cells of an interval."""
     length = max(by - after, _INSTANT)
     cells = []
     for nearer, farther, mass in outlook.cells():
@@ -245,16 +267,16 @@ def _ends_between(outlook: "_Outlook", after: float, by: float) -> list[tuple[fl
 def _gains(
     history: TaskHistory, samples: Sequence[ProgressSample], after: float, by: float
 ) -> Iterator[float]:
-    """Yield how much better each look foretold the end with its progress than without."""
+    """Yield how much better each sample predicted the end with its progress than without it."""
     durations = _Durations(history)
     for number in range(max(1, len(samples) - _MOST_SAMPLES_SCORED + 1), len(samples) + 1):
         seen = samples[:number]
         now = seen[-1].seconds
-        told = _Outlook(history, now, seen, durations=durations, believing=True)
-        if told.reading is None:
+        informed = _Outlook(history, now, seen, durations=durations, believing=True)
+        if informed.reading is None:
             continue
-        untold = _Outlook(history, now, (), durations=durations)
-        gain = math.log(told.share(after - now, by - now) / untold.share(after - now, by - now))
+        blind = _Outlook(history, now, (), durations=durations)
+        gain = math.log(informed.share(after - now, by - now) / blind.share(after - now, by - now))
         yield max(-_MOST_GAIN, min(_MOST_GAIN, gain))
 
 
@@ -262,7 +284,7 @@ def _gains(
 
 
 class _Durations:
-    """The distribution of durations that a task history leads to expect."""
+    """The distribution of durations, estimated from a task history."""
 
     def __init__(self, history: TaskHistory) -> None:
         counts = sorted(history.durations.items())
@@ -283,7 +305,7 @@ class _Durations:
             self._blur = max(_LEAST_BLUR, blur)
 
     def ended_by(self, seconds: float) -> float:
-        """Return the share of tasks that has ended by then."""
+        """Return the share of tasks that end within this time."""
         if seconds <= 0:
             return 0.0
         place = math.log(seconds)
@@ -312,30 +334,33 @@ def _density(z: float, spread: float) -> float:
 
 
 class _Reading(NamedTuple):
-    """What one way of reading the progress so far predicts."""
+    """A prediction of the end from the progress so far."""
 
     way: str
+    """`share`: progress is a share of the whole time. `speed`, `start`: progress goes on at its
+    speed since it began to move, or since it was last 0."""
     level: int
+    """The level of progress: how many of `_LEVELS` it has reached."""
     seconds: float
-    """The whole time from submission to the end."""
+    """The predicted time from submission to the end."""
     open: float
-    """What the digits of the progress leave open, in ln of `seconds`."""
+    """The error of rounded progress, in ln of `seconds`."""
 
     @property
     def name(self) -> str:
-        """What its errors are kept under."""
+        """The name of its errors in `TaskHistory.measures`."""
         return f"{self.way}{self.level}"
 
 
 class _Belief(NamedTuple):
-    """A reading, corrected: ln of the whole time, and how far it may be off."""
+    """A corrected reading: mean and standard deviation of ln of the whole time."""
 
     place: float
     spread: float
 
 
 def _readings(samples: Sequence[ProgressSample]) -> list[_Reading]:
-    """Return what the latest look's progress can be read as."""
+    """Return the predictions from the latest sample."""
     if not samples:
         return []
     seconds, progress = max(samples[-1].seconds, _INSTANT), samples[-1].progress
@@ -352,7 +377,7 @@ def _readings(samples: Sequence[ProgressSample]) -> list[_Reading]:
         ),
     )
     if start is None or progress - start.progress < _LEAST_MOVE:
-        # It has hardly been seen to move; then since it was last seen to stand at the start.
+        # Progress has hardly moved between samples. Take its speed since it was last 0.
         way, start = (
             "start",
             next((sample for sample in samples[-2::-1] if sample.progress < _LEAST_PROGRESS), None),
@@ -366,7 +391,7 @@ def _readings(samples: Sequence[ProgressSample]) -> list[_Reading]:
 
 
 def _usual_variance(history: TaskHistory, way: str) -> float:
-    """Return how far off a way of reading was at any level, apart from each level's own bias."""
+    """Return the variance of a way of reading over all levels, without each level's own bias."""
     count, squares = 2.0, 2.0 * _FIRST_ERROR**2
     for name, sums in history.measures.items():
         if name.startswith(way) and name != f"{way}0":
@@ -376,7 +401,7 @@ def _usual_variance(history: TaskHistory, way: str) -> float:
 
 
 def _corrected(history: TaskHistory, reading: _Reading) -> _Belief:
-    """Return a reading less its usual error at its level."""
+    """Return a reading without its usual error at its level."""
     sums = history.measures.get(reading.name, Sums())
     first = _FIRST_ERROR_AT_ZERO**2
     if reading.level > 0:
@@ -391,7 +416,7 @@ def _corrected(history: TaskHistory, reading: _Reading) -> _Belief:
 
 
 def _clock(history: TaskHistory, elapsed: float) -> _Belief:
-    """Return what the elapsed time alone says, at whatever looks there usually are."""
+    """Return the prediction from the elapsed time alone, at the usual times of polls."""
     sums = history.measures.get("clock", Sums())
     weight = sums.number + 1.0
     mean = (sums.total + 0.7) / weight
@@ -400,7 +425,7 @@ def _clock(history: TaskHistory, elapsed: float) -> _Belief:
 
 
 def _worth_believing(history: TaskHistory) -> bool:
-    """Tell whether progress has foretold the ends of tasks of this kind."""
+    """Whether progress has predicted the ends of earlier tasks of this kind."""
     sums = history.measures.get("gain", Sums())
     gain = (sums.total + _FIRST_GAIN * _FIRST_GAIN_WEIGHT) / (sums.number + _FIRST_GAIN_WEIGHT)
     return gain > _LEAST_GAIN
@@ -410,7 +435,7 @@ def _worth_believing(history: TaskHistory) -> bool:
 
 
 def _grid() -> tuple[float, ...]:
-    """Return the places, in seconds from now, between which an end may lie."""
+    """Return the places of the grid, in seconds from now."""
     places = [step / 2 for step in range(16)] + [float(place) for place in range(8, 40)]
     while places[-1] < _FAR:
         places.append(float(math.ceil(places[-1] * 1.05)))
@@ -421,7 +446,7 @@ _GRID: Final = _grid()
 
 
 class _Outlook:
-    """When a task that has not ended by now may end, and when to look at it."""
+    """The distribution of the end of a task that has not ended yet, and its schedule."""
 
     def __init__(
         self,
@@ -432,17 +457,17 @@ class _Outlook:
         durations: _Durations | None = None,
         believing: bool | None = None,
     ) -> None:
-        self._history_of = history
+        self._history = history
         self._elapsed = elapsed
-        self._looks = samples
+        self._samples = samples
         self._durations = durations or _Durations(history)
         self._believing = _worth_believing(history) if believing is None else believing
         self.reading = self._best_reading() if self._believing else None
         self._mass = self._masses()
 
     def _best_reading(self) -> _Belief | None:
-        """Return the surest reading, if it tells more than the clock does."""
-        readings = [_corrected(self._history_of, reading) for reading in _readings(self._looks)]
+        """Return the most certain reading, if it says more than the elapsed time alone."""
+        readings = [_corrected(self._history, reading) for reading in _readings(self._samples)]
         best = min(readings, key=lambda belief: belief.spread, default=None)
         if best is None or best.spread > _NEEDED * self._clock.spread:
             return None
@@ -450,10 +475,10 @@ class _Outlook:
 
     @cached_property
     def _clock(self) -> _Belief:
-        return _clock(self._history_of, self._looks[-1].seconds)
+        return _clock(self._history, self._samples[-1].seconds)
 
     def _masses(self) -> list[float]:
-        """Return how likely the end lies in front of each place of the grid."""
+        """Return the probability of an end between each place of the grid and the one before."""
         before = self._durations.ended_by(self._elapsed)
         masses = [0.0]
         for nearer, farther in pairwise(_GRID):
@@ -465,14 +490,14 @@ class _Outlook:
             if ended > 1 - _NOTHING:
                 break
         whole = sum(masses)
-        # So much later than anything known: all that is left is that it takes as long again.
+        # Empty if the task is later than any known one. Then it is expected to take as long again.
         return [mass / whole for mass in masses] if whole > 0 else []
 
     def _likelihood(self, nearer: float, farther: float) -> float:
-        """Return how much likelier the progress makes an end there.
+        """Return the factor by which the progress makes an end in this cell more likely.
 
-        A reading's usual error says how likely such an end is *given* the progress; the clock's
-        says how much of that is no news, since looks come at such times anyway.
+        It is the density of the corrected reading, divided by that of the clock: the elapsed time
+        alone predicts that much already.
         """
         if self.reading is None:
             return 1.0
@@ -483,7 +508,7 @@ class _Outlook:
         return ((1 - _JUNK) * right + _JUNK * _JUNK_DENSITY) / max(_LEAST_DENSITY, anyway)
 
     def cells(self) -> Iterator[tuple[float, float, float]]:
-        """Yield (from, to, probability) in seconds from now; all the grid, if nothing is known."""
+        """Yield (from, to, probability) in seconds from now; without a distribution, all are 0."""
         if self._mass:
             yield from zip(_GRID, _GRID[1:], self._mass[1:], strict=False)
         else:
@@ -500,12 +525,12 @@ class _Outlook:
         return max(inside, 1e-4)
 
     def first_of_schedule(self, bounds: Bounds) -> int:
-        """Return the seconds to the first look of the schedule that is expected to cost least.
+        """Return the seconds to the first poll of the schedule with the least expected cost.
 
-        From each place, at which the task was just found not to have ended, the next look goes
-        where the look itself, the lag of an end before it, and the least cost from there on come
-        to the least. Worked out from the far end; costs are weighted with the probability that
-        they come up at all.
+        For each place, from the last to the first: if a poll there finds the task not ended, the
+        next poll is at the place with the least sum of three costs. These are the poll itself, the
+        lag of an end before it, and the least cost from there on. Each cost is weighted with the
+        probability that it occurs.
         """
         if not self._mass:
             return math.ceil(self._elapsed)
@@ -513,7 +538,7 @@ class _Outlook:
         centres = (mass * (near + far) / 2 for near, far, mass in self.cells())
         moment = [0.0, *accumulate(centres)]
         places = self._candidates(ended)
-        least = self._cost_after_a_telling_poll(ended, moment, bounds)
+        least = self._cost_after_a_reliable_poll(ended, moment, bounds)
         cost = [0.0] * len(places)
         choice = 0
         for here in range(len(places) - 2, -1, -1):
@@ -534,7 +559,7 @@ class _Outlook:
         return int(_GRID[choice])
 
     def _candidates(self, ended: Sequence[float]) -> list[int]:
-        """Return the grid's whole seconds up to where the task has all but certainly ended."""
+        """Return the grid's places at whole seconds, up to the first with `_CERTAIN`."""
         places = [0]
         for i in range(1, len(ended)):
             if _GRID[i].is_integer():
@@ -543,10 +568,10 @@ class _Outlook:
                     break
         return places
 
-    def _cost_after_a_telling_poll(
+    def _cost_after_a_reliable_poll(
         self, ended: Sequence[float], moment: Sequence[float], bounds: Bounds
     ) -> Callable[[int], float]:
-        """Return what a task costs yet after a look whose progress can be relied on."""
+        """Return a function for the cost after a poll at a place, if its progress is reliable."""
         reliable = self._reliable()
         if reliable is None:
             return lambda _: math.inf
@@ -561,19 +586,22 @@ class _Outlook:
             end = self._elapsed + (mean - moment[i]) / running
             spread = math.sqrt(variance + (_DIGIT * end / (_WHOLE * now)) ** 2)
             lag = _LAG_OF_A_WHOLE_SECOND + _LAG_A_SPREAD * spread * end
-            return running * (_POLLS_AFTER_ONE_THAT_TELLS * bounds.trade + lag)
+            return running * (_POLLS_AFTER_A_RELIABLE_ONE * bounds.trade + lag)
 
         return cost
 
     def _reliable(self) -> tuple[float, float] | None:
-        """Return the variance of what a later look will tell, and after what part of the rest."""
-        if not self._looks:
-            known = any(name.startswith("share") for name in self._history_of.measures)
-            if self._history_of.tasks and not known:
+        """Return the variance of a later reading, and after what share of the rest it is reliable.
+
+        It is None if later progress is not expected to be reliable.
+        """
+        if not self._samples:
+            known = any(name.startswith("share") for name in self._history.measures)
+            if self._history.tasks and not known:
                 return None
-            return _usual_variance(self._history_of, "share"), 0.0
-        progress = self._looks[-1].progress
+            return _usual_variance(self._history, "share"), 0.0
+        progress = self._samples[-1].progress
         if progress < _LEAST_PROGRESS or progress >= _LEVELS[_NEAR_THE_END]:
             return None
-        ways = (_usual_variance(self._history_of, way) for way in ("share", "speed"))
+        ways = (_usual_variance(self._history, way) for way in ("share", "speed"))
         return min(ways), 10 / (_WHOLE - progress)

@@ -1,9 +1,9 @@
-"""The poll budget: so many reads a second for the whole stack, shared by all its jobs.
+"""The rate limiter of reads: at most `PollsPerSecond` polls a second, for all jobs of the stack.
 
-One item in JobsTable, `CONTROL#polls`, counts the reads that are planned for each slot of a few
-seconds. A wait whose end falls into a slot that is full is stretched to the next one with room.
-While the vendor throttles reads, slots hold fewer: half as many each time, and more again minute
-by minute.
+One item in JobsTable, `CONTROL#polls`, counts the reads that are planned for each slot of
+`SLOT_SECONDS`. If a wait would end in a full slot, it is extended to the next slot with room. Each
+time that the vendor throttles reads, the rate is halved; then it doubles every minute until it is
+back.
 """
 
 import math
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
 SLOT_SECONDS: Final = 5
 LEAST_A_SECOND: Final = 0.2
-"""However much the vendor throttles, the stack reads a task in five seconds."""
+"""The lowest rate: one read every five seconds, however much the vendor throttles."""
 RECOVERY_SECONDS: Final = 60.0
-"""After throttling, the budget doubles in so many seconds until it is whole again."""
+"""After throttling, the rate doubles in this time, until it is back at `PollsPerSecond`."""
 ONE_CUT_SECONDS: Final = 10.0
-"""Reads that were under way when the vendor throttled are refused together: that is one cut."""
+"""Refusals within this time cut the rate once: the reads were sent at the same rate."""
 _TRIES: Final = 4
 _MOST_REMOVED: Final = 100
-"""Slots that one write forgets: an expression of DynamoDB's has 4 KB at most. A crowd leaves more
-behind; the next writes forget those."""
+"""At most this many old slots are removed by one write, since DynamoDB's expressions have at most
+4 KB. The next writes remove the others."""
 _KEY: Final[Any] = {"pk": {"S": "CONTROL#polls"}}
 _SLOT: Final = "s"
 _RATE: Final = "cut_to"
 _SINCE: Final = "cut_at"
 
 
-class PollBudget:
+class PollRateLimiter:
     """`PollsPerSecond`."""
 
     def __init__(
@@ -45,19 +45,19 @@ class PollBudget:
         per_second: float,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
-        """Share the budget with all functions that use this table."""
+        """Share the rate with all functions that use this table."""
         self._dynamodb = dynamodb
         self._table = table
         self._per_second = per_second
         self._now = now
         self._item: Mapping[str, Any] = {}
-        """As last seen; what it says may be old, and only a condition counts."""
+        """The item as last read. It may be out of date, so each write has a condition."""
 
     def reserve(self, wait: int) -> int:
-        """Take a read out of the budget; return after how many seconds it may be made.
+        """Reserve a read, and return the seconds to wait until it may be made.
 
         Args:
-            wait: seconds to when it is wanted; what is returned is never less.
+            wait: the wait that is wanted, in seconds; the returned one is never shorter.
 
         """
         now = self._now().timestamp()
@@ -68,19 +68,19 @@ class PollBudget:
                 break
             self._read()
             slot = self._slot_with_room(slot, now)
-        # After so many lost races the read is made uncounted, in a slot that just had room.
+        # If other functions were faster `_TRIES` times, the read is made without being counted.
         if slot == wanted:
             return wait
-        # Those that were moved here come one after the other, not all when the slot begins.
-        turn = self._slots().get(slot, 0) / self._room(slot) * SLOT_SECONDS
-        return max(wait, math.ceil(slot * SLOT_SECONDS - now + min(turn, SLOT_SECONDS)))
+        # Reads that were moved to this slot are spread over it, not all made at its beginning.
+        offset = self._slots().get(slot, 0) / self._room(slot) * SLOT_SECONDS
+        return max(wait, math.ceil(slot * SLOT_SECONDS - now + min(offset, SLOT_SECONDS)))
 
     def cut(self) -> None:
-        """The vendor throttles reads: halve the budget for all."""
+        """Halve the rate for all jobs, since the vendor throttles reads."""
         now = self._now().timestamp()
         self._read()
         halved = max(LEAST_A_SECOND, self._rate(now) / 2)
-        # If the condition fails, another read of the same moment has cut it already.
+        # If the condition fails, another read of the same time has cut the rate already.
         update_if(
             self._dynamodb,
             self._table,
@@ -132,7 +132,7 @@ class PollBudget:
         return slot
 
     def _room(self, slot: int) -> int:
-        """Return how many reads a slot holds; at a low rate, one in every so many slots."""
+        """Return how many reads a slot holds; at least one."""
         reads = self._rate(slot * SLOT_SECONDS) * SLOT_SECONDS
         return max(1, math.floor(reads))
 

@@ -15,7 +15,7 @@ from shared.config import PollingConfig
 from shared.models import Job
 from shared.observability import logger
 from shared.polling import planner
-from shared.polling.rate_limit import PollBudget
+from shared.polling.rate_limit import PollRateLimiter
 from shared.polling.state import PollState
 from shared.polling.task_history import TaskHistoryStore, kind_of
 
@@ -49,7 +49,9 @@ class PollSchedule:
         self._config = config
         self._now = now
         self._histories = TaskHistoryStore(dynamodb, table, monotonic=monotonic)
-        self._budget = PollBudget(dynamodb, table, per_second=config.polls_per_second, now=now)
+        self._rate_limiter = PollRateLimiter(
+            dynamodb, table, per_second=config.polls_per_second, now=now
+        )
 
     def first_state(self, job: Job) -> dict[str, Any]:
         """Return the input of a job's execution, with the first wait.
@@ -91,7 +93,7 @@ class PollSchedule:
         """Return how many whole seconds to wait before the next poll.
 
         Args:
-            job: tasks of the same scene type and batch size are its task history.
+            job: the task history of its scene type and batch size is used.
             state: its `looks` and `polls` are used.
             elapsed: seconds since submission.
             left: seconds to the deadline; the last poll falls on it.
@@ -99,24 +101,24 @@ class PollSchedule:
 
         """
         if job.resumed_at is not None and not state.polls:
-            return self._in_budget(max(1, self._config.poll_min_seconds))
+            return self._at_rate(max(1, self._config.poll_min_seconds))
         bounds = bounds_of(left, state.polls, self._config)
         wait = self._planned(job, state, elapsed, bounds)
         least, most = between
         wait = max(math.ceil(bounds.shortest), round(max(least, min(wait, most))))
-        return self._in_budget(max(1, min(wait, round(left))))
+        return self._at_rate(max(1, min(wait, round(left))))
 
     def _planned(self, job: Job, state: PollState, elapsed: float, bounds: planner.Bounds) -> float:
         try:
             history = self._histories.of(kind_of(job.settings))
             return planner.next_wait(history, elapsed, state.looks, bounds)
         except Exception:  # noqa: BLE001  see the module's docstring
-            logger().exception("the next look is not planned, it goes by the task's age")
+            logger().exception("the next poll is not planned, it goes by the task's age")
             return min(bounds.longest, max(bounds.shortest, elapsed * UNPLANNED))
 
-    def _in_budget(self, wait: int) -> int:
+    def _at_rate(self, wait: int) -> int:
         try:
-            return self._budget.reserve(wait)
+            return self._rate_limiter.reserve(wait)
         except Exception:  # noqa: BLE001  one uncounted read does little harm
             logger().exception("a read is not counted")
             return wait
@@ -124,9 +126,9 @@ class PollSchedule:
     def throttled(self) -> None:
         """Poll all jobs of the stack less often: the vendor throttles reads."""
         try:
-            self._budget.cut()
+            self._rate_limiter.cut()
         except Exception:  # noqa: BLE001  the next refusal tries again
-            logger().exception("the poll budget is not cut")
+            logger().exception("the rate of reads is not cut")
 
     def learn(self, job: Job, state: PollState, *, elapsed: float) -> None:
         """Add a task that has just succeeded to the task history."""

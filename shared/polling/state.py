@@ -1,4 +1,4 @@
-"""What the state machine carries around its loop, and what its Choice reads.
+"""The state of an execution, and the field that the state machine's Choice reads.
 
 The state machine passes a `PollState` to PollFunction and FinalizeFunction; each returns the next
 one. `PollOutcome` is the field that decides where the loop goes.
@@ -13,11 +13,12 @@ from shared.models import Job, JobStatus, Result, TaskResult
 from shared.polling.planner import ProgressSample
 
 MOST_SAMPLES: Final = 24
-"""Looks that a job's state carries; a payload of Step Functions holds 256 KiB at most."""
+"""A state holds at most this many progress samples, since a payload of Step Functions holds at most
+256 KiB."""
 
 
 class PollOutcome(StrEnum):
-    """What the state machine's Choice reads."""
+    """Where the state machine's Choice goes next."""
 
     WAIT = "wait"
     """The task is not finished, or the poll learnt nothing: wait `wait_seconds`, poll again."""
@@ -28,11 +29,11 @@ class PollOutcome(StrEnum):
     FAILED = "failed"
     """The record is closed, as FAILED."""
     SUPERSEDED = "superseded"
-    """The record belongs to another attempt by now: the execution ends and changes nothing."""
+    """The record is in another attempt: the execution ends and changes nothing."""
 
 
 class PollState(BaseModel):
-    """What the state machine carries around its loop."""
+    """The input and output of PollFunction and FinalizeFunction."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -41,21 +42,23 @@ class PollState(BaseModel):
     task_id: str
     submitted_at: str
     deadline: str
-    """ISO 8601; a task that is not finished by then is late, and FAILED `timed_out`."""
+    """ISO 8601; if the task is not finished by then, the job is FAILED with `timed_out`."""
     outcome: PollOutcome = PollOutcome.WAIT
     wait_seconds: int = 1
     polls: int = 0
     looks: tuple[ProgressSample, ...] = ()
-    """What earlier polls saw of the progress; the oldest and the latest."""
+    """The progress that earlier polls saw: the oldest and the latest samples."""
     not_ended_by: float = 0.0
     """Seconds from `submitted_at` to the last poll that found the task not ended."""
     troubles: int = 0
-    """Polls in a row that learnt nothing."""
+    """The number of polls in a row that learnt nothing."""
     not_found_since: str | None = None
+    """ISO 8601; since then each answer was that the vendor does not know the task."""
     no_results_since: str | None = None
+    """ISO 8601; since then each answer was a success without results."""
     results: tuple[TaskResult, ...] = ()
     copied: tuple[Result, ...] = ()
-    """Results that an earlier round of FinalizeFunction has already copied."""
+    """The results that earlier rounds of FinalizeFunction have copied."""
     finalize_rounds: int = 0
 
     def moved(self, **changes: Any) -> dict[str, Any]:  # noqa: ANN401  any of the fields
@@ -82,5 +85,5 @@ class PollState(BaseModel):
 
 
 def outcome_of(job: Job) -> PollOutcome:
-    """Return how the execution of a job that has ended ends."""
+    """Return the last outcome of the execution of an ended job."""
     return PollOutcome.FAILED if job.status is JobStatus.FAILED else PollOutcome.DONE

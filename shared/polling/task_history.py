@@ -1,9 +1,9 @@
-"""What earlier tasks took, kept in JobsTable: one item a kind of task, `TASKS#<scene>#<batch>`.
+"""The task history in JobsTable: one item a kind of task, `TASKS#<scene>#<batch>`.
 
-An item holds plain sums, so that any number of PollFunctions may add to it at the same time.
-When it has come to so many tasks, one of them halves it; an addition that comes between makes
-that fail, and the next one tries. A lost addition or one made twice (an invocation that is
-retried) is of no consequence.
+An item holds plain sums, so that any number of PollFunctions can add to it at the same time. After
+`KEEP_TASKS` tasks, one of them halves it. If another addition comes in between, the halving fails,
+and the next addition tries again. An addition that is lost or made twice (a retried invocation)
+hardly matters.
 """
 
 import time
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 FRESH_SECONDS: Final = 30.0
-"""How long a process goes by what it has read."""
+"""A process uses a history that it has read for this long."""
 FEW_TASKS: Final = 20.0
 FEW_FRESH_SECONDS: Final = 3.0
-"""The same while fewer tasks are known, each of which may change the plan a lot: a burst on a new
-stack profits from its first photos."""
+"""The same while fewer than `FEW_TASKS` tasks are known. Each one may then change the plan a lot,
+and a burst on a new stack benefits from its first photos."""
 _PREFIX: Final = "TASKS#"
 _TASKS: Final = "tasks"
 _BIN: Final = "d"
 _DIGITS: Final = 5
 _FEWEST: Final = -400
-"""Bins are numbered from 0 in the item: attribute names hold no minus."""
+"""The item numbers the bins from 0, since an attribute name cannot contain a minus here."""
 
 
 def kind_of(settings: Settings | None) -> str:
-    """Return what tasks are learnt from each other: scene type and batch size make the time."""
+    """Return the kind of a task: scene type and batch size, on which its duration depends."""
     if settings is None:
         return "any"
     return f"{settings.scene_type.value}#{settings.batch_size}"
@@ -47,14 +47,14 @@ class TaskHistoryStore:
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Keep them in this table."""
+        """Keep the histories in this table."""
         self._dynamodb = dynamodb
         self._table = table
         self._monotonic = monotonic
         self._known: dict[str, tuple[float, TaskHistory]] = {}
 
     def of(self, kind: str) -> TaskHistory:
-        """Return the history of a kind of task, at most `FRESH_SECONDS` old."""
+        """Return the history of a kind of task, read at most `FRESH_SECONDS` ago."""
         known = self._known.get(kind)
         if known is not None and self._monotonic() < known[0]:
             return known[1]
@@ -64,7 +64,7 @@ class TaskHistoryStore:
         return history
 
     def add(self, kind: str, taught: TaskHistory) -> None:
-        """Add what a task has taught, and halve what has become too much."""
+        """Add what a task taught, and halve a history of `KEEP_TASKS` tasks."""
         attributes = _attributes(taught)
         answer = self._dynamodb.update_item(
             TableName=self._table,
@@ -88,7 +88,7 @@ class TaskHistoryStore:
                 ExpressionAttributeValues={":seen": _number(history.tasks)},
             )
         except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            return  # somebody has added to it or halved it; the next addition looks again
+            return  # another function added to it or halved it; the next addition tries again
 
     def _read(self, kind: str, *, consistent: bool) -> TaskHistory:
         answer = self._dynamodb.get_item(

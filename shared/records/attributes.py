@@ -1,6 +1,6 @@
-"""Values as DynamoDB spells them (`{"N": "1"}`, `{"L": [{"S": "a"}]}`), and the conditional write.
+"""DynamoDB's wire form of values (`{"N": "1"}`, `{"L": [{"S": "a"}]}`), and the conditional write.
 
-boto3 can do the first too, behind an import that takes as long as making a client.
+boto3 can convert values too, but importing it takes as long as making a client.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 _NUMBERS: Final = Context(
-    # What DynamoDB can hold exactly; anything else raises instead of being rounded.
+    # The numbers that DynamoDB holds exactly. Any other number raises; none is rounded.
     prec=38,
     Emin=-128,
     Emax=126,
@@ -23,11 +23,11 @@ _NUMBERS: Final = Context(
 
 
 def to_attribute(value: Any) -> dict[str, Any]:  # noqa: ANN401  any JSON value, a set of strings
-    """Write a value for DynamoDB.
+    """Return a value in DynamoDB's wire form.
 
     Raises:
         TypeError: DynamoDB has no type for it.
-        ArithmeticError: a number that DynamoDB cannot hold exactly.
+        ArithmeticError: DynamoDB cannot hold the number exactly.
 
     """
     match value:
@@ -36,7 +36,7 @@ def to_attribute(value: Any) -> dict[str, Any]:  # noqa: ANN401  any JSON value,
         case bool():
             return {"BOOL": value}
         case str():
-            return {"S": str(value)}  # an enum's member too, as the text that it is
+            return {"S": str(value)}  # also the member of a StrEnum
         case int() | float() | Decimal():
             return {"N": _number(value)}
         case Mapping():
@@ -48,11 +48,11 @@ def to_attribute(value: Any) -> dict[str, Any]:  # noqa: ANN401  any JSON value,
     raise TypeError(f"DynamoDB has no type for a {type(value).__name__}")
 
 
-def from_attribute(attribute: Mapping[str, Any]) -> Any:  # noqa: ANN401  as above
-    """Read what DynamoDB holds; whole numbers are int, others float.
+def from_attribute(attribute: Mapping[str, Any]) -> Any:  # noqa: ANN401  any JSON value, a set
+    """Return the value of DynamoDB's wire form; whole numbers are int, others float.
 
     Raises:
-        TypeError: no type of DynamoDB's.
+        TypeError: DynamoDB has no such type.
 
     """
     ((kind, content),) = attribute.items()
@@ -75,7 +75,11 @@ def from_attribute(attribute: Mapping[str, Any]) -> Any:  # noqa: ANN401  as abo
 
 
 def item_of(error: ClientError) -> Mapping[str, Any]:
-    """Return the item that a conditional write has met, if it asked for it and there is one."""
+    """Return the item for which a condition failed.
+
+    It is empty if there is no item, or if the write did not ask for it
+    (`ReturnValuesOnConditionCheckFailure`).
+    """
     response: Mapping[str, Any] = {**error.response}
     item: Mapping[str, Any] = response.get("Item", {})
     return item
@@ -97,16 +101,16 @@ def update_if(
     Args:
         dynamodb: the client.
         table: the table's name.
-        key: of the item.
+        key: the item's key.
         update: the update expression.
         condition: the condition expression.
-        values: of both expressions, in the client's wire form.
-        names: of both expressions.
+        values: the values of both expressions, in the wire form.
+        names: the attribute names of both expressions.
         returns: which attributes are returned.
 
     Returns:
-        The attributes that `returns` asks for, or None if the condition does not hold: then
-        nothing was written.
+        The attributes that `returns` names. None if the condition does not hold and nothing was
+        written.
 
     """
     optional: dict[str, Any] = {}

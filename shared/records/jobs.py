@@ -1,10 +1,10 @@
-"""JobsTable: the one place that writes records, and each write conditional.
+"""JobsTable: the only module that writes job records, always by conditional writes.
 
-Every verb below is one `UpdateItem` or `PutItem` whose condition says from where the job may
-come. A verb that returns None changed nothing: another invocation was first, and what it wrote
-stands. Nothing here retries or sleeps; botocore's own retries cover throttles. When the answer to
-a write is lost, botocore sends the write again, and it fails its own condition: the verbs around
-the POST then recognise their own write, by the lease's token or the task's id.
+Each method below that writes is one `UpdateItem` or `PutItem`. Its condition names the statuses
+that the job may have before. If a method returns None, it changed nothing: another invocation wrote
+first, and its write counts. This module does not retry or sleep; botocore's retries cover
+throttling. If the answer to a write is lost, botocore sends the write again, and its condition
+fails. So the methods around the POST recognise their own write by the lease token or the task id.
 """
 
 import os
@@ -37,30 +37,30 @@ RESTARTABLE: Final = frozenset({JobStatus.FAILED, JobStatus.REJECTED})
 """Statuses from which dropping the photo again starts the next attempt."""
 MAX_HISTORY: Final = 20
 MAX_TRIGGERS: Final = 200
-"""A record remembers at most this many drops, far below DynamoDB's 400 kB an item; then it forgets
-all but the newest. A drop that comes twice does so within minutes, not after 200 others."""
+"""A record keeps the triggers of at most this many drops, far below DynamoDB's 400 kB an item. Then
+it keeps only the newest. A drop is delivered twice within minutes, not after 200 other drops."""
 
 
 @dataclass(frozen=True)
 class NewJob:
-    """What a claim is made for."""
+    """A job that a drop or a request asks for."""
 
     job_id: str
     photo: Photo | None
     source_key: str | None
     settings: Settings | None
     trigger: str
-    """What tells this drop or request from a later one: each starts one attempt at most."""
+    """Identifies the drop or request. Each one starts at most one attempt."""
     sku: str | None = None
     request_id: str | None = None
     error: JobError | None = None
-    """Bad input: the record is born REJECTED."""
+    """Set for bad input: then the record is made as REJECTED."""
     dropped: bool = False
-    """Whether a dropped photo makes it; else an event asks for it."""
+    """Whether a dropped photo asks for it; else a request does."""
     arrived_at: str | None = None
-    """When the photo or the request arrived (ISO 8601); None is now."""
+    """When the photo or the request arrived, ISO 8601; None means now."""
     mask: Photo | None = None
-    """The mask's version in PhotosBucket, if it lies there."""
+    """The version of the mask, if it is in PhotosBucket."""
 
 
 class JobRepository:
@@ -69,13 +69,13 @@ class JobRepository:
     def __init__(
         self, dynamodb: "DynamoDBClient", table: str, *, now: Callable[[], datetime] = utc_now
     ) -> None:
-        """Use this table; `now` is the clock that all times in records come from."""
+        """Use this table; `now` is the clock for all times in records."""
         self._dynamodb = dynamodb
         self._table = table
         self._now = now
 
     def get(self, job_id: str) -> Job | None:
-        """Return a record as it is now (a consistent read), or None."""
+        """Return a record by a consistent read, or None if there is none."""
         answer = self._dynamodb.get_item(
             TableName=self._table, Key=_key(job_id), ConsistentRead=True
         )
@@ -89,19 +89,19 @@ class JobRepository:
         made: Callable[[Job], None] | None = None,
         execution_arn: Callable[[str, int], str] | None = None,
     ) -> Job:
-        """Return the job that this drop or request is about, after making it if need be.
+        """Return the job that this drop or request asks for; make it if it does not exist.
 
-        A new job is written as ACCEPTED, or REJECTED where `new.error` is set. An existing one
-        is returned as it is, except that a drop not seen before starts the next attempt of a
-        FAILED or REJECTED job: with the paid task if it can be taken up (`Job.free_task`), else
-        from the beginning. A drop that was already taken into account changes nothing, unless
-        its message comes out of the dead-letter queue: then the job was never tried, and is now.
+        A new job is written as ACCEPTED, or as REJECTED if `new.error` is set. An existing job is
+        returned unchanged, with one exception: a new drop starts the next attempt of a FAILED or
+        REJECTED job. That attempt uses the paid task if there is one (`Job.free_task`), else it
+        submits again. A drop that is already noted in the record changes nothing, unless its
+        message was a dead letter: then the job was never tried, and the next attempt starts.
 
         Args:
-            new: what the claim is made for.
-            made: is given the job if this very claim made its present attempt, of a drop or
-                request that was not seen before.
-            execution_arn: names the execution of a job's attempt; without it no task is taken up.
+            new: the job that is asked for.
+            made: called with the job if this claim made its present attempt for a new drop or
+                request.
+            execution_arn: returns the ARN of a job's attempt; without it no task is taken up.
 
         """
         created = self._create(new)
@@ -131,19 +131,19 @@ class JobRepository:
     def keep_dead_letter(
         self, new: NewJob, error: JobError, *, message_id: str, body: str | None
     ) -> Job | None:
-        """Make a FAILED record for a message that lies dead before it came to a job.
+        """Make a FAILED record for a dead letter that has no job yet.
 
         Args:
-            new: whom it is about.
-            error: what is to be done.
-            message_id: of the message.
-            body: the message itself; the queue deletes it after 14 days.
+            new: the photo and the request, as far as the message names them.
+            error: the record's error, which says what to do.
+            message_id: the id of the message.
+            body: the message itself, since the queue deletes it after 14 days.
 
         """
         return self._put(new, JobStatus.FAILED, error, dead_letter=message_id, dead_body=body)
 
     def forget_dead_letter(self, job_id: str) -> None:
-        """Remove such a record: its message is on its way again, and will make the real ones."""
+        """Delete a record that `keep_dead_letter` made: its message was sent again."""
         no_job = "attribute_exists(dead_letter) AND attribute_not_exists(settings)"
         try:
             self._dynamodb.delete_item(
@@ -157,9 +157,9 @@ class JobRepository:
             return
 
     def start_attempt(self, job: Job, new: NewJob | None = None) -> Job | None:
-        """Start the next attempt of a job that ended, or whose submit stayed unknown.
+        """Start the next attempt of a job that ended or is SUBMIT_UNKNOWN.
 
-        The earlier attempt, its task id above all, is kept in `history`.
+        The earlier attempt and its task id are kept in `history`.
         """
         error = new.error if new is not None else None
         now = iso(self._now())
@@ -199,14 +199,14 @@ class JobRepository:
         )
 
     def take_up(self, job: Job, *, execution_arn: str, new: NewJob | None = None) -> Job | None:
-        """Start the next attempt with the newest task that was paid for: it costs nothing.
+        """Start the next attempt with the newest paid task; this costs nothing.
 
-        Results that were copied stay in the record until better ones take their place.
+        Results that were already copied stay in the record until new copies replace them.
 
         Args:
-            job: RUNNING or at its end; this attempt or an earlier one has a task.
-            execution_arn: of the next attempt.
-            new: the drop or request that asks for it, if one does.
+            job: a job that is RUNNING or has ended; this attempt or an earlier one has a task.
+            execution_arn: the ARN of the next attempt's execution.
+            new: the drop or request that asks for it, if there is one.
 
         """
         task = job.newest_task
@@ -237,13 +237,13 @@ class JobRepository:
     def note_waiting(
         self, job: Job, *, seconds: float, reason: str, held: bool = False
     ) -> Job | None:
-        """Note what a photo waits for, and until when: its message is under way.
+        """Note why a photo waits, and until when; a delayed message exists.
 
         Args:
-            job: of the photo.
-            seconds: until it is looked at again.
-            reason: what it waits for, as a sentence for a person.
-            held: whether that is what `Job.held_at` is about.
+            job: the photo's job.
+            seconds: the delay until it is tried again.
+            reason: why it waits, as a sentence for a person.
+            held: whether to set `Job.held_at`.
 
         """
         now = self._now()
@@ -255,15 +255,15 @@ class JobRepository:
         return self._update_unspent(job, sets=sets)
 
     def reject(self, job: Job, error: JobError) -> Job | None:
-        """Write REJECTED: what was a good photo when it was claimed is none any more."""
+        """Write REJECTED for a photo that was usable when it was claimed, and no longer is."""
         return self._end_unspent(job, JobStatus.REJECTED, error)
 
     def dead_letter_job(self, job: Job, error: JobError, *, message_id: str) -> Job | None:
-        """Write FAILED: the job's message lies in the dead-letter queue, and nothing was spent."""
+        """Write FAILED: the job's message is a dead letter, and nothing was spent."""
         return self._end_unspent(job, JobStatus.FAILED, error, dead_letter=message_id)
 
     def note_dead_letter(self, job: Job, *, message_id: str | None) -> Job | None:
-        """Note that a message about a job lies in the dead-letter queue, or no longer does."""
+        """Note the id of a job's dead letter; None notes that there is none any more."""
         return self._update_item(
             job.job_id,
             condition="attempt = :attempt",
@@ -275,17 +275,17 @@ class JobRepository:
         )
 
     def note_checked(self, job: Job) -> Job | None:
-        """Note that a job that stands still was looked at, and found to be in good hands."""
+        """Note that reconcile checked a job, so that the next run does not check it again."""
         return self._update(job, came_from={job.status}, sets={})
 
     def mark_submitting(self, job: Job, *, lease_seconds: float) -> Job | None:
-        """Write SUBMITTING, before the POST. Only who gets a job back may send it.
+        """Write SUBMITTING before the POST. Send the POST only if this returns a job.
 
         Args:
-            job: ACCEPTED, or SUBMITTING with a POST that certainly cost nothing; as it was when
-                the credit was reserved.
-            lease_seconds: how long this invocation may be at it; nobody calls the submit
-                unknown before that.
+            job: the job as it was when the credit was reserved: ACCEPTED, or SUBMITTING after a
+                POST that certainly cost nothing.
+            lease_seconds: the length of the lease. Until it ends, no other invocation may write
+                SUBMIT_UNKNOWN.
 
         """
         unsent = job.status is JobStatus.SUBMITTING
@@ -307,12 +307,12 @@ class JobRepository:
     def mark_unsent(self, job: Job, *, refusals: Refusals | None = None) -> Job | None:
         """Note that the POST certainly cost nothing, so that it may be sent again later.
 
-        Only for the lease that it was sent under: a note whose answer was lost is written again
-        by botocore, and by then the next POST may be out.
+        The write requires the lease of that POST. If the answer to the write is lost, botocore
+        repeats it, and by then the next POST may have been sent under another lease.
 
         Args:
             job: SUBMITTING.
-            refusals: what is known of the photo's refusals now, if this was one of them.
+            refusals: the photo's refusals so far, if the POST was refused.
 
         """
         sets: dict[str, Any] = {"unsent": True}
@@ -328,9 +328,10 @@ class JobRepository:
         )
 
     def keep_task_id(self, job: Job, task_id: str, *, execution_arn: str) -> Job | None:
-        """Write RUNNING and the task id: the first thing after the vendor accepted.
+        """Write RUNNING and the task id; this is the first write after the vendor accepted.
 
-        Also taken from SUBMIT_UNKNOWN: an answer that came later than its lease is still true.
+        A job that is SUBMIT_UNKNOWN may become RUNNING too: an answer that came after the end of
+        the lease is still valid.
         """
         return self._update(
             job,
@@ -347,7 +348,7 @@ class JobRepository:
         )
 
     def close_unknown(self, job: Job, error: JobError) -> Job | None:
-        """Write FAILED: the submit was charged, and its task cannot be had."""
+        """Write FAILED: the submit was charged, and its task cannot be found."""
         return self._update(
             job,
             came_from={JobStatus.SUBMIT_UNKNOWN},
@@ -362,8 +363,8 @@ class JobRepository:
     def mark_unknown(self, job: Job, error: JobError) -> Job | None:
         """Write SUBMIT_UNKNOWN: the POST may or may not have been charged.
 
-        A job that is SUBMIT_UNKNOWN already, of the same lease, is returned as it is: what comes
-        after this write may not have been done.
+        A job that is already SUBMIT_UNKNOWN with the same lease is returned unchanged, since the
+        steps after this write may be missing.
         """
         return self._update(
             job,
@@ -378,7 +379,7 @@ class JobRepository:
         )
 
     def note_poll(self, job_id: str, attempt: int, *, progress: int | None) -> Job | None:
-        """Count a poll and keep the progress; None if this attempt is no longer RUNNING."""
+        """Count a poll and keep the progress; return None if this attempt is not RUNNING."""
         sets: dict[str, Any] = {} if progress is None else {"progress": progress}
         return self._update_item(
             job_id,
@@ -390,7 +391,7 @@ class JobRepository:
         )
 
     def finish(self, job: Job, *, results: Iterable[Result], error: JobError | None) -> Job | None:
-        """Write SUCCEEDED, or PARTIAL where `error` names what is missing."""
+        """Write SUCCEEDED, or PARTIAL if `error` says what is missing."""
         status = JobStatus.SUCCEEDED if error is None else JobStatus.PARTIAL
         sets: dict[str, Any] = {
             "status": status,
@@ -409,7 +410,7 @@ class JobRepository:
         )
 
     def fail(self, job: Job, error: JobError) -> Job | None:
-        """Write FAILED; the task id stays."""
+        """Write FAILED; the task id is kept."""
         return self._update(
             job,
             came_from={JobStatus.ACCEPTED, JobStatus.SUBMITTING, JobStatus.RUNNING},
@@ -422,9 +423,9 @@ class JobRepository:
         )
 
     def give_up(self, job: Job, error: JobError, *, copied: Sequence[Result]) -> Job | None:
-        """End a job that goes on no longer: PARTIAL with what is there, FAILED without.
+        """End a job without further tries: PARTIAL if any result was copied, else FAILED.
 
-        What an earlier attempt copied of the same task is there too.
+        Results that an earlier attempt copied from the same task count too.
         """
         there = merged(job.results, copied)
         return self.finish(job, results=there, error=error) if there else self.fail(job, error)
@@ -461,7 +462,7 @@ class JobRepository:
         )
 
     def mark_announced(self, job: Job) -> Job | None:
-        """Note that the event about the job's present status is out."""
+        """Note that the event about the job's present status was published."""
         return self._update_item(
             job.job_id,
             condition="attempt = :attempt AND #status = :status",
@@ -472,26 +473,29 @@ class JobRepository:
         )
 
     def of_source(self, source_key: str) -> Iterator[Job]:
-        """Yield the jobs of a photo, oldest first; the newest may be missing for a moment."""
+        """Yield the jobs of a photo, oldest first; the newest may be missing for a moment.
+
+        All queries here read an index, which DynamoDB updates after the record.
+        """
         return self._query("by-source", "source_key", source_key)
 
     def of_sku(self, sku: str) -> Iterator[Job]:
-        """Yield the jobs of an article, oldest first; as above."""
+        """Yield the jobs of an article (`sku`), oldest first."""
         return self._query("by-sku", "sku", sku)
 
     def of_status(self, status: JobStatus, *, after: str = "0", until: str = "9") -> Iterator[Job]:
-        """Yield the jobs in a status, the longest unchanged first; as above.
+        """Yield the jobs in a status, the longest unchanged first.
 
         Args:
-            status: where they are.
-            after: ISO 8601; only those that changed later than this.
-            until: ISO 8601; only those that have not changed since.
+            status: their status.
+            after: ISO 8601; only jobs that changed later than this.
+            until: ISO 8601; only jobs that have not changed since.
 
         """
         return self._query("by-status", "status", status, "updated_at", (after, until))
 
     def count_in(self, status: JobStatus) -> int:
-        """Return how many jobs are in a status; the newest may be missing for a moment."""
+        """Return how many jobs are in a status."""
         pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self._table,
             IndexName="by-status",
@@ -514,9 +518,10 @@ class JobRepository:
         if sort:
             after, until = between
             if after >= until:
-                return  # nothing lies between, and DynamoDB would refuse to look
+                return  # the range is empty, and DynamoDB would refuse the query
             names["#sort"] = sort
-            # BETWEEN takes its lower end in; what is later than `after` is behind `after~`.
+            # BETWEEN includes its lower end. `after~` sorts behind `after` and before any later
+            # moment.
             values |= {":after": {"S": f"{after}~"}, ":until": {"S": until}}
             condition += " AND #sort BETWEEN :after AND :until"
         pages = self._dynamodb.get_paginator("query").paginate(
@@ -599,7 +604,7 @@ class JobRepository:
     def _update_unspent(
         self, job: Job, *, sets: Mapping[str, Any], removes: Iterable[str] = ()
     ) -> Job | None:
-        """Change a job that is still to be sent and has certainly cost nothing."""
+        """Change a job that is not sent yet and has certainly cost nothing."""
         unsent = job.status is JobStatus.SUBMITTING
         return self._update(
             job,
@@ -621,17 +626,18 @@ class JobRepository:
         own: Callable[[Job], bool] | None = None,
         add_trigger: str | None = None,
     ) -> Job | None:
-        """Move a job on, provided that it is in the same attempt and came from such a status.
+        """Update a job if it is still in the same attempt and in one of these statuses.
 
         Args:
-            job: as it was read.
-            came_from: its statuses from which this may be written.
+            job: the job as it was read.
+            came_from: the statuses that the job may have.
             sets: attributes and their new values.
-            removes: attributes that go.
-            condition: another one.
-            same_lease: whether the record's lease must be the one that `job` has.
-            own: tells by the record, in the same attempt, that this very write was made before.
-            add_trigger: a drop or request that is taken into account.
+            removes: attributes to remove.
+            condition: a further condition.
+            same_lease: whether the record must have the lease that `job` has.
+            own: called with the record if the condition fails in the same attempt; returns whether
+                this write was already made.
+            add_trigger: the drop or request to note in the record.
 
         """
         names = {"#status": "status"}
@@ -721,7 +727,7 @@ class JobRepository:
 
 
 def _of_drop(new: NewJob, now: str) -> dict[str, Any]:
-    """Return what the next attempt takes over from the drop or request that asks for it."""
+    """Return the attributes that the next attempt takes from its drop or request."""
     sets: dict[str, Any] = {"arrived_at": new.arrived_at or now}
     if new.photo is not None:
         sets["photo"] = _plain(new.photo)
@@ -738,7 +744,7 @@ def _history_with(job: Job) -> list[dict[str, Any]]:
 
 
 def merged(earlier: Iterable[Result], later_ones: Iterable[Result]) -> list[Result]:
-    """Return the results of a task that are in ResultsBucket, in order, each as copied last."""
+    """Return a task's copied results by index; the later copy of a result counts."""
     newest = {result.index: result for result in (*earlier, *later_ones)}
     return [newest[index] for index in sorted(newest)]
 

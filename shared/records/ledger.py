@@ -1,8 +1,8 @@
-"""The ledger: what was spent, by day, article and folder; one entry a task, never two.
+"""The ledger: the credits that were spent, by day, article and folder; one entry a task.
 
-An entry is written between the record's task id and the start of its execution, under the name
-of the attempt: writing it again changes nothing. A submit that stayed unknown has an entry that
-says so, until somebody says what became of it; the day of the submit stays its day.
+An entry is written after the record has the task id and before the execution starts. Its key is the
+attempt, so writing it again changes nothing. A submit whose outcome is unknown gets an entry with
+`certainty` `unknown`, until a person resolves it; the entry keeps the day of the submit.
 """
 
 from collections import defaultdict
@@ -30,7 +30,7 @@ class Certainty(StrEnum):
 
 
 class Grouping(StrEnum):
-    """By what the ledger is added up."""
+    """How the entries are grouped for the sums."""
 
     DAY = "day"
     SKU = "sku"
@@ -39,7 +39,7 @@ class Grouping(StrEnum):
 
 @dataclass(frozen=True)
 class Entry:
-    """One task that cost a credit, or may have."""
+    """One task that cost a credit, or may have cost one."""
 
     job_id: str
     attempt: int
@@ -50,16 +50,16 @@ class Entry:
     certainty: Certainty
     sku: str | None
     folder: str
-    """Of the photo's key, without a slash at its end; empty for the bucket's top."""
+    """The folder of the photo's key, without a slash at its end; empty for the bucket's top."""
 
 
 @dataclass
 class Sum:
-    """What one day, article or folder has cost."""
+    """The credits of one day, article or folder."""
 
     credits: int = 0
     unknown: int = 0
-    """Submits that may or may not have been charged, a credit each."""
+    """Submits that may or may not have been charged, one credit each."""
 
 
 class Ledger:
@@ -74,20 +74,20 @@ class Ledger:
         self._now = now
 
     def enter(self, job: Job) -> None:
-        """Enter the credit of a job's present attempt; one that took up a paid task has none."""
+        """Enter the credit of a job's present attempt, unless it took up a task already paid."""
         if job.resumed_at is None and job.task_id is not None:
             self._put(job, job.submitted_at or iso(self._now()), Certainty.CHARGED)
 
     def enter_lost(self, job: Job) -> None:
-        """Enter a credit that was certainly spent, on a task that cannot be had."""
+        """Enter a credit that was certainly spent on a task that cannot be found."""
         self._put(job, iso(self._now()), Certainty.CHARGED)
 
     def doubt(self, job: Job) -> None:
-        """Enter a submit that may or may not have been charged; one entered as charged stays so."""
+        """Enter a submit that may have been charged; an entry as charged is not changed."""
         self._put(job, iso(self._now()), Certainty.UNKNOWN)
 
     def strike(self, job: Job) -> None:
-        """Take a doubtful entry back: the submit was not charged."""
+        """Delete an entry with an unknown outcome: the submit was not charged."""
         try:
             self._dynamodb.delete_item(
                 TableName=self._table,
@@ -99,7 +99,7 @@ class Ledger:
             return
 
     def entries(self, first: date, last: date) -> Iterator[Entry]:
-        """Yield the entries of some UTC days, both ends included, oldest first."""
+        """Yield the entries from the first to the last UTC day, oldest first."""
         paginator = self._dynamodb.get_paginator("query")
         day = first
         while day <= last:
@@ -116,12 +116,12 @@ class Ledger:
 
     def _put(self, job: Job, moment: str, certainty: Certainty) -> None:
         charged = certainty is Certainty.CHARGED
-        # What was charged is certain for ever, and when it was is what the first entry says.
+        # A charged entry stays charged, and the first write decides its day.
         sure = "" if charged else "if_not_exists(certainty, "
         values: dict[str, Any] = {
             ":job_id": {"S": job.job_id},
             ":attempt": {"N": str(job.attempt)},
-            # No created_at or updated_at: the indexes of jobs hold jobs alone.
+            # Without created_at and updated_at, the entry is not in the indexes of jobs.
             ":day": {"S": moment[:10]},
             ":moment": {"S": moment},
             ":certainty": {"S": certainty},
@@ -146,7 +146,7 @@ class Ledger:
 
 
 def add_up(entries: Iterable[Entry], by: Grouping) -> dict[str, Sum]:
-    """Return what each day, article or folder has cost; photos without an article have no name."""
+    """Return the sum of each day, article or folder; the key of photos without a `sku` is empty."""
     sums: dict[str, Sum] = defaultdict(Sum)
     for entry in entries:
         match by:

@@ -1,5 +1,5 @@
 """A task's images, from the vendor's URLs into ResultsBucket.
 
-Here belong: the guarded HTTP client for addresses that somebody else chose, and the store that
-checks each image while it is copied. FinalizeFunction's step alone calls this room.
+This room holds the guarded HTTP client for URLs that the vendor chose, and the store that checks
+each image while it copies it. Only FinalizeFunction's step calls this room.
 """

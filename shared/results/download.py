@@ -1,9 +1,9 @@
-"""Downloading from URLs that somebody else names, without being sent where nobody should go.
+"""An HTTP client for URLs that the vendor names, which connects to no private address.
 
-A result is fetched only from the origin of `VmakeBaseUrl` or, over https, from a public
-address. The address is checked where the connection is made, on each redirect too, so that a
-name that resolves differently the second time gains nothing. Redirects are followed here: their
-bodies are never read.
+A result is downloaded only from the origin of `VmakeBaseUrl` or, over https, from a public address.
+The address is checked when the connection is made, also on each redirect. So a name that resolves
+to another address the second time passes no check. This module follows the redirects itself and
+never reads their bodies.
 """
 
 from typing import Final
@@ -16,38 +16,37 @@ from shared.models import ErrorCode
 from shared.transport import Backend, BoundedTransport
 
 DOWNLOAD_TIMEOUT: Final = httpx.Timeout(connect=5, read=30, write=5, pool=60)
-"""Seconds, for a single operation each."""
+"""Seconds, for each single operation."""
 DOWNLOAD_SECONDS: Final = 240.0
-"""For a whole download, from the look-up of the name to the last byte, redirects included."""
+"""For a whole download, from the look-up of the name to the last byte, including redirects."""
 _SHOWN: Final = 200
 """Characters of a host that messages show; a redirect's URL may have 100,000."""
 MAX_REDIRECTS: Final = 5
 MAX_CONNECTIONS: Final = 8
-"""Four results at once, and as many again that are kept for the next."""
+"""Four results are downloaded at the same time; four more connections may be kept."""
 KEEP_SECONDS: Final = 30.0
-"""A connection is used again within this time only. A Lambda stands still between invocations and
-does not see that the other end hung up; one taken for alive costs its result a round."""
+"""A connection is reused only within this time. A Lambda is frozen between invocations and does not
+notice that the server has closed it; a result whose connection is closed needs another round."""
 _HEADERS: Final = {"User-Agent": "catwalk", "Accept-Encoding": "identity"}
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
 def download_client(vendor_base_url: str) -> httpx.Client:
-    """Return a client that refuses to connect to anything but the vendor and public hosts.
+    """Return a client that connects only to the vendor and to public hosts.
 
-    It keeps no cookies. Its requests raise `ResultRefused` with `result_blocked` where the rule
-    forbids a URL.
+    It keeps no cookies. A request for any other URL raises `ResultRefused` with `result_blocked`.
     """
     return httpx.Client(
         transport=_GuardedTransport(httpx.URL(vendor_base_url)),
         timeout=DOWNLOAD_TIMEOUT,
-        # A proxy from the environment would connect on our behalf, past the check.
+        # A proxy from the environment would make the connection, without the check.
         trust_env=False,
         headers=_HEADERS,
     )
 
 
 def blocked(message: str) -> ResultRefused:
-    """Return the error for a URL that must not be fetched."""
+    """Return the error for a URL that must not be downloaded."""
     return ResultRefused(ErrorCode.RESULT_BLOCKED, message)
 
 
@@ -83,7 +82,7 @@ class _GuardedTransport(BoundedTransport):
 
 
 class _GuardedBackend(Backend):
-    """Connects to the vendor, and to addresses that it has looked at itself."""
+    """Connects to the vendor, and to addresses that it has checked itself."""
 
     def __init__(self, vendor: tuple[str, int]) -> None:
         super().__init__()
@@ -105,7 +104,7 @@ def _redirected(request: httpx.Request, location: str) -> httpx.Request:
         return httpx.Request("GET", url, headers=_HEADERS, extensions=request.extensions)
     except Exception as error:
         # httpx, urllib and idna raise errors of many types for a text that is no URL.
-        message = f"the redirect leads to what is no URL ({type(error).__name__})"
+        message = f"the target of the redirect is no URL ({type(error).__name__})"
         raise httpx.RemoteProtocolError(message) from error
 
 

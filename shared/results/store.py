@@ -1,8 +1,8 @@
-"""Results out: from the vendor's URL into ResultsBucket, in one pass, checked on the way.
+"""Copies results from the vendor's URLs into ResultsBucket, in one pass, and checks them meanwhile.
 
-Memory does not grow with a result's size: while one part of it is sent, the next one is read,
-5 MiB each. The upload completes only when the last byte has passed every check, so an object that
-lies in ResultsBucket is whole.
+The memory needed does not depend on a result's size: while one part is sent, the next one is read,
+5 MiB each. The upload completes only after the last byte has passed every check. So each object in
+ResultsBucket is whole.
 """
 
 import base64
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 PART_BYTES: Final = 5 * 1024 * 1024
-"""The least that S3 takes as a part: two parts of four results at once are 40 MiB. Larger parts
-were not faster (docs/decisions.md)."""
+"""S3's smallest part. Four results at once, with two parts each, need 40 MiB. Larger parts were not
+faster (docs/decisions.md)."""
 _HEAD_BYTES: Final = 256 * 1024
-"""As much as is looked at for the pixel size; JPEGs may carry long metadata in front of it."""
+"""The pixel size is searched in these first bytes; a JPEG may have long metadata before it."""
 _TAIL_BYTES: Final = 4096
 _END: Final = {PNG: b"IEND\xaeB`\x82", JPEG: b"\xff\xd9"}
 _EXTENSION: Final = {PNG: "png", JPEG: "jpg"}
@@ -40,14 +40,14 @@ _SHOWN: Final = 200
 """Characters of a server's text that messages repeat."""
 MAX_KEY_BYTES: Final = 1024
 MAX_METADATA_BYTES: Final = 1900
-"""S3 takes 2 kB of user metadata in all."""
+"""S3 takes at most 2 kB of user metadata an object."""
 _EXPIRED: Final = frozenset({403, 404, 410})
 
 
 def result_key(job: Job, index: int, content_type: str) -> str:
     """Return `<source key without its extension>/<model>-<scene>/<job_id>-<n>.<png|jpg>`.
 
-    A source key so long that the result's would pass S3's 1,024 bytes is cut at its end.
+    If the key would be longer than S3's 1,024 bytes, the end of the source key is cut off.
     """
     settings, source = job.settings, job.source_key
     if settings is None or source is None:
@@ -72,17 +72,17 @@ class ResultStore:
         *,
         max_bytes: int,
     ) -> None:
-        """Write to this bucket what `http` downloads; larger results are refused."""
+        """Copy with `http` to this bucket; results larger than `max_bytes` are refused."""
         self._s3 = s3
         self._bucket = bucket
         self._http = http
         self._max_bytes = max_bytes
 
     def copy(self, job: Job, task_result: TaskResult) -> Result:
-        """Stream one result into the bucket and return what was found on the way.
+        """Stream one result into the bucket and return its key, size and hash.
 
         Raises:
-            ResultUnavailable: it could not be read (wholly) this time.
+            ResultUnavailable: the result could not be read completely this time.
             ResultRefused: `result_invalid`, `result_blocked`, `result_too_large`.
 
         """
@@ -102,8 +102,8 @@ class ResultStore:
         try:
             return self._http.build_request("GET", url)
         except Exception as error:
-            # httpx, urllib and idna raise errors of many types for a text that is no URL. Their
-            # messages may quote a signature.
+            # httpx, urllib and idna raise errors of many types for a text that is no URL. The
+            # messages are left out, since they may quote a signature.
             raise ResultUnavailable(
                 f"{name} has a download URL that cannot be used ({type(error).__name__})"
             ) from error
@@ -145,13 +145,13 @@ class ResultStore:
     def _store_parts(
         self, key: str, upload_id: str, first: bytearray, parts: Iterator[bytearray]
     ) -> None:
-        """Send each part while the next one is read; complete the upload, or take it back."""
+        """Send each part while the next one is read; complete the upload, or abort it."""
         sent: list[CompletedPartTypeDef] = []
         try:
             with ThreadPoolExecutor(1) as sender:
                 sending: Future[CompletedPartTypeDef] | None = None
                 for number, part in enumerate(chain((first,), parts), 1):
-                    # The buffer of the part before is read into next: it must have been sent.
+                    # The previous part's buffer is filled next, so that part must be sent by now.
                     if sending is not None:
                         sent.append(sending.result())
                     sending = sender.submit(self._send_part, key, upload_id, number, part)
@@ -164,7 +164,7 @@ class ResultStore:
                 MultipartUpload={"Parts": sent},
             )
         except BaseException:
-            self._take_back(key, upload_id)
+            self._abort(key, upload_id)
             raise
 
     def _send_part(
@@ -176,39 +176,39 @@ class ResultStore:
             Key=key,
             UploadId=upload_id,
             PartNumber=number,
-            Body=part,  # type: ignore[arg-type]  # as above
+            Body=part,  # type: ignore[arg-type]  # botocore takes a bytearray too
             ChecksumCRC32=checksum,
         )
         return {"PartNumber": number, "ETag": answer["ETag"], "ChecksumCRC32": checksum}
 
-    def _take_back(self, key: str, upload_id: str) -> None:
+    def _abort(self, key: str, upload_id: str) -> None:
         try:
             self._s3.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload_id)
         except (BotoCoreError, ClientError) as error:
-            # What went wrong before is what counts; the bucket forgets the parts after a day.
+            # The first error is raised. A lifecycle rule deletes the parts after a day.
             logger().warning("an unfinished upload stays for a day: %s", error)
 
 
 def _shown(text: str) -> str:
-    """Return a server's text as a record may repeat it: an answer's head may have 100 kB."""
+    """Return the beginning of a server's text, for messages: a header may have 100 kB."""
     return text[:_SHOWN]
 
 
 def _said(error: Exception) -> str:
-    """Return an error's text, which may repeat a URL with its signature."""
+    """Return an error's text without signatures: it may repeat a URL."""
     return shortened(without_queries(str(error)), MAX_TEXT_BYTES)
 
 
 def _crc32(part: bytearray) -> str:
-    """Return the checksum that S3 compares with what it got.
+    """Return the checksum that S3 compares with the bytes that it received.
 
-    botocore would make the same one, but would send the part in small pieces to do so.
+    botocore would compute the same checksum, but would then send the part in small pieces.
     """
     return base64.b64encode(zlib.crc32(part).to_bytes(4, "big")).decode()
 
 
 class _CheckedBody:
-    """A response's body in parts, which hashes what passes and refuses what is no whole image."""
+    """A response's body in parts. It hashes the bytes and refuses anything but a whole image."""
 
     def __init__(self, response: httpx.Response, name: str, max_bytes: int) -> None:
         self._name = name
@@ -216,14 +216,14 @@ class _CheckedBody:
         declared = response.headers.get("Content-Length", "")
         if re.fullmatch(r"[0-9]{1,20}", declared) and int(declared) > max_bytes:
             raise self._too_large(f"declares {int(declared):,} bytes")
-        # As they come: `_check_head` has refused every encoding that httpx would undo.
+        # httpx decodes nothing here: `_check_head` has refused every encoding.
         self._chunks: Iterator[bytes] = response.iter_bytes()
         self._waiting = memoryview(b"")
-        """What came and has no place in a part yet."""
+        """Bytes that were received and are in no part yet."""
         self._hash = hashlib.sha256()
         self._tail = bytearray()
         self.ended = False
-        """Whether all was read."""
+        """Whether the whole body was read."""
         self.count = 0
         """Bytes read so far."""
         head = bytearray(_HEAD_BYTES)
@@ -243,13 +243,13 @@ class _CheckedBody:
 
     @property
     def sha256(self) -> str:
-        """The hash of all that was handed out, in hex."""
+        """The hash of all parts so far, in hex."""
         return self._hash.hexdigest()
 
     def parts(self) -> Iterator[bytearray]:
-        """Yield the image in parts of `PART_BYTES`; the last may be shorter.
+        """Yield the image in parts of `PART_BYTES`; the last one may be shorter.
 
-        There are two buffers: a part is written over once the next but one is asked for.
+        There are two buffers. A part is valid until the next but one is requested.
         """
         part, filled = self._head, len(self._head)
         if not self.ended:
@@ -269,9 +269,9 @@ class _CheckedBody:
             part, spare, filled = spare or bytearray(PART_BYTES), part, 0
 
     def _fill(self, part: bytearray, filled: int) -> int:
-        """Read behind what a buffer holds until it is full or all has come; return what it holds.
+        """Append to a buffer until it is full or the body ends; return how many bytes it holds.
 
-        One piece more than fits is read, which tells whether there is any.
+        One piece more than fits is read, to find out whether the body has ended.
         """
         with memoryview(part) as view:
             while self._more() and filled < len(view):
@@ -282,7 +282,7 @@ class _CheckedBody:
         return filled
 
     def _more(self) -> bool:
-        """Have a piece of the body wait, if there is one more."""
+        """Read the next piece of the body if none is waiting; return whether there is one."""
         if self.ended or self._waiting:
             return not self.ended
         chunk = next(self._chunks, b"")
@@ -317,11 +317,11 @@ def _check_head(response: httpx.Response, name: str) -> None:
         )
     encoding = response.headers.get("Content-Encoding", "").strip()
     if encoding.lower() not in {"", "identity"}:
-        # A few kilobytes of nested gzip unpack to gigabytes. An image gains nothing by it.
+        # A few kilobytes of nested gzip unpack to gigabytes, and images do not need it.
         raise ResultRefused(
             ErrorCode.RESULT_INVALID,
-            f"{name} was sent with Content-Encoding {_shown(encoding)!r}; images are taken as"
-            " they are.",
+            f"{name} was sent with Content-Encoding {_shown(encoding)!r}; images must be sent"
+            " without one.",
         )
 
 
@@ -337,8 +337,8 @@ def _metadata(job: Job) -> dict[str, str]:
 
 
 def _header_text(value: str) -> str:
-    """Write text as S3 itself hands it back: as it is, or as an RFC 2047 word if a header can't."""
+    """Return text for a header, as S3 returns it too: plain, or else as one RFC 2047 word."""
     if value.isascii() and value.isprintable() and value == value.strip():
         return value
-    # One word, by hand: the library's Header folds at line breaks, which a key may contain.
+    # `email.header.Header` would fold at line breaks, which a key may contain.
     return f"=?utf-8?b?{base64.b64encode(value.encode()).decode()}?="

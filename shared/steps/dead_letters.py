@@ -1,9 +1,10 @@
-"""The dead-letter queue: each message in it has a record that says so, and can be sent again.
+"""The dead-letter queue: each message in it gets a record, and can be sent again.
 
-A message lies there when SubmitFunction failed on it for about a day (`maxReceiveCount`), or when
-EventBridge could not deliver it. The record is the job's own where the message had come to one,
-else a FAILED record made for it. The message stays until somebody has mended the cause and sends it
-again, for 14 days at most; after that the record has what is needed to send it again.
+SQS moves a message there after SubmitFunction has failed on it for about a day (`maxReceiveCount`);
+EventBridge sends a message there that it cannot deliver. If the message already has a job, the
+job's record notes the dead letter. Else a FAILED record is made for the message. The message stays
+in the queue until a person has removed the cause and sends it again. SQS deletes it after 14 days;
+then the record holds what is needed to send it again.
 """
 
 from collections.abc import Iterable, Iterator
@@ -34,23 +35,25 @@ from shared.records.jobs import JobRepository, NewJob
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-LOOK_SECONDS: Final = 300
-"""How long a message is out of the others' sight while it is looked at: as long as a run may take,
-so that no run meets one twice; if it dies, they are back after this."""
+VISIBILITY_SECONDS: Final = 300
+"""The visibility timeout of a received message. It is as long as a run may take, so that no run
+receives a message twice. If the run dies, the messages become visible again after this time."""
 KEPT: Final = timedelta(days=14)
-"""SQS keeps a message so long from its first day in the first queue (SubmitDLQ's retention)."""
+"""SubmitDLQ's retention. SQS counts it from the message's arrival in the first queue."""
 COUNT_SETTLES: Final = timedelta(minutes=10)
-"""SQS counts its messages a minute late, or some; what was there before this is counted."""
+"""SQS's count of messages is a few minutes late. It includes what arrived this long ago."""
 MAX_BODY_BYTES: Final = 256 * 1024
-"""A record keeps no longer message; EventBridge delivers none, and an item has 400 kB at most."""
+"""A record keeps a message of at most this size. EventBridge delivers no larger one, and an item of
+DynamoDB holds at most 400 kB."""
 _BATCH: Final = 10
 _WAIT_SECONDS: Final = 1
-"""Without any wait SQS asks some of its servers only, and may find nothing in a short queue."""
+"""Long polling. Without it SQS asks only some of its servers, and may find nothing in a short
+queue."""
 
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A message of the dead-letter queue, for the moment in this process's hands."""
+    """A message that this process has received from the dead-letter queue."""
 
     message_id: str
     body: str
@@ -58,7 +61,7 @@ class DeadLetter:
 
 
 class DeadLetters:
-    """SubmitDLQ, and the way back from it into SubmitQueue."""
+    """SubmitDLQ: reads its messages and sends them back to SubmitQueue."""
 
     def __init__(
         self,
@@ -71,7 +74,10 @@ class DeadLetters:
         jobs: JobRepository,
         arrivals: Arrivals,
     ) -> None:
-        """Look into this queue; `photos_bucket` and `vendor_origin` are for reading events."""
+        """Read from `dead_letter_url`, and send to `queue_url`.
+
+        `photos_bucket` and `vendor_origin` are needed to parse messages.
+        """
         self._sqs = sqs
         self._dead_letter_url = dead_letter_url
         self._queue_url = queue_url
@@ -82,7 +88,7 @@ class DeadLetters:
         self._deleted: set[str] = set()
 
     def count(self) -> int:
-        """Return about how many messages there are, those that are being looked at included."""
+        """Return about how many messages there are, including received ones."""
         answer = self._sqs.get_queue_attributes(
             QueueUrl=self._dead_letter_url,
             AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
@@ -90,9 +96,9 @@ class DeadLetters:
         return sum(int(number) for number in answer["Attributes"].values())
 
     def letters(self, limit: int) -> Iterator[DeadLetter]:
-        """Yield messages, each once, until there are no more or the limit is reached.
+        """Yield each message once, until there are no more or the limit is reached.
 
-        Those that are not deleted can be seen by others again afterwards.
+        Afterwards, the messages that were not deleted become visible again.
         """
         held: dict[str, str] = {}
         try:
@@ -100,7 +106,7 @@ class DeadLetters:
                 answer = self._sqs.receive_message(
                     QueueUrl=self._dead_letter_url,
                     MaxNumberOfMessages=min(_BATCH, limit - len(held)),
-                    VisibilityTimeout=LOOK_SECONDS,
+                    VisibilityTimeout=VISIBILITY_SECONDS,
                     WaitTimeSeconds=_WAIT_SECONDS,
                 )
                 new = [m for m in answer.get("Messages", []) if m["MessageId"] not in held]
@@ -115,9 +121,9 @@ class DeadLetters:
             self._put_back(held.values())
 
     def record(self, letter: DeadLetter, announcer: Announcer) -> bool:
-        """Have each job that a message asks for say that it lies dead; return whether it was news.
+        """Note a dead letter in the record of each of its jobs; return whether anything was new.
 
-        Where the message was decided, its arrival names the jobs. Those without a record get one.
+        If the message was decided, its arrival names the jobs. Jobs without a record get one.
         """
         incoming = self._read(letter)
         made = self._missing_records(self._arrival(incoming), letter, announcer)
@@ -125,7 +131,7 @@ class DeadLetters:
         if not jobs:
             match incoming:
                 case NotAPhoto() | JobContinued() | ArrivalContinued():
-                    # It asks for nothing, or for a job whose record somebody has deleted.
+                    # It asks for nothing, or its job's record was deleted.
                     logger().warning("a dead letter about nothing", extra={"body": letter.body})
                     self._delete(letter)
                     return False
@@ -142,19 +148,19 @@ class DeadLetters:
                     if placeholder is not None:
                         announcer.announce(placeholder)
                     return placeholder is not None
-        # A list, not any(): each of them is to say so.
+        # Each record must be written, so this is a list: any() would stop at the first True.
         return True in [made, *(self._note(job, letter, announcer) for job in jobs)]
 
     def _missing_records(
         self, arrival: Arrival | None, letter: DeadLetter, announcer: Announcer
     ) -> bool:
-        """Make the records that an arrival's jobs have not had; return whether there were any."""
+        """Make the missing records of an arrival's jobs; return whether there were any."""
         made = False
         for new in arrival.new_jobs() if arrival is not None else ():
             if new.error is not None:
                 announcer.announce(self._jobs.claim(new))
                 continue
-            # Its settings are decided: it goes on from its record, without the message.
+            # The settings are decided, so the job continues from its record without the message.
             job = self._jobs.keep_dead_letter(
                 new, _error(letter), message_id=letter.message_id, body=None
             )
@@ -164,11 +170,11 @@ class DeadLetters:
         return made
 
     def redrive(self, letter: DeadLetter) -> None:
-        """Send a message into SubmitQueue again. A crash in between leaves it in both queues."""
+        """Send a message to SubmitQueue again. A crash in between leaves it in both queues."""
         self._sqs.send_message(QueueUrl=self._queue_url, MessageBody=letter.body)
         incoming = self._read(letter)
         for job in self._jobs_of(incoming):
-            # A dead-lettered job keeps the note: by it the message starts the job again.
+            # A dead-lettered job keeps the note: with it, SubmitFunction starts the next attempt.
             if job.dead_letter == letter.message_id and not job.dead_lettered:
                 self._jobs.note_dead_letter(job, message_id=None)
         if isinstance(incoming, PhotoDropped | ModelRequested):
@@ -176,10 +182,10 @@ class DeadLetters:
         self._delete(letter)
 
     def lost(self, now: datetime) -> list[Job]:
-        """Return the jobs whose dead letter is no longer in the queue: only the record is left.
+        """Return the jobs whose dead letter is no longer in the queue.
 
-        A letter has gone if it is older than SQS keeps any, or if it was there some time ago and
-        the queue is empty now.
+        A dead letter is gone if it is older than SQS's retention, or if it is older than
+        `COUNT_SETTLES` and the queue is empty.
         """
         found = [
             job
@@ -191,11 +197,11 @@ class DeadLetters:
         return found
 
     def can_mend(self, job: Job) -> bool:
-        """Whether such a job's record holds enough to go on by it."""
+        """Whether the record of such a job holds enough to send its message again."""
         return self._again(job) is not None
 
     def mend(self, job: Job) -> None:
-        """Send what such a job's message asked for again, by its record.
+        """Send a message again for such a job, made from its record.
 
         Raises:
             ValueError: the record does not hold enough.
@@ -215,7 +221,7 @@ class DeadLetters:
         photo = job.photo
         if photo is None or photo.key is None or photo.etag is None:
             return None
-        # The record of a drop from before records kept their messages.
+        # A drop's record of an earlier version of Catwalk, which did not keep the message.
         (trigger, *_) = job.triggers
         return drop_message(
             bucket=self._photos_bucket,
@@ -228,7 +234,7 @@ class DeadLetters:
     def _note(self, job: Job, letter: DeadLetter, announcer: Announcer) -> bool:
         seen_before = {past.dead_letter for past in job.history}
         if letter.message_id in {job.dead_letter, *seen_before}:
-            return False  # it is told of, or the job was set going again all the same
+            return False  # it is noted already, or the job was started again in spite of it
         if job.sendable:
             dead_lettered = self._jobs.dead_letter_job(
                 job, _error(letter), message_id=letter.message_id
@@ -236,7 +242,7 @@ class DeadLetters:
             if dead_lettered is not None:
                 announcer.announce(dead_lettered)
             return dead_lettered is not None
-        # What was sent to the vendor is the wait loop's, or reconcile's, or a person's.
+        # A job that was sent to the vendor keeps its status.
         return self._jobs.note_dead_letter(job, message_id=letter.message_id) is not None
 
     def _read(self, letter: DeadLetter) -> Incoming:
@@ -248,7 +254,7 @@ class DeadLetters:
         )
 
     def _arrival(self, incoming: Incoming) -> Arrival | None:
-        """Return what was decided about a message before it died."""
+        """Return the arrival of a dead letter, if one was decided."""
         match incoming:
             case PhotoDropped() | ModelRequested():
                 return stored_arrival(self._arrivals, incoming, self._photos_bucket)
@@ -258,7 +264,7 @@ class DeadLetters:
                 return None
 
     def _jobs_of(self, incoming: Incoming) -> list[Job]:
-        """Return the jobs that a message had come to before it died."""
+        """Return the jobs that a dead letter already has."""
         job_ids: list[str] = []
         match incoming:
             case JobContinued(job_id):
@@ -281,7 +287,7 @@ class DeadLetters:
         return [
             job
             for job in self._jobs.of_source(_source_key(incoming))
-            # A FAILED record that was made for a dead letter is no job that it came to.
+            # Leave out the FAILED record that was made for the dead letter itself.
             if incoming.trigger in job.triggers and job.job_id != self._identity(incoming)
         ]
 
@@ -315,7 +321,7 @@ class DeadLetters:
         )
 
     def _put_back(self, receipts: Iterable[str]) -> None:
-        """Let messages that are still there be seen at once."""
+        """Make messages that were not deleted visible at once."""
         for receipt in receipts:
             if receipt not in self._deleted:
                 self._sqs.change_message_visibility(
@@ -338,7 +344,7 @@ def _is_kept(letter: DeadLetter) -> bool:
 def _error(letter: DeadLetter, *, kept: bool = True) -> JobError:
     message = (
         f"Catwalk could not handle this photo's message and keeps it as dead letter"
-        f" {letter.message_id}. Nothing was charged. SubmitFunction's log says why; mend that, then"
+        f" {letter.message_id}. Nothing was charged. SubmitFunction's log says why; fix that, then"
         " send the dead letters again (`catwalk redrive`)."
     )
     if not kept:

@@ -1,9 +1,9 @@
-"""What FinalizeFunction does: copy a finished task's results, write the record, tell of it.
+"""What FinalizeFunction does: copy a finished task's results, close the record, publish the event.
 
-It is called with the state machine's `PollState`, with a `failure` beside it when something
-unexpected was caught there, and by EventBridge when an execution was stopped from outside.
-Results that could not be had this time send the loop round again through Wait and Poll, which
-brings fresh URLs; what was copied stays copied.
+The state machine calls it with its `PollState`, and adds `failure` if it has caught an error.
+EventBridge calls it if an execution was stopped from outside. If a result cannot be downloaded,
+the state machine waits and polls again, which brings new URLs. Results that are already copied are
+not copied again.
 """
 
 import time
@@ -25,23 +25,24 @@ from shared.vmake.client import TaskDone, VmakeClient
 from shared.vmake.secret import ApiKeyMissing
 
 MAX_ROUNDS: Final = 5
-"""How often results that cannot be had are tried before the job ends without them."""
+"""After this many rounds the job ends without the results that are still missing."""
 ROUND_WAIT_SECONDS: Final = (10, 30, 90, 270)
 """The wait before each further round."""
 SIDE_BY_SIDE: Final = 4
-"""A task has four results at most; all are copied at once."""
+"""This many results are copied at the same time; a task has at most four."""
 BEGIN_SECONDS: Final = 45.0
-"""A result that could not be begun for so long, because others before it take their time, waits for
-the next round. A download takes 240 s at most, and FinalizeFunction has 600 s."""
+"""If a copy could not begin within this time, since slow ones are before it, it waits for the next
+round. A download takes at most 240 s, and FinalizeFunction has 600 s."""
 FRESH_SECONDS: Final = 100.0
-"""Fresh URLs are asked for within this time only; else the next round has them anyway."""
+"""New URLs are requested only within this time. After it, the next round brings them."""
 _HEALS: Final = frozenset({ErrorCode.RESULT_INVALID})
-"""Refusals worth another round: a gateway's error page looks like a broken image."""
+"""Refusals that are worth another round. A gateway's error page, for example, is an invalid
+image."""
 
 
 _Problems = dict[int, ResultRefused | ResultUnavailable]
 _Copied = tuple[list[Result], _Problems, list[Exception]]
-"""Copies; what was wrong with results, by index; and what was wrong with AWS."""
+"""The copies; the problems of results, by index; and the errors of AWS."""
 
 
 class Finalizer:
@@ -71,7 +72,7 @@ class Finalizer:
             try:
                 return self._closed(state, event.get("failure"))
             except Exception:
-                # What Lambda itself writes of it does not say which job it is about.
+                # Lambda's own report of the error does not name the job.
                 logger().exception("the job could not be closed")
                 raise
 
@@ -85,10 +86,10 @@ class Finalizer:
             return self._copy_all(state, job)
 
     def _stopped(self, detail: Mapping[str, Any]) -> dict[str, Any]:
-        """Record the end of an execution that did not come to an end by itself.
+        """Record the end of an execution that was stopped, timed out or failed.
 
         Args:
-            detail: of EventBridge's "Step Functions Execution Status Change".
+            detail: the detail of EventBridge's "Step Functions Execution Status Change".
 
         """
         state = PollState.model_validate_json(detail["input"])
@@ -100,7 +101,7 @@ class Finalizer:
                 return self._fail(state, job, stop_error(str(detail.get("status"))))
 
     def _already(self, state: PollState, job: Job | None) -> dict[str, Any]:
-        """Say how to end when the record was closed, or moved on, without this execution."""
+        """Return the last state if the record was closed, or restarted, without this execution."""
         if job is None or job.attempt != state.attempt or not job.terminal:
             return state.moved(outcome=PollOutcome.SUPERSEDED, copied=(), results=())
         self._announcer.announce(job)
@@ -110,7 +111,7 @@ class Finalizer:
         begun = self._monotonic()
         have = {result.index: result for result in state.copied}
         wanted = [result for result in state.results if result.index not in have]
-        # Each round begins with other results, so that slow ones keep nobody from a turn.
+        # Each round begins with other results, so that slow ones do not always come first.
         first = SIDE_BY_SIDE * state.finalize_rounds % max(1, len(wanted))
         copied, problems, broken = self._copy(job, [*wanted[first:], *wanted[:first]])
         expired = any(_expired(problem) for problem in problems.values())
@@ -121,7 +122,7 @@ class Finalizer:
         if broken:
             if not copied:
                 raise broken[0]
-            # The state keeps what was copied, whatever AWS does next. The rest comes again.
+            # The state keeps the copies, even if AWS fails again. The rest is tried again.
             return state.moved(
                 outcome=PollOutcome.WAIT,
                 wait_seconds=ROUND_WAIT_SECONDS[0],
@@ -151,7 +152,7 @@ class Finalizer:
         return state.moved(outcome=outcome_of(finished), copied=(), results=())
 
     def _copy(self, job: Job, wanted: Iterable[TaskResult]) -> _Copied:
-        """Copy results side by side; none of them hears of another's trouble."""
+        """Copy results in parallel; a failure of one does not affect the others."""
         copied: list[Result] = []
         problems: _Problems = {}
         broken: list[Exception] = []
@@ -170,10 +171,10 @@ class Finalizer:
             except (ResultRefused, ResultUnavailable) as problem:
                 problems[index] = problem
             except (BotoCoreError, ClientError) as error:
-                # AWS in trouble is no fault of the result: the state machine tries for an hour.
+                # AWS failed, not the result. The state machine retries this for an hour.
                 logger().exception("result %d could not be stored", index)
                 broken.append(error)
-            # What a stranger sent led to an error that nobody foresaw. It costs this result alone.
+            # The vendor's data led to an unforeseen error. Only this result is affected.
             except Exception as error:  # noqa: BLE001
                 logger().exception("result %d could not be copied", index)
                 problems[index] = ResultUnavailable(
@@ -182,12 +183,12 @@ class Finalizer:
         return copied, problems, broken
 
     def _with_fresh_urls(self, state: PollState, job: Job, problems: _Problems) -> _Copied:
-        """Ask the task for new download URLs, once, and try the expired ones again."""
+        """Read the task once for new download URLs, and copy the expired results again."""
         try:
             read = self._vendor.read_task(state.task_id)
         except ApiKeyMissing:
             return [], problems, []  # the next round's poll waits for the key
-        # The other results are copied already, and the next round's poll brings fresh URLs.
+        # The other results are copied already, and the next round's poll brings new URLs.
         except Exception:  # noqa: BLE001
             logger().exception("no fresh URLs could be had")
             return [], problems, []
@@ -221,7 +222,7 @@ def _heals(problem: ResultRefused | ResultUnavailable) -> bool:
 
 
 def _missing(problems: Mapping[int, ResultRefused | ResultUnavailable], total: int) -> JobError:
-    """Say which results are missing and why; the first one's code stands for all."""
+    """Return the error for missing results; its code is that of the first one."""
     first = problems[min(problems)]
     code = first.code if isinstance(first, ResultRefused) else ErrorCode.RESULT_UNAVAILABLE
     reasons = " ".join(

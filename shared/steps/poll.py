@@ -25,8 +25,8 @@ from shared.vmake.client import (
 from shared.vmake.secret import ApiKey, ApiKeyMissing
 
 NONSENSE_SECONDS: Final = 900.0
-"""How long the vendor must say without a break that it does not know a task, or that it succeeded
-without results, before that is believed."""
+"""The vendor must answer for this long that it does not know a task, or that a task succeeded
+without results. Only then does the job fail."""
 _MOST_DOUBLINGS: Final = 12
 
 
@@ -59,7 +59,7 @@ class Poller:
             try:
                 return self._poll(state)
             except Exception:
-                # What Lambda itself writes of it does not say which job it is about.
+                # Lambda's own report of the error does not name the job.
                 logger().exception("the poll failed")
                 raise
 
@@ -78,8 +78,8 @@ class Poller:
             return self._not_running(state)
         with log_keys(**keys_of(job)):
             following = self._decide(state, job, read, now)
-            told = {name: following.get(name) for name in ("outcome", "wait_seconds", "polls")}
-            logger().info("polled", extra={"progress": progress, **told})
+            plan = {name: following.get(name) for name in ("outcome", "wait_seconds", "polls")}
+            logger().info("polled", extra={"progress": progress, **plan})
         return following
 
     def _decide(self, state: PollState, job: Job, read: TaskRead, now: datetime) -> dict[str, Any]:
@@ -133,7 +133,7 @@ class Poller:
     def _patiently(
         self, state: PollState, job: Job, since_field: str, code: ErrorCode, message: str
     ) -> dict[str, Any]:
-        """Believe an answer that makes no sense only after it stood for `NONSENSE_SECONDS`."""
+        """Fail the job if a senseless answer has repeated for `NONSENSE_SECONDS`; else wait."""
         now = self._now()
         since = getattr(state, since_field) or iso(now)
         if (now - parse_iso(since)).total_seconds() >= NONSENSE_SECONDS:
@@ -143,10 +143,10 @@ class Poller:
     def _again(
         self, state: PollState, job: Job, now: datetime, retry_after: float = 0
     ) -> dict[str, Any]:
-        """Wait after a poll that learnt nothing: it is made up for soon, then less and less soon.
+        """Wait after a poll that learnt nothing: briefly at first, twice as long each time.
 
-        The planner takes each poll for a look that found the task not ended; after one that
-        should have found the end, it would look away for long.
+        The planner assumes that each poll found the task not ended. After a poll that would have
+        found the end, it would therefore plan a long wait.
         """
         state = state.model_copy(update={"troubles": state.troubles + 1})
         soon = 2.0 ** min(state.troubles, _MOST_DOUBLINGS)
@@ -188,7 +188,7 @@ class Poller:
         return state.moved(outcome=outcome_of(ended), copied=(), results=())
 
     def _not_running(self, state: PollState) -> dict[str, Any]:
-        """Say how to end when the record has moved on without this execution."""
+        """Return the last state if the record is no longer RUNNING in this attempt."""
         job = self._jobs.get(state.job_id)
         if job is None or job.attempt != state.attempt:
             return state.moved(outcome=PollOutcome.SUPERSEDED)

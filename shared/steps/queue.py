@@ -1,9 +1,9 @@
-"""SubmitQueue: taking a batch of messages, and letting those come again that must wait.
+"""SubmitQueue: takes a batch of messages, and sends those again that must wait.
 
-A photo that has to wait (the vendor throttles, the account has no credits) is not a failure,
-and must not wear out its message's receive count and end in the dead-letter queue. A fresh
-message that names its job is sent with a delay; only then is the original done with. A crash
-in between leaves two messages, which the record makes into one job.
+A photo that has to wait (the vendor throttles, the account has no credits) is no failure. Its
+message must not use up its receive count and end in the dead-letter queue. So a new message that
+names the job is sent with a delay, and then the original is deleted. A crash in between leaves two
+messages; the record makes sure that they lead to one job.
 """
 
 import math
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 MAX_DELAY_SECONDS: Final = 900
-"""SQS delays a message no longer; a photo that waits longer makes the round again."""
+"""SQS's longest delay. A photo that waits longer is sent again with a new delay."""
 
 
 class SubmitQueue:
@@ -34,12 +34,12 @@ class SubmitQueue:
         handle: Callable[[str, str], tuple[Later, ...]],
         remaining_seconds: Callable[[], float],
     ) -> dict[str, Any]:
-        """Handle each message by itself and return Lambda's partial batch response.
+        """Handle each message separately and return Lambda's partial batch response.
 
         Args:
             records: `Records` of the SQS event.
-            handle: called with a message's body and id; returns what must come again.
-            remaining_seconds: how much of the invocation is left.
+            handle: called with a message's body and id; returns the messages to send again.
+            remaining_seconds: returns how much of the invocation is left.
 
         """
         failures = []
@@ -52,9 +52,9 @@ class SubmitQueue:
                     waits = handle(record["body"], message_id)
                 for wait in waits:
                     self._send_again(wait.body or record["body"], wait)
-            # Whatever one message runs into must not touch the others; it comes again, and after
-            # about a day goes to the dead-letter queue.
-            except Exception:  # noqa: BLE001  see above; it is logged, and it comes again
+            # A failed message must not affect the others. SQS delivers it again, and after about a
+            # day moves it to the dead-letter queue.
+            except Exception:  # noqa: BLE001  see above; it is logged
                 logger().exception("message failed", extra={"message_id": message_id})
                 failures.append({"itemIdentifier": message_id})
         return {"batchItemFailures": failures}

@@ -1,26 +1,26 @@
-"""What ReconcileFunction does, a few times an hour: find what stands still, and move it on.
+"""What ReconcileFunction does, a few times an hour: find stalled work and continue it.
 
-Messages and executions can be lost: a queue is purged, an execution's history ends, a crash comes
-between two calls. The record is not lost, and neither is the photo in its bucket. What has not
-changed for a while is looked at, the longest unchanged first, a bounded number a run:
+Messages and executions can be lost: a queue is purged, an execution's history expires, a function
+crashes between two calls. The record and the photo remain. Each run checks a bounded number of
+entries that have not changed for a while, the longest unchanged first:
 
-    dead letters    each gets a record that says so
+    dead letters    each gets a record
     RUNNING         without an execution: the task is taken up again; stopped by hand: `aborted`
     SUBMITTING      past its lease: SubmitFunction decides, as on a redelivery
-    ACCEPTED        without a message: gets one
-    arrivals        whose jobs do not all have records: SubmitFunction makes them
-    at its end      without an event: the event goes out
-    photos          that have not arrived: their drop is sent again
+    ACCEPTED        without a message: a message is sent
+    arrivals        with missing records: SubmitFunction makes them
+    ended           without an event: the event is published
+    photos          without an arrival: their drop is sent again
 
-The photos are listed page by page, and the place is kept after each page: a run goes on where the
-last one ended. A pass over the whole bucket looks at what has landed since the last pass, and once
-a day at all of the last 14 days.
+The photos are listed page by page, and a cursor is written after each page. The next run continues
+there. A pass over the bucket checks the photos that were dropped since the last pass; once a day a
+pass checks all photos of the last 14 days.
 
-At its end each run tells CloudWatch how things stand (shared/notify/metrics.py).
+At its end each run emits the state of the stack as metrics (shared/notify/metrics.py).
 
-Each move is a conditional write, or a message that may come twice: two runs at once, or a job
-that wakes up just then, do no harm. What is decided about a submit is decided in one place,
-SubmitFunction; here, jobs are only sent to it.
+Each move is a conditional write, or a message that may be delivered twice. So two runs at the same
+time do no harm, nor does a job that continues at that moment. Only SubmitFunction decides about a
+submit; reconcile sends it the jobs.
 """
 
 import hashlib
@@ -58,52 +58,54 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 STILL_SECONDS: Final = 1_800
-"""What has not changed for so long stands still: a waiting message comes every 15 minutes at
-least (SQS delays none longer), and a task is polled far more often."""
+"""An entry that has not changed for this long is stalled. A waiting message is delivered at least
+every 15 minutes (SQS's longest delay), and a task is polled far more often."""
 LOOK_BACK: Final = timedelta(days=14)
-"""Older photos without a record are left alone: no event lives longer (SQS's maximum), and a
-table that somebody emptied must not have every photo made, and paid for, once more."""
+"""Older photos without a record are ignored: no event lives longer (SQS's maximum), and if a table
+was emptied, old photos must not be made and paid for again."""
 OVERLAP: Final = timedelta(hours=2)
-"""A pass over the photos looks so far behind the end of the last one: S3 dates a multipart upload
-by its beginning."""
+"""A pass begins this long before the end of the last one, since S3 dates a multipart upload by its
+beginning."""
 FULL_PASS_EVERY: Final = timedelta(days=1)
-"""So often a pass looks at all photos of `LOOK_BACK`: a slow upload, or a record that somebody
-has deleted."""
+"""How often a pass checks all photos of `LOOK_BACK`. It finds slow uploads and photos whose record
+was deleted."""
 RESEND_AFTER: Final = timedelta(hours=6)
-"""A drop is sent again once in this time: its message may be waiting behind many others."""
+"""A drop is sent again at most once in this time, since its message may wait behind many others."""
 CHECK_TOGETHER: Final = 100
-"""So many photos are checked at once: BatchGetItem takes no more keys."""
-MAX_LOOKS: Final = 500
-"""So many jobs of a status are looked at in one run."""
-MAX_UNTOLD: Final = 1_000
-"""So many ends that EventBridge would not take are kept aside. With more of them EventBridge is in
-trouble, and not an event: then telling stops, and the next run goes on there."""
+"""This many photos are checked with one call: BatchGetItem takes no more keys."""
+MAX_ENTRIES: Final = 500
+"""A run checks at most this many jobs of a status, and this many arrivals."""
+MAX_UNANNOUNCED: Final = 1_000
+"""At most this many jobs whose event was refused are kept for later runs. If there are more, the
+trouble is EventBridge and no single event: the run stops publishing, and the next one continues
+there."""
 MAX_LETTERS: Final = 2_000
-"""Dead letters stay where they are, and each run meets them all again: the bound must be far."""
+"""Dead letters stay in their queue, so each run receives all of them. The limit must be far above
+the usual number."""
 MAX_TAKE_UPS: Final = 3
-"""A task whose executions end without it is taken up this often; then its job is FAILED."""
+"""If this many executions of a task ended without a result, its job is FAILED."""
 ENOUGH_SECONDS: Final = 20.0
-"""Nothing is begun with less of the invocation left; the next run goes on."""
+"""Nothing is begun if the invocation has less time left; the next run continues."""
 _ENDS: Final = (*sorted(TERMINAL), JobStatus.SUBMIT_UNKNOWN)
 _GOING: Final = frozenset({"RUNNING", "PENDING_REDRIVE"})
 
 
 class Cursors:
-    """How far the runs have come, in JobsTable under `CONTROL#reconcile`."""
+    """Where the next run continues, in JobsTable under `CONTROL#reconcile`."""
 
     def __init__(self, dynamodb: "DynamoDBClient", table: str) -> None:
-        """Keep them in this table."""
+        """Keep the cursors in this table."""
         self._dynamodb = dynamodb
         self._table = table
         self._key: Any = {"pk": {"S": "CONTROL#reconcile"}}
 
     def read(self) -> dict[str, str]:
-        """Return them by name."""
+        """Return all cursors by name."""
         answer = self._dynamodb.get_item(TableName=self._table, Key=self._key, ConsistentRead=True)
         return {name: value["S"] for name, value in answer.get("Item", {}).items() if "S" in value}
 
     def write(self, values: Mapping[str, str]) -> None:
-        """Keep some, by name."""
+        """Write some cursors, by name."""
         names = {f"#{number}": name for number, name in enumerate(values)}
         self._dynamodb.update_item(
             TableName=self._table,
@@ -117,13 +119,13 @@ class Cursors:
 
 
 class Resent:
-    """Which drops were sent again lately, in JobsTable under `RESENT#<hash>`.
+    """The drops that were sent again lately, in JobsTable under `RESENT#<hash>`.
 
-    DynamoDB deletes these items by `expires_at`, some time after it.
+    DynamoDB deletes these items some time after `expires_at`.
     """
 
     def __init__(self, dynamodb: "DynamoDBClient", table: str, bucket: str) -> None:
-        """Keep them in this table; `bucket` is PhotosBucket."""
+        """Keep the drops in this table; `bucket` is PhotosBucket."""
         self._dynamodb = dynamodb
         self._table = table
         self._bucket = bucket
@@ -151,33 +153,35 @@ class Resent:
         return {"pk": {"S": f"RESENT#{digest}"}}
 
 
-class Untold:
-    """Jobs whose end EventBridge would not take, in JobsTable under `CONTROL#untold`."""
+class Unannounced:
+    """Ended jobs whose event EventBridge refused, in JobsTable under `CONTROL#untold`."""
 
     def __init__(self, dynamodb: "DynamoDBClient", table: str) -> None:
-        """Keep their ids in this table."""
+        """Keep the ids in this table."""
         self._dynamodb = dynamodb
         self._table = table
         self._key: Any = {"pk": {"S": "CONTROL#untold"}}
 
     def ids(self) -> list[str]:
-        """Return them, in order."""
+        """Return the ids, sorted."""
         answer = self._dynamodb.get_item(TableName=self._table, Key=self._key, ConsistentRead=True)
         return sorted(answer.get("Item", {}).get("job_ids", {"SS": []})["SS"])
 
     def add(self, job_id: str) -> None:
-        """Keep one.
+        """Keep the id of a job.
 
         Raises:
-            OverflowError: there are as many as may be kept.
+            OverflowError: `MAX_UNANNOUNCED` ids are kept already.
 
         """
-        if len(self.ids()) >= MAX_UNTOLD:
-            raise OverflowError(f"{MAX_UNTOLD} events were refused; EventBridge seems to be away")
+        if len(self.ids()) >= MAX_UNANNOUNCED:
+            raise OverflowError(
+                f"{MAX_UNANNOUNCED} events were refused; EventBridge seems to be in trouble"
+            )
         self._change("ADD", job_id)
 
     def remove(self, job_id: str) -> None:
-        """Forget one: it was told of, or there is nothing to be told."""
+        """Remove the id of a job: its event was published, or is no longer needed."""
         self._change("DELETE", job_id)
 
     def _change(self, verb: str, job_id: str) -> None:
@@ -191,15 +195,15 @@ class Untold:
 
 @dataclass(frozen=True)
 class _Pass:
-    """A way through all photos of the bucket; it may take several runs."""
+    """A pass over all photos of the bucket; it may take several runs."""
 
     since: str
-    """ISO 8601; photos that landed from here to `until`, both included, are looked at."""
+    """ISO 8601; photos dropped from `since` to `until`, both included, are checked."""
     until: str
     full: bool
-    """Whether `since` is as long ago as it may be."""
+    """Whether the pass checks all photos of `LOOK_BACK`."""
     missing: str = ""
-    """When the oldest photo landed that had not arrived; the next pass looks at it again."""
+    """When the oldest photo without an arrival was dropped; the next pass begins there."""
     key: str = ""
     version_id: str = ""
 
@@ -216,7 +220,7 @@ class _Pass:
 
     @classmethod
     def read(cls, text: str) -> "_Pass | None":
-        """Return what `write` has written; None for anything else, and a new pass begins."""
+        """Read what `write` wrote; return None for anything else: then a new pass begins."""
         try:
             return cls(**json.loads(text))
         except (ValueError, TypeError):
@@ -229,15 +233,16 @@ class _Round:
 
     now: datetime
     until: str
-    """ISO 8601; what has changed later than this does not stand still."""
+    """ISO 8601; entries that changed after this moment are not stalled."""
     remaining_seconds: Callable[[], float]
     cursors: dict[str, str]
     queue_is_empty: bool = False
-    """Whether a run that does not wait for half an hour has found no message at its beginning."""
+    """Whether SubmitQueue had no message at all when the run began. Only a run with a shorter
+    `still_seconds` checks this."""
     queue_waits: bool = False
-    """Whether it has found none, or such messages alone as wait for their time. Those are no drops,
-    except while the photos bucket settles: a run by hand then sends each drop again once, which is
-    one arrival all the same."""
+    """Whether SubmitQueue had no message but delayed ones. Delayed messages are not drops, except
+    while the photos bucket is new. A run by hand then sends each drop again once; both messages
+    have the same arrival."""
     moved: Counter[str] = field(default_factory=Counter)
     failures: int = 0
 
@@ -249,17 +254,17 @@ class _Round:
         *,
         limit: int | None = None,
     ) -> None:
-        """Move on what is found, each by itself: one's trouble does not hold up the others."""
+        """Move each entry that is found; a failure of one does not affect the others."""
         with self.going_on(name):
             for number, entry in enumerate(find()):
-                if number >= (limit or MAX_LOOKS) or not self.has_time():
+                if number >= (limit or MAX_ENTRIES) or not self.has_time():
                     return
                 with self.going_on(name, entry):
                     self.moved[name] += move(entry)
 
     @contextmanager
     def going_on(self, name: str, entry: object = None) -> Iterator[None]:
-        """Log and count what goes wrong in here, and go on behind it."""
+        """Log and count an exception that is raised inside, and continue after the block."""
         try:
             yield
         except Exception:  # noqa: BLE001  logged here, and raised for all at the end of the run
@@ -272,12 +277,12 @@ class _Round:
         self.failures += 1
 
     def has_time(self) -> bool:
-        """Whether something may be begun."""
+        """Whether the invocation has time for one more entry."""
         return self.remaining_seconds() >= ENOUGH_SECONDS
 
 
 def _names(entry: object) -> dict[str, str | int]:
-    """Return what the lines about something that stands still are found by."""
+    """Return the log keys of an entry."""
     match entry:
         case Job():
             return keys_of(entry)
@@ -289,7 +294,7 @@ def _names(entry: object) -> dict[str, str | int]:
 
 
 class Reconciler:
-    """Moves on what stands still."""
+    """Continues stalled work."""
 
     def __init__(
         self,
@@ -301,7 +306,7 @@ class Reconciler:
         dead_letters: DeadLetters,
         cursors: Cursors,
         resent: Resent,
-        untold: Untold,
+        unannounced: Unannounced,
         reviews: ReviewOutbox,
         settling: Settling,
         announcer: Announcer,
@@ -319,7 +324,7 @@ class Reconciler:
         self._dead_letters = dead_letters
         self._cursors = cursors
         self._resent = resent
-        self._untold = untold
+        self._unannounced = unannounced
         self._reviews = reviews
         self._settling = settling
         self._announcer = announcer
@@ -333,15 +338,15 @@ class Reconciler:
     def run(
         self, remaining_seconds: Callable[[], float], *, still_seconds: float = STILL_SECONDS
     ) -> dict[str, int]:
-        """Do one round and return how many were moved on, by kind.
+        """Do one run and return how many entries were moved, by kind.
 
         Args:
-            remaining_seconds: how much of the invocation is left.
-            still_seconds: what has not changed for so long stands still.
+            remaining_seconds: returns how much of the invocation is left.
+            still_seconds: an entry that has not changed for this long is stalled.
 
         Raises:
-            RuntimeError: some could not be moved on; the log says which, and the next run tries
-                again.
+            RuntimeError: some entries could not be moved. The log names them, and the next run
+                tries again.
 
         """
         now = self._now()
@@ -352,11 +357,11 @@ class Reconciler:
             cursors=self._cursors.read(),
         )
         with round_.going_on("settling"):
-            # The bucket's first quarter of an hour begins, if no photo has come yet.
+            # This begins the bucket's first quarter of an hour, if no photo has come yet.
             self._settling.seconds_left()
         if still_seconds < STILL_SECONDS:
             with round_.going_on("queue"):
-                self._look_at_queue(round_)
+                self._count_messages(round_)
         letters = partial(self._dead_letters.letters, MAX_LETTERS)
         round_.each("dead_letters", letters, self._record, limit=MAX_LETTERS)
         for status, move in (
@@ -369,10 +374,10 @@ class Reconciler:
         unclaimed = partial(self._arrivals.unclaimed, until=round_.until)
         round_.each("arrivals", unclaimed, self._claim_again)
         for status in _ENDS:
-            tell = partial(self._tell, round_=round_)
-            round_.each("announced", partial(iter, [status]), tell)
-        round_.each("announced", partial(iter, [round_]), self._tell_late)
-        round_.each("reviews", self._reviews.left_behind, self._tell_of_review)
+            announce = partial(self._announce_ended, round_=round_)
+            round_.each("announced", partial(iter, [status]), announce)
+        round_.each("announced", partial(iter, [round_]), self._announce_refused)
+        round_.each("reviews", self._reviews.left_behind, self._announce_review)
         with round_.going_on("photos"):
             self._photos_again(round_)
         moved = {name: count for name, count in round_.moved.items() if count}
@@ -383,7 +388,7 @@ class Reconciler:
         return moved
 
     def _measure(self, moves: int) -> None:
-        """Tell CloudWatch how things stand; if that cannot be found out, nothing else suffers."""
+        """Emit the state of the stack; a failure here fails nothing else."""
         try:
             gauges = Gauges(
                 moves=moves,
@@ -391,13 +396,13 @@ class Reconciler:
                 paused_by=self._breaker.paused_by(),
                 credits_used=self._credit_limit.used(),
             )
-        except Exception:  # noqa: BLE001  see above; it is logged, and the next run tells
-            logger().exception("it cannot be told how things stand")
+        except Exception:  # noqa: BLE001  see above; it is logged, and the next run tries again
+            logger().exception("the state of the stack could not be read for the metrics")
             return
         self._metrics.gauges(gauges)
 
     def _still(self, status: JobStatus, round_: _Round) -> Iterator[Job]:
-        """Yield the jobs that stand still in a status, each read anew: an index may lag behind."""
+        """Yield the stalled jobs of a status. Each is read again, since an index may lag behind."""
         for found in self._jobs.of_status(status, until=round_.until):
             job = self._jobs.get(found.job_id)
             if job is not None and job.status is status and job.updated_at <= round_.until:
@@ -406,11 +411,11 @@ class Reconciler:
     def _record(self, letter: DeadLetter) -> bool:
         return self._dead_letters.record(letter, self._announcer)
 
-    def _look_at_queue(self, round_: _Round) -> None:
-        """See whether there are messages, before this run sends any.
+    def _count_messages(self, round_: _Round) -> None:
+        """Check whether SubmitQueue has messages, before this run sends any.
 
-        SQS counts them approximately, and some seconds late. One message too many is harmless: the
-        record decides what becomes of it.
+        SQS counts messages approximately, and some seconds late. If reconcile sends a message too
+        many, the record makes sure that nothing is done twice.
         """
         names: list[Any] = [
             "ApproximateNumberOfMessages",
@@ -427,8 +432,9 @@ class Reconciler:
     def _stands_still(self, round_: _Round, job: Job) -> bool:
         """Whether a job's message is lost.
 
-        A message that waits comes after 15 minutes at the latest, and SubmitFunction then writes
-        the record. If that was lately, the message is there, unless the queue is empty.
+        A waiting message is delivered after 15 minutes at the latest, and SubmitFunction then
+        writes the record. If the record was written lately, the message still exists, unless the
+        queue is empty.
         """
         lately = job.updated_at > iso(round_.now - timedelta(seconds=STILL_SECONDS))
         return round_.queue_is_empty or not lately
@@ -437,7 +443,7 @@ class Reconciler:
         return self._stands_still(round_, job) and self._send_again(job)
 
     def _send_again(self, job: Job) -> bool:
-        """Have SubmitFunction go on with a job, and note it, lest the next run does so too."""
+        """Send a job to SubmitFunction, and note it, so that the next run does not do it again."""
         with log_keys(**keys_of(job)):
             logger().warning("stood still, sent again", extra={"status": job.status})
             self._sqs.send_message(
@@ -447,7 +453,7 @@ class Reconciler:
         return True
 
     def _claim_again(self, arrival_id: str) -> bool:
-        """Have SubmitFunction give an arrival's jobs their records."""
+        """Send an arrival to SubmitFunction, which makes the records of its jobs."""
         logger().warning("unclaimed, sent again", extra={"arrival_id": arrival_id})
         self._sqs.send_message(
             QueueUrl=self._config.submit_queue_url, MessageBody=arrival_message(arrival_id)
@@ -456,9 +462,9 @@ class Reconciler:
         return True
 
     def _running(self, round_: _Round, job: Job) -> bool:
-        """See to a job that has not been polled for long."""
+        """Continue a job that has not been polled for long, if its execution has ended."""
         if job.announced != JobStatus.RUNNING:
-            # Its execution was not started, or nobody knows.
+            # Its execution may not have been started; SubmitFunction starts it if needed.
             return self._continue(round_, job)
         status = self._execution_status(job)
         if status in _GOING:
@@ -487,45 +493,45 @@ class Reconciler:
             self._announcer.announce(ended)
         return ended is not None
 
-    def _tell(self, status: JobStatus, round_: _Round) -> int:
-        """Tell of jobs that ended and were not told of; each is looked at once."""
+    def _announce_ended(self, status: JobStatus, round_: _Round) -> int:
+        """Announce jobs that ended without an event; the cursor makes sure each is read once."""
         last = after = round_.cursors.get(status, iso(round_.now - LOOK_BACK))
-        told = 0
+        announced = 0
         try:
             for number, found in enumerate(
                 self._jobs.of_status(status, after=after, until=round_.until)
             ):
-                # Not between two of the same millisecond: the next run begins behind it.
-                if (number >= MAX_LOOKS or not round_.has_time()) and found.updated_at != last:
+                # Never stop between two jobs of the same millisecond: the next run begins after it.
+                if (number >= MAX_ENTRIES or not round_.has_time()) and found.updated_at != last:
                     break
                 if found.announced != status:
-                    told += self._tell_one(found, round_)
+                    announced += self._announce_one(found, round_)
                 last = found.updated_at
         finally:
             if last != after:
                 self._cursors.write({status: last})
-        return told
+        return announced
 
-    def _tell_one(self, found: Job, round_: _Round) -> bool:
-        """Tell of a job's end; an event that is refused is kept aside, and holds up no other."""
+    def _announce_one(self, found: Job, round_: _Round) -> bool:
+        """Announce the end of a job; if its event is refused, keep its id for later runs."""
         job = self._jobs.get(found.job_id)
         if job is None or job.status is not found.status or job.announced == job.status:
             return False
         try:
             self._announcer.announce(job)
         except Exception:  # noqa: BLE001  logged, counted, and tried again by each run
-            self._untold.add(job.job_id)
+            self._unannounced.add(job.job_id)
             round_.note_failure("announced", job)
             return False
         return True
 
-    def _tell_late(self, round_: _Round) -> int:
-        """Try again to tell of the ends that EventBridge would not take, others first each run."""
-        ids, last = self._untold.ids(), round_.cursors.get("untold", "")
-        told = 0
+    def _announce_refused(self, round_: _Round) -> int:
+        """Announce again the jobs whose event was refused; each run begins where the last ended."""
+        ids, last = self._unannounced.ids(), round_.cursors.get("untold", "")
+        announced = 0
         if ids:
             logger().warning("ends that EventBridge has refused", extra={"untold": len(ids)})
-        for job_id in ([*ids[_behind(ids, last) :], *ids[: _behind(ids, last)]])[:MAX_LOOKS]:
+        for job_id in ([*ids[_behind(ids, last) :], *ids[: _behind(ids, last)]])[:MAX_ENTRIES]:
             if not round_.has_time():
                 break
             last = job_id
@@ -533,17 +539,17 @@ class Reconciler:
             if job is not None and job.status in _ENDS and job.announced != job.status:
                 try:
                     self._announcer.announce(job)
-                except Exception:  # noqa: BLE001  whatever it is; `catwalk doctor` counts them
+                except Exception:  # noqa: BLE001  it is logged, and `catwalk doctor` counts them
                     with log_keys(**keys_of(job)):
-                        logger().warning("its end cannot be told", exc_info=True)
+                        logger().warning("its end could not be published", exc_info=True)
                     continue
-                told += 1
-            self._untold.remove(job_id)
+                announced += 1
+            self._unannounced.remove(job_id)
         if ids:
             self._cursors.write({"untold": last})
-        return told
+        return announced
 
-    def _tell_of_review(self, left_behind: tuple[str, str]) -> int:
+    def _announce_review(self, left_behind: tuple[str, str]) -> int:
         """Publish a review whose command may have ended between its record and its event."""
         entry, job_id = left_behind
         job = self._jobs.get(job_id)
@@ -556,13 +562,13 @@ class Reconciler:
         return int(reviewed)
 
     def _photos_again(self, round_: _Round) -> None:
-        """Send the drops again that have not arrived, as far as the time allows."""
+        """Send the drops without an arrival again, as far as the time allows."""
         begun = _Pass.read(round_.cursors.get("photos", ""))
         if begun is None or self._go_through(begun, round_):
             self._go_through(_new_pass(round_), round_)
 
     def _go_through(self, photos: _Pass, round_: _Round) -> bool:
-        """Go on with a pass; return whether it has come to its end."""
+        """Continue a pass; return whether it is complete."""
         while round_.has_time():
             page = self._photos.dropped(photos.after)
             wanted = [
@@ -592,10 +598,10 @@ class Reconciler:
         self._cursors.write(cursors)
 
     def _check(self, some: Sequence[Dropped], round_: _Round) -> list[Dropped]:
-        """Return which of these photos have not arrived; one's trouble does not hide the others."""
+        """Return the photos without an arrival; an error of one does not hide the others."""
         try:
             return self._without_arrival(some)
-        except Exception:  # which one it is about is found out below
+        except Exception:  # the photo that causes it is found below
             if len(some) == 1:
                 raise
         missing: list[Dropped] = []
@@ -607,12 +613,11 @@ class Reconciler:
         return missing
 
     def _without_arrival(self, page: Sequence[Dropped]) -> list[Dropped]:
-        """Return which of these drops have neither an arrival nor a record that speaks of them.
+        """Return the drops that have neither an arrival nor a record.
 
-        A drop that was decided has its arrival under its version. The records are for drops of
-        before there were arrivals: a record that a drop has made knows it by its version. Where
-        S3's events name no versions (the laptop's), a record stands for all drops of its bytes that
-        it does not know better.
+        The arrival of a drop has the object's version in its id. Earlier versions of Catwalk stored
+        no arrivals; their records name the version that was dropped. The local AWS's events name no
+        versions: there, a record stands for all drops of the same bytes.
         """
         ids = {
             dropped: drop_id(self._config.photos_bucket, dropped.key, dropped.version_id)
@@ -641,7 +646,7 @@ class Reconciler:
         resent = self._resent.lately(dropped, round_.now)
         if not round_.queue_waits and (lately or resent):
             return False
-        # While the bucket settles, what waits in the queue may be this drop.
+        # While the bucket is new, a delayed message may be this drop.
         if resent and not round_.queue_is_empty and self._settling.seconds_left() > 0:
             return False
         logger().warning("has not arrived, sent again", extra={"source_key": dropped.key})
@@ -668,19 +673,19 @@ def _new_pass(round_: _Round) -> _Pass:
 
 
 def _after(photos: _Pass) -> dict[str, str]:
-    """Return what the next passes go by after one that has come to its end."""
+    """Return the cursors for the next passes after a complete one."""
     behind = iso(parse_iso(photos.until) - OVERLAP)
     found = {"photos_since": min(filter(None, (behind, photos.missing)))}
     return {**found, "photos_full": photos.until} if photos.full else found
 
 
 def _behind(ids: Sequence[str], last: str) -> int:
-    """Return the place of the first id behind the last that was tried."""
+    """Return the index of the first id after the last one that was tried."""
     return sum(job_id <= last for job_id in ids)
 
 
 def _speaks_of(job: Job, dropped: Dropped, *, named: bool) -> bool:
-    """Whether a record speaks of a drop; `named` is whether this key's drops name versions."""
+    """Whether a record was made of a drop; `named` says whether this key's drops name versions."""
     photo, version = job.photo, dropped.version_id
     if photo is None or not job.dropped or version is None:
         return version in job.triggers or (

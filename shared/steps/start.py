@@ -1,4 +1,4 @@
-"""The execution that waits for a paid task: its ARN, its start, and why it was stopped."""
+"""The execution that waits for a paid task: its ARN, its start, and its end by a stop."""
 
 import contextlib
 import json
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 def execution_arn(state_machine_arn: str, job_id: str, attempt: int) -> str:
-    """Return the ARN of an attempt's execution: its name makes a second one impossible."""
+    """Return the ARN of an attempt's execution.
+
+    Job id and attempt are the execution's name. Step Functions starts a name only once.
+    """
     machine = state_machine_arn.replace(":stateMachine:", ":execution:")
     return f"{machine}:{job_id}-{attempt}"
 
@@ -23,7 +26,7 @@ def stop_error(status: str) -> JobError:
     """Return the error of a job whose execution stopped before the job was closed.
 
     Args:
-        status: of the execution, in Step Functions' words, or a phrase such as "is gone".
+        status: the execution's, as Step Functions names it, or `gone` if it no longer exists.
 
     """
     by_hand = status == "ABORTED"
@@ -56,8 +59,9 @@ class Starter:
     def ensure(self, job: Job) -> None:
         """Start a RUNNING job's execution, unless the record says that it was started.
 
-        The credit's entry in the ledger comes first, the event last. Each step may be taken twice:
-        the entry and the execution are named after the attempt.
+        The ledger entry is written first, and the event is published last. After a crash each step
+        may run again: the entry and the execution are named after the attempt, so neither is made
+        twice.
         """
         if job.announced == JobStatus.RUNNING:
             return

@@ -1,8 +1,8 @@
 """What SubmitFunction does with one message: validate, claim, POST, keep the task id, start.
 
-The order of the writes is the safety of the money: SUBMITTING stands in the record before the
-POST leaves, the task id right after its answer. A message that comes again, at whatever point
-the last delivery died, goes on from what the record says.
+The order of the writes makes sure that no credit is spent twice. SUBMITTING is written before the
+POST is sent, and the task id is written right after the answer. If a delivery dies at any point,
+the next delivery of the message continues from the record.
 """
 
 from collections.abc import Callable, Mapping
@@ -52,10 +52,10 @@ from shared.vmake.client import (
 from shared.vmake.secret import ApiKey, ApiKeyMissing
 
 ENOUGH_SECONDS: Final = 85.0
-"""A photo or variant is begun only if this much of the invocation is left: a whole POST, with all
-its timeouts, and the writes around it."""
+"""A photo or variant is begun only if the invocation has at least this much time left. A POST with
+all its timeouts takes `CREATE_SECONDS`; the rest is for the writes before and after it."""
 LEASE_MARGIN_SECONDS: Final = 30.0
-"""Added to an invocation's remaining time: clocks differ, and a kill is not instant."""
+"""Added to an invocation's remaining time, since clocks differ and a kill takes a moment."""
 RESUBMIT_SECONDS: Final = 30.0
 """How long `OnUnknownSubmit=resubmit` waits before it starts the next attempt."""
 MAX_RESUBMITS: Final = 3
@@ -64,19 +64,19 @@ MAX_RESUBMITS: Final = 3
 
 @dataclass(frozen=True)
 class Handled:
-    """The job is as far as it can be brought here; the rest is the wait loop's, or nobody's."""
+    """SubmitFunction has nothing more to do for this job."""
 
 
 @dataclass(frozen=True)
 class Later:
-    """Something must come again, in about so many seconds; nothing is wrong with it."""
+    """A message must be delivered again after this delay; this is no failure."""
 
     seconds: float
     reason: str
     body: str | None = None
-    """The message that goes on with it; None is the very message that was handled."""
+    """The message to send; None sends the handled message again."""
     keys: Mapping[str, str | int] = field(default_factory=dict)
-    """Whom it is about, for the log."""
+    """The job's keys for the log."""
 
 
 Outcome = Handled | Later
@@ -88,11 +88,11 @@ class Batch:
 
     remaining_seconds: Callable[[], float]
     paused: Paused | None = None
-    """Set by the first photo that all others have to wait with."""
+    """Set by the first photo that has to wait for a reason that holds for all photos."""
     folder_files: FolderCache = field(default_factory=dict)
 
     def spare_seconds(self) -> float:
-        """Return for how many seconds a photo may wait here: its POST still needs its time."""
+        """Return for how many seconds a photo may wait here and still have time for its POST."""
         return self.remaining_seconds() - ENOUGH_SECONDS
 
 
@@ -129,7 +129,7 @@ class Submitter:
         self._now = now
 
     def handle(self, body: str, message_id: str, batch: Batch) -> tuple[Later, ...]:
-        """Carry one message as far as it can go now, and return what must come again."""
+        """Process one message as far as possible now, and return the messages to send again."""
         incoming = parse(
             body,
             message_id=message_id,
@@ -167,10 +167,10 @@ class Submitter:
                     return self._take_in(self._intake.receive(incoming, batch.folder_files), batch)
 
     def _take_in(self, received: Received, batch: Batch) -> tuple[Later, ...]:
-        """Give each job of an arrival its record; then carry them on, one after the other.
+        """Make a record for each job of an arrival; then submit the jobs one after the other.
 
-        All records come before the first POST: if the invocation ends on the way, each variant
-        can be seen, and reconcile goes on with it.
+        All records are written before the first POST. If the invocation ends in between, each
+        variant has a record, and reconcile continues with it.
         """
         arrival = received.arrival
         made: list[Job] = []
@@ -184,12 +184,12 @@ class Submitter:
                         made=made.append,
                         execution_arn=partial(execution_arn, self._config.state_machine_arn),
                     )
-                # One variant's trouble must not hold up the others; it is raised after them.
+                # A failed variant must not stop the others. Its error is raised after them.
                 except Exception as error:  # noqa: BLE001  see above
                     logger().exception("variant could not be claimed")
                     failure = failure or error
                     continue
-            if made == [job]:  # a photo is one, whatever its variants
+            if made == [job]:  # a photo is counted once, however many variants it has
                 self._metrics.photo_in(job)
             jobs.append(job)
         if failure is None and not arrival.claimed:
@@ -201,8 +201,8 @@ class Submitter:
                 break
             with log_keys(**keys_of(job)):
                 try:
-                    outcome = self._carry(job, arrival if received.fresh else None, batch)
-                # One variant's trouble must not hold up the others; it is raised after them.
+                    outcome = self._advance(job, arrival if received.fresh else None, batch)
+                # A failed variant must not stop the others. Its error is raised after them.
                 except Exception as error:  # noqa: BLE001  see above
                     logger().exception("variant failed")
                     failure = failure or error
@@ -214,7 +214,7 @@ class Submitter:
         return tuple(waits)
 
     def _continue(self, message: JobContinued, batch: Batch) -> Outcome:
-        """Go on with a job from what its record says, whatever the photo's folder says by now."""
+        """Continue a job from its record; the photo's folder is not read again."""
         job = self._jobs.get(message.job_id)
         if job is None:
             logger().warning("no such job", extra={"job_id": message.job_id})
@@ -223,21 +223,21 @@ class Submitter:
             try:
                 if job.dead_lettered:
                     job = self._jobs.start_attempt(job) or job
-                return self._carry(job, None, batch)
+                return self._advance(job, None, batch)
             except Exception:
-                # The caller lets the message come again, and does not know which job it names.
+                # The caller lets the queue deliver the message again. Only here is the job known.
                 logger().exception("job could not go on")
                 raise
 
     # --- from a request to a running task --------------------------------------------------
 
-    def _carry(self, job: Job, checked: Arrival | None, batch: Batch) -> Outcome:
-        """Take a job from the status in its record to RUNNING, if that is possible now.
+    def _advance(self, job: Job, checked: Arrival | None, batch: Batch) -> Outcome:
+        """Move a job from its present status towards RUNNING, as far as possible now.
 
         Args:
             job: the record.
             checked: the arrival, if this invocation has just read and checked its photo and mask.
-            batch: of this invocation.
+            batch: the messages of this invocation.
 
         """
         if job.status is JobStatus.SUBMIT_UNKNOWN:
@@ -265,20 +265,21 @@ class Submitter:
             return self._wait(job, left, REASON)
         permit = batch.paused or self._gate.ask(job, batch.spare_seconds)
         if isinstance(permit, Paused):
-            if permit.untold is not None:
-                self._tell_of_pause(job, permit.untold)
+            if permit.unpublished is not None:
+                self._publish_pause(job, permit.unpublished)
             if not permit.one:
-                batch.paused = replace(permit, untold=None)  # the batch's other photos need not ask
+                # The other photos of this batch do not need to ask.
+                batch.paused = replace(permit, unpublished=None)
             return self._wait(job, permit.seconds, permit.reason, held=permit.watched)
         with self._gate.holding(permit) as held:
             return self._post(job, checked, held, batch)
 
     def _post(self, job: Job, checked: Arrival | None, held: HeldPermit, batch: Batch) -> Outcome:
-        """Make the request, and send it if that can be done now."""
+        """Prepare the request, and send it if the submit rate and the credit limit allow it."""
         if job.settings is None:
             raise LookupError(f"job {job.job_id} is {job.status} without settings")
         if held.permit.pauses:
-            self._api_key.forget()  # another function's probe may have met a key that is mended
+            self._api_key.forget()  # this is a probe: the key may have been replaced meanwhile
         try:
             image, mask = self._intake.delivered(job, checked)
         except InputRejected as rejected:
@@ -288,8 +289,8 @@ class Submitter:
         except ApiKeyMissing as missing:
             held.used = True
             refused = Refused(Trouble.KEY, str(missing))
-            nobody = replace(held.permit, candidate=None)  # the photo is not to blame
-            self._record(job, nobody, refused)
+            # No photo is suspected: the key is missing for all of them.
+            self._record(job, replace(held.permit, candidate=None), refused)
             return self._not_now(job, refused)
         permit = self._gate.wait_for_slot(job, held.permit, batch.spare_seconds)
         if isinstance(permit, Paused):
@@ -298,16 +299,16 @@ class Submitter:
         return self._spend(job, prepared, held, batch)
 
     def _spend(self, job: Job, prepared: PreparedCreate, held: HeldPermit, batch: Batch) -> Outcome:
-        """Send the POST; before and after it, the record says what is known of the credit."""
+        """Send the POST. The record is written before it and after it."""
         reserved = self._gate.reserve_credit(job)
         if isinstance(reserved, Paused):
             batch.paused = reserved
             return self._wait(job, reserved.seconds, reserved.reason, held=True)
         lease = batch.remaining_seconds() + LEASE_MARGIN_SECONDS
-        # If this raises, the reservation stays open, for the next delivery.
+        # If this raises, the reservation stays open, and the next delivery uses it.
         submitting = self._jobs.mark_submitting(job, lease_seconds=lease)
         if submitting is None:
-            # The reservation is the first delivery's by now: only that one may release it.
+            # The other delivery uses the same reservation, so this one must not release it.
             return _again(job, LEASE_MARGIN_SECONDS, "another delivery of this photo was first")
         permit, held.used = held.permit, True
         outcome = self._vendor.create_task(prepared)
@@ -322,9 +323,9 @@ class Submitter:
             case Refused(trouble) if trouble in DOUBTFUL:
                 return self._doubtful(submitting, permit, outcome, reserved)
             case NeverSent() | Refused():
-                # Released while the job is still SUBMITTING: another delivery could take over the
-                # reservation of a job that may be sent. A release that fails leaves it open, for
-                # the next POST of this attempt.
+                # Release the credit while the job is still SUBMITTING. Later, another delivery
+                # might already use the reservation. If the release fails, the reservation stays
+                # open, and the next POST of this attempt uses it.
                 try:
                     self._gate.credit_limit.release(reserved)
                 finally:
@@ -336,7 +337,7 @@ class Submitter:
         return result
 
     def _doubtful(self, job: Job, permit: Permit, outcome: Refused, reserved: Reserved) -> Outcome:
-        """Deal with a refusal that may be about the account or about this photo alone."""
+        """Handle a refusal that may be about the account or about this photo alone."""
         trouble = outcome.trouble
         refusals = refused_again(
             job.refusals,
@@ -352,7 +353,7 @@ class Submitter:
             self._gate.credit_limit.release(reserved)
             self._gate.breaker.give_back(permit)
             return result
-        # As in `_spend`: released while the job is still SUBMITTING.
+        # Release the credit while the job is still SUBMITTING; `_spend` says why.
         try:
             self._gate.credit_limit.release(reserved)
         finally:
@@ -371,18 +372,18 @@ class Submitter:
         return self._wait(unsent, self._own_wait_left(unsent), outcome.message)
 
     def _own_wait_left(self, job: Job) -> float:
-        """Return for how long a photo that was refused waits although others are tried."""
+        """Return for how many seconds a refused photo waits while other photos are sent."""
         if job.refusals is None or job.refusals.until is None:
             return 0.0
         return (parse_iso(job.refusals.until) - self._now()).total_seconds()
 
     def _not_now(self, job: Job, outcome: NeverSent | Refused, *, later: float = 0) -> Outcome:
-        """Let a photo wait that the vendor certainly did not take, until the pause is over.
+        """Let a photo wait until the pause is over; the vendor certainly did not take it.
 
         Args:
-            job: of the photo.
-            outcome: why it waits.
-            later: seconds that it comes back after the others, so that one of them is tried.
+            job: the photo's job.
+            outcome: the reason.
+            later: seconds to wait longer than the other photos, so that one of them is tried first.
 
         """
         logger().warning("not submitted: %s", outcome.message)
@@ -393,40 +394,49 @@ class Submitter:
         return self._wait(job, seconds, outcome.message, held=held)
 
     def _wait(self, job: Job, seconds: float, reason: str, *, held: bool = False) -> Outcome:
-        """Let a photo wait, and say so in its record; `held` is for what has its own alarm."""
+        """Let a photo wait, and note it in its record.
+
+        Args:
+            job: the photo's job.
+            seconds: how long it waits.
+            reason: why it waits.
+            held: whether the reason has an alarm of its own; then the wait is not counted.
+
+        """
         self._jobs.note_waiting(job, seconds=seconds, reason=reason, held=held)
         if not held:
             self._metrics.has_waited(job, until=iso(self._now()))
         return _again(job, seconds, reason)
 
     def _reject(self, job: Job, error: JobError) -> Outcome:
-        """End a job whose photo or mask was there when it was claimed, and is no more."""
+        """Reject a job whose photo or mask was usable when it was claimed, and no longer is."""
         rejected = self._jobs.reject(job, error)
         if rejected is not None:
             self._announcer.announce(rejected)
         return Handled()
 
     def _record(self, job: Job, permit: Permit, outcome: CreateOutcome) -> None:
-        """Tell the breaker, and the world if that paused submission."""
+        """Record the outcome in the circuit breaker; publish an event if it paused submission."""
         tripped = self._gate.breaker.record(permit, outcome)
         if tripped is not None:
             logger().error("submission pauses until %s: %s", tripped.until, tripped.reason)
-            self._tell_of_pause(job, tripped)
+            self._publish_pause(job, tripped)
 
-    def _tell_of_pause(self, job: Job, tripped: Tripped) -> None:
+    def _publish_pause(self, job: Job, tripped: Tripped) -> None:
         self._announcer.submission_paused(job, until=tripped.until, reason=tripped.reason)
-        self._gate.breaker.note_told(tripped)
+        self._gate.breaker.note_published(tripped)
 
     def _accepted(self, job: Job, task_id: str) -> Outcome:
         arn = execution_arn(self._config.state_machine_arn, job.job_id, job.attempt)
         try:
             running = self._jobs.keep_task_id(job, task_id, execution_arn=arn)
         except Exception:
-            # The job will be parked as SUBMIT_UNKNOWN; this line says what to look for.
+            # The job will become SUBMIT_UNKNOWN. This line is the only place with the task id.
             logger().error("task %s was accepted, but could not be written down", task_id)
             raise
         if running is None:
-            # Cannot happen while leases outlive invocations; the id must not be lost if it does.
+            # This cannot happen while leases last longer than invocations. If it does happen, the
+            # error keeps the task id.
             raise RuntimeError(
                 f"task {task_id} was accepted, but job {job.job_id} attempt {job.attempt} is no"
                 " longer SUBMITTING; keep this task id"
@@ -475,24 +485,24 @@ class Submitter:
 
 
 def _again(job: Job, seconds: float, reason: str) -> Later:
-    """Return what has this attempt of a job gone on with, from its record."""
+    """Return a delayed message that continues a job from its record."""
     return Later(seconds, reason, continue_message(job), keys_of(job))
 
 
 def _is_in_bucket(incoming: PhotoDropped | ModelRequested) -> bool:
-    """Whether a decision about this needs objects of PhotosBucket."""
+    """Whether deciding this message reads objects of PhotosBucket."""
     if isinstance(incoming, PhotoDropped) or incoming.photo.key is not None:
         return True
     return incoming.mask is not None and incoming.mask.key is not None
 
 
 def _reads_bucket(job: Job) -> bool:
-    """Whether a POST about this needs objects of PhotosBucket."""
+    """Whether the POST of this job reads objects of PhotosBucket."""
     return job.mask is not None or (job.photo is not None and job.photo.key is not None)
 
 
 def _names(incoming: PhotoDropped | ModelRequested | BrokenEvent) -> dict[str, str | None]:
-    """Return what a message's lines in the log are found by before it has come to a job."""
+    """Return the log keys of a message that has no job yet."""
     if isinstance(incoming, PhotoDropped):
         return {"source_key": incoming.key}
     if isinstance(incoming, ModelRequested):

@@ -1,4 +1,4 @@
-"""Where the API key may be sent."""
+"""Checks the address that the API key is sent to."""
 
 from ipaddress import IPv4Network, ip_address
 from typing import Final
@@ -8,28 +8,28 @@ import httpx
 from shared.errors import ConfigurationError
 
 _THIS_MACHINE: Final = frozenset({"localhost", "host.docker.internal"})
-"""Names of the machine itself; the second is how a container calls the machine that it runs on."""
+"""Names of the machine itself. A container calls its machine by the second one."""
 _DOCKER_BRIDGE: Final = IPv4Network("172.17.0.0/16")
-"""The network between a machine and its containers, as Docker sets it up."""
+"""Docker's default network between a machine and its containers."""
 
 
 def check_base_url(url: str) -> None:
-    """Raise if `VmakeBaseUrl` cannot be used, or if requests to it would show the key.
+    """Check that `VmakeBaseUrl` can be used and that requests to it do not expose the API key.
 
     Raises:
-        ConfigurationError: see above.
+        ConfigurationError: it is no http(s) URL, has a user name, or is http to another machine.
 
     """
     try:
         parsed = httpx.URL(url)
     except Exception as error:
         # httpx and idna raise errors of many types for a text that is no URL.
-        raise ConfigurationError(f"VmakeBaseUrl {url!r} is no URL: {error}. Mend it.") from error
+        raise ConfigurationError(f"VmakeBaseUrl {url!r} is no URL: {error}. Correct it.") from error
     host = parsed.raw_host.decode("ascii")
     if parsed.scheme not in {"http", "https"} or not host:
-        raise ConfigurationError(f"VmakeBaseUrl {url!r} is no http(s) URL; mend it.")
+        raise ConfigurationError(f"VmakeBaseUrl {url!r} is no http(s) URL; correct it.")
     if parsed.userinfo:
-        raise ConfigurationError("VmakeBaseUrl carries a user name; give a URL without.")
+        raise ConfigurationError("VmakeBaseUrl has a user name; give a URL without one.")
     if parsed.scheme == "http" and not _is_this_machine(host):
         raise ConfigurationError(
             f"VmakeBaseUrl {url!r} would send the API key in clear; use https. http is for a vendor"

@@ -1,8 +1,8 @@
-"""What an answer to a create means: one table, of which the first row that matches counts.
+"""The meaning of each answer to a create: one table, of which the first matching row counts.
 
-The same table stands in docs/vendor-answers.md; a test compares the two. A create costs a credit
-and cannot be repeated safely, so the last row is "unknown": an answer that no other row describes
-came after the request was sent, and the vendor may have charged for it.
+docs/vendor-answers.md holds the same table; a test compares the two. A create costs a credit and
+cannot be repeated safely. So the last row is "unknown": the request was sent, and the vendor may
+have charged for it, whatever the answer says.
 """
 
 import re
@@ -17,7 +17,7 @@ class Trouble(StrEnum):
     """What a refusal is about."""
 
     REQUEST = "request"
-    """This request: it would be refused again."""
+    """This request; it would be refused again."""
     KEY = "key"
     """The API key is missing or refused."""
     CREDITS = "credits"
@@ -25,9 +25,9 @@ class Trouble(StrEnum):
     DENIED = "denied"
     """The answer does not say whether the photo or the account is refused."""
     BUSY = "busy"
-    """The vendor throttles or is down: the same request may pass later."""
+    """The vendor throttles or is down; the same request may succeed later."""
     ADDRESS = "address"
-    """Something else than the vendor's API answered: `VmakeBaseUrl` may be wrong."""
+    """The answer is not from the vendor's API; `VmakeBaseUrl` may be wrong."""
 
 
 ACCEPTED: Final = "accepted"
@@ -37,18 +37,18 @@ Meaning = Literal["accepted", "unknown"] | Trouble
 
 @dataclass(frozen=True)
 class Answer:
-    """What the table reads of an answer."""
+    """The parts of an answer that the table reads."""
 
     status: int
-    """Of HTTP."""
+    """The HTTP status."""
     code: int | None
-    """Of the vendor's envelope; None if there is no envelope."""
+    """The code of the vendor's envelope; None if there is no envelope."""
     message: str
     task_id: Literal["usable", "unusable", "none"] = "none"
 
     @property
     def numbers(self) -> frozenset[int]:
-        """The numbers that say what is wrong: the status, unless it is a success, and the code."""
+        """The numbers of the error: the code, and the status unless it is 2xx."""
         numbers = set() if 200 <= self.status < 300 else {self.status}  # noqa: PLR2004  HTTP's
         return frozenset(numbers if self.code is None else numbers | {self.code})
 
@@ -94,8 +94,8 @@ WORDS: Final[dict[str, re.Pattern[str]]] = {
         ),
     }.items()
 }
-"""Whole phrases, in any case of letters. URLs are taken out of the message first: a photo may be
-called `no credits.jpg`."""
+"""Whole phrases; upper and lower case are the same. URLs are removed from the message first, since
+a photo may be named `no credits.jpg`."""
 
 _URL: Final = re.compile(r"https?://\S+", re.IGNORECASE)
 _BROKEN: Final = frozenset(range(500, 600)) - {503}
@@ -105,21 +105,22 @@ _WRONG: Final = frozenset({400, 411, 413, 414, 415, 422, 431})
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table: what an answer must be like, and what it then means."""
+    """A row of the table: the conditions on an answer, and its meaning."""
 
     means: Meaning
     why: str
     numbers: frozenset[int] | None = None
     """The HTTP status (unless it is 2xx) or the envelope's code is one of these."""
     status: range | None = None
-    """The HTTP status is within this."""
+    """The HTTP status is in this range."""
     envelope: bool | None = None
+    """Whether the answer has an envelope."""
     words: str | None = None
-    """The message holds a phrase of this kind; see `WORDS`."""
+    """The message contains a phrase of this kind; see `WORDS`."""
     task_id: Literal["usable", "unusable"] | None = None
 
     def matches(self, answer: Answer) -> bool:
-        """Tell whether an answer is of this kind."""
+        """Whether an answer meets all conditions of the row."""
         return (
             (self.numbers is None or bool(self.numbers & answer.numbers))
             and (self.status is None or answer.status in self.status)
@@ -171,14 +172,15 @@ ROWS: Final = (
 
 
 def meaning(answer: Answer) -> Meaning:
-    """Return what an answer means: the first row that matches says."""
+    """Return the meaning of an answer: that of the first row that matches."""
     return next(row.means for row in ROWS if row.matches(answer))
 
 
 def _plain(message: str) -> str:
-    """Return a message as phrases are looked for: without URLs, words a single space apart.
+    """Return a message for the search of phrases: without URLs, with single spaces.
 
-    A message that quotes the API key is not therefore about it.
+    The mark that replaces a quoted API key is removed too: such a message need not be about the
+    key.
     """
     text = _URL.sub(" ", message).replace(REDACTED, " ").replace("_", " ")
     return " ".join(text.split())

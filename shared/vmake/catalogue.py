@@ -1,8 +1,8 @@
-"""The vendor's models and scenes that are known here, and which texts are ids at all.
+"""The known models and scenes of the vendor, and the check of their ids.
 
-The lists come from the vendor's quick start; the vendor has more of both. An id that is not listed
-is therefore passed on, unless it nearly matches a listed id or name: a typing error would cost a
-credit for the wrong images.
+The lists come from the vendor's quick start. The vendor has more models and scenes, so an id that
+is not listed is allowed. If it nearly matches a listed id or name, it is refused: a typing error
+would cost a credit for the wrong images.
 """
 
 import difflib
@@ -24,29 +24,30 @@ SCENES: Final = ("033", "034", "035", "036", "001")
 """Preset scenes (source: the vendor's quick start)."""
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-"""No id of the vendor's has other characters (`private-…` is the longest form seen). Ids stand in
-result keys, so they must not hold slashes or consist of dots."""
+"""No known id has other characters (`private-…` is the longest form seen). Result keys contain
+ids, so an id must not hold slashes or consist of dots."""
 _LABELS: Final = re.compile(r"modelid|sceneid|model|scene|preset|id")
-"""What people write around an id: `model 002`, `preset-035`."""
+"""Words that people add to an id: `model 002`, `preset-035`."""
 _LOOKALIKES: Final = str.maketrans("oil", "011")
 _SIMILAR: Final = 0.65
-"""`difflib`'s ratio from which a name counts as misspelt: one wrong letter of three, two of six."""
+"""A name is misspelt if `difflib`'s ratio is at least this: one wrong letter of three, two of
+six."""
 
 
 class NoSuchIdError(ValueError):
-    """A text that is no id, or nearly matches a known id or name; the message says why."""
+    """The text is no id, or nearly matches a known id or name; the message says why."""
 
     def __init__(self, reason: str, suggestion: str | None) -> None:
-        """Keep the id that was probably meant, if one is near."""
+        """Keep the known id that was probably meant, if there is one."""
         super().__init__(reason)
         self.suggestion = suggestion
 
 
 def model_id(text: str) -> str:
-    """Return a model's id, given that id or the name of a known model.
+    """Return a model's id, given the id or the name of a known model.
 
     Raises:
-        NoSuchIdError: see there.
+        NoSuchIdError: the text is no id, or nearly matches a known id or name.
 
     """
     text = text.strip()
@@ -59,7 +60,7 @@ def scene_id(text: str) -> str:
     """Return a preset scene's id.
 
     Raises:
-        NoSuchIdError: see there.
+        NoSuchIdError: the text is no id, or nearly matches a known id.
 
     """
     text = text.strip()
@@ -80,11 +81,11 @@ def _checked(text: str, near: str | None, kind: str) -> str:
 
 def _near_model(text: str) -> str | None:
     letters = "".join(letter for letter in text.casefold() if letter.isalpha())
-    if letters in MODEL_IDS:  # with digits or marks beside it: `003 Jamila`, `clara.`
+    if letters in MODEL_IDS:  # a name with digits or marks: `003 Jamila`, `clara.`
         return MODEL_IDS[letters]
     if not any(letter.isdigit() for letter in text):
         close = difflib.get_close_matches(letters, MODEL_IDS, n=1, cutoff=_SIMILAR)
-        # A much longer or shorter word is another name: `maria` is no misspelt `mia`.
+        # A much longer or shorter word is another name: `maria` is not a misspelt `mia`.
         if close and abs(len(close[0]) - len(letters)) <= 1:
             return MODEL_IDS[close[0]]
     return _near_number(text, MODELS)

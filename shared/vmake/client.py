@@ -1,16 +1,16 @@
-"""The only code that speaks to the vendor, and the one place that decides what an answer means.
+"""The client of the vendor's API: creates tasks and reads them.
 
 A create costs a credit and has no idempotency key, so its outcome is one of four:
 
-    Accepted    the vendor has the task (and the credit)
-    Refused     the vendor certainly did not take it; nothing was charged
+    Accepted    the vendor has accepted the task and charged a credit
+    Refused     the vendor certainly did not accept the task; nothing was charged
     NeverSent   no connection was made; nothing was charged
-    Unknown     it may or may not have been taken: never repeated without a decision
+    Unknown     the vendor may have accepted the task; never send it again without a decision
 
-Which answer means what is one table, in `shared.vmake.answers`.
+The table in `shared.vmake.answers` gives the meaning of each answer.
 
-A read is free and never the task's failure by itself: `TaskRead` says what is known.
-None of these is an exception; only a stack that is set up wrongly raises.
+A read is free. If a read fails, the task has not failed: `TaskRead` says what is known. None of
+these outcomes is an exception. Only a stack that is set up wrongly raises.
 """
 
 import re
@@ -33,18 +33,18 @@ from shared.vmake import answers, wire
 from shared.vmake.address import check_base_url
 
 CREATE_TIMEOUT: Final = httpx.Timeout(connect=5, read=30, write=30, pool=5)
-"""Seconds. The read timeout is long because giving up leaves an unknown submit behind."""
+"""Seconds. The read timeout is long, since a create that times out is an unknown submit."""
 READ_TIMEOUT: Final = httpx.Timeout(connect=5, read=15, write=5, pool=5)
-"""Seconds. A slow read is no loss: the next poll comes anyway."""
+"""Seconds. A read that times out does no harm: the next poll reads again."""
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 CREATE_SECONDS: Final = 75.0
-"""For a whole create, from the look-up of the name to the last byte: SubmitFunction begins a photo
-only with `ENOUGH_SECONDS` left."""
+"""For a whole create, from the look-up of the name to the last byte. SubmitFunction begins a photo
+only if it has `ENOUGH_SECONDS` left."""
 READ_SECONDS: Final = 30.0
-"""The same for a read, which PollFunction makes within its 60 s."""
+"""For a whole read. PollFunction's timeout is 60 s."""
 MAX_BODY_SECONDS: Final = 15.0
-"""An answer of a few hundred bytes that drips for longer is cut off: the timeouts above are for
-each piece, and an invocation must not be eaten up by one answer."""
+"""An answer is cut off after this time. It has a few hundred bytes; the timeouts above are for each
+piece of it, and a slow answer must not use up the invocation."""
 Trouble = answers.Trouble
 
 
@@ -62,19 +62,19 @@ class Refused:
     trouble: Trouble
     message: str
     retry_after: float | None = None
-    """Seconds that the vendor asks to wait."""
+    """The vendor's `Retry-After`, in seconds."""
 
 
 @dataclass(frozen=True)
 class NeverSent:
-    """The request never left: no connection."""
+    """The request was not sent: there was no connection."""
 
     message: str
 
 
 @dataclass(frozen=True)
 class Unknown:
-    """The request left, and what became of it cannot be told."""
+    """The request was sent, and it is not known whether the vendor accepted the task."""
 
     message: str
 
@@ -84,7 +84,7 @@ CreateOutcome = Accepted | Refused | NeverSent | Unknown
 
 @dataclass(frozen=True)
 class TaskOngoing:
-    """The task is not finished; an undocumented status counts as this too."""
+    """The task is not finished; an undocumented status counts as ongoing too."""
 
     status: str
     progress: float | None = None
@@ -113,11 +113,11 @@ class TaskNotFound:
 
 @dataclass(frozen=True)
 class ReadTrouble:
-    """Nothing can be said about the task now: network, throttling, an unreadable answer."""
+    """The read said nothing about the task: network, throttling, an unreadable answer."""
 
     message: str
     retry_after: float | None = None
-    """Seconds that the vendor asks to wait."""
+    """The vendor's `Retry-After`, in seconds."""
     key_refused: bool = False
     throttled: bool = False
 
@@ -127,7 +127,7 @@ TaskRead = TaskOngoing | TaskDone | TaskFailed | TaskNotFound | ReadTrouble
 
 @dataclass(frozen=True)
 class PreparedCreate:
-    """A create that is ready to be sent. Its headers hold the key: it is never shown."""
+    """A create that is ready to be sent. Its headers hold the API key, so `repr` hides it."""
 
     request: httpx.Request = field(repr=False)
 
@@ -147,12 +147,12 @@ class VmakeClient:
 
         Args:
             base_url: the vendor's origin, e.g. `https://open.vmake.ai`.
-            api_key: asked for the key before each call, so that a new key is used at once.
+            api_key: called for the key before each request, so that a new key is used at once.
             transport: replaces the network in tests.
             now: the clock, for a `Retry-After` that is a date.
 
         Raises:
-            ConfigurationError: the base URL cannot be used, or would send the key in clear.
+            ConfigurationError: the base URL cannot be used, or would expose the key.
 
         """
         check_base_url(base_url)
@@ -163,8 +163,8 @@ class VmakeClient:
 
     @cached_property
     def _create_http(self) -> httpx.Client:
-        # A create never travels over a connection that was used before: one that the vendor
-        # closes just then would leave an unknown submit behind. Reads may reuse theirs.
+        # A create always uses a new connection. If the vendor closed a reused one at that moment,
+        # the submit would be unknown. Reads reuse connections.
         return self._http(CREATE_TIMEOUT, CREATE_SECONDS, max_keepalive=0)
 
     @cached_property
@@ -186,7 +186,7 @@ class VmakeClient:
             base_url=self._base_url,
             timeout=timeout,
             transport=self._transport or BoundedTransport(seconds, max_keepalive=max_keepalive),
-            # A proxy from the environment would be given the key.
+            # A proxy from the environment would receive the key.
             trust_env=False,
             headers={
                 "User-Agent": "catwalk",
@@ -210,7 +210,7 @@ class VmakeClient:
                 self.__dict__[made].close()
 
     def prepare_create(self, *, image: str, mask: str | None, settings: Settings) -> PreparedCreate:
-        """Make the request for a task; whatever can fail without a cost fails here.
+        """Make the request for a task. Each failure that costs nothing happens here.
 
         Args:
             image: the photo's URL, or its bytes in base64.
@@ -292,7 +292,7 @@ class VmakeClient:
             return float(text)
         try:
             moment = parsedate_to_datetime(text)
-        # A date that strangers wrote: an hour or an offset out of range raises what it likes.
+        # The parser raises errors of many types for a date with values out of range.
         except (ValueError, TypeError, IndexError, OverflowError):
             return None
         return max(0.0, (moment - self._now()).total_seconds()) if moment.tzinfo else None
@@ -300,7 +300,7 @@ class VmakeClient:
 
 @dataclass(frozen=True)
 class _Answer:
-    """What of a response matters."""
+    """The parts of a response that are used."""
 
     status: int
     retry_after: str
@@ -309,7 +309,7 @@ class _Answer:
 
     @property
     def read(self) -> answers.Answer:
-        """The answer as the table of meanings reads it."""
+        """The answer in the form of the table of meanings."""
         envelope, created = self.envelope, self.created
         without: Literal["unusable", "none"] = "unusable" if created.unusable else "none"
         return answers.Answer(
@@ -333,16 +333,16 @@ def _send(client: httpx.Client, request: httpx.Request) -> _Answer:
     """Send a request and read at most `MAX_ANSWER_BYTES` of the answer.
 
     Raises:
-        httpx.RequestError: no answer's head was received. A body that breaks off is no error
-            here: the status alone may already say that the request was refused, and what has
-            come of the body may name a task.
+        httpx.RequestError: no response was received. A body that breaks off raises nothing: the
+            status may already say that the request was refused, and the beginning of the body may
+            name a task.
 
     """
     response = client.send(request, stream=True)
     body = bytearray()
     deadline = time.monotonic() + MAX_BODY_SECONDS
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
-    # httpx would undo an encoding without a bound on what comes out.
+    # httpx would decode the body without a limit on the decoded size.
     chunks = response.iter_raw() if encoding else response.iter_bytes()
     try:
         for chunk in chunks:
@@ -350,11 +350,11 @@ def _send(client: httpx.Client, request: httpx.Request) -> _Answer:
             if len(body) > MAX_ANSWER_BYTES or time.monotonic() > deadline:
                 break
     except httpx.RequestError:
-        pass  # what has come counts
+        pass  # the bytes received so far are used
     finally:
         response.close()
     body[:] = decoded(bytes(body), encoding, MAX_ANSWER_BYTES)
-    # A vendor that quotes the refused key in its message would spread it into logs and records.
+    # A vendor may quote the refused key in its message, which goes into logs and records.
     hidden = request.headers["X-Api-Key"]
     return _Answer(
         status=response.status_code,
@@ -365,6 +365,6 @@ def _send(client: httpx.Client, request: httpx.Request) -> _Answer:
 
 
 def _name(error: httpx.RequestError, request: httpx.Request) -> str:
-    """Name an error; its text may repeat what the vendor sent, or the request."""
+    """Return an error's type and cleaned text, which may repeat the answer or the request."""
     text = cleaned(str(error), hidden=request.headers["X-Api-Key"])
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

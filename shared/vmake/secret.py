@@ -1,4 +1,4 @@
-"""The API key: read from Secrets Manager at run time, kept for a few minutes, never shown."""
+"""The API key: read from Secrets Manager at run time, kept for a few minutes, never logged."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
 KEPT_SECONDS: Final = 300.0
-"""A new key is used by warm functions after this long at the latest."""
+"""Warm functions use a new key after this time at the latest."""
 
 
 class ApiKeyMissing(CatwalkError):
@@ -27,7 +27,7 @@ class ApiKey:
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Read nothing yet."""
+        """Read this secret at the first call."""
         self._secrets = secrets
         self._secret_id = secret_id
         self._monotonic = monotonic
@@ -38,7 +38,7 @@ class ApiKey:
         """Return the key.
 
         Raises:
-            ApiKeyMissing: the secret has no value, or one that cannot be sent as a header.
+            ApiKeyMissing: the secret has no value, or its value cannot be sent as a header.
 
         """
         if self._monotonic() - self._read_at >= KEPT_SECONDS:
@@ -47,7 +47,7 @@ class ApiKey:
         return self._key
 
     def forget(self) -> None:
-        """Read the secret again at the next use: the key was refused."""
+        """Read the secret again at the next call; used after the key was refused."""
         self._read_at = float("-inf")
 
     def _read(self) -> str:

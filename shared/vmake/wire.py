@@ -1,7 +1,7 @@
-"""The vendor's JSON. Nothing of it leaves this package.
+"""The vendor's JSON. No other package uses these field names.
 
-Sources: the vendor's quick start and its reference pages ("standard response"). The names of
-the flat colour's field is not documented; `color` is used (one place: `COLOR_FIELD`).
+Sources: the vendor's quick start and its reference pages ("standard response"). The name of the
+flat colour's field is not documented; `COLOR_FIELD` assumes `color`.
 """
 
 import json
@@ -17,17 +17,19 @@ from shared.texts import cleaned, json_bytes, without_key
 TASKS_PATH: Final = "/api/v4/image/ai-fashion-model/clothing-tasks"
 COLOR_FIELD: Final = "color"
 _MAX_HINT: Final = 2**53
+"""A larger width, height or file size is ignored."""
 MAX_TASK_ID_BYTES: Final = 1024
 """As JSON."""
 MAX_URL_BYTES: Final = 8192
-"""As JSON: a control character takes six bytes there."""
+"""As JSON, where a control character takes six bytes."""
 MAX_URLS_BYTES: Final = 65_536
+"""Of all results together, as JSON."""
 MAX_RESULTS: Final = 16
-"""A task has four results. The state machine carries their URLs, and what was copied of them, and
-takes 262,144 bytes of JSON in all; more would end the execution in a way that nothing can catch."""
+"""A task has four results. The state machine carries their URLs and the copies, at most 262,144
+bytes of JSON in all. More would end the execution with an error that it cannot catch."""
 _SECRET_LENGTH: Final = 8
-"""A shorter API key is no secret: the simulated vendor takes any, and `a` is in most task ids. It
-is left out of messages alone."""
+"""A shorter API key is no secret: the simulated vendor accepts any key, and a key `a` would occur
+in most task ids. Such a key is removed from messages only."""
 
 
 class _Wire(BaseModel):
@@ -35,7 +37,7 @@ class _Wire(BaseModel):
 
 
 class Envelope(_Wire):
-    """What every answer is wrapped in. `code` 0 with HTTP 200 is success, nothing else is."""
+    """The envelope of every answer. Only `code` 0 with HTTP 200 is success."""
 
     code: int
     message: str = ""
@@ -49,7 +51,7 @@ class Envelope(_Wire):
     @field_validator("data", mode="before")
     @classmethod
     def _object_or_nothing(cls, value: object) -> object:
-        # An error may come with an empty list or text for data; its code counts all the same.
+        # In an error, `data` may be an empty list or a text. The code counts in any case.
         return value if isinstance(value, dict) else None
 
 
@@ -76,16 +78,16 @@ class _AnyData(_Wire):
 
 @dataclass(frozen=True)
 class Created:
-    """What an answer says of a task that was created."""
+    """The task that an answer names."""
 
     task_id: str | None = None
-    """The id, if it can be kept."""
+    """The task's id, if it can be kept."""
     unusable: bool = False
-    """Whether there is an id that cannot be kept."""
+    """Whether the answer has a task id that cannot be kept."""
 
 
 class ResultData(_Wire):
-    """One entry of `data.results`. Only the URL is needed; the rest is compared if given."""
+    """One entry of `data.results`. Only the URL is required."""
 
     download_url: str = Field(alias="downloadUrl", min_length=1, max_length=MAX_URL_BYTES)
     width: int | None = None
@@ -142,7 +144,7 @@ class TaskData(_Wire):
         return value
 
     def task_results(self) -> tuple[TaskResult, ...]:
-        """Return the results in our own words, numbered from 1."""
+        """Return the results as Catwalk's own model, numbered from 1."""
         return tuple(
             TaskResult(
                 index=number,
@@ -161,7 +163,7 @@ def create_body(image: str, mask: str | None, settings: Settings) -> dict[str, A
     Args:
         image: a URL, or base64 image data.
         mask: the same for the mask, or None to let the vendor make one.
-        settings: what to make; `settings.extra` goes in as it is.
+        settings: what to make; the fields of `settings.extra` are added unchanged.
 
     """
     body: dict[str, Any] = {
@@ -180,11 +182,11 @@ def create_body(image: str, mask: str | None, settings: Settings) -> dict[str, A
 
 
 def envelope_of(body: bytes, *, hidden: str) -> Envelope | None:
-    """Read an answer's body; None if it is no envelope (a gateway's HTML page, cut-off JSON).
+    """Parse an answer's body; return None if it is no envelope (an HTML page, cut-off JSON).
 
     Args:
-        body: the answer's.
-        hidden: the API key. It is left out, and so are the queries of URLs in messages.
+        body: the answer's body.
+        hidden: the API key. It is removed, and so are the queries of URLs in messages.
 
     """
     try:
@@ -206,21 +208,21 @@ def envelope_of(body: bytes, *, hidden: str) -> Envelope | None:
 
 
 def created_of(body: bytes, *, hidden: str) -> Created:
-    """Read the task id out of any answer, whatever else the answer says.
+    """Return the task id of any answer, even of an error.
 
-    An id that repeats the API key cannot be kept: it would be in records, events and URLs.
+    An id that contains the API key cannot be kept, since records, events and URLs contain ids.
 
     Args:
-        body: the answer's.
+        body: the answer's body.
         hidden: the API key.
 
     """
     try:
         data = _AnyData.model_validate_json(body).data
     except ValidationError:
-        # Cut off or garbled: where the name of the field stands, there was a task.
+        # The JSON is broken. If it contains the name of the field, there was a task.
         return Created(unusable=b'"taskId"' in body)
-    # On an error some vendors send the field all the same: null, empty or 0.
+    # An error may have the field too, as null, empty or 0.
     if not isinstance(data, dict) or not data.get("taskId"):
         return Created()
     try:
@@ -244,7 +246,7 @@ def _without_key(value: Any, hidden: str) -> Any:  # noqa: ANN401  any JSON
 
 
 def task_of(data: dict[str, Any] | None) -> TaskData | None:
-    """Return the task of a read, or None if the data is not as documented."""
+    """Return the task of a read, or None if the data differs from the documentation."""
     try:
         return TaskData.model_validate(data)
     except ValidationError:

@@ -36,7 +36,7 @@ from shared.limits.credit_limit import CreditLimit
 from shared.limits.settling import Settling
 from shared.models import Job
 from shared.polling.planner import KEEP_TASKS, TaskHistory
-from shared.polling.rate_limit import PollBudget
+from shared.polling.rate_limit import PollRateLimiter
 from shared.polling.task_history import TaskHistoryStore
 from shared.records.jobs import JobRepository, job_of
 from shared.records.ledger import Ledger
@@ -739,7 +739,7 @@ CLASSES: Final = (
     TaskHistoryStore,
     JobRepository,
     Ledger,
-    PollBudget,
+    PollRateLimiter,
     CreditLimit,
     Settling,
     Starter,

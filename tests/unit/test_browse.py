@@ -109,7 +109,9 @@ def test_every_job_once_newest_first(browser: Browser, size: int) -> None:
             Filter(review=ReviewState.APPROVED, sku="S-2"),
             lambda n: n % 9 in REVIEWED and n % 4 == 2,
         ),
-        (Filter(text="photo 1"), lambda n: str(n).startswith("1")),
+        (Filter(text="photo 1"), lambda n: "1" in str(n) or n % 4 == 1),
+        (Filter(text="LAVANYA summer"), lambda n: n % 2 == 0 and n % 3),
+        (Filter(text="winter cafe"), lambda n: False),
         (Filter(text=f"{7:032x}"), lambda n: n == 7),
     ],
 )
@@ -253,3 +255,35 @@ def test_a_count_ends_in_time(browser: Browser, monkeypatch: pytest.MonkeyPatch)
 def test_a_text_search_has_no_count(browser: Browser) -> None:
     """DynamoDB cannot compare texts as a person does."""
     assert browser.count(Filter(text="photo"), seconds=5) is None
+
+
+@pytest.mark.parametrize("size", [1, 7, 200])
+def test_by_name(browser: Browser, size: int) -> None:
+    """Every job once, in the order of the names, whatever the page's size."""
+    which = Filter(folder="summer")
+    found = [browser.page_by_name(which, size=size)]
+    while found[-1].after is not None:
+        found.append(browser.page_by_name(which, size=size, after=found[-1].after))
+    names = [job.source_key for page in found for job in page.jobs]
+    assert names == sorted(f"summer/dresses/Photo {n}.jpg" for n in range(COUNT) if n % 3)
+
+
+def test_no_page_by_name(browser: Browser) -> None:
+    """A made-up token is refused with a sentence."""
+    with pytest.raises(CommandError, match="There is no page"):
+        browser.page_by_name(Filter(), size=1, after="WzFd")
+
+
+@pytest.mark.parametrize(
+    ("typed", "spelled"),
+    [
+        ("SUMMER", "summer"),
+        ("Summer/Dresses/", "summer/dresses"),
+        ("summer", None),
+        ("photo", None),
+        ("", None),
+    ],
+)
+def test_folder_in_another_case(browser: Browser, typed: str, spelled: str | None) -> None:
+    """A folder is found however its letters are typed."""
+    assert browser.folder_like(typed, seconds=5) == spelled

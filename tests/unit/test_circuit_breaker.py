@@ -11,8 +11,8 @@ from shared.limits.circuit_breaker import (
     MAX_RETRY_SECONDS,
     MIN_RETRY_SECONDS,
     PROBE_SECONDS,
-    TELL_SECONDS,
-    TOLD_SECONDS,
+    PUBLISH_SECONDS,
+    REPUBLISH_SECONDS,
     Cause,
     CircuitBreaker,
     Paused,
@@ -175,7 +175,7 @@ def test_a_late_success_does_not_end_a_pause_that_is_not_its_own(breaker: Circui
 def _trips(breaker: CircuitBreaker, outcome: CreateOutcome) -> bool:
     tripped = breaker.record(_way(breaker), outcome)
     if tripped is not None:
-        breaker.note_told(tripped)
+        breaker.note_published(tripped)
     return tripped is not None
 
 
@@ -190,7 +190,7 @@ def test_throttling_that_comes_again_and_again_is_told_once(
         clock.advance(_pause(breaker))
         breaker.record(_way(breaker), Accepted("t"))
     assert told == [True] + [False] * 19
-    clock.advance(TOLD_SECONDS)
+    clock.advance(REPUBLISH_SECONDS)
     assert _trips(breaker, busy)
 
 
@@ -233,16 +233,16 @@ def test_a_pause_whose_teller_died_is_told_by_another(
     assert breaker.record(_way(breaker), KEY) is not None
     soon = breaker.ask()
     assert isinstance(soon, Paused)
-    assert soon.untold is None
-    clock.advance(TELL_SECONDS)
+    assert soon.unpublished is None
+    clock.advance(PUBLISH_SECONDS)
     late = breaker.ask()
     assert isinstance(late, Paused)
-    assert late.untold is not None
-    assert "bad key" in late.untold.reason
-    breaker.note_told(late.untold)
+    assert late.unpublished is not None
+    assert "bad key" in late.unpublished.reason
+    breaker.note_published(late.unpublished)
     after = breaker.ask()
     assert isinstance(after, Paused)
-    assert after.untold is None
+    assert after.unpublished is None
 
 
 def test_what_an_operator_has_deleted_is_forgotten(breaker: CircuitBreaker, table: Aws) -> None:
@@ -250,7 +250,7 @@ def test_what_an_operator_has_deleted_is_forgotten(breaker: CircuitBreaker, tabl
     tripped = breaker.record(_way(breaker), KEY)
     assert tripped is not None
     table.dynamodb.delete_item(TableName=TABLE, Key={"pk": {"S": "CONTROL#submit"}})
-    breaker.note_told(tripped)
+    breaker.note_published(tripped)
     assert breaker.ask() == Permit()
     assert breaker.record(_way(breaker), KEY) is not None
 

@@ -63,22 +63,22 @@ def log() -> Log:
 
 def test_submitted_job_costs_a_credit(log: Log) -> None:
     """What the vendor took is counted, and how long the photo had waited for it."""
-    log.metrics.job_told(RUNNING)
+    log.metrics.job_announced(RUNNING)
     log.metrics.has_waited(RUNNING, until=RUNNING.submitted_at)
     assert log.counted() == {("JobsSubmitted",): 1, ("CreditsSpent",): 1, ("WaitSeconds",): 4.5}
 
 
 def test_task_that_was_taken_up_costs_nothing(log: Log) -> None:
     """A task that was paid for before is not counted as submitted again, nor timed."""
-    log.metrics.job_told(RUNNING.model_copy(update={"resumed_at": ARRIVED}))
+    log.metrics.job_announced(RUNNING.model_copy(update={"resumed_at": ARRIVED}))
     assert log.lines == []
-    log.metrics.job_told(ended(JobStatus.SUCCEEDED, resumed_at=ARRIVED))
+    log.metrics.job_announced(ended(JobStatus.SUCCEEDED, resumed_at=ARRIVED))
     assert Metric.SECONDS_TO_RESULT not in {name for name, *_ in log.counted()}
 
 
 def test_job_with_results_is_timed_from_its_drop(log: Log) -> None:
     """From this attempt's drop, not from the first one weeks ago; and it is no failure."""
-    log.metrics.job_told(ended(JobStatus.SUCCEEDED))
+    log.metrics.job_announced(ended(JobStatus.SUCCEEDED))
     assert log.counted() == {
         ("JobsSucceeded",): 1,
         ("JobsFailed",): 0,
@@ -89,14 +89,14 @@ def test_job_with_results_is_timed_from_its_drop(log: Log) -> None:
 
 def test_partial_job_is_counted_as_such(log: Log) -> None:
     """Some images are results too."""
-    log.metrics.job_told(ended(JobStatus.PARTIAL, ErrorCode.RESULT_INVALID))
+    log.metrics.job_announced(ended(JobStatus.PARTIAL, ErrorCode.RESULT_INVALID))
     assert log.counted()["JobsPartial",] == 1
     assert log.counted()["JobsFailed",] == 0
 
 
 def test_failure_is_counted_by_its_code(log: Log) -> None:
     """By the code, and as one of all, in one line: an alarm knows no codes."""
-    log.metrics.job_told(ended(JobStatus.FAILED, ErrorCode.TIMED_OUT))
+    log.metrics.job_announced(ended(JobStatus.FAILED, ErrorCode.TIMED_OUT))
     assert log.counted() == {
         ("JobsFailed",): 1,
         ("JobsFailed", "timed_out"): 1,
@@ -107,13 +107,13 @@ def test_failure_is_counted_by_its_code(log: Log) -> None:
 
 def test_bad_input_is_no_failure(log: Log) -> None:
     """A rejected photo is counted by its code, and not among those that had a task."""
-    log.metrics.job_told(ended(JobStatus.REJECTED, ErrorCode.EMPTY_FILE, polls=0))
+    log.metrics.job_announced(ended(JobStatus.REJECTED, ErrorCode.EMPTY_FILE, polls=0))
     assert log.counted() == {("JobsRejected",): 1, ("JobsRejected", "empty_file"): 1}
 
 
 def test_unknown_submit_is_counted(log: Log) -> None:
     """It is not an end, and was not polled."""
-    log.metrics.job_told(ended(JobStatus.SUBMIT_UNKNOWN, ErrorCode.SUBMIT_UNKNOWN, polls=0))
+    log.metrics.job_announced(ended(JobStatus.SUBMIT_UNKNOWN, ErrorCode.SUBMIT_UNKNOWN, polls=0))
     assert log.counted() == {("SubmitsUnknown",): 1}
 
 
@@ -122,14 +122,14 @@ def test_unknown_submit_is_counted(log: Log) -> None:
 )
 def test_every_status_that_is_told_is_counted(log: Log, status: JobStatus) -> None:
     """No event goes out on the bus that CloudWatch hears nothing of."""
-    log.metrics.job_told(ended(status, ErrorCode.INTERNAL))
+    log.metrics.job_announced(ended(status, ErrorCode.INTERNAL))
     assert log.lines
 
 
 def test_ids_are_no_dimensions(log: Log) -> None:
     """A line names its job, for queries; a metric for each job would cost 30 cents a month."""
     log.metrics.photo_in(RUNNING)
-    log.metrics.job_told(ended(JobStatus.FAILED, ErrorCode.ABORTED))
+    log.metrics.job_announced(ended(JobStatus.FAILED, ErrorCode.ABORTED))
     for line in log.lines:
         assert {name: line[name] for name in keys_of(RUNNING)} == keys_of(RUNNING)
         (directive,) = line["_aws"]["CloudWatchMetrics"]
@@ -181,7 +181,7 @@ def test_record_of_before_is_not_timed(log: Log) -> None:
     """A record that does not say when its photo arrived counts all the same."""
     log.metrics.has_waited(RUNNING.model_copy(update={"arrived_at": None}), until=ARRIVED)
     assert log.lines == []
-    log.metrics.job_told(ended(JobStatus.SUCCEEDED, arrived_at=None))
+    log.metrics.job_announced(ended(JobStatus.SUCCEEDED, arrived_at=None))
     assert log.counted()["JobsSucceeded",] == 1
 
 
@@ -196,7 +196,7 @@ def test_metric_that_cannot_be_written_is_logged_and_forgotten(
 
     metrics = Metrics("shop", write=full)
     metrics.photo_in(RUNNING)
-    metrics.job_told(RUNNING)
+    metrics.job_announced(RUNNING)
     metrics.gauges(Gauges(moves=0, parked=0, paused_by="outage", credits_used=None))
     assert caplog.text.count("metrics are not written") == 3
 
@@ -207,7 +207,7 @@ def test_metric_that_cannot_be_written_is_logged_and_forgotten(
 def test_record_that_makes_no_sense_is_no_error(log: Log, odd: dict[str, Any]) -> None:
     """Nothing of a record is relied on: its job goes on without being counted."""
     job = ended(JobStatus.SUCCEEDED).model_copy(update=odd)
-    log.metrics.job_told(job)
+    log.metrics.job_announced(job)
     log.metrics.has_waited(job, until="later")
 
 

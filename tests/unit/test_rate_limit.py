@@ -5,19 +5,24 @@ from typing import Any
 
 import pytest
 
-from shared.polling.rate_limit import ONE_CUT_SECONDS, RECOVERY_SECONDS, SLOT_SECONDS, PollBudget
+from shared.polling.rate_limit import (
+    ONE_CUT_SECONDS,
+    RECOVERY_SECONDS,
+    SLOT_SECONDS,
+    PollRateLimiter,
+)
 from tests.factories import TABLE, Aws, Clock
 
 
 @pytest.fixture
-def budget(aws: Aws, clock: Clock) -> PollBudget:
+def budget(aws: Aws, clock: Clock) -> PollRateLimiter:
     """Return a budget of two reads a second."""
     return another(aws, clock)
 
 
-def another(aws: Aws, clock: Clock, per_second: float = 2.0) -> PollBudget:
+def another(aws: Aws, clock: Clock, per_second: float = 2.0) -> PollRateLimiter:
     """Return the same budget, in another process."""
-    return PollBudget(aws.dynamodb, TABLE, per_second=per_second, now=clock)
+    return PollRateLimiter(aws.dynamodb, TABLE, per_second=per_second, now=clock)
 
 
 def item(aws: Aws) -> dict[str, Any]:
@@ -28,7 +33,7 @@ def item(aws: Aws) -> dict[str, Any]:
     return found
 
 
-def test_a_lone_job_waits_as_it_likes(budget: PollBudget) -> None:
+def test_a_lone_job_waits_as_it_likes(budget: PollRateLimiter) -> None:
     """A stack with few jobs never notices the budget."""
     assert [budget.reserve(wait) for wait in (1, 7, 60, 600)] == [1, 7, 60, 600]
 
@@ -46,7 +51,7 @@ def test_a_crowd_is_spread_out(aws: Aws, clock: Clock) -> None:
     assert 100 / 2 - 15 <= max(waits) - 10 <= 100 / 2 + 15
 
 
-def test_slots_that_are_over_are_forgotten(aws: Aws, clock: Clock, budget: PollBudget) -> None:
+def test_slots_that_are_over_are_forgotten(aws: Aws, clock: Clock, budget: PollRateLimiter) -> None:
     """The item stays small however long the stack runs."""
     for _ in range(50):
         budget.reserve(3)
@@ -54,7 +59,7 @@ def test_slots_that_are_over_are_forgotten(aws: Aws, clock: Clock, budget: PollB
     assert len(item(aws)) < 8
 
 
-def test_throttling_cuts_the_budget_of_all(aws: Aws, clock: Clock, budget: PollBudget) -> None:
+def test_throttling_cuts_the_budget_of_all(aws: Aws, clock: Clock, budget: PollRateLimiter) -> None:
     """After a 429 on a read, every job waits longer, and after a while no longer."""
     other = another(aws, clock, per_second=8)
     budget = another(aws, clock, per_second=8)
@@ -66,7 +71,7 @@ def test_throttling_cuts_the_budget_of_all(aws: Aws, clock: Clock, budget: PollB
     assert spans[0] > 1.5 * spans[1]
 
 
-def test_one_storm_is_one_cut(aws: Aws, clock: Clock, budget: PollBudget) -> None:
+def test_one_storm_is_one_cut(aws: Aws, clock: Clock, budget: PollRateLimiter) -> None:
     """Reads that are refused together halve the budget once."""
     for process in (budget, another(aws, clock), another(aws, clock)):
         process.cut()
@@ -77,7 +82,7 @@ def test_one_storm_is_one_cut(aws: Aws, clock: Clock, budget: PollBudget) -> Non
 
 
 def test_even_a_vendor_that_always_throttles_is_asked(
-    aws: Aws, clock: Clock, budget: PollBudget
+    aws: Aws, clock: Clock, budget: PollRateLimiter
 ) -> None:
     """A paid task is read some time: the budget never comes to nothing."""
     for _ in range(40):

@@ -36,7 +36,7 @@ from shared.steps.reconcile import (
     RESEND_AFTER,
     STILL_SECONDS,
     Cursors,
-    Untold,
+    Unannounced,
 )
 from shared.steps.start import execution_arn
 from shared.wiring import Wiring, reconciler
@@ -279,7 +279,7 @@ def test_an_end_that_was_not_told_of(stage: Stage, status: JobStatus) -> None:
 
 def test_each_end_is_looked_at_once(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run goes on where the last one ended, however many ends there are."""
-    monkeypatch.setattr(module, "MAX_LOOKS", 2)
+    monkeypatch.setattr(module, "MAX_ENTRIES", 2)
     for number in range(5):
         accepted = stage.accepted(f"j{number}", f"{number}.jpg")
         assert stage.jobs.reject(accepted, ERROR) is not None
@@ -295,7 +295,7 @@ def test_ends_of_one_millisecond_are_all_told_of(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The bound of a run never falls between two jobs that ended at the same moment."""
-    monkeypatch.setattr(module, "MAX_LOOKS", 2)
+    monkeypatch.setattr(module, "MAX_ENTRIES", 2)
     for number in range(5):
         assert stage.jobs.reject(stage.accepted(f"j{number}", f"{number}.jpg"), ERROR) is not None
     stage.clock.advance(STILL_SECONDS)
@@ -337,12 +337,12 @@ def test_an_event_that_is_refused_holds_up_no_other(
     with pytest.raises(RuntimeError, match="1 could not be moved on"):
         stage.run()
     assert [event["detail"]["jobId"] for event in stage.aws.told()] == ["j0", "j2"]
-    assert Untold(stage.aws.dynamodb, TABLE).ids() == ["j1"]
+    assert Unannounced(stage.aws.dynamodb, TABLE).ids() == ["j1"]
     assert stage.run() == {}, "that it is still refused is no failure of the next run"
     bridge.job_ids.clear()
     assert stage.run() == {"announced": 1}
     assert [event["detail"]["jobId"] for event in stage.aws.told()] == ["j1"]
-    assert Untold(stage.aws.dynamodb, TABLE).ids() == []
+    assert Unannounced(stage.aws.dynamodb, TABLE).ids() == []
     assert stage.run() == {}
 
 
@@ -379,25 +379,25 @@ def test_a_review_that_was_never_written_is_not_told(stage: Stage) -> None:
 
 def test_refused_events_have_their_turns(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many are refused, each is tried again, and one whose job goes on is forgotten."""
-    monkeypatch.setattr(module, "MAX_LOOKS", 3)
+    monkeypatch.setattr(module, "MAX_ENTRIES", 3)
     ended(stage, 3)
     bridge = Refusing(stage, monkeypatch, "j0", "j1", "j2")
     with pytest.raises(RuntimeError, match="3 could not"):
         stage.run()
-    monkeypatch.setattr(module, "MAX_LOOKS", 1)
+    monkeypatch.setattr(module, "MAX_ENTRIES", 1)
     bridge.job_ids.remove("j2")
     assert [stage.run() for _ in range(3)] == [{}, {}, {"announced": 1}]
     assert stage.jobs.start_attempt(stage.job("j0")) is not None
     stage.clock.advance(-1)
     stage.run()
-    assert Untold(stage.aws.dynamodb, TABLE).ids() == ["j1"]
+    assert Unannounced(stage.aws.dynamodb, TABLE).ids() == ["j1"]
 
 
 def test_an_eventbridge_that_takes_nothing_is_waited_for(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With too many refusals telling stops, and goes on there later: none is left out."""
-    monkeypatch.setattr(module, "MAX_UNTOLD", 2)
+    monkeypatch.setattr(module, "MAX_UNANNOUNCED", 2)
     ended(stage, 5)
     bridge = Refusing(stage, monkeypatch, *(f"j{number}" for number in range(5)))
     for _ in range(2):
@@ -665,7 +665,7 @@ def test_a_run_is_bounded_and_takes_the_oldest_first(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is left over is the next run's."""
-    monkeypatch.setattr(module, "MAX_LOOKS", 2)
+    monkeypatch.setattr(module, "MAX_ENTRIES", 2)
     for number in range(5):
         stage.accepted(f"j{number}", f"{number}.jpg")
         stage.clock.advance(1)
@@ -738,7 +738,7 @@ def test_a_full_dead_letter_queue_is_told_of_in_one_run(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """None of many letters waits behind others that were told of before."""
-    monkeypatch.setattr(module, "MAX_LOOKS", 2)
+    monkeypatch.setattr(module, "MAX_ENTRIES", 2)
     for number in range(45):
         stage.aws.sqs.send_message(
             QueueUrl=stage.aws.dead_letter_url,

@@ -27,7 +27,7 @@ from shared.limits.circuit_breaker import CircuitBreaker, Paused, Permit
 from shared.limits.settling import Settling
 from shared.models import ErrorCode, Job, JobError, JobStatus, Photo, SceneType, Settings
 from shared.records.jobs import JobRepository, NewJob, _plain, _wire
-from shared.steps.reconcile import Untold
+from shared.steps.reconcile import Unannounced
 from shared.vmake.client import Refused, Trouble
 from tests.factories import BUS, PHOTOS, RESULTS, TABLE, Aws, http, server
 from tests.watched import template
@@ -338,7 +338,7 @@ def test_key_that_was_mended_elsewhere(desk: Desk, vendor: Callable[[bytes], Non
 
 def test_ends_that_eventbridge_refused(desk: Desk) -> None:
     """How many there are is told, with one of them to look at."""
-    untold = Untold(desk.aws.dynamodb, TABLE)
+    untold = Unannounced(desk.aws.dynamodb, TABLE)
     for job_id in ("j1", "j2"):
         untold.add(job_id)
     text = desk.bad()["events"]

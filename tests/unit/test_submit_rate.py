@@ -112,7 +112,7 @@ class Ran:
                 tripped = self.breaker.record(way, Accepted("t") if taken else busy)
                 if tripped is not None:
                     self.told += 1
-                    self.breaker.note_told(tripped)
+                    self.breaker.note_published(tripped)
 
     def _way(self) -> Generator[float, None, Permit]:
         while True:
