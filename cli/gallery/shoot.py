@@ -383,7 +383,7 @@ def _changed(job: Job) -> Reviewed:
     """Return that a job is not as the page showed it."""
     review = job.review
     if review is None:
-        return Reviewed(job, "have new images, or were started anew: look again")
+        return Reviewed(job, "have a new attempt; look again")
     verb = {
         ReviewState.APPROVED: "approved",
         ReviewState.REFUSED: "refused",

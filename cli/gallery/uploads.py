@@ -256,9 +256,11 @@ class Uploads:
         """Take a chunk of a file: from `offset` on, which is where the last one ended."""
         check_token(self._access, request.headers.get(TOKEN_HEADER, ""))
         which = self._list(request)
+        if which.items:
+            raise HTTPException(HTTPStatus.GONE, "This list has been started; begin another one.")
         file = self._file(which, request)
         offset = _number(request, "offset")
-        if file.busy or offset != file.received or which.items:
+        if file.busy or offset != file.received:
             return JSONResponse({"received": file.received}, HTTPStatus.CONFLICT)
         file.busy = True
         try:
@@ -626,10 +628,10 @@ def _progress(which: _List) -> dict[str, Any]:
 
 def _chosen(which: _List, document: Mapping[str, Any]) -> list[_File]:
     numbers = document.get("files")
-    if not isinstance(numbers, list) or not numbers:
+    if not isinstance(numbers, list) or not numbers or not all(type(n) is int for n in numbers):
         raise HTTPException(HTTPStatus.BAD_REQUEST, "The list has no files.")
     files = []
-    for number in dict.fromkeys(numbers if all(isinstance(n, int) for n in numbers) else []):
+    for number in dict.fromkeys(numbers):
         file = which.files.get(number)
         if file is None or not file.whole:
             raise HTTPException(HTTPStatus.CONFLICT, "Some of the files have not arrived yet.")
