@@ -54,8 +54,8 @@ from shared import clients
 from shared.clock import iso, utc_now
 from shared.errors import InputRejected
 from shared.intake.messages import is_photo_key, mask_ref
-from shared.intake.photos import PhotoStore, mask_key
-from shared.intake.settings import default_layer, metadata_value
+from shared.intake.photos import mask_key
+from shared.intake.settings import metadata_value
 from shared.models import Job, JobStatus
 
 commands = typer.Typer()
@@ -185,7 +185,8 @@ def drop(
         values["mask"] = _mask_key(mask, catwalk, files)
     own, nameless = _own(files, values, pattern, table, rows, catwalk)
     files |= {mask_key(key): file for key, file in own.masks.items()}
-    rules = _rules(catwalk, _metadata(values), {k: _metadata(v) for k, v in own.values.items()})
+    metadata = {key: _metadata(own_values) for key, own_values in own.values.items()}
+    rules = Rules.of(catwalk, _metadata(values), own=metadata)
     named = {path for path in photos if path.is_file()}
     found = collect(files, named, rules=rules, anyway=anyway)
     for skipped in found.skipped:
@@ -350,19 +351,6 @@ def _mask_key(mask: str, catwalk: Catwalk, files: Mapping[str, Path]) -> str:
     return mask
 
 
-def _rules(
-    catwalk: Catwalk, metadata: Mapping[str, str], own: Mapping[str, Mapping[str, str]]
-) -> Rules:
-    config = catwalk.config
-    return Rules(
-        defaults=default_layer(config),
-        max_photo_bytes=config.max_photo_bytes,
-        in_bucket=PhotoStore(clients.s3(), catwalk.outputs["PhotosBucketName"], max_bytes=0),
-        metadata=metadata,
-        own=own,
-    )
-
-
 def looks_of(found: Collection) -> str:
     """Return what will be made, in words: `Clara, own background, 4 images each`."""
     looks = Counter(
@@ -406,7 +394,7 @@ def _announce(
             Column("size", 3, right=True),
         )
         rows = [
-            (str(up.file), up.key, metadata_value(up.metadata, "sku"), size_of(up.size))
+            (str(up.file), up.key, metadata_value(up.metadata, "sku") or "", size_of(up.size))
             for up in found.uploads
         ]
         show_table(columns, rows)
