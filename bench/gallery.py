@@ -62,7 +62,17 @@ _CASES: Final = {
     "a job's id": "/?q={job_id}",
     "found late: a name in the oldest hundredth": "/?q=photo-0000{oldest}",
     "nothing at all": "/?q=nowhere-to-be-found",
+    "to review": "/?status=to-review",
+    "approved, one folder of six": "/?status=approved&folder=summer/dresses",
 }
+_COUNTED: Final = {
+    "all numbers": "/counts",
+    "all numbers of one folder of six": "/counts?folder=summer/dresses",
+}
+_REVIEWS: Final = {"approved": 0.6, "refused": 0.1, "to_review": 0.3}
+"""What was decided about the jobs that have results."""
+_NAMES_BYTES: Final = 250
+"""A record in the index by-review, which holds names alone."""
 
 
 def main() -> int:
@@ -94,6 +104,9 @@ def _measure(client: httpx.Client, process: int, table: "Table") -> dict[str, An
         cases.append({"name": name, **_first_page(client, table, wanted)})
     return {
         "cases": cases,
+        "counted": [
+            {"name": name, **_numbers(client, table, path)} for name, path in _COUNTED.items()
+        ],
         "paged": _page_through(client, process),
         "latency_milliseconds": _LATENCY_SECONDS * 1000,
     }
@@ -120,6 +133,24 @@ def _first_page(client: httpx.Client, table: "Table", path: str) -> dict[str, An
         "shown": shown,
         "further_pages": further,
         "further_seconds": time.perf_counter() - begun,
+    }
+
+
+def _numbers(client: httpx.Client, table: "Table", path: str) -> dict[str, Any]:
+    """Measure how long the chips' numbers take, and how much of the jobs they have counted."""
+    seconds, answer = [], client.get(path).raise_for_status()
+    for _ in range(ROUNDS):
+        before, begun = table.queries, time.perf_counter()
+        answer = client.get(path).raise_for_status()
+        seconds.append(time.perf_counter() - begun)
+    numbers = answer.json()["numbers"]
+    return {
+        "median_milliseconds": statistics.median(seconds) * 1000,
+        "worst_milliseconds": max(seconds) * 1000,
+        "queries": table.queries - before,
+        "counted": numbers[""][0],
+        "exact": sorted(name or "all" for name, (_, exact) in numbers.items() if exact),
+        "inexact": sorted(name or "all" for name, (_, exact) in numbers.items() if not exact),
     }
 
 
@@ -253,8 +284,9 @@ class Table:
             self.names[pk] = json.dumps({name: {"S": item[name]} for name in names}).encode()
             settings = item["settings"]
             self.facts[pk] = (item["source_key"], settings["model_id"], settings["scene_type"])
-            for name, sort in (("status", "updated_at"), ("sku", "created_at")):
-                self.orders.setdefault((name, item[name]), []).append((item[sort], pk))
+            for name, sort in _SORTS.items():
+                if name in item:
+                    self.orders.setdefault((name, item[name]), []).append((item[sort], pk))
         for order in self.orders.values():
             order.sort()
 
@@ -266,10 +298,11 @@ class Table:
         order = self.orders.get((name, values[":value"]), [])
         begin = request.get("ExclusiveStartKey")
         position = len(order)
+        kind = _SORTS[name]
         if begin is not None:
-            sort = "updated_at" if name == "status" else "created_at"
-            position = bisect.bisect_left(order, (begin[sort]["S"], begin["pk"]["S"]))
-        most = min(request["Limit"], _PAGE_BYTES // _ITEM_BYTES)
+            position = bisect.bisect_left(order, (begin[kind]["S"], begin["pk"]["S"]))
+        item_bytes = _NAMES_BYTES if name == "review_state" else _ITEM_BYTES
+        most = min(request.get("Limit", self.count), _PAGE_BYTES // item_bytes)
         evaluated = order[max(0, position - most) : position][::-1]
         since = values.get(":since", "")
         evaluated = [entry for entry in evaluated if entry[0] > since]
@@ -277,13 +310,15 @@ class Table:
         last = {}
         if position > most and len(evaluated) == most:
             sort, pk = evaluated[-1]
-            kind = "updated_at" if name == "status" else "created_at"
             key = {"pk": {"S": pk}, name: {"S": values[":value"]}, kind: {"S": sort}}
             last = {"LastEvaluatedKey": key}
-        size = len(evaluated) * _ITEM_BYTES
+        size = len(evaluated) * item_bytes
         time.sleep(_LATENCY_SECONDS + size / _BYTES_A_SECOND)
         head = {"Count": len(passed), "ScannedCount": len(evaluated), **last}
-        kept = self.names if "ProjectionExpression" in request else self.items
+        if request.get("Select") == "COUNT":
+            return json.dumps(head).encode()
+        by_names = "ProjectionExpression" in request or name == "review_state"
+        kept = self.names if by_names else self.items
         items = b",".join(kept[pk] for pk in passed)
         return json.dumps(head).encode()[:-1] + b',"Items":[' + items + b"]}"
 
@@ -293,6 +328,8 @@ class Table:
             source_key.startswith(values.get(":folder", ""))
             and values.get(":model", model) == model
             and values.get(":scene", scene) == scene
+            # Each preset scene is 035.
+            and values.get(":which", "035") == "035"
         )
 
     def get(self, pk: str) -> bytes | None:
@@ -322,6 +359,8 @@ class _Handler(BaseHTTPRequestHandler):
                 found = [self.table.get(key["pk"]["S"]) for key in wanted["Keys"]]
                 items = b",".join(item for item in found if item)
                 answer = b'{"Responses":{"%s":[%s]},"UnprocessedKeys":{}}' % (name.encode(), items)
+            case "GetItem":  # submission is not paused
+                answer = b"{}"
             case _:
                 answer, kind = _STACK, "text/xml"
         self.send_response(200)
@@ -344,6 +383,8 @@ def _item(number: int, status: JobStatus, chance: random.Random) -> dict[str, An
     preset = number % 3 > 0
     scene = "preset-035" if preset else "original"
     there = 4 if status is JobStatus.SUCCEEDED else 0
+    state = chance.choices(list(_REVIEWS), list(_REVIEWS.values()))[0]
+    review = {"state": state, "by": "anna", "at": moment, "revision": 1}
     item: dict[str, Any] = {
         "pk": f"JOB#{job_id}",
         "job_id": job_id,
@@ -391,6 +432,7 @@ def _item(number: int, status: JobStatus, chance: random.Random) -> dict[str, An
             for index in range(1, there + 1)
         ],
         "history": [],
+        **({"review": review, "review_state": state} if there else {}),
     }
     if status in {JobStatus.FAILED, JobStatus.PARTIAL, JobStatus.REJECTED}:
         item["error"] = {
@@ -400,6 +442,8 @@ def _item(number: int, status: JobStatus, chance: random.Random) -> dict[str, An
     return item
 
 
+_SORTS: Final = {"status": "updated_at", "sku": "created_at", "review_state": "updated_at"}
+"""The sort key of each index, by its partition key."""
 _OUTPUTS: Final = {
     "PhotosBucketName": "photos",
     "ResultsBucketName": "results",

@@ -9,7 +9,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 
 from cli import __version__
-from cli.commands import deploy, gallery, inspect, local, recover, upload
+from cli.commands import deploy, gallery, inspect, local, pull, recover, review, upload
 from cli.errors import FIX_ITEM, CommandError, sentence, unreadable
 from cli.terminal import output
 from local.errors import LocalError
@@ -23,7 +23,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for module in (local, deploy, upload, gallery, inspect, recover):
+for module in (local, deploy, upload, review, pull, gallery, inspect, recover):
     app.add_typer(module.commands)
 
 

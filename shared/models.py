@@ -38,10 +38,22 @@ class JobStatus(StrEnum):
     REJECTED = "REJECTED"
 
 
+class ReviewState(StrEnum):
+    """What a person has decided about the results of an attempt."""
+
+    TO_REVIEW = "to_review"
+    APPROVED = "approved"
+    REFUSED = "refused"
+
+
 TERMINAL: Final = frozenset(
     {JobStatus.SUCCEEDED, JobStatus.PARTIAL, JobStatus.FAILED, JobStatus.REJECTED}
 )
 """Only a new attempt changes a job in one of these statuses."""
+
+
+REVIEWABLE: Final = frozenset({JobStatus.SUCCEEDED, JobStatus.PARTIAL})
+"""Statuses of a job whose results can be reviewed."""
 
 
 class ErrorCode(StrEnum):
@@ -162,6 +174,23 @@ class TaskResult(_Model):
     bytes: int | None = None
 
 
+class Review(_Model):
+    """A person's decision about the results of one attempt."""
+
+    state: ReviewState = ReviewState.TO_REVIEW
+    """Of the job as a whole; TO_REVIEW while only single results are marked."""
+    chosen: tuple[int, ...] = ()
+    """Indexes of the results that are wanted."""
+    refused: tuple[int, ...] = ()
+    """Indexes of the results that are not."""
+    by: str
+    """Who decided: the name of an AWS identity, or of this machine's user."""
+    at: str
+    """ISO 8601."""
+    revision: int
+    """Counts the changes of this attempt's review, from 1."""
+
+
 class PastAttempt(_Model):
     """An earlier attempt of the same job."""
 
@@ -175,6 +204,8 @@ class PastAttempt(_Model):
     objects."""
     dead_letter: str | None = None
     """The id of the dead letter that made it fail."""
+    review: Review | None = None
+    """What was decided about its results."""
 
 
 class Waiting(_Model):
@@ -227,6 +258,8 @@ class Job(_Model):
     results: tuple[Result, ...] = ()
     error: JobError | None = None
     history: tuple[PastAttempt, ...] = ()
+    review: Review | None = None
+    """What a person decided about this attempt's results; None until somebody does."""
 
     # The record holds the following attributes; the events leave them out.
     lease_until: str | None = Field(default=None, exclude=True)
@@ -268,7 +301,24 @@ class Job(_Model):
             finished_at=self.finished_at,
             results=self.results,
             dead_letter=self.dead_letter,
+            review=self.review,
         )
+
+    @property
+    def review_state(self) -> ReviewState | None:
+        """What was decided about the results; None if there are none to decide about."""
+        if self.status not in REVIEWABLE:
+            return None
+        return ReviewState.TO_REVIEW if self.review is None else self.review.state
+
+    @property
+    def wanted_results(self) -> tuple[Result, ...]:
+        """The chosen results; without a choice, all that were not refused."""
+        if self.review is None:
+            return self.results
+        if self.review.chosen:
+            return tuple(r for r in self.results if r.index in self.review.chosen)
+        return tuple(r for r in self.results if r.index not in self.review.refused)
 
     @property
     def newest_task(self) -> PastAttempt | None:

@@ -199,6 +199,7 @@ def reconciler(config: ReconcileConfig, wiring: Wiring) -> "Reconciler":
     from shared.intake.requests import vendor_origin
     from shared.limits.circuit_breaker import CircuitBreaker
     from shared.limits.credit_limit import CreditLimit
+    from shared.notify.outbox import ReviewOutbox
     from shared.steps.dead_letters import DeadLetters
     from shared.steps.reconcile import Cursors, Reconciler, Resent, Unannounced
 
@@ -222,6 +223,7 @@ def reconciler(config: ReconcileConfig, wiring: Wiring) -> "Reconciler":
         resent=Resent(aws.dynamodb, table, config.photos_bucket),
         settling=_settling(config, wiring),
         unannounced=Unannounced(aws.dynamodb, table),
+        reviews=ReviewOutbox(aws.dynamodb, table, now=now),
         announcer=wiring.announcer,
         executions=aws.executions,
         sqs=aws.sqs,

@@ -140,6 +140,8 @@ class Shell(Prompt):
         }
         job = Job(**(values | changes))
         item = {**_plain(job), "pk": f"JOB#{job_id}", "triggers": {"d"}}
+        if job.review_state is not None:
+            item["review_state"] = job.review_state.value
         if job.waiting is not None:
             item["waiting"] = _plain(job.waiting)
         if job.dead_letter is not None:

@@ -12,11 +12,11 @@ from rich.text import Text
 
 from cli.jobs.browse import Filter
 from cli.jobs.find import browser, jobs_named
-from cli.jobs.recovery import recovery_of
+from cli.jobs.recovery import Recovery
 from cli.jobs.timeline import Tone, execution_url, next_steps, timeline, took
 from cli.jobs.watch import Screen, Watcher, note_of
 from cli.stacks.stack import Catwalk
-from cli.terminal.options import Folder, Json, Sku, StackName, Statuses, refuse_empty
+from cli.terminal.options import Folder, Json, ReviewFilter, Sku, StackName, Statuses, refuse_empty
 from cli.terminal.output import (
     SHORT_ID,
     Cell,
@@ -38,6 +38,7 @@ from cli.terminal.output import (
     status,
     tell,
 )
+from cli.terminal.words import review_words
 from cli.upload import parsing
 from local.console import is_live, live
 from shared import clients
@@ -75,6 +76,7 @@ def show_jobs(
     scene: Annotated[
         str | None, typer.Option(help="Only jobs with this scene: original, preset, preset:035.")
     ] = None,
+    review: ReviewFilter = None,
     since: Annotated[
         str | None, typer.Option(help="Only jobs changed since then: 30m, 2h, 3d or 2026-11-24.")
     ] = None,
@@ -94,6 +96,7 @@ def show_jobs(
         model=parsing.model_id(model) if model is not None else None,
         scene=parsing.scene_filter(scene) if scene is not None else None,
         text=text,
+        review=review,
     )
     after = parsing.since(since) if since is not None else ""
     found = _matching(Catwalk.chosen(stack), which, after)
@@ -190,7 +193,7 @@ def show_job(
 
 
 def _document(job: Job, catwalk: Catwalk) -> dict[str, Any]:
-    steps = next_steps(job, recovery_of(catwalk))
+    steps = next_steps(job, Recovery.of(catwalk))
     return {
         **record(job),
         "executionUrl": None if catwalk.choice.laptop else execution_url(job),
@@ -222,7 +225,7 @@ def _show(job: Job, catwalk: Catwalk) -> None:
         at = f"{moment.at[:10]} {moment.at[11:19]}" if moment.at else " " * 19
         line = Text(f"  {at}  ").append(moment.title, style=_TONES[moment.tone])
         say_hanging(line.append_text(shown(f" · {moment.detail}" if moment.detail else "")), 23)
-    steps = next_steps(job, recovery_of(catwalk))
+    steps = next_steps(job, Recovery.of(catwalk))
     if steps:
         say("")
         say("Next", style="bold")
@@ -265,6 +268,9 @@ def _facts(job: Job, catwalk: Catwalk) -> Iterator[tuple[str, str | Text]]:
         yield "extra", parsing.as_text(settings.extra) if settings.extra else ""
     yield "sku", job.sku or ""
     yield "request", job.request_id or ""
+    if job.review_state is not None:
+        by = f", by {job.review.by} at {job.review.at}" if job.review else ""
+        yield "review", f"{review_words(job.review)}{by}"
     yield "attempt", str(job.attempt)
     polls = f", asked {counted(job.polls, 'time')}, {job.progress} %" if job.polls else ""
     yield "task", f"{job.task_id}{polls}" if job.task_id else ""

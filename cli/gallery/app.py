@@ -5,7 +5,7 @@ import os
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from pathlib import Path
 from threading import Lock
@@ -32,6 +32,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from cli.errors import CommandError, sentence
+from cli.gallery import overview, reviews
 from cli.gallery.access import Access, Guard
 from cli.gallery.archive import zipped
 from cli.gallery.images import WIDTHS, Picture, PictureGoneError, Pictures, Seal
@@ -49,13 +50,15 @@ from cli.gallery.views import (
     version_of,
 )
 from cli.jobs import timeline
-from cli.jobs.browse import Browser
-from cli.jobs.recovery import Recovery, RecoveryAction, Resolution, outcome, recovery_of
+from cli.jobs.browse import Browser, Page
+from cli.jobs.recovery import Recovery, RecoveryAction, Resolution, outcome
+from cli.jobs.review import Reviewer
 from cli.stacks.stack import Catwalk
+from cli.stacks.submission import Pause, pause_of
 from cli.terminal.output import credits_of
 from shared import clients
 from shared.clock import iso, utc_now
-from shared.models import Job, JobStatus
+from shared.models import Job, JobStatus, ReviewState
 from shared.records.jobs import JobRepository
 from shared.vmake.catalogue import MODELS
 
@@ -85,6 +88,9 @@ class Gallery:
     jobs: JobRepository
     recovery: Callable[[], Recovery]
     """A new one for each decision: it reads once."""
+    reviewer: Reviewer
+    pause: Callable[[], Pause | None]
+    """Reads whether submission is paused."""
     s3: "S3Client" = field(repr=False)
     pictures: Pictures = field(repr=False)
 
@@ -100,7 +106,9 @@ class Gallery:
             on_aws=not elsewhere,
             browser=Browser(clients.dynamodb(), stack.outputs["JobsTableName"]),
             jobs=stack.jobs,
-            recovery=lambda: recovery_of(stack),
+            recovery=lambda: Recovery.of(stack),
+            reviewer=Reviewer.of(stack),
+            pause=lambda: pause_of(clients.dynamodb(), stack.outputs["JobsTableName"]),
             s3=s3,
             pictures=Pictures(s3, cache),
         )
@@ -113,11 +121,13 @@ def create_app(gallery: Gallery, access: Access) -> ASGIApp:
         routes=[
             Route("/", pages.grid),
             Route("/live", pages.live),
+            Route("/counts", pages.counts),
             Route("/results.zip", pages.archive),
             Route("/jobs/{job_id}", pages.job),
             Route("/jobs/{job_id}/live", pages.job_live),
             Route("/jobs/{job_id}/results.zip", pages.job_archive),
             Route("/jobs/{job_id}/recover", pages.recover, methods=["POST"]),
+            Route("/jobs/{job_id}/review", pages.review, methods=["POST"]),
             Route("/small/{width:int}/{name}", pages.small),
             Route("/original/{name}", pages.original),
             Mount("/static", StaticFiles(directory=_HERE / "static")),
@@ -218,12 +228,15 @@ class _Pages:
         asked = Asked.of(request.query_params)
         now = iso(utc_now())
         after = request.query_params.get("after")
-        page = self._gallery.browser.page(asked.filter, size=PAGE, after=after, seconds=_SECONDS)
-        cards = [self._show.card(job) for job in page.jobs]
+        asked = self._spelled(asked) if after is None else asked
+        page = self._page_of(asked, after)
+        banner = overview.banner(self._gallery.pause())
+        cards = [self._show.card(job, paused=banner is not None) for job in page.jobs]
         shown = {
             "cards": cards,
             "more": asked.url(after=page.after) if page.after else None,
             "found_all": page.after is None,
+            "has_results": any(card.results for card in cards),
         }
         if "part" in request.query_params:
             return self._page("cards.html", shown)
@@ -234,9 +247,24 @@ class _Pages:
             "models": _with(MODELS, asked.model, model_of),
             "scenes": _scenes(asked.scene),
             "live": asked.url("/live", since=now),
+            "counts": asked.url("/counts"),
+            "banner": banner,
             "archive": asked.url("/results.zip"),
         }
         return self._page("grid.html", {**shown, **around})
+
+    def _page_of(self, asked: Asked, after: str | None) -> Page:
+        browser = self._gallery.browser
+        if asked.sort == "name":
+            return browser.page_by_name(asked.filter, size=PAGE, after=after)
+        return browser.page(asked.filter, size=PAGE, after=after, seconds=_SECONDS)
+
+    def _spelled(self, asked: Asked) -> Asked:
+        """Return what is asked for with the folder as it is spelled in the bucket."""
+        if not asked.folder:
+            return asked
+        spelled = self._gallery.browser.folder_like(asked.folder, seconds=_SECONDS)
+        return asked if spelled is None else replace(asked, folder=spelled)
 
     def live(self, request: Request) -> Response:
         """Return what has changed of the cards in sight, and how many jobs have come.
@@ -248,14 +276,40 @@ class _Pages:
             card.partition(".")[::2] for card in request.query_params.getlist("card")[:_MOST_LIVE]
         )
         jobs = self._gallery.browser.some(list(known)) if known else {}
+        banner = overview.banner(self._gallery.pause())
+        card = self._templates.get_template("card.html")
         changed = {
-            job_id: self._templates.get_template("card.html").render(card=self._show.card(job))
+            job_id: card.render(card=self._show.card(job, paused=banner is not None))
             for job_id, job in jobs.items()
             if version_of(job) != known[job_id]
         }
         since = request.query_params.get("since", "")
         came = self._gallery.browser.came_since(asked.filter, since) if since else []
-        return JSONResponse({"cards": changed, "came": [job.job_id for job in came]})
+        return JSONResponse(
+            {
+                "cards": changed,
+                "came": [job.job_id for job in came],
+                "banner": self._templates.get_template("banner.html").render(banner=banner),
+            }
+        )
+
+    def counts(self, request: Request) -> Response:
+        """Return the number of jobs behind each chip, and how a folder or an article gets on."""
+        asked = Asked.of(request.query_params)
+        numbers = overview.counts(self._gallery.browser, asked)
+        said, left = "", None
+        if numbers and (asked.folder or asked.sku):
+            whole = replace(asked, status="")
+            if numbers["running"].number:
+                left = overview.seconds_left(self._gallery.browser, whole, utc_now())
+            said = overview.summary(numbers, left)
+        return JSONResponse(
+            {
+                "numbers": {name: [count.number, count.exact] for name, count in numbers.items()},
+                "summary": said,
+                "under_way": numbers["running"].number if numbers else None,
+            }
+        )
 
     def archive(self, request: Request) -> Response:
         """Stream the results of all jobs that are asked for."""
@@ -273,7 +327,9 @@ class _Pages:
         """Show a job."""
         job = self._job(request)
         said = self._said.take(request.query_params.get("said", ""))
-        return self._page("job.html", {**self._shown(job), "said": said})
+        waits = job.waiting is not None
+        banner = overview.banner(self._gallery.pause()) if waits else None
+        return self._page("job.html", {**self._shown(job), "said": said, "banner": banner})
 
     def job_live(self, request: Request) -> Response:
         """Return a job's page without its frame, once it is not what the browser shows any more."""
@@ -290,6 +346,37 @@ class _Pages:
 
     async def recover(self, request: Request) -> Response:
         """Do for a job what its page offered, if it is still as it was shown there."""
+        form = await self._form(request)
+        tone, text = await run_in_threadpool(self._recover, request, form)
+        job_id = request.path_params["job_id"]
+        said = self._said.keep(tone, text)
+        address = f"{self._access.root}/jobs/{percent_encoded(job_id, safe='')}?said={said}"
+        return RedirectResponse(address, HTTPStatus.SEE_OTHER)
+
+    async def review(self, request: Request) -> Response:
+        """Keep what a person decided about a job's results; a script is answered in JSON."""
+        form = await self._form(request)
+        answer = await run_in_threadpool(self._review, request, form)
+        if "application/json" in request.headers.get("accept", ""):
+            return JSONResponse(answer.document(), answer.status)
+        tone = "good" if answer.status is HTTPStatus.OK else "doubt"
+        said = self._said.keep(tone, answer.message)
+        job_id = percent_encoded(request.path_params["job_id"], safe="")
+        return RedirectResponse(
+            f"{self._access.root}/jobs/{job_id}?said={said}", HTTPStatus.SEE_OTHER
+        )
+
+    def _review(self, request: Request, form: dict[str, str]) -> reviews.Answer:
+        gallery = self._gallery
+        return reviews.take(form, self._job(request), gallery.jobs, gallery.reviewer)
+
+    async def _form(self, request: Request) -> dict[str, str]:
+        """Return a form of one of this session's pages.
+
+        Raises:
+            HTTPException: it is too long, or not one of this session's.
+
+        """
         body = b""
         async for piece in request.stream():
             body += piece
@@ -298,11 +385,7 @@ class _Pages:
         form = {name: values[0] for name, values in parse_qs(body.decode("latin-1")).items()}
         if not self._access.made_form(form.get("token", "")):
             raise HTTPException(HTTPStatus.FORBIDDEN, "This form is of an earlier gallery.")
-        tone, text = await run_in_threadpool(self._recover, request, form)
-        job_id = request.path_params["job_id"]
-        said = self._said.keep(tone, text)
-        address = f"{self._access.root}/jobs/{percent_encoded(job_id, safe='')}?said={said}"
-        return RedirectResponse(address, HTTPStatus.SEE_OTHER)
+        return form
 
     def _recover(self, request: Request, form: dict[str, str]) -> tuple[str, str]:
         job = self._job(request)
@@ -339,6 +422,9 @@ class _Pages:
             "card": self._show.card(job),
             "status": status_of(job),
             "version": version_of(job),
+            "reviewable": job.review_state is not None and bool(job.results),
+            "review_state": (job.review_state or ReviewState.TO_REVIEW).value,
+            "decided": reviews.decided(job.review),
             "url": job_url(job),
             "model": model_of(settings.model_id) if settings else "",
             "scene": scene_of(settings) if settings else "",
@@ -360,6 +446,8 @@ class _Pages:
     def _buttons(self, job: Job, recovery: Recovery) -> list[_Button]:
         buttons = []
         for action, (label, title, says) in _BUTTONS.items():
+            if action is RecoveryAction.RECOPY and job.status is JobStatus.SUCCEEDED:
+                continue  # its images are there; `catwalk recopy` copies them again
             quote = recovery.quote(action, job)
             if quote.refusal is not None:
                 continue
@@ -435,11 +523,9 @@ class _Pages:
 
     def aws_trouble(self, request: Request, error: Exception) -> Response:
         """Say that AWS cannot be asked, or refused."""
+        text, advice = _trouble(error)
         return self._message(
-            request,
-            HTTPStatus.BAD_GATEWAY,
-            sentence(f"AWS did not answer as it should: {error}"),
-            "Check the network, the credentials and their rights: `catwalk doctor`.",
+            request, HTTPStatus.BAD_GATEWAY, text, advice, detail=sentence(str(error))
         )
 
     def bug(self, request: Request, error: Exception) -> Response:
@@ -451,8 +537,11 @@ class _Pages:
             "The terminal of `catwalk gallery` shows more; open an issue with it.",
         )
 
-    def _message(self, _request: Request, status: int, text: str, advice: str) -> Response:
-        return self._page("message.html", {"text": text, "advice": advice}, status)
+    def _message(
+        self, _request: Request, status: int, text: str, advice: str, *, detail: str = ""
+    ) -> Response:
+        values = {"text": text, "advice": advice, "detail": detail}
+        return self._page("message.html", values, status)
 
     def _page(
         self, template: str, values: Mapping[str, object], status: int = HTTPStatus.OK
@@ -465,6 +554,23 @@ class _Pages:
         if job is None:
             raise HTTPException(HTTPStatus.NOT_FOUND, f"There is no job {job_id[:64]!r}.")
         return job
+
+
+def _trouble(error: Exception) -> tuple[str, str]:
+    """Return what is wrong with AWS, in a person's words, and what to do."""
+    code = error.response["Error"].get("Code", "") if isinstance(error, ClientError) else ""
+    if code.startswith(("Expired", "InvalidClientToken", "UnrecognizedClient")):
+        advice = "Sign in again, then load this page anew. `catwalk doctor` says more."
+        return "Your sign-in to AWS has ended", advice
+    if code.startswith(("AccessDenied", "Unauthorized")):
+        return (
+            "You may not do this here",
+            "Ask the person who runs this stack for the rights; docs/use-a-stack.md lists them.",
+        )
+    return (
+        "The stack cannot be reached",
+        "Nothing is lost. Check the network, then load this page anew. `catwalk doctor` says more.",
+    )
 
 
 def _with(known: dict[str, str], value: str, name: Callable[[str], str]) -> dict[str, str]:

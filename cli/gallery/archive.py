@@ -4,8 +4,7 @@ Images are compressed already, so they are stored as they are. What cannot be ha
 text file inside: a zip that says what it lacks is worth more than a download that breaks off.
 """
 
-import re
-import unicodedata
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
@@ -14,34 +13,57 @@ from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 from zipstream import ZipStream
 
+from cli.errors import CommandError
+from cli.jobs.naming import FileNames
 from shared.models import Job, Result
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 MISSING: Final = "NOT-COMPLETE.txt"
-EMPTY: Final = "NOTHING-HERE.txt"
 _CHUNK: Final = 256 * 1024
 _TRIES: Final = 3
 _MOST_MISSING: Final = 1_000
 """Lines of the text file; more are counted."""
-_UNSAFE: Final = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\]')
-_RESERVED: Final = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
 TROUBLE: Final = (ClientError, BotoCoreError, HTTPError, OSError)
 """What S3 or the way to it may raise."""
 
 
 def zipped(s3: "S3Client", jobs: Iterable[Job]) -> Iterator[bytes]:
-    """Yield a zip of all results of these jobs, under their keys."""
-    stream, names, missing = ZipStream(), set[str](), _Missing()
-    seen, count = set[str](), 0
+    """Return a zip of the wanted results of these jobs, as pieces; all files lie in its top.
+
+    Jobs are read until the first one with results, so that an empty zip is never begun.
+
+    Raises:
+        CommandError: there is no result to put into it.
+
+    """
+    rest = iter(jobs)
+    met = 0
+    for job in rest:
+        met += 1
+        if job.wanted_results:
+            return _pieces(s3, itertools.chain([job], rest))
+    if met:
+        raise CommandError(
+            "Nothing can be downloaded: none of these jobs has images that are wanted.",
+            "Images that are refused are left out. A job that failed has none.",
+        )
+    raise CommandError(
+        "Nothing can be downloaded: no job matches.", "Take away a filter, or look at all jobs."
+    )
+
+
+def _pieces(s3: "S3Client", jobs: Iterable[Job]) -> Iterator[bytes]:
+    stream, names, missing = ZipStream(), FileNames(), _Missing()
+    seen = set[str]()
     for job in _until_trouble(jobs, missing):
         # One that changed while the others were read may be met again.
         if job.job_id in seen:
             continue
         seen.add(job.job_id)
-        for result in job.results:
-            count += 1
+        named = names.of(job)
+        for result in job.wanted_results:
             # What is not there at all gets no entry: an empty image would pass for one.
             opened = _Reading(s3, result)
             try:
@@ -49,12 +71,10 @@ def zipped(s3: "S3Client", jobs: Iterable[Job]) -> Iterator[bytes]:
             except TROUBLE as error:
                 missing.add(result, error)
                 continue
-            stream.add(opened.pieces(missing.add), _unique(safe_name(result.key), names))
+            stream.add(opened.pieces(missing.add), named[result.index])
             yield from stream.all_files()
-    if not count and not missing.lines:
-        stream.add("No job of this choice has results.\n", EMPTY)
     if missing.lines:
-        stream.add(missing.text(), _unique(MISSING, names))
+        stream.add(missing.text(), MISSING)
     yield from stream.finalize()
 
 
@@ -64,30 +84,6 @@ def _until_trouble(jobs: Iterable[Job], missing: "_Missing") -> Iterator[Job]:
         yield from jobs
     except TROUBLE as error:
         missing.more_unread(error)
-
-
-def safe_name(key: str) -> str:
-    """Return a key as a path that every system can unpack, and only below where it is unpacked."""
-    parts = []
-    for part in unicodedata.normalize("NFC", key).split("/"):
-        name = _UNSAFE.sub("_", part).rstrip(". ")
-        if not name:
-            continue
-        parts.append(f"_{name}" if _RESERVED.fullmatch(name) else name)
-    return "/".join(parts) or "_"
-
-
-def _unique(name: str, taken: set[str]) -> str:
-    """Return a name that no other has, also where letters' case does not count."""
-    stem, dot, extension = name.rpartition(".")
-    if not dot or "/" in extension:
-        stem, extension = name, ""
-    number, wanted = 1, name
-    while wanted.casefold() in taken:
-        number += 1
-        wanted = f"{stem} ({number}){dot if extension else ''}{extension}"
-    taken.add(wanted.casefold())
-    return wanted
 
 
 class _Missing:

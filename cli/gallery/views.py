@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from cli.gallery.images import Picture, Pictures, Seal
 from cli.jobs.browse import Filter
 from shared.intake.photos import JPEG, PNG
-from shared.models import Job, JobStatus, SceneType, Settings
+from shared.models import Job, JobStatus, ReviewState, SceneType, Settings
 from shared.records.ledger import folder_of
 from shared.vmake.catalogue import MODELS
 
@@ -26,7 +26,16 @@ class StatusWord:
 
     word: str
     tone: str
-    """A class of the style sheet: good, bad, doubt, busy."""
+    """A class of the style sheet: good, bad, doubt, busy, off."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A chip above the grid: jobs of these statuses, or with this decision about their results."""
+
+    label: str
+    statuses: frozenset[JobStatus] = frozenset()
+    review: ReviewState | None = None
 
 
 STATUS: Final = {
@@ -39,14 +48,22 @@ STATUS: Final = {
     JobStatus.FAILED: StatusWord("Failed", "bad"),
     JobStatus.REJECTED: StatusWord("Rejected", "bad"),
 }
+REVIEWED: Final = {
+    ReviewState.APPROVED: StatusWord("Approved", "good"),
+    ReviewState.REFUSED: StatusWord("Refused", "off"),
+}
+"""What a job with results is called instead, once somebody has decided."""
 CHOICES: Final = {
-    "": ("All", frozenset[JobStatus]()),
-    "running": ("Running", UNDER_WAY),
-    "done": ("Done", frozenset({JobStatus.SUCCEEDED})),
-    "partial": ("Partly done", frozenset({JobStatus.PARTIAL})),
-    "failed": ("Failed", frozenset({JobStatus.FAILED})),
-    "rejected": ("Rejected", frozenset({JobStatus.REJECTED})),
-    "unknown": ("Needs you", frozenset({JobStatus.SUBMIT_UNKNOWN})),
+    "": Choice("All"),
+    "running": Choice("Running", UNDER_WAY),
+    "done": Choice("Done", frozenset({JobStatus.SUCCEEDED})),
+    "partial": Choice("Partly done", frozenset({JobStatus.PARTIAL})),
+    "failed": Choice("Failed", frozenset({JobStatus.FAILED})),
+    "rejected": Choice("Rejected", frozenset({JobStatus.REJECTED})),
+    "unknown": Choice("Needs you", frozenset({JobStatus.SUBMIT_UNKNOWN})),
+    "to-review": Choice("To review", review=ReviewState.TO_REVIEW),
+    "approved": Choice("Approved", review=ReviewState.APPROVED),
+    "refused": Choice("Refused", review=ReviewState.REFUSED),
 }
 """What `status` may be in the grid's address, beside the statuses' own names."""
 
@@ -61,6 +78,8 @@ class Asked:
     model: str = ""
     scene: str = ""
     q: str = ""
+    sort: str = ""
+    """`name`, or empty for the newest first."""
 
     @classmethod
     def of(cls, query: Mapping[str, str]) -> "Asked":
@@ -69,17 +88,18 @@ class Asked:
         status = values["status"].lower()
         named = {name.value.lower(): name.value.lower() for name in JobStatus}
         values["status"] = status if status in CHOICES else named.get(status, "")
+        values["sort"] = values["sort"] if values["sort"] == "name" else ""
         return cls(**values)
 
     @property
     def filter(self) -> Filter:
         """Which jobs these are."""
-        if self.status in CHOICES:
-            statuses = CHOICES[self.status][1]
-        else:
-            statuses = frozenset({JobStatus(self.status.upper())})
+        choice = CHOICES.get(self.status)
+        if choice is None:
+            choice = Choice(self.status, frozenset({JobStatus(self.status.upper())}))
         return Filter(
-            statuses=statuses,
+            statuses=choice.statuses,
+            review=choice.review,
             folder=self.folder or None,
             sku=self.sku or None,
             model=self.model or None,
@@ -90,7 +110,7 @@ class Asked:
     @property
     def narrow(self) -> bool:
         """Whether anything is asked for but everything."""
-        return self != Asked()
+        return replace(self, sort="") != Asked()
 
     def url(self, path: str = "/", **changes: str) -> str:
         """Return the address of this, or of a change of it; `after` and the like may be added."""
@@ -113,6 +133,8 @@ class Image:
     width: int | None = None
     height: int | None = None
     label: str = ""
+    mark: str = ""
+    """What a person decided about this result: chosen, refused or nothing."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +158,8 @@ class Card:
     photo_note: str
     """What stands in a photo's place that cannot be shown."""
     results: tuple[Image, ...]
+    lead: int
+    """Which result is shown first, from 0: the first one that is chosen or not refused."""
     cut_out: bool
     message: str
     """Why there are no images (yet)."""
@@ -148,9 +172,16 @@ class Shower:
     seal: Seal
     pictures: Pictures = field(repr=False)
 
-    def card(self, job: Job) -> Card:
-        """Return a job as the grid shows it."""
+    def card(self, job: Job, *, paused: bool = False) -> Card:
+        """Return a job as the grid shows it.
+
+        Args:
+            job: the job.
+            paused: whether the page has a banner that says why all photos wait.
+
+        """
         photo = self.photo(job)
+        waits = paused and job.waiting is not None
         return Card(
             id=job.job_id,
             url=job_url(job),
@@ -159,15 +190,16 @@ class Shower:
             name=name_of(job),
             folder=folder_of(job.source_key or "").strip("/"),
             status=status_of(job),
-            progress=job.progress if job.status is JobStatus.RUNNING else None,
+            progress=progress_of(job),
             look=look_of(job.settings),
             sku=job.sku or "",
             created_at=job.created_at,
             photo=photo,
             photo_note="" if photo else photo_note(job),
             results=self.results(job),
+            lead=_lead(job),
             cut_out=cut_out(job.settings),
-            message=message_of(job),
+            message="It goes on by itself." if waits else message_of(job),
         )
 
     def photo(self, job: Job) -> Image | None:
@@ -191,6 +223,7 @@ class Shower:
                 f"Result {result.index} of {count} of {name_of(job)}, {look_of(job.settings)}",
                 size=(result.width, result.height),
                 label=str(result.index),
+                mark=mark_of(job, result.index),
             )
             for result in job.results
         )
@@ -220,6 +253,7 @@ class Shower:
         *,
         size: tuple[int | None, int | None] = (None, None),
         label: str = "",
+        mark: str = "",
     ) -> Image:
         name = self.seal.name(picture)
         return Image(
@@ -232,7 +266,23 @@ class Shower:
             width=size[0],
             height=size[1],
             label=label,
+            mark=mark,
         )
+
+
+def _lead(job: Job) -> int:
+    wanted = {result.index for result in job.wanted_results}
+    places = (place for place, result in enumerate(job.results) if result.index in wanted)
+    return next(places, 0)
+
+
+def mark_of(job: Job, index: int) -> str:
+    """Return what was decided about one result: chosen, refused or nothing."""
+    if job.review is None:
+        return ""
+    if index in job.review.chosen:
+        return "chosen"
+    return "refused" if index in job.review.refused else ""
 
 
 def job_url(job: Job) -> str:
@@ -242,7 +292,8 @@ def job_url(job: Job) -> str:
 
 def version_of(job: Job) -> str:
     """Return what changes whenever a job does."""
-    return f"{job.attempt}-{job.status.value}-{job.progress}-{job.updated_at}"
+    review = job.review.revision if job.review else 0
+    return f"{job.attempt}-{job.status.value}-{job.progress}-{job.updated_at}-{review}"
 
 
 def name_of(job: Job) -> str:
@@ -253,10 +304,24 @@ def name_of(job: Job) -> str:
 
 def status_of(job: Job) -> StatusWord:
     """Return a job's status in a word or two."""
+    reviewed = REVIEWED.get(job.review_state) if job.review_state else None
+    if reviewed is not None:
+        return reviewed
     status = STATUS[job.status]
-    if job.status is JobStatus.ACCEPTED and job.waiting is not None:
-        return replace(status, word="Paused")
+    if job.sendable and job.waiting is not None:
+        return replace(status, word="Waiting")
+    if job.status is JobStatus.RUNNING and job.resumed_at is not None:
+        return replace(status, word="Fetching again")
     return status
+
+
+def progress_of(job: Job) -> int | None:
+    """Return how far the vendor's task is, in per cent; None if nothing is being made.
+
+    A job that fetches the results of a paid task again has no progress of its own.
+    """
+    making = job.status is JobStatus.RUNNING and job.resumed_at is None
+    return job.progress if making else None
 
 
 def model_of(model_id: str) -> str:

@@ -24,8 +24,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cli.errors import CommandError
 from cli.jobs.recovery import JobSelection
-from shared.models import Job, JobStatus
+from shared.models import Job, JobStatus, ReviewState
 from shared.records.jobs import job_of
+from shared.records.ledger import folder_of
+from shared.vmake.catalogue import MODELS
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -37,8 +39,11 @@ _CHUNK: Final = 400
 _MOST_KEYS: Final = 100
 """DynamoDB's limit for a BatchGetItem."""
 _JOB_ID: Final = re.compile(r"[0-9a-f]{32}")
-_NAMES: Final = ("source_key", "sku", "request_id", "task_id", "job_id")
+_NAMES: Final = ("source_key", "sku", "request_id")
+_IDS: Final = ("task_id", "job_id")
 """The attributes that a text search compares."""
+_SHORTEST_ID: Final = 6
+"""Characters of a word from which it may be part of an id: `bad` and `cafe` are no ids."""
 
 
 @dataclass(frozen=True)
@@ -54,16 +59,21 @@ class Filter:
     scene: str | None = None
     """As in result keys: `original`, `preset-035`, `color-ff0000`; `preset` is every preset."""
     text: str = ""
-    """Part of the photo's key, the article, or the id of the request, task or job; ignores case."""
+    """Words. Each is part of the photo's key, the article, the model's name, or the id of the
+    request, task or job; case is ignored."""
+    review: ReviewState | None = None
+    """Only jobs with results, and with this decision about them."""
 
     @property
     def narrow(self) -> bool:
-        """Whether a condition other than the status is given, so that records must be filtered."""
+        """Whether records must be filtered: a condition other than status or review is given."""
         return bool(self.folder or self.sku or self.model or self.scene or self.text)
 
     def matches(self, job: Job) -> bool:
         """Whether a job is shown."""
         if not JobSelection(statuses=self.statuses, folder=self.folder, sku=self.sku).matches(job):
+            return False
+        if self.review is not None and job.review_state is not self.review:
             return False
         settings = job.settings
         if self.model and (settings is None or settings.model_id != self.model):
@@ -72,20 +82,39 @@ class Filter:
             settings is None or self.scene not in {settings.scene, settings.scene_type.value}
         ):
             return False
-        return self._names({name: getattr(job, name) for name in _NAMES})
+        names = [getattr(job, name) or "" for name in _NAMES]
+        names.append(MODELS.get(settings.model_id, "") if settings else "")
+        return self._has_words(names, [job.task_id or "", job.job_id])
 
     def may_match(self, item: Mapping[str, Any]) -> bool:
         """Whether a record in DynamoDB's wire form can match, judged by its names alone."""
-        return not self.text or self._names({n: item[n].get("S") for n in _NAMES if n in item})
+        if not self.text:
+            return True
+        names = [item[name].get("S", "") for name in _NAMES if name in item]
+        ids = [item[name].get("S", "") for name in _IDS if name in item]
+        settings = item.get("settings", {}).get("M")
+        if settings is None:
+            # The index by-review holds no settings: any word may be the model's name.
+            return self._has_words([*names, *MODELS.values()], ids)
+        return self._has_words([*names, MODELS.get(settings["model_id"]["S"], "")], ids)
 
-    def _names(self, names: Mapping[str, str | None]) -> bool:
-        text = _folded(self.text.strip())
-        return not text or any(text in _folded(name or "") for name in names.values())
+    def _has_words(self, names: Sequence[str], ids: Sequence[str]) -> bool:
+        """Whether each word of the text is in one of these names or ids."""
+        named = [_folded(name) for name in names]
+        return all(
+            any(word in name for name in named)
+            or (len(word) >= _SHORTEST_ID and any(word in id_ for id_ in ids))
+            for word in _folded(self.text).split()
+        )
 
-    def expression(self) -> dict[str, Any]:
+    def expression(self, *, names: bool = False) -> dict[str, Any]:
         """Return a query's FilterExpression with its names and values; empty if there is none.
 
         It may select more than `matches`, never less.
+
+        Args:
+            names: whether the index holds only the names of records.
+
         """
         parts: list[str] = []
         values: dict[str, str] = {}
@@ -93,16 +122,21 @@ class Filter:
             # `matches` decides on keys that begin with slashes.
             parts.append("(begins_with(source_key, :folder) OR begins_with(source_key, :slash))")
             values |= {":folder": f"{folder}/", ":slash": "/"}
-        if self.model:
+        if self.model and not names:
             parts.append("#settings.model_id = :model")
             values[":model"] = self.model
-        if self.scene:
+        if self.scene and not names:
+            kind, _, which = self.scene.partition("-")
             parts.append("#settings.scene_type = :scene")
-            values[":scene"] = self.scene.partition("-")[0]
-        names = {"#settings": "settings"} if self.model or self.scene else {}
+            values[":scene"] = kind
+            if which:
+                name, value = ("color", f"#{which}") if kind == "color" else ("scene_id", which)
+                parts.append(f"#settings.{name} = :which")
+                values[":which"] = value
+        of_settings = (self.model or self.scene) and not names
         return {
             "expression": " AND ".join(parts),
-            "names": names,
+            "names": {"#settings": "settings"} if of_settings else {},
             "values": {name: {"S": value} for name, value in values.items()},
         }
 
@@ -116,6 +150,15 @@ class Page:
     """The token for the next page; None at the end. A page may be short or empty without being the
     last."""
     records_read: int
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many jobs match."""
+
+    number: int
+    exact: bool
+    """Whether all were counted; else there are at least so many."""
 
 
 class Browser:
@@ -155,6 +198,7 @@ class Browser:
                 found_it = (job,) if which.matches(job) else ()
                 return Page(found_it, None, 1)
         streams = self._streams(which, after, _CHUNK if which.narrow else size, names_only=True)
+        names_only = streams[0].names_only
         until = time.monotonic() + seconds
         with ThreadPoolExecutor(len(streams)) as pool:
             list(pool.map(_Stream.fill, streams))
@@ -172,7 +216,7 @@ class Browser:
             _, number = heapq.heappop(heap)
             stream = streams[number]
             item = stream.take()
-            if which.text:
+            if names_only:
                 if which.may_match(item):
                     named_so.append(item["job_id"]["S"])
             else:
@@ -192,6 +236,66 @@ class Browser:
             _packed(streams) if more else None,
             sum(stream.records_read for stream in streams),
         )
+
+    def page_by_name(
+        self,
+        which: Filter,
+        *,
+        size: int,
+        after: str | None = None,
+        most: int = MOST_RECORDS_READ,
+    ) -> Page:
+        """Return the next jobs that match, by the name of their photo.
+
+        DynamoDB has no such order, so each page reads the names of all matching jobs, at most
+        those of the `most` newest records.
+
+        Args:
+            which: the filter.
+            size: the most jobs to return.
+            after: `Page.after` of the previous page.
+            most: how many of the newest records are put in order.
+
+        Raises:
+            CommandError: `after` is no such token.
+
+        """
+        found: list[Job] = []
+        token: str | None = None
+        read = 0
+        while read < most:
+            page = self.page(which, size=_CHUNK, after=token, most=most - read)
+            found += page.jobs
+            read += page.records_read
+            token = page.after
+            if token is None:
+                break
+        keys = {job.job_id: _name_key(job) for job in found}
+        ordered = sorted(keys, key=keys.__getitem__)
+        start = 0
+        if after is not None:
+            last = _unpacked_name(after)
+            start = sum(keys[job_id] <= last for job_id in ordered)
+        jobs = {job.job_id: job for job in found}
+        shown = tuple(jobs[job_id] for job_id in ordered[start : start + size])
+        more = start + size < len(ordered)
+        return Page(shown, _packed_name(keys[shown[-1].job_id]) if more else None, read)
+
+    def folder_like(self, folder: str, *, seconds: float) -> str | None:
+        """Return how a folder is spelled in the bucket, if case or Unicode form differ.
+
+        None if there are photos in the folder as given, or in none that is spelled like it.
+        """
+        wanted = _folded(folder.strip("/"))
+        if not wanted or self.page(Filter(folder=folder), size=1, seconds=seconds).jobs:
+            return None
+        # Another folder's photos may have the text in their names.
+        for job in self.page(Filter(text=wanted), size=_CHUNK, seconds=seconds).jobs:
+            parts = folder_of(job.source_key or "").strip("/").split("/")
+            there = "/".join(parts[: wanted.count("/") + 1])
+            if _folded(there) == wanted:
+                return there
+        return None
 
     def some(self, job_ids: Collection[str]) -> dict[str, Job]:
         """Return the existing jobs among these, by id."""
@@ -220,13 +324,37 @@ class Browser:
         streams = self._streams(which, None, most, since=moment)
         with ThreadPoolExecutor(len(streams)) as pool:
             list(pool.map(_Stream.fill, streams))
-        found = []
+        found: list[Job] = []
         for stream in streams:
-            while stream.ready:
-                job = job_of(stream.take())
-                if job.created_at > moment and which.matches(job):
-                    found.append(job)
-        return found
+            items = stream.take_all()
+            if stream.names_only:
+                found += self.some([item["job_id"]["S"] for item in items]).values()
+            else:
+                found += map(job_of, items)
+        return [job for job in found if job.created_at > moment and which.matches(job)]
+
+    def count(self, which: Filter, *, seconds: float) -> Count | None:
+        """Count the jobs that match, as far as the time allows; None for a text search.
+
+        Args:
+            which: the filter. A text search cannot be counted: DynamoDB compares bytes, and a
+                person's search ignores case.
+            seconds: about how long to count.
+
+        """
+        if which.text:
+            return None
+        if which.sku or (which.review is not None and (which.model or which.scene)):
+            # An article has few jobs. The index by-review holds no settings.
+            page = self.page(which, size=_CHUNK, seconds=seconds)
+            return Count(len(page.jobs), exact=page.after is None)
+        until = time.monotonic() + seconds
+        streams = self._streams(which, None, 0)
+        with ThreadPoolExecutor(len(streams)) as pool:
+            counts = list(pool.map(lambda stream: stream.count(until), streams))
+        return Count(
+            sum(count.number for count in counts), exact=all(count.exact for count in counts)
+        )
 
     def all(self, which: Filter, *, size: int = 500) -> Iterator[Job]:
         """Yield every matching job, newest first, with one page in memory at a time."""
@@ -247,8 +375,12 @@ class Browser:
         since: str = "",
         names_only: bool = False,
     ) -> Sequence["_Stream"]:
+        by_review = False
         if which.sku:
             kinds = [("by-sku", "sku", which.sku, "created_at")]
+        elif which.review is not None:
+            kinds = [("by-review", "review_state", which.review.value, "updated_at")]
+            by_review = True
         else:
             statuses = [s for s in JobStatus if not which.statuses or s in which.statuses]
             kinds = [("by-status", "status", status.value, "updated_at") for status in statuses]
@@ -262,9 +394,11 @@ class Browser:
                 *kind,
                 chunk,
                 positions.get(kind[2], ()),
-                which.expression(),
+                which.expression(names=by_review),
                 since,
-                names_only=names_only and bool(which.text),
+                # The index by-review holds the names alone.
+                names_only=by_review or (names_only and bool(which.text)),
+                projected=not by_review,
             )
             for kind in kinds
         ]
@@ -289,6 +423,8 @@ class _Stream:
     """Only jobs with a later sort key; empty means all."""
     names_only: bool = False
     """Whether to read only the attributes that a text search compares."""
+    projected: bool = True
+    """Whether such a read must name the attributes; else the index holds no others."""
     buffer: list[dict[str, Any]] = field(default_factory=list)
     ended: bool = False
     records_read: int = 0
@@ -329,10 +465,21 @@ class _Stream:
                 self.name: {"S": self.value},
                 self.sort: {"S": sort},
             }
-        if self.filtered["expression"]:
-            arguments["FilterExpression"] = self.filtered["expression"]
-        if self.names_only:
-            arguments["ProjectionExpression"] = ", ".join(["pk", self.sort, *_NAMES])
+        if self.names_only and self.projected:
+            names = ["pk", self.sort, *_NAMES, *_IDS, "#settings.model_id"]
+            arguments["ProjectionExpression"] = ", ".join(names)
+        query = self._query()
+        if self.names_only and self.projected:
+            query["ExpressionAttributeNames"]["#settings"] = "settings"
+        answer = self.dynamodb.query(**query, Limit=self.chunk, **arguments)
+        self.buffer = answer["Items"][::-1]
+        self.records_read += answer["ScannedCount"]
+        last = answer.get("LastEvaluatedKey")
+        self.ended = last is None
+        if last is not None:
+            self._read_to = (last[self.sort]["S"], last["pk"]["S"])
+
+    def _query(self) -> dict[str, Any]:
         names = {"#name": self.name, **self.filtered["names"]}
         values = {":value": {"S": self.value}, **self.filtered["values"]}
         condition = "#name = :value"
@@ -340,22 +487,35 @@ class _Stream:
             condition += " AND #sort > :since"
             names["#sort"] = self.sort
             values[":since"] = {"S": self.since}
-        answer = self.dynamodb.query(
-            TableName=self.table,
-            IndexName=self.index,
-            KeyConditionExpression=condition,
-            ExpressionAttributeNames=names,
-            ExpressionAttributeValues=values,
-            ScanIndexForward=False,
-            Limit=self.chunk,
-            **arguments,
-        )
-        self.buffer = answer["Items"][::-1]
-        self.records_read += answer["ScannedCount"]
-        last = answer.get("LastEvaluatedKey")
-        self.ended = last is None
-        if last is not None:
-            self._read_to = (last[self.sort]["S"], last["pk"]["S"])
+        query: dict[str, Any] = {
+            "TableName": self.table,
+            "IndexName": self.index,
+            "KeyConditionExpression": condition,
+            "ExpressionAttributeNames": names,
+            "ExpressionAttributeValues": values,
+            "ScanIndexForward": False,
+        }
+        if self.filtered["expression"]:
+            query["FilterExpression"] = self.filtered["expression"]
+        return query
+
+    def count(self, until: float) -> Count:
+        """Count the records, page by page, until they end or the monotonic clock says `until`."""
+        query, number = {**self._query(), "Select": "COUNT"}, 0
+        while True:
+            answer = self.dynamodb.query(**query)
+            number += answer["Count"]
+            last = answer.get("LastEvaluatedKey")
+            if last is None:
+                return Count(number, exact=True)
+            if time.monotonic() >= until:
+                return Count(number, exact=False)
+            query["ExclusiveStartKey"] = last
+
+    def take_all(self) -> list[dict[str, Any]]:
+        """Remove and return all records at hand, newest first."""
+        taken, self.buffer = self.buffer[::-1], []
+        return taken
 
     def take(self) -> dict[str, Any]:
         """Remove and return the newest record at hand, in DynamoDB's wire form."""
@@ -369,6 +529,27 @@ class _Stream:
         if self.ready:
             return self.position
         return None if self.ended else self._read_to
+
+
+def _name_key(job: Job) -> tuple[str, str, str]:
+    """Return what jobs are sorted by: the photo's folded key, then the age."""
+    return _folded(job.source_key or ""), job.created_at, job.job_id
+
+
+def _packed_name(key: tuple[str, str, str]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
+
+
+def _unpacked_name(after: str) -> tuple[str, str, str]:
+    try:
+        name, created_at, job_id = json.loads(
+            base64.urlsafe_b64decode(after + "=" * (-len(after) % 4))
+        )
+        return str(name), str(created_at), str(job_id)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise CommandError(
+            f"There is no page {after[:40]!r}.", "Start with the first page."
+        ) from error
 
 
 def _folded(text: str) -> str:

@@ -1,7 +1,7 @@
 """Finds jobs by what a person types: an id, its first characters, or a photo's key."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from cli.errors import CommandError
@@ -68,6 +68,27 @@ def jobs_named(catwalk: Catwalk, name: str) -> list[Job]:
             " searches.",
         )
     return jobs
+
+
+def jobs_meant(catwalk: Catwalk, names: Sequence[str], which: Filter) -> Iterator[Job]:
+    """Yield the named jobs, or all that match if none is named; each once.
+
+    Args:
+        catwalk: the stack.
+        names: ids, their first characters, or photos' keys; a photo stands for all its jobs.
+        which: the filter; it also applies to named jobs.
+
+    Raises:
+        CommandError: a name matches no job.
+
+    """
+    seen = set[str]()
+    # All names are looked up first: a mistyped one must not end a command halfway.
+    named = [job for name in names for job in jobs_named(catwalk, name)]
+    for job in named if names else browser(catwalk).all(which):
+        if job.job_id not in seen and which.matches(job):
+            seen.add(job.job_id)
+            yield job
 
 
 def _by_id(catwalk: Catwalk, name: str) -> Job | None:

@@ -1,11 +1,49 @@
 """Options that several commands have."""
 
-from typing import Annotated
+import difflib
+import re
+from collections.abc import Collection
+from typing import Annotated, Final
 
 import typer
 
 from cli.errors import CommandError
-from shared.models import JobStatus
+from shared.models import JobStatus, ReviewState
+
+_SIMILAR: Final = 0.6
+"""`difflib`'s ratio from which a word counts as misspelt."""
+
+_REVIEWS: Final = {state.value.replace("_", "-"): state for state in ReviewState}
+"""What --review may be."""
+
+
+def review_state(text: str) -> ReviewState:
+    """Return the review of `--review`.
+
+    Raises:
+        CommandError: there is no such review.
+
+    """
+    word = re.sub(r"[\s_-]+", "-", text.strip().casefold())
+    if word in _REVIEWS:
+        return _REVIEWS[word]
+    raise CommandError(f"--review {text!r} is not a review.", meant(word, _REVIEWS, "Give {}."))
+
+
+def meant(text: str, known: Collection[str], otherwise: str) -> str:
+    """Return which of the known words a mistyped one may mean; else list them.
+
+    Args:
+        text: what was typed.
+        known: the words.
+        otherwise: a sentence with `{}` for the list.
+
+    """
+    close = difflib.get_close_matches(text, known, n=1, cutoff=_SIMILAR)
+    *first, last = known
+    listed = otherwise.format(f"{', '.join(first)} or {last}")
+    return f"Did you mean {close[0]!r}? {listed}" if close else listed
+
 
 StackName = Annotated[
     str | None,
@@ -31,6 +69,16 @@ Folder = Annotated[
     typer.Option(help="Only photos in this folder or below it; / is the whole bucket."),
 ]
 Sku = Annotated[str | None, typer.Option(help="Only jobs of this article.")]
+ReviewFilter = Annotated[
+    ReviewState | None,
+    typer.Option(
+        "--review",
+        parser=review_state,
+        autocompletion=lambda: list(_REVIEWS),
+        help="Only jobs whose review is so: to-review, approved or refused.",
+        metavar="REVIEW",
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Show what would be done and what it costs; do nothing.")
 ]

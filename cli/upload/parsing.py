@@ -16,6 +16,8 @@ from shared.vmake import catalogue
 _UNITS: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _UNFOLDED: Final = 100_000
 """A line length that no value reaches: a metadata value must not be folded."""
+MAX_IMAGES: Final = 4
+"""The most images of a job."""
 _COLOR: Final = re.compile(r"#?[0-9a-fA-F]{6}")
 
 
@@ -93,6 +95,22 @@ def scene_filter(text: str) -> str:
     values = scene(text)
     more = values.get("sceneId") or values.get("color", "").removeprefix("#")
     return f"{values['sceneType']}-{more}" if more else values["sceneType"]
+
+
+def image_numbers(text: str, option: str) -> tuple[int, ...]:
+    """Return the numbers of images: `1,3`.
+
+    Raises:
+        CommandError: it has another form.
+
+    """
+    parts = re.split(r"[,\s]+", text.strip(" ,"))
+    if not all(re.fullmatch(f"[1-{MAX_IMAGES}]", part) for part in parts):
+        raise CommandError(
+            f"{option} {text!r} names no images.",
+            f"Give numbers from 1 to {MAX_IMAGES} with commas between them: {option} 1,3.",
+        )
+    return tuple(sorted({int(part) for part in parts}))
 
 
 def fields(text: str) -> dict[str, Any]:

@@ -245,6 +245,26 @@ def drop_message(
     )
 
 
+def request_message(detail: Mapping[str, Any], *, event_id: str, at: str) -> str:
+    """Return the message of a request, in the form in which a backend's event arrives.
+
+    Args:
+        detail: as docs/events.md describes it.
+        event_id: tells this event from others.
+        at: when it was asked for (ISO 8601).
+
+    """
+    return json.dumps(
+        {
+            "id": event_id,
+            "source": SOURCE,
+            "detail-type": REQUEST_DETAIL_TYPE,
+            "time": at,
+            "detail": dict(detail),
+        }
+    )
+
+
 def _time_of(event: Mapping[str, Any]) -> str | None:
     """Return an event's time, or None if it is missing or invalid."""
     text = event.get("time")

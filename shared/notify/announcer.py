@@ -34,6 +34,10 @@ class Announcer:
                 self._metrics.job_announced(job)
             self._jobs.mark_announced(job)
 
+    def reviewed(self, job: Job) -> None:
+        """Tell what a person decided about a job's results."""
+        self._events.job_reviewed(job)
+
     def submission_paused(self, job: Job, *, until: str, reason: str) -> None:
         """Publish that submission pauses for all photos; `job` is the one whose submit failed."""
         self._events.submission_paused(job, until=until, reason=reason)

@@ -26,6 +26,7 @@ class DetailType(StrEnum):
     FAILED = "Job Failed"
     REJECTED = "Job Rejected"
     NEEDS_ATTENTION = "Job Needs Attention"
+    REVIEWED = "Job Reviewed"
 
 
 _DETAIL_TYPES: Final = {
@@ -60,6 +61,15 @@ class EventPublisher:
 
         """
         self._put(_DETAIL_TYPES[job.status], detail_of(job))
+
+    def job_reviewed(self, job: Job) -> None:
+        """Publish what a person decided about a job's results.
+
+        Raises:
+            RuntimeError: EventBridge did not take the event.
+
+        """
+        self._put(DetailType.REVIEWED, detail_of(job))
 
     def submission_paused(self, job: Job, *, until: str, reason: str) -> None:
         """Publish that submission is paused.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from shared.clock import iso, later, utc_now
 from shared.models import (
+    REVIEWABLE,
     Job,
     JobError,
     JobStatus,
@@ -22,6 +23,8 @@ from shared.models import (
     Photo,
     Refusals,
     Result,
+    Review,
+    ReviewState,
     Settings,
     Waiting,
 )
@@ -183,6 +186,8 @@ class JobRepository:
                 "held_at",
                 "dead_letter",
                 "announced",
+                "review",
+                "review_state",
             ),
         ]
         return self._update(
@@ -224,7 +229,7 @@ class JobRepository:
             sets=sets,
             removes=[
                 *("finished_at", "error", "dead_letter", "announced"),
-                *("lease_until", "unsent", "waiting"),
+                *("lease_until", "unsent", "waiting", "review", "review_state"),
             ],
             add_trigger=new.trigger if new is not None else None,
         )
@@ -393,6 +398,7 @@ class JobRepository:
             "results": [_plain(result) for result in results],
             "finished_at": iso(self._now()),
             "progress": 100,
+            "review_state": ReviewState.TO_REVIEW,
         }
         if error is not None:
             sets["error"] = _plain(error)
@@ -423,6 +429,37 @@ class JobRepository:
         """
         there = merged(job.results, copied)
         return self.finish(job, results=there, error=error) if there else self.fail(job, error)
+
+    def review(self, job: Job, review: Review) -> Job | None:
+        """Write what a person decided about the results of a job's present attempt.
+
+        None if the job, or its review, has changed since it was read: two people who review the
+        same job never overwrite each other. `updated_at` stays, so that the order of the pages
+        stays as well.
+
+        Args:
+            job: SUCCEEDED or PARTIAL, as the person saw it.
+            review: the decision; its revision follows that of `job.review`.
+
+        """
+        states = {f":from{number}": status for number, status in enumerate(sorted(REVIEWABLE))}
+        condition = f"attempt = :attempt AND #status IN ({', '.join(states)})"
+        values: dict[str, Any] = {":attempt": job.attempt, **states}
+        if job.review is None:
+            condition += " AND attribute_not_exists(review)"
+        else:
+            condition += " AND review.revision = :revision"
+            values[":revision"] = job.review.revision
+        return self._update_item(
+            job.job_id,
+            condition=condition,
+            names={"#status": "status"},
+            values=values,
+            sets={"review": _plain(review), "review_state": review.state},
+            touch=False,
+            # botocore repeats a write whose answer was lost; then the record holds it already.
+            own=lambda now: now.attempt == job.attempt and now.review == review,
+        )
 
     def mark_announced(self, job: Job) -> Job | None:
         """Note that the event about the job's present status was published."""
@@ -727,7 +764,7 @@ def _key(job_id: str) -> Any:  # noqa: ANN401  the client's wire form of a key
 
 
 def _plain(
-    model: Job | JobError | Photo | Refusals | Result | Settings | PastAttempt | Waiting,
+    model: Job | JobError | Photo | Refusals | Result | Review | Settings | PastAttempt | Waiting,
 ) -> dict[str, Any]:
     return model.model_dump(mode="json", exclude_none=True)
 

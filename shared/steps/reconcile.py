@@ -44,6 +44,7 @@ from shared.limits.settling import Settling
 from shared.models import TERMINAL, Job, JobError, JobStatus
 from shared.notify.announcer import Announcer
 from shared.notify.metrics import Gauges, Metrics
+from shared.notify.outbox import ReviewOutbox
 from shared.observability import keys_of, log_keys, logger
 from shared.records.jobs import JobRepository
 from shared.steps.dead_letters import DeadLetter, DeadLetters
@@ -306,6 +307,7 @@ class Reconciler:
         cursors: Cursors,
         resent: Resent,
         unannounced: Unannounced,
+        reviews: ReviewOutbox,
         settling: Settling,
         announcer: Announcer,
         executions: "SFNClient",
@@ -323,6 +325,7 @@ class Reconciler:
         self._cursors = cursors
         self._resent = resent
         self._unannounced = unannounced
+        self._reviews = reviews
         self._settling = settling
         self._announcer = announcer
         self._executions = executions
@@ -374,6 +377,7 @@ class Reconciler:
             announce = partial(self._announce_ended, round_=round_)
             round_.each("announced", partial(iter, [status]), announce)
         round_.each("announced", partial(iter, [round_]), self._announce_refused)
+        round_.each("reviews", self._reviews.left_behind, self._announce_review)
         with round_.going_on("photos"):
             self._photos_again(round_)
         moved = {name: count for name, count in round_.moved.items() if count}
@@ -545,6 +549,18 @@ class Reconciler:
         if ids:
             self._cursors.write({"untold": last})
         return announced
+
+    def _announce_review(self, left_behind: tuple[str, str]) -> int:
+        """Publish a review whose command may have ended between its record and its event."""
+        entry, job_id = left_behind
+        job = self._jobs.get(job_id)
+        reviewed = job is not None and (
+            job.review is not None or any(past.review is not None for past in job.history)
+        )
+        if job is not None and reviewed:
+            self._announcer.reviewed(job)
+        self._reviews.remove(entry)
+        return int(reviewed)
 
     def _photos_again(self, round_: _Round) -> None:
         """Send the drops without an arrival again, as far as the time allows."""

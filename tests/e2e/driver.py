@@ -337,8 +337,10 @@ class Catwalk:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def run_command(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        """Run the `catwalk` command, whatever comes of it."""
+    def run_command(
+        self, *arguments: str, stdin: str = "", variables: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the `catwalk` command, whatever comes of it; `variables` are set last."""
         address, folder = self.stack.address, self.stack.folder.path
         return subprocess.run(
             [sys.executable, "-m", "cli", *arguments],
@@ -351,7 +353,8 @@ class Catwalk:
                 credentials=address.credentials,
             )
             # `catwalk deploy` leaves the user's SAM as it is, which asks pypi.org for its newest.
-            | {"__SAM_CLI_APP_DIR": str(environment.sam_settings(folder))},
+            | {"__SAM_CLI_APP_DIR": str(environment.sam_settings(folder))}
+            | dict(variables or {}),
             input=stdin,
             capture_output=True,
             text=True,

@@ -259,7 +259,7 @@ def test_each_function_is_given_what_it_reads(translated: dict[str, Any]) -> Non
 
 
 def test_the_table_has_its_indexes(translated: dict[str, Any]) -> None:
-    """Jobs can be found by status, source and SKU, and what was spent by day."""
+    """Jobs can be found by status, source, SKU and review, and what was spent by day."""
     table = translated["Resources"]["JobsTable"]["Properties"]
     indexes = {
         index["IndexName"]: [key["AttributeName"] for key in index["KeySchema"]]
@@ -270,6 +270,7 @@ def test_the_table_has_its_indexes(translated: dict[str, Any]) -> None:
         "by-source": ["source_key", "created_at"],
         "by-sku": ["sku", "created_at"],
         "by-day": ["day", "charged_at"],
+        "by-review": ["review_state", "updated_at"],
     }
     assert table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] is True
 

@@ -2,16 +2,35 @@
 
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from cli.errors import CommandError
-from cli.jobs.browse import Browser, Filter, Page
-from shared.models import Job, JobStatus, SceneType, Settings
+from cli.jobs.browse import Browser, Count, Filter, Page
+from shared.models import (
+    REVIEWABLE,
+    Job,
+    JobStatus,
+    Review,
+    ReviewState,
+    SceneType,
+    Settings,
+)
 from shared.records.jobs import _plain, _wire
 from tests.factories import TABLE, Aws
 
 COUNT = 60
+REVIEWED = {4, 5, 8}
+"""Which of nine jobs have results: the fifth and sixth status of nine, and the last again."""
+
+
+def decision(number: int) -> Review | None:
+    """Return what was decided about a job: each second one is approved."""
+    if number % 2:
+        return None
+    state = ReviewState.APPROVED
+    return Review(state=state, by="anna", at="2026-01-31T10:00:00.000Z", revision=1)
 
 
 @pytest.fixture
@@ -33,8 +52,11 @@ def browser(table: Aws) -> Browser:
             ),
             created_at=moment,
             updated_at=moment,
+            review=decision(number) if status in REVIEWABLE else None,
         )
         item = {**_plain(job), "pk": f"JOB#{job.job_id}"}
+        if job.review_state is not None:
+            item["review_state"] = job.review_state
         table.dynamodb.put_item(TableName=TABLE, Item=_wire(item))
     return Browser(table.dynamodb, TABLE)
 
@@ -76,7 +98,20 @@ def test_every_job_once_newest_first(browser: Browser, size: int) -> None:
         (Filter(scene="preset-035"), lambda n: n % 5),
         (Filter(scene="preset"), lambda n: n % 5),
         (Filter(scene="original", model="002"), lambda n: n % 5 == 0 and n % 2),
-        (Filter(text="photo 1"), lambda n: str(n).startswith("1")),
+        (Filter(review=ReviewState.TO_REVIEW), lambda n: n % 9 in REVIEWED and n % 2),
+        (Filter(review=ReviewState.APPROVED), lambda n: n % 9 in REVIEWED and not n % 2),
+        (Filter(review=ReviewState.REFUSED), lambda n: False),
+        (
+            Filter(review=ReviewState.APPROVED, folder="summer", model="044", text="photo"),
+            lambda n: n % 9 in REVIEWED and not n % 2 and n % 3,
+        ),
+        (
+            Filter(review=ReviewState.APPROVED, sku="S-2"),
+            lambda n: n % 9 in REVIEWED and n % 4 == 2,
+        ),
+        (Filter(text="photo 1"), lambda n: "1" in str(n) or n % 4 == 1),
+        (Filter(text="LAVANYA summer"), lambda n: n % 2 == 0 and n % 3),
+        (Filter(text="winter cafe"), lambda n: False),
         (Filter(text=f"{7:032x}"), lambda n: n == 7),
     ],
 )
@@ -181,3 +216,74 @@ def test_came_since(browser: Browser, which: Filter) -> None:
     expected = {job.job_id for job in browser.all(which) if job.created_at > moment}
     assert {job.job_id for job in browser.came_since(which, moment)} == expected
     assert expected
+
+
+@pytest.mark.parametrize(
+    "which",
+    [
+        Filter(),
+        Filter(folder="summer"),
+        Filter(model="044", scene="preset-035"),
+        Filter(statuses=frozenset({JobStatus.SUCCEEDED})),
+        Filter(sku="S-1"),
+        Filter(review=ReviewState.TO_REVIEW),
+        Filter(review=ReviewState.APPROVED, folder="winter"),
+        Filter(review=ReviewState.APPROVED, model="044", scene="preset"),
+    ],
+)
+def test_a_count_is_the_number_of_jobs_shown(browser: Browser, which: Filter) -> None:
+    """What a chip says is what its page shows."""
+    assert browser.count(which, seconds=5) == Count(
+        len(numbers(pages(browser, which, size=200))), exact=True
+    )
+
+
+def test_a_count_ends_in_time(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A count that takes too long says that there are more."""
+    whole_pages = browser._dynamodb.query
+
+    def query(**arguments: Any) -> Any:
+        return whole_pages(**arguments, Limit=2)
+
+    monkeypatch.setattr(browser._dynamodb, "query", query)
+    count = browser.count(Filter(), seconds=0)
+    assert count is not None
+    assert count.number > 0
+    assert not count.exact
+
+
+def test_a_text_search_has_no_count(browser: Browser) -> None:
+    """DynamoDB cannot compare texts as a person does."""
+    assert browser.count(Filter(text="photo"), seconds=5) is None
+
+
+@pytest.mark.parametrize("size", [1, 7, 200])
+def test_by_name(browser: Browser, size: int) -> None:
+    """Every job once, in the order of the names, whatever the page's size."""
+    which = Filter(folder="summer")
+    found = [browser.page_by_name(which, size=size)]
+    while found[-1].after is not None:
+        found.append(browser.page_by_name(which, size=size, after=found[-1].after))
+    names = [job.source_key for page in found for job in page.jobs]
+    assert names == sorted(f"summer/dresses/Photo {n}.jpg" for n in range(COUNT) if n % 3)
+
+
+def test_no_page_by_name(browser: Browser) -> None:
+    """A made-up token is refused with a sentence."""
+    with pytest.raises(CommandError, match="There is no page"):
+        browser.page_by_name(Filter(), size=1, after="WzFd")
+
+
+@pytest.mark.parametrize(
+    ("typed", "spelled"),
+    [
+        ("SUMMER", "summer"),
+        ("Summer/Dresses/", "summer/dresses"),
+        ("summer", None),
+        ("photo", None),
+        ("", None),
+    ],
+)
+def test_folder_in_another_case(browser: Browser, typed: str, spelled: str | None) -> None:
+    """A folder is found however its letters are typed."""
+    assert browser.folder_like(typed, seconds=5) == spelled

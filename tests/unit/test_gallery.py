@@ -12,7 +12,8 @@ import sys
 import threading
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from queue import Queue
@@ -28,15 +29,18 @@ from cli.gallery import app as pages
 from cli.gallery import archive, images, server
 from cli.gallery.access import Access
 from cli.gallery.app import Gallery, create_app
-from cli.gallery.archive import safe_name, zipped
+from cli.gallery.archive import zipped
 from cli.gallery.images import Picture, PictureGoneError, Pictures, Seal
 from cli.jobs.browse import Browser
 from cli.jobs.recovery import Recovery
+from cli.jobs.review import Reviewer
 from cli.stacks.selection import Choice
 from cli.stacks.stack import Catwalk
+from cli.stacks.submission import Pause, pause_of
 from local.paths import ROOT
 from shared.clock import iso, utc_now
 from shared.intake.photos import PhotoStore
+from shared.limits.circuit_breaker import Cause
 from shared.models import (
     ErrorCode,
     Job,
@@ -45,12 +49,15 @@ from shared.models import (
     PastAttempt,
     Photo,
     Result,
+    Review,
+    ReviewState,
     SceneType,
     Settings,
     Waiting,
 )
 from shared.notify.announcer import Announcer
 from shared.notify.events import EventPublisher
+from shared.notify.outbox import ReviewOutbox
 from shared.records.jobs import JobRepository, _plain, _wire
 from shared.records.ledger import Ledger
 from tests.factories import BUS, PHOTOS, RESULTS, TABLE, Aws
@@ -129,6 +136,8 @@ class House:
         item = {**_plain(job), "pk": f"JOB#{job.job_id}"}
         if job.waiting:
             item["waiting"] = _plain(job.waiting)
+        if job.review_state:
+            item["review_state"] = job.review_state
         self.aws.dynamodb.put_item(TableName=TABLE, Item=_wire(item))
         return job
 
@@ -196,6 +205,13 @@ def house(aws: Aws, tmp_path: Path) -> Iterator[House]:
         browser=Browser(aws.dynamodb, TABLE),
         jobs=jobs,
         recovery=recovery,
+        reviewer=Reviewer(
+            jobs=jobs,
+            announcer=Announcer(EventPublisher(aws.events, BUS), jobs),
+            outbox=ReviewOutbox(aws.dynamodb, TABLE),
+            by=lambda: "anna",
+        ),
+        pause=lambda: pause_of(aws.dynamodb, TABLE),
         s3=aws.s3,
         pictures=Pictures(aws.s3, tmp_path / "pictures"),
     )
@@ -378,7 +394,7 @@ def test_nothing_yet_and_nothing_found(house: House) -> None:
     assert "catwalk drop dress.jpg" in house.browser.get("/").text
     house.job()
     text = house.browser.get("/?sku=none").text
-    assert "Nothing matches" in text
+    assert "No photos found" in text
     assert "data-empty hidden" not in text
 
 
@@ -458,6 +474,28 @@ def test_aws_trouble(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = house.browser.get("/")
     assert answer.status_code == 502
     assert "catwalk doctor" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("ExpiredTokenException", "Your sign-in to AWS has ended"),
+        ("AccessDeniedException", "You may not do this here"),
+        ("InternalServerError", "The stack cannot be reached"),
+    ],
+)
+def test_trouble_in_plain_words(
+    house: House, monkeypatch: pytest.MonkeyPatch, code: str, says: str
+) -> None:
+    """The headline is a person's sentence; what AWS said stands below it."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ClientError({"Error": {"Code": code, "Message": "arn:aws:x"}}, "Query")
+
+    monkeypatch.setattr(Browser, "page", refuse)
+    text = house.browser.get("/").text
+    assert f"<h1>{says}</h1>" in text
+    assert "arn:aws:x" in text.partition("<details>")[2]
 
 
 def test_bug(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -799,16 +837,25 @@ def test_zip_of_a_choice(house: House) -> None:
     answer = house.browser.get("/results.zip?folder=summer")
     assert 'filename="catwalk-summer.zip"' in answer.headers["content-disposition"]
     files = unzipped(answer.content)
-    assert set(files) == {job.results[0].key, archive.MISSING}
-    assert hashlib.sha256(files[job.results[0].key]).hexdigest() == job.results[0].sha256
+    name = "S-1_Clara_original_1.png"
+    assert set(files) == {name, archive.MISSING}
+    assert hashlib.sha256(files[name]).hexdigest() == job.results[0].sha256
     assert job.results[1].key in files[archive.MISSING].decode()
     own = unzipped(house.browser.get(f"/jobs/{job.job_id}/results.zip").content)
     assert set(own) == set(files)
 
 
 def test_zip_of_nothing(house: House) -> None:
-    """A zip without results says so."""
-    assert set(unzipped(house.browser.get("/results.zip").content)) == {archive.EMPTY}
+    """Where there is nothing to download, a page says so instead of a zip."""
+    answer = house.browser.get("/results.zip")
+    assert answer.status_code == 400
+    assert "no job matches" in answer.text
+    job = house.job(results=1)
+    review = Review(
+        state=ReviewState.REFUSED, refused=(1,), by="anna", at=iso(utc_now()), revision=1
+    )
+    with pytest.raises(CommandError, match="none of these jobs has images that are wanted"):
+        zipped(house.aws.s3, [house.job(), job.model_copy(update={"review": review})])
 
 
 class Breaking:
@@ -849,7 +896,7 @@ def test_zip_over_broken_connections(house: House, times: int, whole: bool) -> N
     job = house.job(results=1)
     body = b"0123456789" * 10
     files = unzipped(b"".join(zipped(Breaking(body, 20, times), [job])))  # type: ignore[arg-type]  # a double
-    assert (files[job.results[0].key] == body) is whole
+    assert (files["S-1_Clara_original_1.png"] == body) is whole
     assert (archive.MISSING in files) is not whole
 
 
@@ -869,35 +916,20 @@ def test_zip_is_not_held(house: House) -> None:
     assert len(unzipped(next(iter([b"".join(zipped(house.aws.s3, jobs()))])))) == 2
 
 
-@pytest.mark.parametrize(
-    ("key", "name"),
-    [
-        ("a/b.png", "a/b.png"),
-        ("../../etc/passwd", "etc/passwd"),
-        ("/a//./b.png", "a/b.png"),
-        ("a\\..\\b:c?.png", "a_.._b_c_.png"),
-        ("con/aux.png", "_con/_aux.png"),
-        ("x\x00y\n.png", "x_y_.png"),
-        ("..", "_"),
-        ("Kleid e\u0301.png", "Kleid \u00e9.png"),
-    ],
-)
-def test_safe_names(key: str, name: str) -> None:
-    """A key never leads out of the folder that a zip is unpacked into."""
-    assert safe_name(key) == name
-
-
 def test_names_are_unique(house: House) -> None:
-    """Keys that differ by case or unsafe letters alone do not overwrite each other."""
+    """Results that would have the same name do not overwrite each other."""
     one = house.job(results=1)
-    result = one.results[0]
-    jobs = [one]
-    for key in ("a/X.png", "a/x.png", "a/x?.png", "a/x_.png"):
-        house.aws.s3.put_object(Bucket=RESULTS, Key=key, Body=key.encode())
-        results = (result.model_copy(update={"key": key}),)
-        jobs.append(one.model_copy(update={"job_id": key, "results": results}))
+    jobs = [one, one.model_copy(update={"job_id": "f" * 32})]
     files = unzipped(b"".join(zipped(house.aws.s3, jobs)))
-    assert len({name.casefold() for name in files}) == 5
+    assert set(files) == {"S-1_Clara_original_1.png", "S-1_Clara_original_ffffffff_1.png"}
+
+
+def test_zip_of_chosen_images(house: House) -> None:
+    """If something was chosen, the zip has the chosen images only."""
+    job = house.job(results=3)
+    review = Review(chosen=(2,), by="anna", at=iso(utc_now()), revision=1)
+    chosen = job.model_copy(update={"review": review})
+    assert set(unzipped(b"".join(zipped(house.aws.s3, [chosen])))) == {"S-1_Clara_original_2.png"}
 
 
 # --- the server --------------------------------------------------------------------------------
@@ -1006,7 +1038,7 @@ def test_gallery_of_a_stack(aws: Aws, tmp_path: Path, monkeypatch: pytest.Monkey
     """A laptop's stack has no pages in the AWS console."""
     monkeypatch.setattr("shared.clients.s3", lambda: aws.s3)
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    outputs = {"JobsTableName": TABLE}
+    outputs = {"JobsTableName": TABLE, "EventBusName": BUS}
     for laptop in (True, False):
         stack = Catwalk("catwalk", outputs, {}, Choice("catwalk", laptop=laptop))
         assert Gallery.of(stack, tmp_path).on_aws is not laptop
@@ -1078,7 +1110,7 @@ def test_zip_of_jobs_that_cannot_be_read_to_the_end(house: House) -> None:
         raise EndpointConnectionError(endpoint_url="https://dynamodb")
 
     files = unzipped(b"".join(zipped(house.aws.s3, jobs())))
-    assert set(files) == {job.results[0].key, archive.MISSING}
+    assert set(files) == {"S-1_Clara_original_1.png", archive.MISSING}
     assert b"All further jobs: Could not connect" in files[archive.MISSING]
 
 
@@ -1121,3 +1153,163 @@ def test_search_with_accents(house: House) -> None:
     """A name that a Mac has taken apart is found as it is typed."""
     house.job(source_key="a/Kleid gru\u0308n.jpg")
     assert "data-card" in house.browser.get("/", params={"q": "GR\u00dcN"}).text
+
+
+# --- review --------------------------------------------------------------------------------------
+
+
+def review(house: House, job: Job, **changes: str) -> Any:
+    """Send a review as the page's script does."""
+    form = {
+        "token": house.access.form_token,
+        "attempt": str(job.attempt),
+        "revision": str(job.review.revision if job.review else 0),
+        "state": "approved",
+        "chosen": "",
+        "refused": "",
+        **changes,
+    }
+    return house.browser.post(
+        f"/jobs/{job.job_id}/review",
+        data=form,
+        headers={"Origin": HOME, "Sec-Fetch-Site": "same-origin", "Accept": "application/json"},
+    )
+
+
+def test_a_review_is_kept_and_shown(house: House) -> None:
+    """Choice and approval are in the record, on the page, on the card and in the filters."""
+    job = house.job(results=3)
+    answer = review(house, job, chosen="1,3", refused="2")
+    assert answer.status_code == 200
+    assert answer.json()["revision"] == 1
+    now = house.gallery.jobs.get(job.job_id)
+    assert now is not None
+    assert now.review is not None
+    assert (now.review.chosen, now.review.refused, now.review.by) == ((1, 3), (2,), "anna")
+    page = house.browser.get(f"/jobs/{job.job_id}").text
+    assert "Approved by anna" in page
+    assert page.count('data-mark="chosen" aria-pressed="true"') == 2
+    assert job.job_id in house.browser.get("/?status=approved").text
+    assert job.job_id not in house.browser.get("/?status=to-review").text
+
+
+def test_the_second_of_two_reviewers_is_told(house: House) -> None:
+    """Nobody's choice is overwritten: the second person hears whose choice it is."""
+    job = house.job(results=2)
+    assert review(house, job, state="refused").status_code == 200
+    answer = review(house, job, chosen="1")
+    assert answer.status_code == 409
+    assert answer.json()["message"].startswith("anna refused it in the meantime")
+    assert answer.json()["state"] == "refused"
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "says"),
+    [
+        ({"chosen": "7"}, 422, "It has no image 7"),
+        ({"chosen": "one"}, 422, "one"),
+        ({"state": "perhaps"}, 422, "perhaps"),
+        ({"attempt": "2"}, 409, "was started anew"),
+        ({"attempt": "x"}, 409, "look again"),
+        ({"token": "guess"}, 403, "earlier gallery"),
+    ],
+)
+def test_a_review_that_is_none(
+    house: House, changes: dict[str, str], status: int, says: str
+) -> None:
+    """What cannot be meant, or comes from another page, changes nothing."""
+    job = house.job(results=2)
+    answer = review(house, job, **changes)
+    assert answer.status_code == status
+    assert says in answer.text
+    assert house.gallery.jobs.get(job.job_id) == job
+
+
+def test_a_review_without_a_script(house: House) -> None:
+    """The form works by itself, and the next page says what became of it."""
+    job = house.job(results=1)
+    form = {"token": house.access.form_token, "attempt": "1", "revision": "0", "state": "refused"}
+    answer = house.browser.post(f"/jobs/{job.job_id}/review", data=form, headers={"Origin": HOME})
+    assert answer.status_code == 303
+    assert "It is refused." in house.browser.get(answer.headers["location"]).text
+
+
+def test_another_page_cannot_review(house: House) -> None:
+    """A form of another site is refused, whatever it holds."""
+    job = house.job(results=1)
+    form = {"token": house.access.form_token, "attempt": "1", "revision": "0", "state": "refused"}
+    for headers in ({"Origin": "https://evil.example"}, {}):
+        answer = house.browser.post(f"/jobs/{job.job_id}/review", data=form, headers=headers)
+        assert answer.status_code == 403
+    assert house.gallery.jobs.get(job.job_id) == job
+
+
+def test_counts(house: House) -> None:
+    """Each chip has the number of its photos, of the folder that is looked at."""
+    house.job(results=1)
+    house.job(status=JobStatus.FAILED, results=0)
+    house.job(source_key="winter/a.jpg")
+    answer = house.browser.get("/counts?folder=summer").json()
+    numbers = {name: number for name, (number, _) in answer["numbers"].items()}
+    assert (numbers[""], numbers["done"], numbers["failed"], numbers["running"]) == (2, 1, 1, 0)
+    assert answer["summary"] == "1 done, 1 failed"
+    assert house.browser.get("/counts?q=dress").json()["numbers"] == {}
+
+
+def test_time_left(house: House) -> None:
+    """A folder's time is judged by the photos of the same batch that are done."""
+    now = utc_now()
+    moment = iso(now - timedelta(seconds=20))
+    for _ in range(4):
+        house.job(results=1, created_at=moment, finished_at=iso(now))
+    for _ in range(2):
+        house.job(status=JobStatus.RUNNING, created_at=moment, finished_at=None)
+    summary = house.browser.get("/counts?folder=summer").json()["summary"]
+    assert re.fullmatch(r"4 done, 2 under way, about 1[05] s left", summary)
+
+
+def test_one_banner_while_submission_is_paused(house: House) -> None:
+    """Why nothing goes on is said once, in plain words; the cards only wait."""
+    waiting = Waiting(until="2999-01-31T10:00:00.000Z", reason="HTTP 401, X-Api-Key")
+    for _ in range(2):
+        house.job(status=JobStatus.ACCEPTED, waiting=waiting)
+    pause = Pause(utc_now(), "HTTP 401, X-Api-Key", Cause.KEY_REFUSED)
+    gallery = replace(house.gallery, pause=lambda: pause)
+    tab = Tab(create_app(gallery, house.access), house.access)
+    tab.cookies.update({house.access.cookie: house.access.session})
+    text = tab.get("/").text
+    assert text.count("The vendor does not accept the API key") == 1
+    assert "Nothing is lost" in text
+    assert "X-Api-Key" not in text
+    assert text.count(">Waiting<") == 4
+
+
+def test_results_that_are_fetched_again(house: House) -> None:
+    """A job that copies paid results once more does not stand at the vendor's per cent."""
+    moment = iso(utc_now())
+    house.job(status=JobStatus.RUNNING, progress=98, resumed_at=moment, attempt=2)
+    text = house.browser.get("/").text
+    assert "Fetching again" in text
+    assert ">98<" not in text
+
+
+def test_a_good_job_is_not_copied_again(house: House) -> None:
+    """Images that are there need no second copy."""
+    job = house.job(results=1)
+    assert "Copy results again" not in house.browser.get(f"/jobs/{job.job_id}").text
+
+
+def test_sorted_by_name(house: House) -> None:
+    """The order is kept over the pages, and in the address."""
+    for name in "cab":
+        house.job(source_key=f"summer/{name}.jpg")
+    text = house.browser.get("/?sort=name").text
+    assert re.findall(r"[abc]\.jpg</a>", text) == ["a.jpg</a>", "b.jpg</a>", "c.jpg</a>"]
+
+
+def test_a_folder_in_another_case(house: House) -> None:
+    """A folder is found however it is typed, and its own spelling is shown."""
+    house.job(source_key="Sommer/a.jpg")
+    text = house.browser.get("/?folder=sommer").text
+    assert "<h1>Sommer</h1>" in text
+    assert "a.jpg" in text

@@ -19,6 +19,8 @@ from shared.models import (
     JobStatus,
     Photo,
     Result,
+    Review,
+    ReviewState,
     SceneType,
     Settings,
     job_id_of,
@@ -871,3 +873,65 @@ def test_a_lease_is_written_over_what_was_read(jobs: JobRepository) -> None:
     meanwhile = there(jobs.mark_submitting(before, lease_seconds=60))
     there(jobs.mark_unsent(meanwhile))
     assert jobs.mark_submitting(before, lease_seconds=60) is None
+
+
+# --- review ------------------------------------------------------------------------------------
+
+
+def review(revision: int, by: str = "anna", *chosen: int) -> Review:
+    """Return an approval."""
+    return Review(
+        state=ReviewState.APPROVED, chosen=chosen, by=by, at=iso(START), revision=revision
+    )
+
+
+def test_a_review_stands_in_the_record(jobs: JobRepository, table: Aws) -> None:
+    """The decision and its state for the index are written; the order of the pages stays."""
+    job = at(jobs, JobStatus.SUCCEEDED)
+    reviewed = there(jobs.review(job, review(1, "anna", 1)))
+    assert reviewed == jobs.get("j")
+    assert reviewed.review == review(1, "anna", 1)
+    assert reviewed.updated_at == job.updated_at
+    item = table.dynamodb.get_item(TableName=TABLE, Key={"pk": {"S": "JOB#j"}})["Item"]
+    assert item["review_state"] == {"S": "approved"}
+
+
+def test_the_second_of_two_reviewers_changes_nothing(jobs: JobRepository) -> None:
+    """Two people saw the same job: the first decision stands, the second gets None."""
+    seen = at(jobs, JobStatus.PARTIAL)
+    first = there(jobs.review(seen, review(1)))
+    assert jobs.review(seen, review(1, "berta")) is None
+    again = there(jobs.review(first, review(2, "berta")))
+    assert jobs.review(first, review(2)) is None
+    assert jobs.get("j") == again
+
+
+def test_a_review_whose_answer_was_lost_is_recognised(jobs: JobRepository) -> None:
+    """Botocore repeats the write: it finds its own review, and nothing is in conflict."""
+    seen = at(jobs, JobStatus.SUCCEEDED)
+    first = there(jobs.review(seen, review(1)))
+    assert jobs.review(seen, review(1)) == first
+
+
+@pytest.mark.parametrize(
+    "status", sorted(set(JobStatus) - {JobStatus.SUCCEEDED, JobStatus.PARTIAL})
+)
+def test_only_results_are_reviewed(jobs: JobRepository, status: JobStatus) -> None:
+    """A job without results cannot be reviewed."""
+    assert jobs.review(at(jobs, status), review(1)) is None
+
+
+@pytest.mark.parametrize("how", ["start_attempt", "take_up"])
+def test_a_new_attempt_is_reviewed_anew(jobs: JobRepository, table: Aws, how: str) -> None:
+    """The earlier review stays in the history; a review of the earlier attempt comes too late."""
+    seen = there(jobs.review(at(jobs, JobStatus.SUCCEEDED), review(1)))
+    again = there(
+        jobs.start_attempt(seen)
+        if how == "start_attempt"
+        else jobs.take_up(seen, execution_arn="arn-2")
+    )
+    assert again.review is None
+    assert again.history[-1].review == review(1)
+    item = table.dynamodb.get_item(TableName=TABLE, Key={"pk": {"S": "JOB#j"}})["Item"]
+    assert "review_state" not in item
+    assert jobs.review(seen, review(2)) is None

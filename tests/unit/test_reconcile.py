@@ -12,8 +12,19 @@ from shared.clock import iso
 from shared.config import SETTLING_SECONDS, ReconcileConfig
 from shared.intake.photos import PhotoStore
 from shared.limits.settling import first_used
-from shared.models import ErrorCode, Job, JobError, JobStatus, Photo, SceneType, Settings
+from shared.models import (
+    ErrorCode,
+    Job,
+    JobError,
+    JobStatus,
+    Photo,
+    Review,
+    ReviewState,
+    SceneType,
+    Settings,
+)
 from shared.notify.metrics import Metrics
+from shared.notify.outbox import LATE_SECONDS, ReviewOutbox
 from shared.records.jobs import NewJob
 from shared.steps import dead_letters
 from shared.steps import reconcile as module
@@ -333,6 +344,37 @@ def test_an_event_that_is_refused_holds_up_no_other(
     assert [event["detail"]["jobId"] for event in stage.aws.told()] == ["j1"]
     assert Unannounced(stage.aws.dynamodb, TABLE).ids() == []
     assert stage.run() == {}
+
+
+def test_a_review_whose_command_ended_is_told(stage: Stage) -> None:
+    """The review is in the record, its event is not out: it goes out after five minutes, once."""
+    done = stage.jobs.finish(stage.running(), results=[], error=None)
+    assert done is not None
+    stage.announcer.announce(done)
+    stage.aws.told()
+    outbox = ReviewOutbox(stage.aws.dynamodb, TABLE, now=stage.clock)
+    outbox.add("j")
+    review = Review(state=ReviewState.APPROVED, by="anna", at=iso(stage.clock()), revision=1)
+    assert stage.jobs.review(done, review) is not None
+    assert stage.run() == {}, "its command may still be at work"
+    stage.clock.advance(LATE_SECONDS)
+    assert stage.run() == {"reviews": 1}
+    assert stage.aws.told_types() == ["Job Reviewed"]
+    assert stage.run() == {}
+
+
+def test_a_review_that_was_never_written_is_not_told(stage: Stage) -> None:
+    """The command ended before it wrote anything: there is nothing to tell."""
+    done = stage.jobs.finish(stage.running(), results=[], error=None)
+    assert done is not None
+    stage.announcer.announce(done)
+    stage.aws.told()
+    outbox = ReviewOutbox(stage.aws.dynamodb, TABLE, now=stage.clock)
+    outbox.add("j")
+    stage.clock.advance(LATE_SECONDS)
+    assert stage.run() == {}
+    assert outbox.left_behind() == []
+    assert stage.aws.told() == []
 
 
 def test_refused_events_have_their_turns(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

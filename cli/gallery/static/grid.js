@@ -7,6 +7,7 @@ const pill = document.querySelector("[data-pill]");
 const empty = document.querySelector("[data-empty]");
 const search = document.querySelector("[data-search]");
 const filters = document.querySelector("[data-filters]");
+const banner = document.querySelector("[data-banner]");
 
 // --- results ----------------------------------------------------------------------------------
 
@@ -125,6 +126,8 @@ async function look() {
     old.replaceWith(fresh);
     if (focused) fresh.querySelector(".open").focus({ preventScroll: true });
   }
+  if (banner.innerHTML !== news.banner) banner.innerHTML = news.banner;
+  if (Object.keys(news.cards).length || news.came.length) countSoon();
   const came = news.came.filter((id) => !grid.querySelector(`[data-card="${CSS.escape(id)}"]`));
   pill.hidden = came.length === 0;
   pill.textContent = `${came.length} new`;
@@ -132,6 +135,63 @@ async function look() {
 
 pill.addEventListener("click", () => scrollTo(0, 0));
 repeat(look, () => (running().length ? 1200 : 2500));
+
+// --- numbers --------------------------------------------------------------------------------------
+
+const COUNT_PAUSE = 4000;
+const folder = document.querySelector("[data-folder]");
+const notify = document.querySelector("[data-notify]");
+let counting = false;
+let countAgain = false;
+let underWay = null;
+
+/** Shows how many photos each chip has, and how the folder gets on. */
+async function count() {
+  const answer = await (await ask(new URL(grid.dataset.counts, location.href))).json();
+  for (const place of document.querySelectorAll("[data-count]")) {
+    const [number, exact] = answer.numbers[place.dataset.count] ?? [null, true];
+    place.textContent = !number ? "" : `${number.toLocaleString("en")}${exact ? "" : "+"}`;
+  }
+  if (!folder) return;
+  folder.querySelector("[data-summary]").textContent = answer.summary;
+  if (notify) notify.hidden = !answer.under_way || !("Notification" in window) || notify.dataset.on === "yes";
+  if (underWay && answer.under_way === 0) finished(answer.summary);
+  underWay = answer.under_way;
+  // The time that is left passes without any change.
+  if (underWay) setTimeout(countSoon, COUNT_PAUSE);
+}
+
+async function countSoon() {
+  countAgain = true;
+  if (counting || document.hidden && notify?.dataset.on !== "yes") return;
+  counting = true;
+  while (countAgain) {
+    countAgain = false;
+    await count().catch(() => {}); // the numbers stay as they are; the grid itself says what is wrong
+    await new Promise((done) => { setTimeout(done, COUNT_PAUSE); });
+  }
+  counting = false;
+}
+
+function finished(summary) {
+  const name = folder.querySelector("h1").textContent;
+  say(`${name}: ${summary}`);
+  if (notify?.dataset.on === "yes" && Notification.permission === "granted") {
+    new Notification(`${name} is done`, { body: summary, tag: `catwalk-${name}` });
+  }
+}
+
+notify?.addEventListener("click", async () => {
+  const allowed = await Notification.requestPermission();
+  if (allowed === "granted") {
+    notify.dataset.on = "yes";
+    notify.hidden = true;
+    say("You will be told, as long as this page is open.");
+  } else say("This browser does not let the page tell you.");
+});
+
+countSoon();
+document.addEventListener("visibilitychange", () => { if (!document.hidden) countSoon(); });
 
 // --- filters and keys ---------------------------------------------------------------------------
 
@@ -170,6 +230,31 @@ document.addEventListener("keydown", (event) => {
   next.scrollIntoView({ block: "nearest" });
 });
 
-// A job's page leads back to just here.
-sessionStorage.setItem("grid", location.href);
+// --- the way to a job's page and back ---------------------------------------------------------------
+
+/** Keeps the order of the photos for the job's page, which leads to the one before and after. */
+function keepOrder() {
+  const links = [...grid.querySelectorAll("[data-card] .open")].map((link) => link.pathname);
+  sessionStorage.setItem("order", JSON.stringify(links));
+  sessionStorage.setItem("grid", location.href);
+}
+
+/** Leads back to the photo that was looked at last, however far down it was. */
+async function comeBack() {
+  const last = sessionStorage.getItem("last");
+  const length = JSON.parse(sessionStorage.getItem("order") ?? "[]").length;
+  if (!last || sessionStorage.getItem("grid") !== location.href) return;
+  sessionStorage.removeItem("last");
+  const link = () => [...grid.querySelectorAll(".open")].find((each) => each.pathname === last);
+  while (!link() && grid.querySelectorAll("[data-card]").length < length) {
+    const next = grid.querySelector("[data-more]");
+    if (!next || next.textContent === "Try again") break;
+    await more(next);
+  }
+  link()?.closest("[data-card]").scrollIntoView({ block: "center" });
+  link()?.focus({ preventScroll: true });
+}
+
+grid.addEventListener("click", (event) => { if (event.target.closest(".open")) keepOrder(); });
+comeBack().finally(() => sessionStorage.setItem("grid", location.href));
 watchMore();

@@ -57,10 +57,10 @@ function choose(link) {
   link.setAttribute("aria-current", "true");
   shown.src = link.dataset.large;
   shown.alt = link.dataset.alt;
-  for (const image of main.querySelectorAll("[data-after], [data-before]")) {
-    image.width = link.dataset.width;
-    image.height = link.dataset.height;
-  }
+  const frame = main.querySelector("[data-frame]");
+  frame.setAttribute("width", link.dataset.width);
+  frame.setAttribute("height", link.dataset.height);
+  frame.setAttribute("viewBox", `0 0 ${link.dataset.width} ${link.dataset.height}`);
   main.querySelector("[data-original]").href = link.href;
   main.querySelector("[data-download-one]").href = link.dataset.download;
 }
@@ -113,7 +113,11 @@ addEventListener("pageshow", (event) => { if (event.persisted) location.reload()
 
 /** Returns a selector that finds an element again on the same page drawn anew. */
 function named(element) {
-  for (const name of ["data-handle", "data-dialog", "data-copy", "href"]) {
+  const result = element.closest("[data-result]");
+  if (result && element.dataset.mark) {
+    return `[data-result="${CSS.escape(result.dataset.result)}"] [data-mark="${element.dataset.mark}"]`;
+  }
+  for (const name of ["data-handle", "data-dialog", "data-copy", "data-verdict", "href"]) {
     if (element.hasAttribute(name)) return `[${name}="${CSS.escape(element.getAttribute(name))}"]`;
   }
   return null;
@@ -121,21 +125,26 @@ function named(element) {
 
 const page = () => main.querySelector("[data-job]");
 
-repeat(async () => {
+const shownMain = main.querySelector("[data-main]");
+
+async function look() {
   const shown = page();
   // Nobody's answer is taken away from under the pointer.
-  if (main.querySelector("dialog[open]")) return;
+  const busy = () => main.querySelector("dialog[open]") || main.hasAttribute("data-saving");
+  if (busy()) return;
   const url = new URL(`${shown.dataset.job}/live`, location.href);
   url.searchParams.set("version", shown.dataset.version);
   const answer = await ask(url);
-  if (answer.status === 204 || main.querySelector("dialog[open]")) return;
+  if (answer.status === 204) return;
   const html = await answer.text();
+  if (busy()) return;
   const said = main.querySelector(".said");
   const focused = main.contains(document.activeElement) ? named(document.activeElement) : null;
   const percent = Number(main.querySelector("[data-handle]")?.getAttribute("aria-valuenow") ?? 50);
   const original = main.querySelector("[data-strip] [aria-current]")?.getAttribute("href");
-  main.innerHTML = html;
-  if (said) page().prepend(said);
+  shownMain.innerHTML = html;
+  // What a form was answered is true until the job has ended.
+  if (said && (page().hasAttribute("data-running") || said.matches(".doubt"))) page().prepend(said);
   tellTimes(main);
   // The reader goes on from where they were.
   const compare = main.querySelector("[data-compare]");
@@ -143,7 +152,10 @@ repeat(async () => {
   const chosen = original && main.querySelector(`[data-strip] a[href="${CSS.escape(original)}"]`);
   if (chosen) choose(chosen);
   if (focused) main.querySelector(focused)?.focus({ preventScroll: true });
-}, () => (page().hasAttribute("data-running") ? 1200 : 5000));
+}
+
+document.addEventListener("catwalk:look", () => look().catch((error) => say(error.message)));
+repeat(look, () => (page().hasAttribute("data-running") ? 1200 : 5000));
 
 // --- the way back -----------------------------------------------------------------------------
 

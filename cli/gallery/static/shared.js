@@ -70,18 +70,23 @@ export function repeat(work, pause) {
 }
 
 // An image that cannot be had: its place stays, and says so.
-document.addEventListener("error", (event) => {
-  const image = event.target;
-  if (!(image instanceof HTMLImageElement) || image.classList.contains("gone")) return;
+function gone(image) {
+  if (image.classList.contains("gone")) return;
   image.classList.add("gone");
-  const pane = image.closest(".pane");
+  const pane = image.closest(".pane, .single, .compare");
   if (pane && !pane.querySelector(".placeholder")) {
     const note = document.createElement("p");
     note.className = "placeholder";
-    note.textContent = "Cannot be shown";
-    pane.prepend(note);
+    note.textContent = "This image cannot be shown";
+    pane.append(note);
   }
+}
+
+document.addEventListener("error", (event) => {
+  if (event.target instanceof HTMLImageElement) gone(event.target);
 }, true);
+// Those that failed before this script ran.
+for (const image of document.images) if (image.complete && image.src && !image.naturalWidth) gone(image);
 
 tellTimes();
 setInterval(() => { if (!document.hidden) tellTimes(); }, 30_000);

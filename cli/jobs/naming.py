@@ -1,0 +1,122 @@
+"""File names for results: `{sku or photo}_{model}_{scene}_{n}.jpg`.
+
+The names are flat: they hold no folder. Every system can store them, and no two of them differ by
+case alone. If two jobs would have the same names, the second one's names hold the beginning of its
+job id.
+"""
+
+import itertools
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
+from typing import Final
+from urllib.parse import unquote
+
+from shared.intake.photos import JPEG, PNG
+from shared.models import Job, Result
+from shared.vmake.catalogue import MODELS
+
+_EXTENSIONS: Final = {JPEG: "jpg", PNG: "png"}
+_ID_CHARACTERS: Final = (8, 32)
+"""How much of a job's id its names hold after a collision, and after a second one."""
+_MAX_BYTES: Final = 150
+"""UTF-8 bytes of the article or photo in a name: the whole name then fits in the 255 bytes of all
+usual file systems, also with `.part` behind it."""
+_MAX_PART_BYTES: Final = 24
+"""UTF-8 bytes of the model, and of the scene; an id of the vendor's may be longer."""
+_UNSAFE: Final = re.compile(r'[<>:"|?*\\/]')
+_RESERVED: Final = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
+"""Names of devices on Windows, with any extension."""
+_EXTENSION: Final = re.compile(r"[A-Za-z0-9]{1,8}")
+
+
+class FileNames:
+    """Gives out file names, each once.
+
+    The names of a job depend on the jobs before it, and not on its review. For the same names each
+    time, give the jobs in the same order, as `file_names` does.
+    """
+
+    def __init__(self) -> None:
+        """Begin without names."""
+        self._taken = set[str]()
+
+    def of(self, job: Job) -> dict[int, str]:
+        """Return the file names of all results of a job, by their index."""
+        if not job.results:
+            return {}
+        stem = self._free_stem(job)
+        return {r.index: f"{stem}_{r.index}.{_extension(r)}" for r in job.results}
+
+    def _free_stem(self, job: Job) -> str:
+        """Return the job's part of a name, which no other job has."""
+        stem = _stem(job)
+        tails = ["", *(_safe(f"_{job.job_id[:length]}", 64) for length in _ID_CHARACTERS)]
+        # Only an article whose name looks like one with an id needs more tries.
+        more = (f"_({number})" for number in itertools.count(2))
+        for tail in itertools.chain(tails, more):
+            folded = _folded(f"{stem}{tail}")
+            if folded not in self._taken:
+                break
+        self._taken.add(folded)
+        return f"{stem}{tail}"
+
+
+def file_names(jobs: Iterable[Job]) -> Mapping[str, Mapping[int, str]]:
+    """Return the file names of all results of these jobs, by job id and index.
+
+    The same jobs get the same names in any order. A job whose first results come later changes no
+    name of an earlier one.
+    """
+    names = FileNames()
+    return {job.job_id: names.of(job) for job in sorted(jobs, key=_first_results)}
+
+
+def _first_results(job: Job) -> tuple[str, str]:
+    """Return what sorts jobs by the time of their first results."""
+    attempts = (*job.history, job.as_past)
+    times = (past.finished_at or job.created_at for past in attempts if past.results)
+    return next(times, job.created_at), job.job_id
+
+
+def safe_name(text: str, max_bytes: int = 255) -> str:
+    """Return a text as a file name that every system can store, without any folder."""
+    name = _safe(text, max_bytes).strip(". ") or "_"
+    return f"_{name}" if name[0] == "-" or _RESERVED.fullmatch(name) else name
+
+
+def _stem(job: Job) -> str:
+    parts = [_safe(job.sku or _photo_of(job), _MAX_BYTES).strip(". ") or job.job_id[:8]]
+    if job.settings is not None:
+        model = job.settings.model_id
+        parts += [
+            _safe(part, _MAX_PART_BYTES) for part in (MODELS.get(model, model), job.settings.scene)
+        ]
+    return safe_name("_".join(parts))
+
+
+def _photo_of(job: Job) -> str:
+    """Return the photo's name without folder and extension; empty if it has none."""
+    photo = job.photo
+    address = (photo.url if photo is not None else "") or ""
+    path = job.source_key or unquote(re.split("[?#]", address, maxsplit=1)[0])
+    return PurePosixPath(path).stem if path.rpartition("/")[2] else ""
+
+
+def _extension(result: Result) -> str:
+    known = _EXTENSIONS.get(result.content_type)
+    if known is not None:
+        return known
+    extension = PurePosixPath(result.key).suffix.removeprefix(".")
+    return extension.lower() if _EXTENSION.fullmatch(extension) else "bin"
+
+
+def _safe(text: str, max_bytes: int) -> str:
+    letters = (c if c.isprintable() else "_" for c in unicodedata.normalize("NFC", text))
+    name = _UNSAFE.sub("_", "".join(letters))
+    return name.encode()[:max_bytes].decode(errors="ignore")
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

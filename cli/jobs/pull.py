@@ -1,0 +1,277 @@
+"""Downloads results into a folder of this machine, resumable, and never over another file.
+
+A file that is not complete is named `name.part`. The next run goes on where it ends, if the object
+in the bucket is still the same, and checks the whole file against the record's SHA-256 before it
+gets its name.
+"""
+
+import hashlib
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import closing
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
+
+from cli.errors import sentence
+from cli.jobs.naming import file_names
+from shared.models import Job, Result
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_AT_ONCE: Final = 4
+"""Parallel downloads; more do not help on a usual connection."""
+_CHUNK: Final = 256 * 1024
+_TRIES: Final = 3
+"""How often a download whose connection breaks is continued, before it is given up."""
+_GRACE_SECONDS: Final = 1.0
+"""A running download notices within this time that it must stop."""
+_BROKEN: Final = (BotoCoreError, HTTPError, ConnectionError, TimeoutError)
+"""What a connection that breaks raises."""
+
+
+class State(StrEnum):
+    """What has become of a file."""
+
+    QUEUED = "queued"
+    PULLING = "pulling"
+    PULLED = "pulled"
+    KEPT = "kept"
+    """It was there already, with the same bytes."""
+    REFUSED = "refused"
+    """Another file is there."""
+    FAILED = "failed"
+
+
+@dataclass
+class Pull:
+    """An image to download, and how far that is."""
+
+    job: Job
+    result: Result
+    file: Path
+    state: State = State.QUEUED
+    received: int = 0
+    trouble: str = ""
+    """Why it was not downloaded, as a sentence."""
+
+    @property
+    def part(self) -> Path:
+        """The file while it is not complete."""
+        return self.file.with_name(f"{self.file.name}.part")
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more happens to it."""
+        return self.state not in {State.QUEUED, State.PULLING}
+
+
+def pulls_of(named: Sequence[Job], wanted: Sequence[Job], folder: Path) -> list[Pull]:
+    """Return the images to download, in the order of the jobs.
+
+    Args:
+        named: all jobs that share the names. The names stay the same if fewer of them are wanted.
+        wanted: the jobs whose wanted results are downloaded.
+        folder: the folder for the files.
+
+    """
+    names = file_names(named)
+    return [
+        Pull(job, result, folder / names[job.job_id][result.index])
+        for job in wanted
+        for result in job.wanted_results
+    ]
+
+
+class _Stopped(Exception):
+    """The download must end because the person pressed Ctrl-C."""
+
+
+class _Changed(Exception):
+    """What was downloaded is not the image of the record."""
+
+
+class Puller:
+    """Downloads images; as a context manager, it leaves no download running."""
+
+    def __init__(self, s3: "S3Client", *, overwrite: bool = False) -> None:
+        """Read with this client; `overwrite` replaces files that differ."""
+        self._s3 = s3
+        self._overwrite = overwrite
+        self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(_AT_ONCE)
+        self._futures: list[Future[None]] = []
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop running downloads; their `.part` files stay."""
+        self._stop.set()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        begun = [future for future in self._futures if not future.cancelled()]
+        wait(begun, timeout=_GRACE_SECONDS)
+        self._pool.shutdown()
+
+    def start(self, pulls: Sequence[Pull]) -> None:
+        """Start downloading in the background."""
+        self._futures = [self._pool.submit(self._pull, pull) for pull in pulls]
+
+    def ended(self, seconds: float) -> bool:
+        """Wait at most so many seconds for the downloads; return whether all have ended.
+
+        Raises:
+            Exception: an unexpected error of a download.
+
+        """
+        done, not_done = wait(self._futures, timeout=seconds, return_when=FIRST_EXCEPTION)
+        for future in done:
+            future.result()
+        return not not_done
+
+    def _pull(self, pull: Pull) -> None:
+        try:
+            if self._there(pull):
+                return
+            pull.state = State.PULLING
+            self._download(pull)
+        except _Stopped:
+            pull.state = State.QUEUED
+        except _Changed:
+            pull.trouble = "The bucket holds another image than the record says; look again."
+            pull.state = State.FAILED
+        except (ClientError, *_BROKEN, OSError) as error:
+            pull.trouble = _why(error)
+            pull.state = State.FAILED
+
+    def _there(self, pull: Pull) -> bool:
+        """Whether the file is there and stays as it is."""
+        if not pull.file.exists():
+            return False
+        same_size = pull.file.is_file() and pull.file.stat().st_size == pull.result.bytes
+        if same_size and _digest(pull.file, self._stop) == pull.result.sha256:
+            pull.received = pull.result.bytes
+            pull.state = State.KEPT
+            return True
+        if self._overwrite and pull.file.is_file():
+            return False
+        pull.trouble = "Another file is there; --overwrite replaces it."
+        if not pull.file.is_file():
+            pull.trouble = "Something is there that is not a file; move it away."
+        pull.state = State.REFUSED
+        return True
+
+    def _download(self, pull: Pull) -> None:
+        """Download into the part, check it and give it its name.
+
+        Raises:
+            _Changed: it is not the image of the record.
+
+        """
+        resumed = self._fetch(pull)
+        if not self._is_whole(pull) and resumed:
+            # The part of an earlier run may be of another version, so all is fetched anew.
+            pull.part.unlink()
+            self._fetch(pull)
+        if not self._is_whole(pull):
+            pull.part.unlink()
+            raise _Changed
+        # It may have appeared while this one was downloaded.
+        if not self._there(pull):
+            pull.part.replace(pull.file)
+            pull.state = State.PULLED
+        else:
+            pull.part.unlink(missing_ok=True)
+
+    def _is_whole(self, pull: Pull) -> bool:
+        return _digest(pull.part, self._stop) == pull.result.sha256
+
+    def _fetch(self, pull: Pull) -> bool:
+        """Complete the part; return whether it was begun by an earlier run.
+
+        Raises:
+            _Changed: the object has another size than the record says.
+
+        """
+        which: dict[str, Any] = {"Bucket": pull.result.bucket, "Key": pull.result.key}
+        about = self._s3.head_object(**which)
+        size = pull.result.bytes
+        if about["ContentLength"] != size:
+            raise _Changed
+        begun = pull.part.stat().st_size if pull.part.exists() else 0
+        if begun > size:
+            pull.part.unlink()
+            begun = 0
+        pull.received = begun
+        which["IfMatch"] = about["ETag"]
+        with pull.part.open("ab") as output:
+            for left in reversed(range(_TRIES)):
+                try:
+                    self._receive(pull, which, output)
+                except _BROKEN:
+                    output.flush()
+                    if not left:
+                        raise
+                if pull.received >= size:
+                    break
+        if pull.received < size:
+            raise ConnectionError("The connection ended too early; run the command again")
+        return begun > 0
+
+    def _receive(self, pull: Pull, which: dict[str, Any], output: Any) -> None:  # noqa: ANN401  a binary file
+        """Append what is missing, until the connection ends or breaks."""
+        if pull.received >= pull.result.bytes:
+            return
+        answer = self._s3.get_object(Range=f"bytes={pull.received}-", **which)
+        with closing(answer["Body"]) as body:
+            for piece in body.iter_chunks(_CHUNK):
+                self._check_stop()
+                output.write(piece)
+                pull.received += len(piece)
+
+    def _check_stop(self) -> None:
+        if self._stop.is_set():
+            raise _Stopped
+
+
+def _pieces(file: Path, stop: threading.Event) -> Iterator[bytes]:
+    with file.open("rb") as opened:
+        while piece := opened.read(_CHUNK):
+            if stop.is_set():
+                raise _Stopped
+            yield piece
+
+
+def _digest(file: Path, stop: threading.Event) -> str:
+    digest = hashlib.sha256()
+    for piece in _pieces(file, stop):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _why(error: Exception) -> str:
+    """Return why a download failed, as a sentence."""
+    if isinstance(error, ClientError):
+        code = error.response["Error"].get("Code", "")
+        if code in {"404", "NoSuchKey"}:
+            return "It is not in the results bucket any more."
+        if code in {"412", "PreconditionFailed"}:
+            return "It was replaced during the download; run the command again."
+        if code in {"403", "AccessDenied"}:
+            return "These AWS credentials may not read it."
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'The file'} cannot be written: {error.strerror}."
+    return sentence(str(error))

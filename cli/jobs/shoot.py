@@ -1,0 +1,255 @@
+"""Shoot again: a new job of a photo that has one, with other settings.
+
+A shot is a `Fashion Model Requested` request on SubmitQueue, as a backend's event becomes one, so
+SubmitFunction checks and submits it like any other. Each shot is a job of its own and costs one
+credit. The original job, its results and its review stay as they are.
+
+`Shooter.quote` reads the photo, checks it with SubmitFunction's code and returns the price. It
+changes nothing. `Shooter.shoot` sends the request. Its `requestId` is made of the form's nonce, the
+job and the settings: the same form sent twice is one job.
+
+The request names the photo by its key, so a photo that is replaced after the quote and before
+SubmitFunction reads it is shot with its new bytes.
+"""
+
+import hashlib
+import re
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from cli.stacks.stack import Catwalk
+from shared import clients
+from shared.clock import iso, utc_now
+from shared.errors import InputRejected
+from shared.intake.messages import request_message
+from shared.intake.photos import FolderCache, PhotoStore
+from shared.intake.settings import FIELDS, Layer, bad_settings, metadata_layer, resolve, shown
+from shared.models import ErrorCode, Job, JobStatus, Photo, Settings
+from shared.records.jobs import JobRepository
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+_NONCE: Final = re.compile(r"[A-Za-z0-9_-]{16,64}")
+_AT_ONCE: Final = 8
+"""Photos that are looked at in parallel; each costs up to four reads."""
+_WITHOUT_IMAGES: Final = frozenset({JobStatus.FAILED, JobStatus.REJECTED})
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A photo with new settings, and its price."""
+
+    job: Job
+    """The job whose photo is shot again."""
+    settings: Settings | None = None
+    """What will be asked for; None if that is not possible."""
+    refusal: str | None = None
+    """Why it is not possible, as a sentence; None if it is."""
+    already: Job | None = None
+    """A job of the same photo with the same settings. Shooting again makes other images."""
+
+    @property
+    def credits(self) -> int:
+        """The most that it can cost."""
+        return int(self.refusal is None)
+
+
+def new_nonce() -> str:
+    """Return what tells one form from another."""
+    return secrets.token_urlsafe(16)
+
+
+class Shooter:
+    """Quotes and sends shots.
+
+    Create one for each decision of a person: each `catwalk.json` is read only once.
+    """
+
+    def __init__(
+        self,
+        *,
+        jobs: JobRepository,
+        photos: PhotoStore,
+        sqs: "SQSClient",
+        queue_url: str,
+        photos_bucket: str,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """Read through these, and send to this queue."""
+        self._jobs = jobs
+        self._photos = photos
+        self._sqs = sqs
+        self._queue_url = queue_url
+        self._photos_bucket = photos_bucket
+        self._now = now
+        self._folder_files: FolderCache = {}
+
+    @classmethod
+    def of(cls, stack: Catwalk) -> Self:
+        """Shoot photos of a stack again, with the caller's own AWS rights."""
+        bucket = stack.outputs["PhotosBucketName"]
+        return cls(
+            jobs=stack.jobs,
+            photos=PhotoStore(clients.s3(), bucket, max_bytes=stack.config.max_photo_bytes),
+            sqs=clients.sqs(),
+            queue_url=stack.outputs["SubmitQueueUrl"],
+            photos_bucket=bucket,
+        )
+
+    def quote(self, job: Job, values: Mapping[str, Any]) -> Shot:
+        """Return what shooting a job's photo again would do and cost. Nothing is changed.
+
+        Args:
+            job: whose photo is meant.
+            values: the new settings under the vendor's field names (`modelId`, `sceneType`,
+                `sceneId`, `color`, `batchSize`, `extra`). The job's own settings stand for those
+                that are left out.
+
+        """
+        if job.photo is None or (job.photo.key is None and job.photo.url is None):
+            return Shot(job, refusal="It has no photo: its request could not be read.")
+        try:
+            settings = new_settings(job, values)
+            self._check(job.photo, settings)
+        except InputRejected as rejected:
+            return Shot(job, refusal=rejected.message)
+        return Shot(job, settings, already=self._already(job, settings))
+
+    def quote_all(self, jobs: Sequence[Job], values: Mapping[str, Any]) -> list[Shot]:
+        """Return the quotes of several jobs, in their order; several are made at once."""
+        if not jobs:
+            return []
+        with ThreadPoolExecutor(min(_AT_ONCE, len(jobs))) as pool:
+            return list(pool.map(lambda job: self.quote(job, values), jobs))
+
+    def shoot(self, shot: Shot, *, nonce: str) -> str:
+        """Send a shot to SubmitFunction.
+
+        Args:
+            shot: what `quote` returned.
+            nonce: the form's (see `new_nonce`). The same nonce, job and settings are one job.
+
+        Returns:
+            The request's id, which the new job bears.
+
+        Raises:
+            ValueError: the shot is not possible; the message is the quote's refusal.
+
+        """
+        if shot.refusal is not None or shot.settings is None or shot.job.photo is None:
+            raise ValueError(shot.refusal or "It has no settings.")
+        if not _NONCE.fullmatch(nonce):
+            raise ValueError(f"The nonce {shown(nonce)} is not one of `new_nonce`.")
+        request_id = request_id_of(shot.job, shot.settings, nonce)
+        detail: dict[str, Any] = {
+            "requestId": request_id,
+            "photo": _named(shot.job.photo),
+            "variants": [fields_of(shot.settings)],
+        }
+        if shot.settings.mask is not None:
+            mask = shot.settings.mask
+            detail["mask"] = {"url" if "://" in mask else "key": mask}
+        if shot.job.sku is not None:
+            detail["sku"] = shot.job.sku
+        body = request_message(detail, event_id=secrets.token_hex(16), at=iso(self._now()))
+        self._sqs.send_message(QueueUrl=self._queue_url, MessageBody=body)
+        return request_id
+
+    def _check(self, photo: Photo, settings: Settings) -> None:
+        """Read what SubmitFunction will read, and check it alike.
+
+        Raises:
+            InputRejected: SubmitFunction would reject the request, or the photo is another one.
+
+        """
+        if photo.key is None:
+            return  # a photo by URL: the vendor reads and checks it
+        if photo.bucket not in {None, self._photos_bucket}:
+            raise InputRejected(
+                ErrorCode.PHOTO_MISSING,
+                f"Its photo lies in {shown(photo.bucket)}, which is not this stack's bucket.",
+            )
+        stored = self._photos.open(photo.key)
+        if photo.etag and stored.etag != photo.etag:
+            raise InputRejected(
+                ErrorCode.PHOTO_MISSING,
+                f"Another photo lies under {shown(photo.key)} by now; it has a job of its own.",
+            )
+        present = self._photos.inspect(stored)
+        metadata_layer(stored.metadata)
+        self._photos.nearest_folder_file(photo.key, self._folder_files)
+        if settings.mask is None:
+            mask = self._photos.mask_beside(photo.key)
+        elif "://" in settings.mask:
+            mask = None
+        else:
+            mask = self._photos.mask_named(settings.mask)
+        if mask is not None:
+            self._photos.inspect_mask(mask, present)
+
+    def _already(self, job: Job, settings: Settings) -> Job | None:
+        if job.source_key is None or job.photo is None:
+            return None
+        wanted = fields_of(settings)
+        for other in self._jobs.of_source(job.source_key):
+            same = other.settings is not None and fields_of(other.settings) == wanted
+            if same and _bytes_of(other) == _bytes_of(job) and other.status not in _WITHOUT_IMAGES:
+                return other
+        return None
+
+
+def new_settings(job: Job, values: Mapping[str, Any]) -> Settings:
+    """Return a job's settings with new values, checked as SubmitFunction checks them.
+
+    Raises:
+        InputRejected: `bad_settings`, as a sentence about the value.
+
+    """
+    if job.settings is None:
+        raise bad_settings(
+            "Its settings could not be read; correct them, then drop the photo again."
+        )
+    chosen = Layer("the new settings", {name: values[name] for name in FIELDS if name in values})
+    before = Layer("the job's own settings", fields_of(job.settings))
+    return resolve((chosen, before), mask=job.settings.mask)
+
+
+def fields_of(settings: Settings) -> dict[str, Any]:
+    """Return settings under the vendor's field names, as a request's variant has them."""
+    values = {
+        "modelId": settings.model_id,
+        "sceneType": settings.scene_type.value,
+        "sceneId": settings.scene_id,
+        "color": settings.color,
+        "batchSize": settings.batch_size,
+        "extra": settings.extra,
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def request_id_of(job: Job, settings: Settings, nonce: str) -> str:
+    """Return the `requestId` of a shot: the same for the same form, job and settings."""
+    settings_json = settings.model_dump_json()
+    digest = hashlib.sha256(f"{job.job_id} {settings_json}".encode()).hexdigest()[:24]
+    return f"shoot-{nonce}-{digest}"
+
+
+def siblings(jobs: JobRepository, job: Job) -> list[Job]:
+    """Return the other jobs of the same photo, newest first."""
+    if job.source_key is None:
+        return []
+    found = [other for other in jobs.of_source(job.source_key) if other.job_id != job.job_id]
+    return sorted(found, key=lambda other: other.created_at, reverse=True)
+
+
+def _named(photo: Photo) -> dict[str, str]:
+    return {"key": photo.key} if photo.key is not None else {"url": photo.url or ""}
+
+
+def _bytes_of(job: Job) -> tuple[str | None, str | None]:
+    return (None, None) if job.photo is None else (job.photo.url, job.photo.etag)

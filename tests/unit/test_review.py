@@ -1,0 +1,154 @@
+"""Reviews: decisions that fit the results, and an event for each, even after a crash."""
+
+import pytest
+
+from cli.jobs.review import Decision, Reviewer, changed_since
+from shared.models import Job, JobStatus, Result, ReviewState, SceneType, Settings
+from shared.notify.announcer import Announcer
+from shared.notify.events import EventPublisher
+from shared.notify.outbox import LATE_SECONDS, ReviewOutbox
+from shared.records.jobs import JobRepository, NewJob
+from tests.factories import BUS, TABLE, Aws, Clock
+
+APPROVED, REFUSED, TO_REVIEW = (
+    ReviewState.APPROVED,
+    ReviewState.REFUSED,
+    ReviewState.TO_REVIEW,
+)
+
+
+@pytest.fixture
+def jobs(aws: Aws, clock: Clock) -> JobRepository:
+    """Give JobsTable."""
+    return JobRepository(aws.dynamodb, TABLE, now=clock)
+
+
+@pytest.fixture
+def outbox(aws: Aws, clock: Clock) -> ReviewOutbox:
+    """Give the reviews whose event may be missing."""
+    return ReviewOutbox(aws.dynamodb, TABLE, now=clock)
+
+
+def reviewer(
+    aws: Aws, jobs: JobRepository, outbox: ReviewOutbox, clock: Clock, name: str = "anna"
+) -> Reviewer:
+    """Return a person at their desk."""
+    announcer = Announcer(EventPublisher(aws.events, BUS), jobs)
+    return Reviewer(jobs=jobs, announcer=announcer, outbox=outbox, by=lambda: name, now=clock)
+
+
+@pytest.fixture
+def anna(aws: Aws, jobs: JobRepository, outbox: ReviewOutbox, clock: Clock) -> Reviewer:
+    """Give a person who reviews."""
+    return reviewer(aws, jobs, outbox, clock)
+
+
+@pytest.fixture
+def done(jobs: JobRepository) -> Job:
+    """Have a job with two results."""
+    settings = Settings(model_id="002", scene_type=SceneType.ORIGINAL, batch_size=2)
+    job = jobs.claim(NewJob("j", None, "a.jpg", settings, trigger="drop-1"))
+    submitting = jobs.mark_submitting(job, lease_seconds=60)
+    assert submitting is not None
+    running = jobs.keep_task_id(submitting, "task-1", execution_arn="arn")
+    assert running is not None
+    results = [
+        Result(
+            index=index,
+            bucket="results",
+            key=f"a/{index}.jpg",
+            width=8,
+            height=8,
+            bytes=9,
+            sha256="0" * 64,
+            content_type="image/jpeg",
+        )
+        for index in (1, 2)
+    ]
+    finished = jobs.finish(running, results=results, error=None)
+    assert finished is not None
+    return finished
+
+
+def test_a_review_is_told_with_the_record(anna: Reviewer, done: Job, aws: Aws) -> None:
+    """Backends hear who decided what, and find the wanted results in the same event."""
+    decision = Decision.about(done, APPROVED, chosen=[2], refused=[])
+    reviewed = anna.review(done, decision)
+    assert reviewed is not None
+    assert [result.index for result in reviewed.wanted_results] == [2]
+    (event,) = aws.told()
+    assert event["detail-type"] == "Job Reviewed"
+    review = event["detail"]["review"]
+    assert (review["state"], review["chosen"], review["by"]) == ("approved", [2], "anna")
+
+
+def test_the_same_decision_is_no_news(anna: Reviewer, done: Job, aws: Aws) -> None:
+    """A second click on the same button writes and tells nothing."""
+    decision = Decision.about(done, REFUSED, chosen=[], refused=[])
+    first = anna.review(done, decision)
+    assert first is not None
+    assert anna.review(first, decision) is first
+    assert aws.told_types() == ["Job Reviewed"]
+
+
+def test_the_second_of_two_people_is_told(
+    anna: Reviewer, done: Job, aws: Aws, jobs: JobRepository, outbox: ReviewOutbox, clock: Clock
+) -> None:
+    """Both saw the same page: the first choice stays, and the second person hears whose it is."""
+    berta = reviewer(aws, jobs, outbox, clock, "berta")
+    assert anna.review(done, Decision(APPROVED, chosen=(1,))) is not None
+    assert berta.review(done, Decision(REFUSED)) is None
+    assert changed_since(done, jobs.get("j")).startswith("anna approved it in the meantime")
+    assert aws.told_types() == ["Job Reviewed"]
+
+
+@pytest.mark.parametrize("when", ["before the event", "after the event"])
+def test_a_crash_around_the_event_leaves_it_to_reconcile(
+    anna: Reviewer,
+    done: Job,
+    aws: Aws,
+    outbox: ReviewOutbox,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    when: str,
+) -> None:
+    """The entry stays until the event is certainly out."""
+    crash = ("put_events", aws.events) if when == "before the event" else ("remove", outbox)
+
+    def ends(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(crash[1], crash[0], ends)
+        with pytest.raises(KeyboardInterrupt):
+            anna.review(done, Decision(APPROVED))
+    assert outbox.left_behind() == []
+    clock.advance(LATE_SECONDS)
+    ((entry, job_id),) = outbox.left_behind()
+    assert job_id == "j"
+    outbox.remove(entry)
+    assert outbox.left_behind() == []
+
+
+@pytest.mark.parametrize(
+    ("state", "chosen", "refused", "message"),
+    [
+        (APPROVED, [3], [], "It has no image 3; it has 1, 2."),
+        (TO_REVIEW, [1], [1], "Image 1 cannot be both chosen and refused."),
+        (APPROVED, [], [1, 2], "All of its images are refused"),
+    ],
+)
+def test_a_decision_fits_the_results(
+    done: Job, state: ReviewState, chosen: list[int], refused: list[int], message: str
+) -> None:
+    """What cannot be meant is refused with a sentence."""
+    with pytest.raises(ValueError, match=message.replace(".", r"\.")):
+        Decision.about(done, state, chosen=chosen, refused=refused)
+
+
+def test_a_job_without_images_has_nothing_to_review(jobs: JobRepository) -> None:
+    """Only a job that is done has images to choose from."""
+    job = jobs.claim(NewJob("k", None, "k.jpg", None, trigger="drop-1"))
+    assert job.status is JobStatus.ACCEPTED
+    with pytest.raises(ValueError, match="no images to review"):
+        Decision.about(job, APPROVED, chosen=[], refused=[])

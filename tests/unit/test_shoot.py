@@ -1,0 +1,242 @@
+"""Shooting again: a new job of the same photo, once a form, and nothing that cannot be."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from cli.jobs.shoot import Shooter, fields_of, new_nonce, request_id_of, siblings
+from shared.intake.messages import ModelRequested, PhotoRef, parse
+from shared.intake.photos import PhotoStore
+from shared.models import Job, Photo, SceneType, Settings
+from shared.records.jobs import JobRepository, NewJob
+from tests.factories import PHOTOS, TABLE, VENDOR, Aws, Clock, jpeg, png
+
+KEY = "summer/dress.jpg"
+MIA: dict[str, Any] = {"modelId": "004"}
+
+
+@pytest.fixture
+def jobs(aws: Aws, clock: Clock) -> JobRepository:
+    """Give JobsTable."""
+    return JobRepository(aws.dynamodb, TABLE, now=clock)
+
+
+@pytest.fixture
+def shooter(aws: Aws, jobs: JobRepository, clock: Clock) -> Shooter:
+    """Give what shoots again."""
+    return Shooter(
+        jobs=jobs,
+        photos=PhotoStore(aws.s3, PHOTOS, max_bytes=1_000_000),
+        sqs=aws.sqs,
+        queue_url=aws.queue_url,
+        photos_bucket=PHOTOS,
+        now=clock,
+    )
+
+
+def stored(aws: Aws, body: bytes, key: str = KEY) -> Photo:
+    """Put a photo into the bucket."""
+    put = aws.s3.put_object(Bucket=PHOTOS, Key=key, Body=body)
+    return Photo(bucket=PHOTOS, key=key, etag=put["ETag"].strip('"'), version_id=put["VersionId"])
+
+
+@pytest.fixture
+def make(aws: Aws, jobs: JobRepository) -> Callable[..., Job]:
+    """Make a job of a photo that is in the bucket."""
+
+    def made(job_id: str = "j", **changes: Any) -> Job:
+        settings = Settings(
+            model_id="002", scene_type=SceneType.COLOR, color="#ff0000", batch_size=2
+        )
+        new = NewJob(
+            job_id, stored(aws, jpeg()), KEY, settings, trigger=f"drop-{job_id}", sku="S-1"
+        )
+        return jobs.claim(replace(new, **changes))
+
+    return made
+
+
+def sent(aws: Aws) -> list[ModelRequested]:
+    """Take what was sent, read by SubmitFunction's parser."""
+    read = [
+        parse(body, message_id="m", photos_bucket=PHOTOS, vendor_origin=VENDOR)
+        for body in aws.take(aws.queue_url)
+    ]
+    assert all(isinstance(each, ModelRequested) for each in read), read
+    return [each for each in read if isinstance(each, ModelRequested)]
+
+
+def test_only_what_was_chosen_changes(shooter: Shooter, make: Callable[..., Job], aws: Aws) -> None:
+    """Another model leaves the background, the number of images and the SKU as they were."""
+    shot = shooter.quote(make(), MIA)
+    assert (shot.refusal, shot.credits) == (None, 1)
+    request_id = shooter.shoot(shot, nonce=new_nonce())
+    (request,) = sent(aws)
+    assert request.photo == PhotoRef(key=KEY)
+    assert request.variants == (
+        {"modelId": "004", "sceneType": "color", "color": "#ff0000", "batchSize": 2, "extra": {}},
+    )
+    assert (request.sku, request.mask, request.request_id) == ("S-1", None, request_id)
+
+
+def test_a_scene_replaces_the_colour(shooter: Shooter, make: Callable[..., Job]) -> None:
+    """A new background does not keep the value that went with the old one."""
+    shot = shooter.quote(make(), {"sceneType": "preset", "sceneId": "035"})
+    assert shot.settings is not None
+    assert (shot.settings.scene, shot.settings.color) == ("preset-035", None)
+    own = shooter.quote(make(), {"sceneType": "original"})
+    assert own.settings is not None
+    assert own.settings.color is None
+
+
+def test_a_form_sent_twice_is_one_request(
+    shooter: Shooter, make: Callable[..., Job], aws: Aws
+) -> None:
+    """A second click bears the same requestId; other settings of the same form do not."""
+    job, nonce = make(), new_nonce()
+    for _ in range(2):
+        shooter.shoot(shooter.quote(job, MIA), nonce=nonce)
+    first, second = sent(aws)
+    assert first.request_id == second.request_id
+    assert first.trigger != second.trigger
+    other = shooter.shoot(shooter.quote(job, {"modelId": "003"}), nonce=nonce)
+    assert other != first.request_id
+    assert shooter.shoot(shooter.quote(job, MIA), nonce=new_nonce()) != first.request_id
+    assert len(other) <= 256
+
+
+def test_mask_and_url_stay(shooter: Shooter, make: Callable[..., Job], aws: Aws) -> None:
+    """A photo by URL and its mask are asked for by their URLs again."""
+    settings = Settings(
+        model_id="002",
+        scene_type=SceneType.NONE,
+        batch_size=1,
+        mask="https://shop.example/mask.png",
+    )
+    job = make(
+        photo=Photo(url="https://shop.example/a.jpg"),
+        source_key="url/a",
+        settings=settings,
+        sku=None,
+    )
+    shooter.shoot(shooter.quote(job, MIA), nonce=new_nonce())
+    (request,) = sent(aws)
+    assert request.photo == PhotoRef(url="https://shop.example/a.jpg")
+    assert request.mask == PhotoRef(url="https://shop.example/mask.png")
+    assert request.sku is None
+
+
+def test_a_mask_in_the_bucket_is_named(
+    shooter: Shooter, make: Callable[..., Job], aws: Aws
+) -> None:
+    """The mask that made the first images makes the new ones; one that is gone is said."""
+    aws.s3.put_object(Bucket=PHOTOS, Key="summer/dress.mask.png", Body=png())
+    settings = Settings(
+        model_id="002", scene_type=SceneType.NONE, batch_size=1, mask="summer/dress.mask.png"
+    )
+    job = make(settings=settings)
+    shooter.shoot(shooter.quote(job, MIA), nonce=new_nonce())
+    (request,) = sent(aws)
+    assert request.mask == PhotoRef(key="summer/dress.mask.png")
+    aws.s3.delete_object(Bucket=PHOTOS, Key="summer/dress.mask.png")
+    assert "mask" in (shooter.quote(job, MIA).refusal or "")
+
+
+def test_a_photo_that_is_gone_or_another_is_refused(
+    shooter: Shooter, make: Callable[..., Job], aws: Aws
+) -> None:
+    """Nobody pays for other bytes than those they saw."""
+    job = make()
+    stored(aws, png(9, 9))
+    replaced = shooter.quote(job, MIA)
+    assert "Another photo lies under 'summer/dress.jpg'" in (replaced.refusal or "")
+    assert replaced.credits == 0
+    aws.s3.delete_object(Bucket=PHOTOS, Key=KEY)
+    assert "is no longer in photos" in (shooter.quote(job, MIA).refusal or "")
+    with pytest.raises(ValueError, match="Another photo"):
+        shooter.shoot(replaced, nonce=new_nonce())
+    assert sent(aws) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"modelId": "cIara"}, "Did you mean '002' (Clara)?"),
+        ({"modelId": ""}, "modelId in the new settings is ''"),
+        ({"batchSize": 5}, "must be a whole number, 1 to 4"),
+        ({"sceneType": "preset"}, "needs sceneId"),
+        ({"sceneType": "color", "color": "red"}, "must look like '#ff8800'"),
+        ({"sceneType": "orginal"}, "Did you mean 'original'?"),
+    ],
+)
+def test_bad_settings_are_refused(
+    shooter: Shooter, make: Callable[..., Job], values: dict[str, Any], said: str
+) -> None:
+    """Settings are checked as SubmitFunction checks them, before anything is sent."""
+    assert said in (shooter.quote(make(), values).refusal or "")
+
+
+def test_what_has_no_photo_or_settings(shooter: Shooter, make: Callable[..., Job]) -> None:
+    """A request that could not be read has nothing to shoot."""
+    assert "no photo" in (shooter.quote(make("a", photo=None), MIA).refusal or "")
+    assert "could not be read" in (shooter.quote(make("b", settings=None), MIA).refusal or "")
+    elsewhere = make("c", photo=Photo(bucket="other", key=KEY))
+    assert "not this stack's bucket" in (shooter.quote(elsewhere, MIA).refusal or "")
+
+
+def test_broken_settings_beside_the_photo(
+    shooter: Shooter, make: Callable[..., Job], aws: Aws
+) -> None:
+    """What would have the request rejected later is said beforehand."""
+    job = make()
+    aws.s3.put_object(Bucket=PHOTOS, Key="summer/catwalk.json", Body=b"{")
+    assert "summer/catwalk.json is no valid JSON" in (shooter.quote(job, MIA).refusal or "")
+
+
+def test_already_shot_is_said(shooter: Shooter, make: Callable[..., Job]) -> None:
+    """Who has images of this look already hears so before paying for others."""
+    job = make()
+    assert shooter.quote(job, MIA).already is None
+    assert job.settings is not None
+    mia = make("m", settings=job.settings.model_copy(update={"model_id": "004"}))
+    assert shooter.quote(job, MIA).already == mia
+    assert shooter.quote(job, {}).already == job
+
+
+def test_quotes_keep_their_order(shooter: Shooter, make: Callable[..., Job]) -> None:
+    """Several photos are quoted at once, each in its place."""
+    made = [make(f"j{n}") for n in range(12)]
+    assert [shot.job for shot in shooter.quote_all(made, MIA)] == made
+    assert shooter.quote_all([], MIA) == []
+
+
+def test_siblings(jobs: JobRepository, make: Callable[..., Job], clock: Clock) -> None:
+    """A job's page names the other jobs of its photo, the newest first."""
+    first = make("a")
+    clock.advance(5)
+    second = make("b")
+    clock.advance(5)
+    third = make("c")
+    assert siblings(jobs, second) == [third, first]
+    assert siblings(jobs, second.model_copy(update={"source_key": None})) == []
+
+
+def test_nonce_is_checked(shooter: Shooter, make: Callable[..., Job], aws: Aws) -> None:
+    """A form's nonce becomes part of a requestId: it is nothing else than that."""
+    shot = shooter.quote(make(), MIA)
+    for nonce in ("", "short", "x" * 65, "a b" * 8):
+        with pytest.raises(ValueError, match="nonce"):
+            shooter.shoot(shot, nonce=nonce)
+    assert sent(aws) == []
+
+
+def test_ids_differ_by_job_and_settings(make: Callable[..., Job]) -> None:
+    """Two photos of one form are two requests."""
+    one, two = make("a"), make("b")
+    assert one.settings is not None
+    ids = {request_id_of(job, one.settings, "n" * 16) for job in (one, two)}
+    assert len(ids) == 2
+    assert json.loads(json.dumps(fields_of(one.settings)))["modelId"] == "002"
