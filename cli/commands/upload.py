@@ -13,7 +13,7 @@ import typer
 from botocore.exceptions import ClientError
 
 from cli.errors import CommandError
-from cli.jobs.recovery import recovery_of
+from cli.jobs.recovery import Recovery
 from cli.jobs.timeline import next_steps, results_uri
 from cli.stacks import selection
 from cli.stacks.stack import Catwalk
@@ -656,7 +656,7 @@ class _Run:
 
     def _say_next_steps(self, wrong: Sequence[Job]) -> None:
         """Show the commands that recover failed jobs, grouped by command."""
-        recovery = recovery_of(self.catwalk)
+        recovery = Recovery.of(self.catwalk)
         commands: dict[tuple[str, str], list[Job]] = {}
         cost: Counter[tuple[str, str]] = Counter()
         for job in wrong:
