@@ -9,7 +9,18 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 
 from cli import __version__
-from cli.commands import deploy, gallery, inspect, local, pull, recover, review, sheet, upload
+from cli.commands import (
+    deploy,
+    gallery,
+    inspect,
+    local,
+    pull,
+    recover,
+    review,
+    sheet,
+    shoot,
+    upload,
+)
 from cli.errors import FIX_ITEM, CommandError, sentence, unreadable
 from cli.terminal import output
 from local.errors import LocalError
@@ -23,7 +34,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for module in (local, deploy, upload, review, pull, sheet, gallery, inspect, recover):
+for module in (local, deploy, upload, shoot, review, pull, sheet, gallery, inspect, recover):
     app.add_typer(module.commands)
 
 
