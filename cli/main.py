@@ -13,6 +13,7 @@ from cli.commands import (
     deploy,
     gallery,
     inspect,
+    listen,
     local,
     pull,
     recover,
@@ -33,8 +34,21 @@ app = typer.Typer(
     help="Catwalk: apparel photos in, AI fashion-model images out.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (local, deploy, upload, shoot, review, pull, sheet, gallery, inspect, recover):
+for module in (
+    local,
+    deploy,
+    upload,
+    shoot,
+    review,
+    pull,
+    sheet,
+    gallery,
+    inspect,
+    listen,
+    recover,
+):
     app.add_typer(module.commands)
 
 

@@ -29,6 +29,7 @@ from shared.intake.arrivals import (
 from shared.intake.messages import BrokenEvent, ModelRequested, PhotoDropped, PhotoRef, mask_ref
 from shared.intake.photos import FolderCache, PhotoStore, StoredPhoto, mask_key
 from shared.intake.settings import (
+    FolderFile,
     Layer,
     check_mask_key,
     metadata_layer,
@@ -218,8 +219,7 @@ class Intake:
         base = folder.base if folder else Layer("no folder file", {})
         if folder and source.sku is None:
             source = replace(source, sku=folder.sku)
-        variants = folder.variants if folder and folder.variants else (Layer("none", {}),)
-        layers = [(own, variant, base, self._defaults()) for variant in variants]
+        layers = [(own, variant, base, self._defaults()) for variant in _variants_of(folder)]
         return self._of_layers(source, arrival_id, stored, layers, mask, as_of=as_of)
 
     # --- a request -------------------------------------------------------------------------
@@ -234,8 +234,8 @@ class Intake:
         arrival_id = arrival_id_of(event, self._config.photos_bucket)
         content = content_of(event)
         if event.photo.key is None:
-            layers = [(variant, defaults) for variant in variants]
-            return self._of_layers(source, arrival_id, None, layers, event.mask, content=content)
+            by_url = [(variant, defaults) for variant in variants or _variants_of(None)]
+            return self._of_layers(source, arrival_id, None, by_url, event.mask, content=content)
         try:
             stored = self._photos.open(event.photo.key)
             source = replace(source, etag=stored.etag, sku=event.sku or _metadata(stored, "sku"))
@@ -243,11 +243,18 @@ class Intake:
             own = metadata_layer(stored.metadata)
             mask = event.mask or self._mask_of_metadata(stored)
         except InputRejected as rejected:
-            jobs = [self._unusable(source, rejected.error, layer.values) for layer in variants]
+            asked = variants or _variants_of(None)
+            jobs = [self._unusable(source, rejected.error, layer.values) for layer in asked]
             photo = self._photo_of(source)
             return self._arrival(source, arrival_id, photo=photo, jobs=jobs, content=content)
-        weaker = (own, folder.base, defaults) if folder else (own, defaults)
-        layers = [(variant, *weaker) for variant in variants]
+        if folder and source.sku is None:
+            source = replace(source, sku=folder.sku)
+        weaker = (folder.base, defaults) if folder else (defaults,)
+        if variants:
+            layers = [(variant, own, *weaker) for variant in variants]
+        else:
+            # The photo's own metadata comes first, as for a drop.
+            layers = [(own, variant, *weaker) for variant in _variants_of(folder)]
         return self._of_layers(source, arrival_id, stored, layers, mask, content=content)
 
     def _source_of(self, event: ModelRequested) -> "_Source":
@@ -424,6 +431,11 @@ class _Source:
             mask_etag=mask_etag,
             request_id=self.request_id,
         )
+
+
+def _variants_of(folder: FolderFile | None) -> tuple[Layer, ...]:
+    """Return the variants of a folder; one without values if it names none."""
+    return folder.variants if folder and folder.variants else (Layer("none", {}),)
 
 
 def arrival_id_of(incoming: PhotoDropped | ModelRequested, photos_bucket: str) -> str:
