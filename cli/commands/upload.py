@@ -34,7 +34,7 @@ from cli.terminal.output import (
     tell,
     warn,
 )
-from cli.terminal.words import model_word, scene_word
+from cli.terminal.words import settings_words
 from cli.upload import parsing, progress
 from cli.upload.collect import Collection, Rules, collect, files_of, with_mask
 from cli.upload.drop import Changes, Drop, Follower, Uploader, drops_of
@@ -354,10 +354,7 @@ def _mask_key(mask: str, catwalk: Catwalk, files: Mapping[str, Path]) -> str:
 def looks_of(found: Collection) -> str:
     """Return what will be made, in words: `Clara, own background, 4 images each`."""
     looks = Counter(
-        f"{model_word(settings.model_id)}, {scene_word(settings)},"
-        f" {counted(settings.batch_size, 'image')}"
-        for upload in found.photos
-        for settings in upload.settings
+        settings_words(settings) for upload in found.photos for settings in upload.settings
     )
     if len(looks) > _MOST_LOOKS:
         return f"{len(looks)} different settings"
