@@ -42,6 +42,7 @@ from cli.gallery.views import look_of
 from cli.terminal.output import counted, credits_of
 from cli.upload import parsing
 from cli.upload.collect import Kind, Rules, Verdict, examine
+from cli.upload.table import SkuPattern
 from shared.intake.messages import MAX_KEY_BYTES
 from shared.intake.photos import MAX_FOLDER_FILE_BYTES, content_type_of
 from shared.intake.settings import FOLDER_FILE, MAX_ID, shown
@@ -122,6 +123,7 @@ class _Row:
     problem: str
     exists: str
     metadata: dict[str, str]
+    sku: str
 
     @property
     def credits(self) -> int:
@@ -140,6 +142,7 @@ class _Row:
             "key": self.key,
             "kind": "" if kind is None else kind.value,
             "look": look,
+            "sku": self.sku,
             "problem": self.problem,
             "exists": self.exists,
             "credits": self.credits,
@@ -392,11 +395,11 @@ class Uploads:
             elif len(key.encode()) > MAX_KEY_BYTES:
                 problem = f"Its name and folder are longer than {MAX_KEY_BYTES} bytes."
             own = metadata if verdict.kind is Kind.PHOTO else {}
-            rows.append(_Row(file, key, verdict, problem, which.standing.get(key, ""), own))
+            rows.append(_Row(file, key, verdict, problem, which.standing.get(key, ""), own, sku))
         for file in twice:
             key = f"{folder}/{file.path}" if folder else file.path
             problem = "Another file of this list has the same name; rename one of them."
-            rows.append(_Row(file, key, Verdict(None), problem, "", {}))
+            rows.append(_Row(file, key, Verdict(None), problem, "", {}, ""))
         return sorted(rows, key=lambda row: row.file.number)
 
     def _look_up(
@@ -640,12 +643,33 @@ def _chosen(which: _List, document: Mapping[str, Any]) -> list[_File]:
 
 
 def _skus(document: Mapping[str, Any], files: Sequence[_File]) -> dict[int, str]:
-    """Return the SKU of each file: its own, else the one for all."""
+    """Return the SKU of each file: its own, else the one for all, which may be a pattern.
+
+    Raises:
+        CommandError: a pattern does not say where the article is.
+
+    """
     for_all = _text(document, "sku", MAX_ID)
     own = document.get("skus", {})
     if not isinstance(own, dict):
         raise HTTPException(HTTPStatus.BAD_REQUEST, "skus is no JSON object.")
-    return {file.number: _text(own, str(file.number), MAX_ID) or for_all for file in files}
+    pattern = _pattern(for_all)
+
+    def sku_of(file: _File) -> str:
+        named = pattern.sku_of(file.path.rpartition("/")[2]) if pattern is not None else for_all
+        return _text(own, str(file.number), MAX_ID) or (named or "")[:MAX_ID]
+
+    return {file.number: sku_of(file) for file in files}
+
+
+def _pattern(text: str) -> SkuPattern | None:
+    if not {"{", "}", "*"} & set(text):
+        return None
+    try:
+        return SkuPattern.of(text)
+    except CommandError as error:
+        # It names the option of the command line.
+        raise CommandError(str(error).removeprefix("--sku-from "), error.next_step) from error
 
 
 def _text(document: Mapping[str, Any], name: str, most: int) -> str:

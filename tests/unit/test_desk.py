@@ -30,6 +30,14 @@ from tests.unit.test_gallery import HOME, NASTY, House, Tab, house
 __all__ = ["house"]
 """The fixture."""
 
+
+@pytest.fixture(autouse=True)
+def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write one after the other: moto's tables and buckets do not bear writes of several threads."""
+    monkeypatch.setattr(shoot, "_AT_ONCE", 1)
+    monkeypatch.setattr(uploads, "_UPLOADS_AT_ONCE", 1)
+
+
 NONCE = "n" * 16
 PATIENCE_SECONDS = 20
 
@@ -735,6 +743,21 @@ def test_a_broken_folder_file_is_named_as_the_person_knows_it(house: House) -> N
     assert str(house.gallery.desk.spool) not in said
     assert drop.do("start", 0, 1, credits=1).status_code == 400
     assert keys(house) == []
+
+
+def test_articles_from_file_names(house: House) -> None:
+    """A pattern takes each photo's SKU from its name; what is typed for one photo counts first."""
+    drop = Dropped(house)
+    for number, name in enumerate(("A-1_front.jpg", "in/A-2_back.jpg", "plain.jpg", "A-3_x.jpg")):
+        drop.send(number, name, jpeg())
+    choice: dict[str, object] = {"sku": "{sku}_*", "skus": {"3": "B-9"}}
+    rows = drop.do("check", 0, 1, 2, 3, **choice).json()["rows"]
+    assert [row["sku"] for row in rows] == ["A-1", "A-2", "", "B-9"]
+    drop.finish(0, 1, 2, 3, **choice, credits=4)
+    stored = house.aws.s3.head_object(Bucket=PHOTOS, Key="in/A-2_back.jpg")["Metadata"]
+    assert stored == {"sku": "A-2"}
+    wrong = drop.do("check", 0, sku="{sk}_*").json()["message"]
+    assert wrong.startswith("'{sk}_*' does not say where the article is. Write {sku} once")
 
 
 @pytest.mark.parametrize(

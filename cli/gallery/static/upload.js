@@ -305,10 +305,11 @@ async function check() {
 }
 
 function show(answer) {
-  for (const { number, key, kind, look, problem, exists } of answer.rows) {
+  for (const { number, key, kind, look, sku, problem, exists } of answer.rows) {
     const entry = rows.get(number);
     if (!entry) continue;
     entry.row.querySelector(".called").textContent = key;
+    entry.row.querySelector(".own input").placeholder = sku || "SKU";
     entry.row.querySelector(".own").hidden = kind !== "photo" || Boolean(problem);
     mark(entry, { look: kind === "photo" ? look : kind, problem, note: exists });
   }
