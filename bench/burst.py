@@ -1,9 +1,9 @@
-"""A burst: many photos dropped at once before a vendor that takes only so many submits a second.
+"""A burst: many photos are dropped at once, and the vendor limits the submits a second.
 
-`python -m bench.burst`, or `make bench-burst N=1000`, has a stack of its own up on this machine,
-has the simulated vendor limit its creates, drops the photos side by side and waits until each has
-its record. What the vendor allows is the floor: N photos at R a second take N/R seconds, however
-good the pipeline. Catwalk is not told R; it has to find out.
+`python -m bench.burst`, or `make bench-burst N=1000`, starts its own stack on this machine, sets
+the limit of the simulated vendor, drops the photos in parallel and waits until each job has ended.
+The vendor's limit is the floor: N photos at R submits a second take at least N/R seconds. Catwalk
+does not know R and has to find it.
 """
 
 import argparse
@@ -34,24 +34,24 @@ from shared.clock import parse_iso, utc_now
 SERIES: Final = (100, 300, 1000, 3000)
 PHOTOS: Final = 1000
 RATE: Final = 5.0
-"""Creates a second that the vendor takes: what this stack on two processors keeps up with, so that
-the vendor and not the emulated AWS is the limit."""
+"""The vendor's limit, in creates a second. A stack on two processors can keep up with it, so that
+the vendor is the limit and not the emulated AWS."""
 LONE: Final = 10
-"""Photos that are dropped one by one before the burst: the overhead of an idle stack."""
+"""Photos that are dropped one by one before the burst, to measure the overhead of an idle stack."""
 LONE_SECONDS: Final = 1.5
-"""Between two of them."""
+"""The pause between two of them."""
 TASK_SECONDS: Final = 2.0
-"""How long each task runs at the vendor."""
+"""The duration of a task at the vendor."""
 WARM: Final = 30
-"""Photos of a burst before the burst, so that it finds the functions' workers running: on a laptop
-each that starts takes most of a second of the processors that all share."""
+"""A smaller burst before the measured one starts the functions' workers. On a laptop, starting one
+takes most of a second of the shared processors."""
 WORKERS: Final = {"PollFunction": 6, "FinalizeFunction": 6}
-"""Reserved concurrency, for the same reason: the emulated AWS would start one for each call that
-finds the others busy, and starve them by that. Calls beyond it are throttled, as on AWS."""
+"""Reserved concurrency, for the same reason: the emulated AWS starts a worker for each call that
+finds the others busy, which slows all of them down. Further calls are throttled, as on AWS."""
 DROPPERS: Final = 8
 """Threads that drop photos."""
 STILL_SECONDS: Final = 120.0
-"""A stack on which nothing has ended for so long has come to a stand."""
+"""If no job has ended for this long, the stack is stuck."""
 _LOOK_SECONDS: Final = 2.0
 _PARTS: Final = {
     "aws": "the emulated AWS",
@@ -63,7 +63,7 @@ _PHOTO: Final = ROOT / "local" / "samples" / "tshirt.jpg"
 PLAN: Final = Plan(
     task_seconds=TASK_SECONDS,
     wait_scale=1.0,
-    # All else is the template's own, as on AWS.
+    # All other parameters have the template's defaults, as on AWS.
     parameters={"DefaultBatchSize": "1"},
 )
 
@@ -89,11 +89,11 @@ class Spread:
 
 @dataclass(frozen=True)
 class Burst:
-    """What one burst came to."""
+    """The figures of one burst."""
 
     photos: int
     submits_per_second: float
-    """What the vendor takes."""
+    """The vendor's limit, in submits a second."""
     seconds: float
     """From the first PUT to the last record."""
     floor_seconds: float
@@ -106,8 +106,8 @@ class Burst:
     """PUT to accepted POST of photos that came alone, before the burst."""
     put_to_first_submit_seconds: float
     idle_slots_ratio: float
-    """The share of what the vendor would have taken, from the first to the last submit, that was
-    not used."""
+    """The unused share of what the vendor would have accepted, from the first to the last
+    submit."""
     vendor_end_to_record_seconds: Spread
     creates: int
     refused: int
@@ -118,15 +118,15 @@ class Burst:
     not_succeeded: int
     polls_a_photo: float
     cpu_seconds_a_photo: dict[str, float]
-    """By what spent it: `aws` is MiniStack itself, `functions` its Lambda workers, `vendor` the
-    simulator. Linux alone tells."""
+    """By process: `aws` is MiniStack itself, `functions` its Lambda workers, `vendor` the
+    simulator. Only measured on Linux."""
 
 
 def measure(photos: int, rate: float, *, retry_after: bool) -> Burst:
-    """Have a stack up and drop a burst on it.
+    """Start a stack and drop a burst on it.
 
     Raises:
-        RuntimeError: photos did not come to an end.
+        RuntimeError: some jobs did not end.
 
     """
     with running(folder_of("burst"), PLAN, Quiet()) as stack, stack.vendor() as vendor:
@@ -170,7 +170,7 @@ def _limit_workers(stack: Stack) -> None:
 
 
 def _drop(stack: Stack, folder: str, photos: int) -> dict[str, datetime]:
-    """Drop so many photos, each with bytes of its own; return when each PUT began."""
+    """Drop photos, each with different bytes; return when each PUT began."""
     picture, bucket = _PHOTO.read_bytes(), stack.output("PhotosBucketName")
     s3 = stack.clients.s3
     begun: dict[str, datetime] = {}
@@ -200,7 +200,7 @@ def _drop_lone(stack: Stack, vendor: SimulatorControl) -> Spread:
 
 
 def _wait(stack: Stack, vendor: SimulatorControl, photos: int) -> None:
-    """Return once so many records of a burst have ended; looks must not cost what is measured."""
+    """Wait until this many jobs of a burst have ended, with few reads: they cost processor time."""
     moved, seen = time.monotonic(), (-1, -1)
     while True:
         time.sleep(_LOOK_SECONDS)
@@ -261,7 +261,7 @@ def _judge(
 ) -> Burst:
     submitted = _submitted(state)
     first, last = min(submitted.values()), max(submitted.values())
-    # The simulator lets a second's worth through at once, and then so many a second.
+    # The simulator accepts the creates of one second at once, and then its limit.
     allowed = 1 + rate * (last - first).total_seconds()
     ended = [record for record in records if record["status"] == "SUCCEEDED"]
     seconds = (max(parse_iso(record["finished_at"]) for record in ended) - begun).total_seconds()
@@ -293,7 +293,7 @@ def _judge(
 
 
 def _cpu(stack: Stack) -> dict[str, float]:
-    """Return the CPU seconds that the stack's processes have used so far, by what they are."""
+    """Return the CPU seconds that the stack's processes have used so far, by kind of process."""
     if not Path("/proc/self/stat").exists():
         return {}
     aws, vendor = (process.pid for process in stack.folder.read().processes)
@@ -304,8 +304,8 @@ def _cpu(stack: Stack) -> dict[str, float]:
             stat = entry.read_text(errors="replace")
         except OSError:
             continue  # it has just ended
-        # The name before ")" may hold anything. Then: state, parent, group, session, 7 more, and
-        # the times of the process and of its children that have ended, in ticks.
+        # The name before ")" may contain anything. After it: state, parent, group, session, 7 more,
+        # and the times of the process and of its ended children, in ticks.
         fields = stat.rpartition(")")[2].split()
         session = int(fields[3])
         own, children = (sum(map(int, fields[at : at + 2])) / tick for at in (11, 13))

@@ -1,9 +1,9 @@
-"""One cold start: import a handler, invoke it once, and print when what was done.
+"""One cold start: imports a handler, invokes it once, and prints the time of each step.
 
-Run by `bench/imports.py` in an interpreter of its own, without site-packages, as a file: it
-imports as little as it can before the clock starts. The moments are those of `perf_counter`.
+`bench/imports.py` runs this file in a new interpreter without site-packages. It imports as little
+as possible before the clock starts. Times are those of `perf_counter`.
 
-    cold_start.py MODULE EVENT FOLDER...    FOLDERs go first on sys.path, as Lambda's do
+    cold_start.py MODULE EVENT FOLDER...    FOLDERs are first on sys.path, as in Lambda
 """
 
 import sys
@@ -26,20 +26,20 @@ create_client = botocore.session.Session.create_client
 
 
 def timed(*arguments: object, **options: object) -> object:
-    """Make a client and note when it was there."""
+    """Make a client and note when it was ready."""
     client = create_client(*arguments, **options)  # type: ignore[arg-type]  # as given
     clients.append(time.perf_counter())
     return client
 
 
 class Context:
-    """What Lambda tells a function about its invocation."""
+    """The context that Lambda passes to a function."""
 
     function_name = memory_limit_in_mb = invoked_function_arn = "function"
     aws_request_id = "c6af9ac6-7b61-11e6-9a41-93e8deadbeef"
 
     def get_remaining_time_in_millis(self) -> int:
-        """Return what is left of the function's time."""
+        """Return the remaining time of the invocation."""
         return 149_000
 
 
@@ -55,7 +55,7 @@ print(
         {
             "started": STARTED,
             "imported": IMPORTED,
-            # A handler that made its client while it was imported is ready when that is done.
+            # A client that the import made is ready at the end of the import.
             "ready": clients[0] if sys.argv[1] != "naive_handler" else IMPORTED,
             "between": INVOKED - IMPORTED,
             "ended": ENDED,

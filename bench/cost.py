@@ -1,13 +1,12 @@
-"""What a photo costs: state transitions, Lambda milliseconds and requests, counted and priced.
+"""The cost of a photo: state transitions, Lambda milliseconds and requests, counted and priced.
 
     python -m bench.cost    # make bench-cost; about 6 minutes
 
-One stack on this machine, with the template's default parameters, waits as long as on AWS, and
-tasks of 30 s. Photos are dropped four times over: on a stack that has seen no task yet, on one
-that has learnt from those, and twice with another state machine in place of the template's, the
-usual loop with a fixed wait of 3 s and of 10 s. What each run used is read from the executions'
-histories, the functions' logs and the recorded requests. The prices are in bench/prices.json;
-docs/cost.md is written anew.
+One stack runs on this machine, with the template's default parameters, waits as long as on AWS, and
+tasks of 30 s. Photos are dropped in four runs: on a stack without a task history, on one with a
+history, and twice with another state machine: the usual loop with a fixed wait of 3 s or 10 s. The
+usage of each run is read from the executions' histories, the functions' logs and the recorded
+requests. The prices are in bench/prices.json. The bench rewrites docs/cost.md.
 """
 
 import hashlib
@@ -48,10 +47,10 @@ MOST_OF_FIXED_3S: Final = 0.40
 _PATIENCE_SECONDS: Final = 300.0
 _ENTERED: Final = "StateEntered"
 _LARGEST_LOOKUP: Final = 50
-"""CloudTrail shows no more events at once."""
+"""CloudTrail returns at most this many events a call."""
 _SHORTEST_LOOKUP_SECONDS: Final = 0.001
 _PLANNERS: Final = ("TASKS#", "CONTROL#polls")
-"""Items that a loop without a planner would neither read nor write."""
+"""Prefixes of items that a loop without a planner would not need."""
 _WRITES: Final[Mapping[str, tuple[int, int]]] = {"JOB#": (3, 4), "CREDIT#": (2, 2)}
 """Writes that one of an item makes, its indexes' included: when it is put, when it is updated.
 
@@ -66,7 +65,7 @@ _LOG_LINE: Final = 26
 
 @dataclass(frozen=True)
 class Run:
-    """Photos that are dropped at once."""
+    """This many photos are dropped at the same time."""
 
     name: str
     photos: int
@@ -83,7 +82,7 @@ RUNS: Final = (
 
 
 def measure(stack: Stack, vendor: SimulatorControl) -> dict[str, Any]:
-    """Make all runs, and return what a photo of each used."""
+    """Make all runs, and return what each run used a photo."""
     ours = _definition(stack)
     _warm_up(stack, vendor)
     counted: dict[str, Any] = {}
@@ -99,7 +98,7 @@ def measure(stack: Stack, vendor: SimulatorControl) -> dict[str, Any]:
 
 
 def _warm_up(stack: Stack, vendor: SimulatorControl) -> None:
-    """Have as many workers as the runs need; tasks of one result teach nothing about four."""
+    """Start the workers, with tasks of one result: they teach nothing about tasks of four."""
     vendor.settings(seconds=2)
     _drop(stack, "warm-up", PHOTOS, results=1)
 
@@ -118,7 +117,7 @@ def _drop(stack: Stack, folder: str, photos: int, *, results: int = RESULTS) -> 
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         records = [_record(stack, key) for key in keys]
-        # Nothing more is written of a job once its end is told.
+        # After a job is announced, nothing more is written about it.
         if all(r and r.get("announced", {}).get("S") == "SUCCEEDED" for r in records):
             _wait_for_executions(stack)
             return records
@@ -159,7 +158,7 @@ def _count(stack: Stack, run: Run) -> dict[str, Any]:
         "transitions": sum(len(states) for states in histories),
         "polls": sum(states.count("Poll") for states in histories),
         "seconds": sum(_seconds(record) for record in records),
-        # The photo itself is put by whoever drops it.
+        # The photo itself is uploaded by the user.
         "s3_puts": names["PutObject"] + run.photos,
         "s3_gets": names["GetObject"] + names["HeadObject"],
         **_units(stack, calls),

@@ -1,4 +1,4 @@
-"""What all benches share: where their figures and plots go, and what they were measured on."""
+"""Code that all benches share: where figures and plots are kept, and the machine's description."""
 
 import json
 import os
@@ -15,7 +15,7 @@ OUT: Final = ROOT / "bench" / "out"
 
 
 def machine() -> dict[str, str]:
-    """Return what a figure depends on beside the code: processor, memory, system, Python."""
+    """Return the machine that a figure depends on: processor, memory, system, Python."""
     gibibytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
         "processor": _processor(),

@@ -34,10 +34,10 @@ KILO: Final = 1_000
 MEGA: Final = 1_000_000
 SIZES: Final = (MEGA, 10 * MEGA, 100 * MEGA)
 SMALLEST: Final = 100 * KILO
-"""What the memory of the largest is compared with."""
+"""The size whose memory is compared with that of the largest."""
 DELAY_SECONDS: Final = 0.03
 RATE: Final = 50 * MEGA
-"""Bytes a second in all: less than any of the copies manages here."""
+"""Bytes a second in total: less than any of the copies reaches here."""
 CASES: Final[Mapping[str, Sequence[str]]] = {
     "unlimited": (),
     "delay": ("--delay", str(DELAY_SECONDS)),
@@ -96,7 +96,7 @@ def server(certificate: Path, kind: str, *options: str) -> Iterator[Server]:
 
 
 def copy(kind: str, size: int, vendor: Server, store: Server, certificate: Path) -> dict[str, Any]:
-    """Copy four results of so many bytes in a fresh process; return what it took."""
+    """Copy four results of this size in a new process; return time and memory."""
     trusted = str(certificate / "server.crt")
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
@@ -155,7 +155,7 @@ def measure() -> list[dict[str, Any]]:
 
 
 def summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return medians, and what they are compared by."""
+    """Return the medians and the ratios."""
     rows = []
     for size, case, kind in dict.fromkeys((run["size"], run["case"], run["copy"]) for run in runs):
         same = [
@@ -209,7 +209,7 @@ def summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def show(found: Mapping[str, Any]) -> None:
-    """Print the table, and how it compares with what is asked for."""
+    """Print the table, and the comparison with the targets."""
     table = Table(title=f"{RESULTS} results of each size, copied", title_justify="left")
     for heading in ("store", "size", "copy"):
         table.add_column(heading, no_wrap=True)

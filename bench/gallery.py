@@ -1,12 +1,11 @@
-"""The gallery with 50,000 jobs: how long its pages take the server, and what memory it holds.
+"""The gallery with 50,000 jobs: the time of its pages and the memory of its server.
 
-The table is a DynamoDB in this bench's own server process, which keeps the jobs in memory and
-answers queries of the indexes, filters included, as DynamoDB does: by key, in order, at most so
-many records and 1 MB evaluated a query, a LastEvaluatedKey where there are more. Neither moto nor
-MiniStack can hold 50,000 jobs and answer in the time that a test of something else may take: both
-sort or copy the whole table for each query. Each answer is held back for as long as DynamoDB takes
-at least, so that the number of queries counts. The gallery itself is what `catwalk gallery`
-serves, in a process of its own, asked over HTTP.
+The table is a simulated DynamoDB in this process, which keeps the jobs in memory. It answers
+queries of the indexes and their filters like DynamoDB: by key, in order, with a limit on the
+records and 1 MB evaluated a query, and a LastEvaluatedKey if there are more. moto and MiniStack are
+too slow for 50,000 jobs, since they sort or copy the whole table for each query. Each answer is
+delayed by the time that DynamoDB needs at least, so that the number of queries matters. The gallery
+is the real `catwalk gallery` in another process, called over HTTP.
 """
 
 import argparse
@@ -44,7 +43,7 @@ _LATENCY_SECONDS: Final = 0.005
 _BYTES_A_SECOND: Final = 40_000_000
 _PAGE_BYTES: Final = 1_000_000
 _ITEM_BYTES: Final = 1_900
-"""A job with four results, as DynamoDB counts; measured on the records of the demo."""
+"""The size of a job with four results in DynamoDB; measured on the records of the demo."""
 _SHARES: Final = {
     JobStatus.SUCCEEDED: 0.93,
     JobStatus.FAILED: 0.03,
@@ -63,7 +62,17 @@ _CASES: Final = {
     "a job's id": "/?q={job_id}",
     "found late: a name in the oldest hundredth": "/?q=photo-0000{oldest}",
     "nothing at all": "/?q=nowhere-to-be-found",
+    "to review": "/?status=to-review",
+    "approved, one folder of six": "/?status=approved&folder=summer/dresses",
 }
+_COUNTED: Final = {
+    "all numbers": "/counts",
+    "all numbers of one folder of six": "/counts?folder=summer/dresses",
+}
+_REVIEWS: Final = {"approved": 0.6, "refused": 0.1, "to_review": 0.3}
+"""What was decided about the jobs that have results."""
+_NAMES_BYTES: Final = 250
+"""A record in the index by-review, which holds names alone."""
 
 
 def main() -> int:
@@ -95,13 +104,16 @@ def _measure(client: httpx.Client, process: int, table: "Table") -> dict[str, An
         cases.append({"name": name, **_first_page(client, table, wanted)})
     return {
         "cases": cases,
+        "counted": [
+            {"name": name, **_numbers(client, table, path)} for name, path in _COUNTED.items()
+        ],
         "paged": _page_through(client, process),
         "latency_milliseconds": _LATENCY_SECONDS * 1000,
     }
 
 
 def _first_page(client: httpx.Client, table: "Table", path: str) -> dict[str, Any]:
-    """Measure a first page, and how much further one has to look for the first job."""
+    """Measure a first page, and the further pages that are needed to find the first job."""
     seconds, queries, further, text = [], 0, 0, ""
     for _ in range(ROUNDS):
         before, begun = table.queries, time.perf_counter()
@@ -124,8 +136,26 @@ def _first_page(client: httpx.Client, table: "Table", path: str) -> dict[str, An
     }
 
 
+def _numbers(client: httpx.Client, table: "Table", path: str) -> dict[str, Any]:
+    """Measure how long the chips' numbers take, and how much of the jobs they have counted."""
+    seconds, answer = [], client.get(path).raise_for_status()
+    for _ in range(ROUNDS):
+        before, begun = table.queries, time.perf_counter()
+        answer = client.get(path).raise_for_status()
+        seconds.append(time.perf_counter() - begun)
+    numbers = answer.json()["numbers"]
+    return {
+        "median_milliseconds": statistics.median(seconds) * 1000,
+        "worst_milliseconds": max(seconds) * 1000,
+        "queries": table.queries - before,
+        "counted": numbers[""][0],
+        "exact": sorted(name or "all" for name, (_, exact) in numbers.items() if exact),
+        "inexact": sorted(name or "all" for name, (_, exact) in numbers.items() if not exact),
+    }
+
+
 def _page_through(client: httpx.Client, process: int) -> dict[str, Any]:
-    """Page through all jobs as a browser does, and look at the server's memory on the way."""
+    """Page through all jobs as a browser does, and measure the server's memory meanwhile."""
     path: str | None = "/"
     pages, seen, seconds = 0, set[str](), []
     resident: list[int] = []
@@ -166,7 +196,7 @@ def _resident(process: int) -> int:
 
 
 def environment(endpoint: str, folder: Path) -> dict[str, str]:
-    """Return an environment whose AWS is a table of this bench, and nothing else."""
+    """Return an environment in which AWS is only this bench's table."""
     return {
         "PATH": os.environ["PATH"],
         "HOME": str(folder),
@@ -179,7 +209,7 @@ def environment(endpoint: str, folder: Path) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _gallery(endpoint: str, folder: Path) -> Iterator[tuple[httpx.Client, int]]:
-    """Run the real command, with nothing of the user's AWS, and be let in."""
+    """Run the real command without the user's AWS settings, and log in to it."""
     process = subprocess.Popen(
         [sys.executable, "-m", "cli", "gallery", "--no-open", "--port", "0"],
         cwd=ROOT,
@@ -206,16 +236,16 @@ def _gallery(endpoint: str, folder: Path) -> Iterator[tuple[httpx.Client, int]]:
 
 @dataclass
 class Table:
-    """A table of jobs behind DynamoDB's API, and a stack behind CloudFormation's."""
+    """A table of jobs with DynamoDB's API, and a stack with CloudFormation's."""
 
     count: int
     queries: int = 0
     items: dict[str, bytes] = field(default_factory=dict, repr=False)
     """Each record by its key, as JSON."""
     names: dict[str, bytes] = field(default_factory=dict, repr=False)
-    """What a projection has of it, as JSON."""
+    """The projected attributes of each record, as JSON."""
     facts: dict[str, tuple[str, str, str]] = field(default_factory=dict, repr=False)
-    """What filters look at: source key, model, scene's type."""
+    """The attributes that filters use: source key, model, scene's type."""
     orders: dict[tuple[str, str], list[tuple[str, str]]] = field(default_factory=dict, repr=False)
     """Each index's keys under a value, in order: sort key and primary key."""
 
@@ -233,12 +263,12 @@ class Table:
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """The address of the server."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     @property
     def some_job_id(self) -> str:
-        """The id of some job."""
+        """The id of one of the jobs."""
         return f"{self.count // 2:032x}"
 
     def _fill(self) -> None:
@@ -254,8 +284,9 @@ class Table:
             self.names[pk] = json.dumps({name: {"S": item[name]} for name in names}).encode()
             settings = item["settings"]
             self.facts[pk] = (item["source_key"], settings["model_id"], settings["scene_type"])
-            for name, sort in (("status", "updated_at"), ("sku", "created_at")):
-                self.orders.setdefault((name, item[name]), []).append((item[sort], pk))
+            for name, sort in _SORTS.items():
+                if name in item:
+                    self.orders.setdefault((name, item[name]), []).append((item[sort], pk))
         for order in self.orders.values():
             order.sort()
 
@@ -267,10 +298,11 @@ class Table:
         order = self.orders.get((name, values[":value"]), [])
         begin = request.get("ExclusiveStartKey")
         position = len(order)
+        kind = _SORTS[name]
         if begin is not None:
-            sort = "updated_at" if name == "status" else "created_at"
-            position = bisect.bisect_left(order, (begin[sort]["S"], begin["pk"]["S"]))
-        most = min(request["Limit"], _PAGE_BYTES // _ITEM_BYTES)
+            position = bisect.bisect_left(order, (begin[kind]["S"], begin["pk"]["S"]))
+        item_bytes = _NAMES_BYTES if name == "review_state" else _ITEM_BYTES
+        most = min(request.get("Limit", self.count), _PAGE_BYTES // item_bytes)
         evaluated = order[max(0, position - most) : position][::-1]
         since = values.get(":since", "")
         evaluated = [entry for entry in evaluated if entry[0] > since]
@@ -278,13 +310,15 @@ class Table:
         last = {}
         if position > most and len(evaluated) == most:
             sort, pk = evaluated[-1]
-            kind = "updated_at" if name == "status" else "created_at"
             key = {"pk": {"S": pk}, name: {"S": values[":value"]}, kind: {"S": sort}}
             last = {"LastEvaluatedKey": key}
-        size = len(evaluated) * _ITEM_BYTES
+        size = len(evaluated) * item_bytes
         time.sleep(_LATENCY_SECONDS + size / _BYTES_A_SECOND)
         head = {"Count": len(passed), "ScannedCount": len(evaluated), **last}
-        kept = self.names if "ProjectionExpression" in request else self.items
+        if request.get("Select") == "COUNT":
+            return json.dumps(head).encode()
+        by_names = "ProjectionExpression" in request or name == "review_state"
+        kept = self.names if by_names else self.items
         items = b",".join(kept[pk] for pk in passed)
         return json.dumps(head).encode()[:-1] + b',"Items":[' + items + b"]}"
 
@@ -294,6 +328,8 @@ class Table:
             source_key.startswith(values.get(":folder", ""))
             and values.get(":model", model) == model
             and values.get(":scene", scene) == scene
+            # Each preset scene is 035.
+            and values.get(":which", "035") == "035"
         )
 
     def get(self, pk: str) -> bytes | None:
@@ -303,7 +339,7 @@ class Table:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """DynamoDB's and CloudFormation's wire."""
+    """Handles the requests of DynamoDB's and CloudFormation's APIs."""
 
     protocol_version = "HTTP/1.1"
     # Head and body in one piece: in two, the second would wait 40 ms for the first one's receipt.
@@ -323,6 +359,8 @@ class _Handler(BaseHTTPRequestHandler):
                 found = [self.table.get(key["pk"]["S"]) for key in wanted["Keys"]]
                 items = b",".join(item for item in found if item)
                 answer = b'{"Responses":{"%s":[%s]},"UnprocessedKeys":{}}' % (name.encode(), items)
+            case "GetItem":  # submission is not paused
+                answer = b"{}"
             case _:
                 answer, kind = _STACK, "text/xml"
         self.send_response(200)
@@ -332,7 +370,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(answer)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  http.server's own
-        """Say nothing."""
+        """Log nothing."""
 
 
 def _item(number: int, status: JobStatus, chance: random.Random) -> dict[str, Any]:
@@ -345,6 +383,8 @@ def _item(number: int, status: JobStatus, chance: random.Random) -> dict[str, An
     preset = number % 3 > 0
     scene = "preset-035" if preset else "original"
     there = 4 if status is JobStatus.SUCCEEDED else 0
+    state = chance.choices(list(_REVIEWS), list(_REVIEWS.values()))[0]
+    review = {"state": state, "by": "anna", "at": moment, "revision": 1}
     item: dict[str, Any] = {
         "pk": f"JOB#{job_id}",
         "job_id": job_id,
@@ -392,6 +432,7 @@ def _item(number: int, status: JobStatus, chance: random.Random) -> dict[str, An
             for index in range(1, there + 1)
         ],
         "history": [],
+        **({"review": review, "review_state": state} if there else {}),
     }
     if status in {JobStatus.FAILED, JobStatus.PARTIAL, JobStatus.REJECTED}:
         item["error"] = {
@@ -401,6 +442,8 @@ def _item(number: int, status: JobStatus, chance: random.Random) -> dict[str, An
     return item
 
 
+_SORTS: Final = {"status": "updated_at", "sku": "created_at", "review_state": "updated_at"}
+"""The sort key of each index, by its partition key."""
 _OUTPUTS: Final = {
     "PhotosBucketName": "photos",
     "ResultsBucketName": "results",

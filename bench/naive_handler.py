@@ -1,7 +1,7 @@
-"""What `make bench-imports` compares with: a poll function as one would first write it.
+"""The handler with which `make bench-imports` compares: a simple poll function.
 
-Everything is imported at the top, boto3 makes one client there, and the first invocation does what
-PollFunction's does: read the key, read the task, note it in the record.
+It imports everything at the top and makes a boto3 client there. The first invocation does the same
+as PollFunction's: it reads the key, reads the task, and notes the poll in the record.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""How Catwalk's plots look; matplotlib is imported here alone."""
+"""The style of Catwalk's plots; only this module imports matplotlib."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +26,7 @@ _STYLE: Final[dict[str, Any]] = {
 
 @contextmanager
 def plot(name: str, *, size: tuple[float, float] = (7.0, 4.2), columns: int = 1) -> Iterator[Any]:
-    """Draw on the axes that are handed out, and keep the picture as `bench/out/<name>.png`."""
+    """Yield axes to draw on, and save the picture as `bench/out/<name>.png`."""
     with plt.rc_context(_STYLE):
         figure, axes = plt.subplots(1, columns, figsize=size, layout="constrained")
         yield axes

@@ -1,11 +1,11 @@
-"""Polls against lag: the poll planner beside fixed loops, replayed over recorded tasks.
+"""Polls and lag of the poll planner, compared with fixed loops, replayed over recorded tasks.
 
     make bench-polling                     the built-in traces: a table and a plot
     make bench-polling TRACES=file.json    your own: a JSON list, an object a trace
 
-A trace's tasks are replayed in order through `shared/polling/planner.py`, with the waits' bounds
-of the template's defaults, learning from each as PollFunction does. Polls count the one that finds
-the end; lag is from the task's end to that poll.
+The tasks of a trace are replayed in order through `shared/polling/planner.py`, with the bounds of
+the template's defaults. The planner learns from each task as in PollFunction. The poll that finds
+the end is counted; the lag is the time from the task's end to that poll.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from shared.polling.planner import (
 )
 
 TRADES: Final = (0.25, 0.5, 0.75, 1.0, 1.5, 2.5)
-"""Values of PollTradeSeconds among which the default was chosen."""
+"""The values of PollTradeSeconds from which the default was chosen."""
 _DEFAULTS: Final = PollingConfig(jobs_table="", event_bus="", vmake_base_url="", api_key_secret="")
 
 
@@ -50,7 +50,7 @@ class Cost(NamedTuple):
 
     @property
     def product(self) -> float:
-        """What a loop is judged by: neither may be bought with the other."""
+        """The score of a loop: polls times lag."""
         return self.polls * self.lag
 
     def as_json(self) -> dict[str, float]:
@@ -59,7 +59,7 @@ class Cost(NamedTuple):
 
 
 def replay(trace: Trace, trade: float | None = None) -> Cost:
-    """Run a trace through the planner, learning as it goes."""
+    """Replay a trace with the planner, which learns from each task."""
     bounds = Bounds(
         _DEFAULTS.poll_min_seconds,
         _DEFAULTS.poll_max_seconds,
@@ -80,7 +80,7 @@ def replay(trace: Trace, trade: float | None = None) -> Cost:
 def _wait_for(
     task: RecordedTask, history: TaskHistory, bounds: Bounds
 ) -> tuple[list[tuple[float, float | None]], float, float]:
-    """Return the looks before a task's end, the last one's time, and that of the one after."""
+    """Return the polls before a task's end, the time of the last one, and that of the next."""
     looks: list[tuple[float, float | None]] = []
     now = 0.0
     while True:
@@ -92,18 +92,18 @@ def _wait_for(
 
 
 def fixed(trace: Trace, seconds: float) -> Cost:
-    """Run a trace through a loop that waits so long before each poll."""
+    """Replay a trace with a loop that waits this long before each poll."""
     polls = [max(1, math.ceil(task.seconds / seconds)) for task in trace.jobs]
     lags = [n * seconds - task.seconds for n, task in zip(polls, trace.jobs, strict=True)]
     return Cost(sum(polls) / len(polls), sum(lags) / len(lags))
 
 
 def best_without_progress(trace: Trace, trade: float) -> Cost:
-    """Return the cost of the best schedule for whoever knows the trace's durations beforehand.
+    """Return the cost of the best schedule if the distribution of the durations is known.
 
-    It knows how often each duration comes, not which comes when, and sees no progress. Worked
-    out from the end: from each place, the next poll goes where polls and lag yet to come, weighed
-    by `trade`, are least.
+    The order of the durations is not known, and there is no progress. Computed from the end: for
+    each time, the next poll is where the expected cost of later polls and lag, weighed by `trade`,
+    is least.
     """
     durations = sorted(task.seconds for task in trace.jobs)
     places = [0]
@@ -133,7 +133,7 @@ def best_without_progress(trace: Trace, trade: float) -> Cost:
 
 
 def compared(trace: Trace) -> dict[str, Any]:
-    """Return what is printed of a trace."""
+    """Return the table row of a trace."""
     return {
         "name": trace.name,
         **replay(trace).as_json(),

@@ -1,14 +1,14 @@
-"""Cold starts as Lambda gives processor time: init with a whole core, an invocation with a share.
+"""Cold starts with Lambda's processor time: a whole core in init, a share of it in an invocation.
 
-Each run is an interpreter of its own with the package that `sam build` made (see bench/imports.py).
-It imports the handler without a limit, as Lambda's init phase does. While it is invoked, it may use
-memory / 1,769 MB of a core: in each period of 20 ms it is stopped (SIGSTOP) once it has used its
-share of that period, and goes on (SIGCONT) with the next. That needs no rights and no cgroup. What
-it used beyond its share is taken from the next period, as Linux's own quota does.
+Each run is a new interpreter with the package that `sam build` made (see bench/imports.py). It
+imports the handler without a limit, as in Lambda's init phase. An invocation may use memory / 1,769
+MB of a core. In each period of 20 ms the process is stopped (SIGSTOP) when it has used its share,
+and continues (SIGCONT) with the next period. This needs no privileges and no cgroup. Time beyond
+the share is subtracted from the next period, as in Linux's own quota.
 
-The clients are made in the first invocation ("before") or in init ("after"): the same code, told by
-AWS_LAMBDA_INITIALIZATION_TYPE, which Lambda sets. AWS and the vendor are a stub, which answers
-after a delay. TLS handshakes are left out; both ways have as many.
+The clients are made in the first invocation ("before") or in init ("after"). The code is the same;
+it reads AWS_LAMBDA_INITIALIZATION_TYPE, which Lambda sets. AWS and the vendor are a stub, which
+answers after a delay. TLS handshakes are left out; both variants have the same number.
 """
 
 import argparse
@@ -40,7 +40,7 @@ WHOLE_CORE_MEGABYTES: Final = 1769
 PERIOD_SECONDS: Final = 0.02
 AWS_SECONDS: Final = 0.005
 VENDOR_SECONDS: Final = 0.15
-"""Assumed times to an answer; an invocation is billed while it waits for one."""
+"""Assumed response times; an invocation is billed while it waits for an answer."""
 _LOOK_SECONDS: Final = 0.0004
 _WARM: Final = 2
 PHASES: Final = ("init", "first", "warm")
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for number in range(runs + 1):
             for case in cases:
                 run = _run(server, folder, packages[case[0]], case)
-                if number:  # the first brings files into the page cache
+                if number:  # the first run loads the files into the page cache
                     measured[case].append(run)
     rows = [_row(case, measured[case]) for case in cases]
     figures.write("quota", {"runs": runs, "rows": rows, **_assumed()})
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def share(memory: int) -> float:
-    """Return how much of a core an invocation gets."""
+    """Return the share of a core that an invocation gets."""
     return min(1.0, memory / WHOLE_CORE_MEGABYTES)
 
 

@@ -17,18 +17,18 @@ import json  # noqa: E402  after the clock; the handler has imported it
 
 
 class Context:
-    """What Lambda tells a function about its invocation."""
+    """The context that Lambda passes to a function."""
 
     function_name = memory_limit_in_mb = invoked_function_arn = "function"
     aws_request_id = "c6af9ac6-7b61-11e6-9a41-93e8deadbeef"
 
     def get_remaining_time_in_millis(self) -> int:
-        """Return what is left of the function's time."""
+        """Return the remaining time of the invocation."""
         return 149_000
 
 
 def tell(began: float, cpu: float) -> None:
-    """Print what a phase took, in seconds; the marker tells it from the function's log lines."""
+    """Print the seconds of a phase; the marker distinguishes the line from the function's log."""
     took = {"seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu}
     print("phase " + json.dumps(took), flush=True)
 

@@ -442,6 +442,21 @@ def _gallery(figures: Figures) -> str:
     memory = paged["resident_mebibytes"]
     columns = ("shown", "median, ms", "worst, ms", "queries", "jobs", "further pages / s")
     worst = max(case["median_milliseconds"] for case in figures["cases"])
+    counted = [
+        (
+            case["name"],
+            f"{case['median_milliseconds']:.0f}",
+            f"{case['worst_milliseconds']:.0f}",
+            case["queries"],
+            f"{case['counted']:,}",
+            ", ".join(case["inexact"]) or "none",
+        )
+        for case in figures["counted"]
+    ]
+    counted_columns = (
+        *("numbers", "median, ms", "worst, ms", "queries", "jobs counted"),
+        "not counted to the end",
+    )
     return f"""
 ## The gallery
 
@@ -454,6 +469,11 @@ with {figures["latency_milliseconds"]:g} ms a query and 40 MB/s, since neither m
 answers queries of so many items in useful time. Pictures are not requested.
 
 {table(columns, rows)}
+
+The numbers of the chips come after the page. Counting ends after 0.6 s; a number that is not
+complete then has a "+" behind it.
+
+{table(counted_columns, counted)}
 
 All {paged["jobs"]:,} jobs are paged through in {paged["pages"]:,} pages,
 {paged["first_tenth_milliseconds"]:.0f} ms each at the beginning and

@@ -1,6 +1,6 @@
-"""A stub of AWS and of the vendor in one server: it says when it was asked.
+"""A stub of AWS and of the vendor in one server, which notes the time of each request.
 
-It knows as much of each service as one invocation of each function needs, and checks nothing.
+It implements only what one invocation of each function needs, and checks nothing.
 """
 
 import json
@@ -53,7 +53,7 @@ def stub() -> Iterator[Stub]:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    wbufsize = -1  # an answer leaves in one piece: a second one would wait for an acknowledgement
+    wbufsize = -1  # one piece each: a second one would wait for an acknowledgement
     server: Stub
 
     def handle_any(self) -> None:
@@ -78,7 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_HEAD = handle_any  # noqa: N815  http.server's names
 
     def handle_expect_100(self) -> bool:
-        """Ask for the body; whoever sends it would otherwise wait for a second."""
+        """Request the body (100 Continue); the client would otherwise wait for a second."""
         go_on = super().handle_expect_100()
         self.wfile.flush()
         return go_on

@@ -1,4 +1,4 @@
-"""Traces of tasks: how long each took, and what the vendor said of its progress meanwhile.
+"""Traces of tasks: the duration of each task and the progress that the vendor reported.
 
 Five distributions of durations times six shapes of progress. Nothing here was fitted to the
 planner, and the planner's constants were not fitted to these: see docs/decisions.md.
@@ -23,10 +23,10 @@ class RecordedTask:
 
     seconds: float
     progress: tuple[tuple[float, float], ...]
-    """(seconds, per cent); a per cent holds until the next point."""
+    """(seconds, per cent); a value holds until the next point."""
 
     def progress_at(self, seconds: float) -> float | None:
-        """Return what the vendor says at a time; None while it says nothing."""
+        """Return the reported progress at a time; None if there is none yet."""
         place = bisect_right(self.progress, (seconds, math.inf))
         return self.progress[place - 1][1] if place else None
 
@@ -103,7 +103,7 @@ def _points(curve: "Curve | None", seconds: float) -> Iterator[tuple[float, floa
 
 
 Curve = Callable[[float], float]
-"""From the part of the whole time that is over to the part that is said to be done."""
+"""Functions from the elapsed share of the time to the reported share of the work."""
 
 
 def _log_normal(chance: random.Random, jobs: int) -> Iterator[float]:
@@ -140,13 +140,13 @@ def _linear(_: random.Random) -> Curve:
 
 
 def _queued(chance: random.Random) -> Curve:
-    """Stand at 0 in a queue, then move fast."""
+    """Stay at 0 in a queue, then rise fast."""
     queued = chance.uniform(0.3, 0.8)
     return lambda part: (part - queued) / (1 - queued)
 
 
 def _stuck(chance: random.Random) -> Curve:
-    """Come to 95 early, and stay there."""
+    """Reach 95 per cent early, and stay there."""
     there = chance.uniform(0.4, 0.7)
     return lambda part: min(0.95, 0.95 * part / there)
 

@@ -143,7 +143,9 @@ class _Client:
         return self._client
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401  whatever the client has
-        return getattr(self.make(), name)
+        found = getattr(self.make(), name)
+        setattr(self, name, found)  # the next access finds it here
+        return found
 
 
 class _Loader(Loader):

@@ -6,7 +6,7 @@ length. It is cleaned once, when it is received (shared/vmake/wire.py).
 
 import json
 import re
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 MAX_TEXT_BYTES: Final = 600
@@ -38,6 +38,17 @@ def without_key(text: str, hidden: str) -> str:
     for spelling in (hidden, quote(hidden, safe="")):
         text = text.replace(spelling, REDACTED)
     return text
+
+
+def json_without_key(value: Any, hidden: str) -> Any:  # noqa: ANN401  any JSON
+    """Return a JSON value with the API key replaced in all of its texts."""
+    if isinstance(value, str):
+        return without_key(value, hidden)
+    if isinstance(value, list):
+        return [json_without_key(entry, hidden) for entry in value]
+    if isinstance(value, dict):
+        return {name: json_without_key(entry, hidden) for name, entry in value.items()}
+    return value
 
 
 def without_queries(text: str) -> str:

@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 
 from shared import clients
 from shared.wiring import AwsClients
+from tests.kept import bring_back, keep
 
 REGION: Final = "us-east-1"
 PHOTOS: Final = "photos"
@@ -219,6 +220,9 @@ class Aws(AwsClients):
     state_machine_arn: str = ""
     secret_arn: str = ""
     _counter: list[int] = field(default_factory=lambda: [0])
+    _built: bytes = b""
+    _names: dict[str, str] = field(default_factory=dict)
+    _table: bytes = b""
 
     @classmethod
     def connect(cls) -> "Aws":
@@ -235,11 +239,21 @@ class Aws(AwsClients):
         )
 
     def build(self) -> "Aws":
-        """Make the stack's resources, as template.yaml describes them."""
+        """Have the stack's resources, as template.yaml describes them, in a moto that has none."""
+        if self._built:
+            bring_back(self._built)
+            vars(self).update(self._names)
+        else:
+            self._make()
+            self._built = keep()
+            self._names = {key: value for key, value in vars(self).items() if type(value) is str}
+        return self
+
+    def _make(self) -> None:
         for bucket in (PHOTOS, RESULTS):
             self.s3.create_bucket(Bucket=bucket)
         self.s3.put_bucket_versioning(Bucket=PHOTOS, VersioningConfiguration={"Status": "Enabled"})
-        self.build_table()
+        self._make_table()
         self.queue_url = self.sqs.create_queue(QueueName="submit")["QueueUrl"]
         self.dead_letter_url = self.sqs.create_queue(QueueName="dead")["QueueUrl"]
         self.inbox_url = self.sqs.create_queue(QueueName="inbox")["QueueUrl"]
@@ -261,10 +275,16 @@ class Aws(AwsClients):
             ),
             roleArn="arn:aws:iam::123456789012:role/any",
         )["stateMachineArn"]
-        return self
 
     def build_table(self) -> None:
-        """Make JobsTable."""
+        """Have JobsTable, empty, and no other table."""
+        if self._table:
+            bring_back(self._table)
+        else:
+            self._make_table()
+            self._table = keep("dynamodb")
+
+    def _make_table(self) -> None:
         keys = (
             *("pk", "status", "updated_at", "source_key", "sku", "created_at"),
             *("day", "charged_at", "review_state"),

@@ -1,13 +1,17 @@
 """The AWS doubles, quicker, with the same answers.
 
-moto asks abstract base classes what each node of an update's expression is, looks at all of a tree
-from each of its nodes, parses each expression several times, and searches every attribute value for
-members that it does not have. With a few thousand calls that is much of what the tests take.
+botocore signs each call and makes an HTTP request of it, which moto takes apart again. moto also
+asks abstract base classes what each node of an update's expression is, looks at all of a tree from
+each of its nodes, parses each expression several times, and searches every attribute value for
+members that it does not have. With ten thousands of calls that is much of what the tests take.
 """
 
 import functools
 import pickle
+import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
+from http import HTTPStatus
 from typing import Any, Final
 
 import botocore.useragent
@@ -15,32 +19,54 @@ import httpx
 import httpx._transports.default
 import moto.backends
 import moto.core.responses
+import moto.core.utils
 import pytest
-from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSResponse, HeadersDict
+from botocore.endpoint import Endpoint
+from jsonpath_ng.ext import parser
 from moto import backend_index
 from moto.core.base_backend import BaseBackend
-from moto.core.models import MockAWS, botocore_stubber, responses_mock
+from moto.core.exceptions import ServiceException
+from moto.core.models import DEFAULT_ACCOUNT_ID, MockAWS, botocore_stubber, responses_mock
 from moto.core.parse import BaseJSONParser
+from moto.core.parse import JSONParser as RequestParser
+from moto.core.responses import ActionResult, BaseResponse
 from moto.core.serialize import ResponseSerializer
+from moto.core.utils import camelcase_to_underscores
 from moto.dynamodb.comparisons import ConditionExpressionParser
 from moto.dynamodb.models.dynamo_type import DynamoType, LimitedSizeDict
 from moto.dynamodb.models.utilities import bytesize
 from moto.dynamodb.parsing import validators
 from moto.dynamodb.parsing.ast_nodes import DepthFirstTraverser, Node, UpdateExpression
 from moto.dynamodb.parsing.expressions import UpdateExpressionParser
+from moto.dynamodb.responses import DynamoHandler
+from moto.events.responses import EventsHandler
+from moto.secretsmanager.responses import SecretsManagerResponse
+from moto.sqs.responses import SQSResponse
+from moto.stepfunctions.responses import StepFunctionResponse
+from werkzeug.exceptions import HTTPException
 
 USED: Final = ("dynamodb", "events", "s3", "secretsmanager", "sqs", "stepfunctions")
 """The services that nearly all calls go to."""
 SMALL: Final = 100_000
 """An item of fewer bytes is far from DynamoDB's limit of 400 KB."""
+_HANDLERS: Final[Mapping[str, type[BaseResponse]]] = {
+    "dynamodb": DynamoHandler,
+    "events": EventsHandler,
+    "secretsmanager": SecretsManagerResponse,
+    "sqs": SQSResponse,
+    "stepfunctions": StepFunctionResponse,
+}
+"""Who answers the calls that have a JSON body."""
 _READ_STRUCTURE: Final[Any] = BaseJSONParser._parse_structure
 _WRITE_STRUCTURE: Final = ResponseSerializer._serialize_type_structure
 _GET_VALUE: Final = ResponseSerializer.get_value
 _SET_LIMITED: Final = LimitedSizeDict.__setitem__
-_CANONICAL_REQUEST: Final = SigV4Auth.canonical_request
-_SIGNATURE: Final = SigV4Auth.signature
+_UNIX_TIME: Final = moto.core.utils.unix_time
+_SEND: Final[Any] = vars(Endpoint)["_send_request"]
 _URLS: Final = vars(BaseBackend)["urls"].fget
 _urls_of: Final[dict[type, Any]] = {}
+_snake: Final = functools.cache(camelcase_to_underscores)
 _is_kind: Final[Callable[[type, type], bool]] = functools.cache(issubclass)
 
 
@@ -61,6 +87,10 @@ def _quicken_calls(patch: pytest.MonkeyPatch) -> None:
     """Find the code for a call, read its request and write its answer in less time."""
     modules = tuple(moto.backends.list_of_moto_modules())
     patch.setattr(moto.backends, "list_of_moto_modules", lambda: modules)
+    # EventBridge's patterns name their fields by JSONPath, which is parsed for each event.
+    patch.setattr("jsonpath_ng.ext.parse", functools.cache(parser.parse))
+    # A queue asks for the time thrice a message at each call.
+    patch.setattr(moto.core.utils, "unix_time", _unix_time)
     # A call is compared with the addresses of all services, in turn, until one fits.
     services = sorted(backend_index.backend_url_patterns, key=lambda entry: entry[0] not in USED)
     patch.setattr(backend_index, "backend_url_patterns", services)
@@ -70,9 +100,8 @@ def _quicken_calls(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(
             moto.core.responses, name, functools.cache(getattr(moto.core.responses, name))
         )
-    # moto does not look at signatures.
-    patch.setattr(SigV4Auth, "canonical_request", _canonical_request)
-    patch.setattr(SigV4Auth, "signature", _signature)
+    # botocore signs each call, and moto makes a web server's request of it.
+    patch.setattr(Endpoint, "_send_request", _send)
     # botocore checks 30 parts of its user agent at each call, character by character.
     sanitize = functools.cache(botocore.useragent.sanitize_user_agent_string_component)
     patch.setattr(botocore.useragent, "sanitize_user_agent_string_component", sanitize)
@@ -114,6 +143,11 @@ def _start(mock: MockAWS, reset: bool = True) -> None:
     responses_mock.start()
 
 
+def _unix_time(moment: datetime | None = None) -> float:
+    """Return the seconds since 1970, now or at a moment."""
+    return time.time() if moment is None else _UNIX_TIME(moment)
+
+
 def _urls(backend: Any) -> Any:
     """Return the addresses of a service, and what is called there."""
     if type(backend) not in _urls_of:
@@ -121,14 +155,44 @@ def _urls(backend: Any) -> Any:
     return _urls_of[type(backend)]
 
 
-def _canonical_request(auth: Any, request: Any) -> str:
-    """Return what is signed; nothing for DynamoDB, which gets most calls."""
-    return "" if auth._service_name == "dynamodb" else str(_CANONICAL_REQUEST(auth, request))
+def _send(endpoint: Any, request: Mapping[str, Any], operation: Any) -> Any:
+    """Have moto answer a call. One with a JSON body is handed over as it is, without HTTP."""
+    kind = _HANDLERS.get(operation.service_model.service_name)
+    if kind is None or not (botocore_stubber.enabled and ".amazonaws.com" in endpoint.host):
+        return _SEND(endpoint, request, operation)
+    status, headers, body = _answer(kind(), request, operation)
+    named: Any = HeadersDict(headers)
+    answer = AWSResponse(endpoint.host, int(status), named, None)
+    raw = {"status_code": answer.status_code, "headers": answer.headers, "body": body.encode()}
+    reader = endpoint._response_parser_factory.create_parser("json")
+    parsed = reader.parse(raw, operation.output_shape)
+    if answer.status_code >= HTTPStatus.MULTIPLE_CHOICES:
+        endpoint._add_modeled_error_fields(raw, parsed, operation, reader)
+    parsed["ResponseMetadata"]["RetryAttempts"] = 0
+    return answer, parsed
 
 
-def _signature(auth: Any, text: str, request: Any) -> str:
-    """Sign a request."""
-    return "0" * 64 if auth._service_name == "dynamodb" else str(_SIGNATURE(auth, text, request))
+def _answer(handler: Any, request: Mapping[str, Any], operation: Any) -> Any:
+    """Return moto's status, headers and body, as its `BaseResponse.dispatch` does."""
+    handler.uri, handler.headers = request["url"], request["headers"]
+    handler.querystring, handler.uri_match, handler.response_headers = {}, {}, {}
+    handler.region = request["context"]["client_region"]
+    handler.current_account = DEFAULT_ACCOUNT_ID
+    handler.body = request["body"].decode()
+    if handler.automated_parameter_parsing:
+        read: Any = {"body": request["body"], "headers": {}}
+        handler.params = RequestParser(operation).parse(read)
+    if isinstance(handler, DynamoHandler):
+        handler.body = handler.params
+    try:
+        result = getattr(handler, _snake(operation.name))()
+    except ServiceException as error:
+        result = ActionResult(error)
+    except HTTPException as error:
+        return error.code, error.get_headers(), error.description
+    if isinstance(result, ActionResult):
+        return handler.serialized(result)
+    return (200, {}, result) if isinstance(result, str) else handler._transform_response({}, result)
 
 
 def _read_structure(parser: Any, shape: Any, value: Any) -> Any:

@@ -13,6 +13,7 @@ from cli.jobs.recovery import (
     DEFAULT_STATUSES,
     JobSelection,
     Quote,
+    Recovery,
     RecoveryAction,
     Resolution,
     outcome,
@@ -133,7 +134,7 @@ def resolve(
     if not (jobs or folder is not None or sku is not None or every):
         raise CommandError("No jobs are named.", "Give job ids, --folder, --sku or --all.")
     catwalk = Catwalk.chosen(stack, changes=not dry_run)
-    recovery = catwalk.recovery
+    recovery = Recovery.of(catwalk)
     quotes = [recovery.quote_resolution(resolution, job) for job in _selected(catwalk, selection)]
     agreed = _agreed(f"resolve as {resolution}", quotes, dry_run=dry_run, yes=yes, as_json=as_json)
     done = [
@@ -156,7 +157,7 @@ def redrive(
     dead_letters = catwalk.dead_letters
     count = dead_letters.count()
     lost = dead_letters.lost(utc_now())
-    mendable = [job for job in lost if dead_letters.can_mend(job)]
+    mendable = [job for job in lost if dead_letters.can_resend(job)]
     if not as_json:
         say(f"{counted(count, 'dead letter')} in {catwalk.name}.")
         _say_lost(lost, mendable)
@@ -197,7 +198,7 @@ def _send_from_records(
 ) -> int:
     lost = [job for job in mendable if job.dead_letter not in sent]
     for job in lost:
-        dead_letters.mend(job)
+        dead_letters.resend(job)
     return len(lost)
 
 
@@ -250,7 +251,7 @@ def _perform(
             statuses=DEFAULT_STATUSES[action], folder=selection.folder, sku=selection.sku
         )
     catwalk = Catwalk.chosen(stack, changes=not dry_run)
-    recovery = catwalk.recovery
+    recovery = Recovery.of(catwalk)
     quotes = [recovery.quote(action, job) for job in _selected(catwalk, selection)]
     agreed = _agreed(action.value, quotes, dry_run=dry_run, yes=yes, as_json=as_json)
     done = [_done(job, recovery.perform(action, job), as_json=as_json) for job in agreed]

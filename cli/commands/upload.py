@@ -7,12 +7,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from os.path import commonpath
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 from botocore.exceptions import ClientError
 
 from cli.errors import CommandError
+from cli.jobs.recovery import Recovery
 from cli.jobs.timeline import next_steps, results_uri
 from cli.stacks import selection
 from cli.stacks.stack import Catwalk
@@ -53,8 +54,8 @@ from shared import clients
 from shared.clock import iso, utc_now
 from shared.errors import InputRejected
 from shared.intake.messages import is_photo_key, mask_ref
-from shared.intake.photos import PhotoStore, mask_key
-from shared.intake.settings import Layer, metadata_text
+from shared.intake.photos import mask_key
+from shared.intake.settings import metadata_value
 from shared.models import Job, JobStatus
 
 commands = typer.Typer()
@@ -184,7 +185,8 @@ def drop(
         values["mask"] = _mask_key(mask, catwalk, files)
     own, nameless = _own(files, values, pattern, table, rows, catwalk)
     files |= {mask_key(key): file for key, file in own.masks.items()}
-    rules = _rules(catwalk, _metadata(values), {k: _metadata(v) for k, v in own.values.items()})
+    metadata = {key: _metadata(own_values) for key, own_values in own.values.items()}
+    rules = Rules.of(catwalk, _metadata(values), own=metadata)
     named = {path for path in photos if path.is_file()}
     found = collect(files, named, rules=rules, anyway=anyway)
     for skipped in found.skipped:
@@ -349,26 +351,6 @@ def _mask_key(mask: str, catwalk: Catwalk, files: Mapping[str, Path]) -> str:
     return mask
 
 
-def _rules(
-    catwalk: Catwalk, metadata: Mapping[str, str], own: Mapping[str, Mapping[str, str]]
-) -> Rules:
-    config = catwalk.config
-    defaults: dict[str, Any] = {
-        "modelId": config.default_model_id,
-        "sceneType": config.default_scene_type.value,
-        "batchSize": config.default_batch_size,
-    }
-    if config.default_scene_id:
-        defaults["sceneId"] = config.default_scene_id
-    return Rules(
-        defaults=Layer("the stack's defaults", defaults),
-        max_photo_bytes=config.max_photo_bytes,
-        in_bucket=PhotoStore(clients.s3(), catwalk.outputs["PhotosBucketName"], max_bytes=0),
-        metadata=metadata,
-        own=own,
-    )
-
-
 def looks_of(found: Collection) -> str:
     """Return what will be made, in words: `Clara, own background, 4 images each`."""
     looks = Counter(
@@ -397,7 +379,7 @@ def _announce(
                         "file": str(upload.file),
                         "bytes": upload.size,
                         "credits": upload.variants,
-                        "sku": metadata_text(upload.metadata.get("sku", "")) or None,
+                        "sku": metadata_value(upload.metadata, "sku") or None,
                     }
                 )
         return
@@ -409,7 +391,7 @@ def _announce(
             Column("size", 3, right=True),
         )
         rows = [
-            (str(up.file), up.key, metadata_text(up.metadata.get("sku", "")), size_of(up.size))
+            (str(up.file), up.key, metadata_value(up.metadata, "sku") or "", size_of(up.size))
             for up in found.uploads
         ]
         show_table(columns, rows)
@@ -674,7 +656,7 @@ class _Run:
 
     def _say_next_steps(self, wrong: Sequence[Job]) -> None:
         """Show the commands that recover failed jobs, grouped by command."""
-        recovery = self.catwalk.recovery
+        recovery = Recovery.of(self.catwalk)
         commands: dict[tuple[str, str], list[Job]] = {}
         cost: Counter[tuple[str, str]] = Counter()
         for job in wrong:

@@ -35,7 +35,11 @@ from cli.errors import CommandError, sentence
 from cli.gallery import overview, reviews
 from cli.gallery.access import Access, Guard
 from cli.gallery.archive import zipped
+from cli.gallery.desk import Desk
 from cli.gallery.images import WIDTHS, Picture, PictureGoneError, Pictures, Seal
+from cli.gallery.looks import MODEL_OPTIONS, SCENE_OPTIONS
+from cli.gallery.shoot import MOST_SELECTED, Selections
+from cli.gallery.uploads import Uploads
 from cli.gallery.views import (
     CHOICES,
     SCENES,
@@ -88,6 +92,7 @@ class Gallery:
     jobs: JobRepository
     recovery: Callable[[], Recovery]
     """A new one for each decision: it reads once."""
+    desk: Desk = field(repr=False)
     reviewer: Reviewer
     pause: Callable[[], Pause | None]
     """Reads whether submission is paused."""
@@ -106,7 +111,8 @@ class Gallery:
             on_aws=not elsewhere,
             browser=Browser(clients.dynamodb(), stack.outputs["JobsTableName"]),
             jobs=stack.jobs,
-            recovery=lambda: stack.recovery,
+            recovery=lambda: Recovery.of(stack),
+            desk=Desk.of(stack),
             reviewer=Reviewer.of(stack),
             pause=lambda: pause_of(clients.dynamodb(), stack.outputs["JobsTableName"]),
             s3=s3,
@@ -130,8 +136,11 @@ def create_app(gallery: Gallery, access: Access) -> ASGIApp:
             Route("/jobs/{job_id}/review", pages.review, methods=["POST"]),
             Route("/small/{width:int}/{name}", pages.small),
             Route("/original/{name}", pages.original),
+            *pages.selections.routes,
+            *pages.uploads.routes,
             Mount("/static", StaticFiles(directory=_HERE / "static")),
         ],
+        lifespan=pages.uploads.lifespan,
         exception_handlers={
             HTTPException: pages.refused,
             CommandError: pages.refused,
@@ -219,7 +228,22 @@ class _Pages:
             "stack": gallery.name,
             "place": gallery.place,
             "root": access.root,
+            "model_options": MODEL_OPTIONS,
+            "scene_options": SCENE_OPTIONS,
+            "most_selected": MOST_SELECTED,
         }
+        desk = gallery.desk
+        self.selections = Selections(
+            access=access,
+            browser=gallery.browser,
+            jobs=gallery.jobs,
+            reviewer=gallery.reviewer,
+            shooter=desk.shooter,
+            s3=gallery.s3,
+            show=self._show,
+            render=self._page,
+        )
+        self.uploads = Uploads(access, desk)
 
     # --- the grid --------------------------------------------------------------------------
 
@@ -250,6 +274,8 @@ class _Pages:
             "counts": asked.url("/counts"),
             "banner": banner,
             "archive": asked.url("/results.zip"),
+            "matching": asked.url("/selection/matching"),
+            "token": self._access.form_token,
         }
         return self._page("grid.html", {**shown, **around})
 
@@ -297,10 +323,11 @@ class _Pages:
         """Return the number of jobs behind each chip, and how a folder or an article gets on."""
         asked = Asked.of(request.query_params)
         numbers = overview.counts(self._gallery.browser, asked)
-        said = ""
+        said, left = "", None
         if numbers and (asked.folder or asked.sku):
             whole = replace(asked, status="")
-            left = overview.seconds_left(self._gallery.browser, whole, utc_now())
+            if numbers["running"].number:
+                left = overview.seconds_left(self._gallery.browser, whole, utc_now())
             said = overview.summary(numbers, left)
         return JSONResponse(
             {
@@ -419,6 +446,8 @@ class _Pages:
             "job": job,
             "title": name_of(job),
             "card": self._show.card(job),
+            "also": self.selections.also(job),
+            "can_shoot": job.photo is not None and job.settings is not None,
             "status": status_of(job),
             "version": version_of(job),
             "reviewable": job.review_state is not None and bool(job.results),

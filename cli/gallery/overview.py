@@ -20,6 +20,8 @@ from shared.models import Job, JobStatus
 
 COUNT_SECONDS: Final = 0.6
 """How long a number is counted before it is shown as "at least"."""
+_PACE_SECONDS: Final = 0.1
+"""How long jobs are read for the estimate, once for the unfinished and once for the others."""
 _RECENT: Final = 200
 """Jobs of a folder that its pace is judged by."""
 _BATCH_MARGIN_SECONDS: Final = 120.0
@@ -126,14 +128,14 @@ def seconds_left(browser: Browser, asked: Asked, now: datetime) -> float | None:
     have no pace.
     """
     here = replace(asked.filter, statuses=UNDER_WAY, review=None)
-    unfinished = browser.page(here, size=_RECENT).jobs
+    unfinished = browser.page(here, size=_RECENT, seconds=_PACE_SECONDS).jobs
     if not unfinished or any(job.waiting is not None for job in unfinished):
         return None
     oldest = min(map(_arrived, unfinished))
     ended = replace(here, statuses=frozenset(JobStatus) - UNDER_WAY)
     batch = [
         job
-        for job in browser.page(ended, size=_RECENT).jobs
+        for job in browser.page(ended, size=_RECENT, seconds=_PACE_SECONDS).jobs
         if (oldest - _arrived(job)).total_seconds() < _BATCH_MARGIN_SECONDS
         and job.finished_at is not None
     ]

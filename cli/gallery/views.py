@@ -145,6 +145,8 @@ class Card:
     url: str
     version: str
     """Changes with anything that is shown."""
+    seen: str
+    """Attempt and review that are shown; a decision goes by them."""
     live: bool
     """Whether it changes by itself."""
     name: str
@@ -186,6 +188,7 @@ class Shower:
             id=job.job_id,
             url=job_url(job),
             version=version_of(job),
+            seen=seen_of(job),
             live=job.status in UNDER_WAY,
             name=name_of(job),
             folder=folder_of(job.source_key or "").strip("/"),
@@ -294,6 +297,11 @@ def version_of(job: Job) -> str:
     """Return what changes whenever a job does."""
     review = job.review.revision if job.review else 0
     return f"{job.attempt}-{job.status.value}-{job.progress}-{job.updated_at}-{review}"
+
+
+def seen_of(job: Job) -> str:
+    """Return the attempt and the revision of its review that a page shows of a job."""
+    return f"{job.attempt}.{job.review.revision if job.review else 0}"
 
 
 def name_of(job: Job) -> str:

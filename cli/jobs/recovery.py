@@ -15,14 +15,17 @@ another.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
+from cli.stacks.stack import Catwalk
 from cli.terminal.words import STATUS_WORDS, status_of
+from shared import clients
 from shared.errors import InputRejected
 from shared.intake.messages import continue_message, drop_message
 from shared.intake.photos import FolderCache, PhotoStore
 from shared.models import TERMINAL, ErrorCode, Job, JobError, JobStatus, PastAttempt
 from shared.notify.announcer import Announcer
+from shared.notify.events import EventPublisher
 from shared.records.jobs import JobRepository
 from shared.records.ledger import Ledger, folder_of
 from shared.steps.start import execution_arn
@@ -146,7 +149,6 @@ class Recovery:
         state_machine_arn: str,
         photos_bucket: str,
     ) -> None:
-
         self._jobs = jobs
         self._ledger = ledger
         self._announcer = announcer
@@ -156,6 +158,22 @@ class Recovery:
         self._queue_url = queue_url
         self._state_machine_arn = state_machine_arn
         self._photos_bucket = photos_bucket
+
+    @classmethod
+    def of(cls, stack: Catwalk) -> Self:
+        """Return the recovery of a stack's jobs."""
+        jobs, outputs = stack.jobs, stack.outputs
+        return cls(
+            jobs=jobs,
+            ledger=stack.ledger,
+            announcer=Announcer(EventPublisher(clients.events(), outputs["EventBusName"]), jobs),
+            # It reads only folder files, which have a size limit of their own.
+            photos=PhotoStore(clients.s3(), outputs["PhotosBucketName"], max_bytes=0),
+            sqs=clients.sqs(),
+            queue_url=outputs["SubmitQueueUrl"],
+            state_machine_arn=outputs["StateMachineArn"],
+            photos_bucket=outputs["PhotosBucketName"],
+        )
 
     def quote(self, action: RecoveryAction, job: Job) -> Quote:
         """Return what an action would do for a job and what it costs. Nothing is changed."""

@@ -67,7 +67,8 @@ def new_nonce() -> str:
 class Shooter:
     """Quotes and sends shots.
 
-    Create one for each decision of a person: each `catwalk.json` is read only once.
+    Create one for each decision of a person: each photo is read only once, whatever settings are
+    tried for it, and so is each `catwalk.json`.
     """
 
     def __init__(
@@ -88,6 +89,10 @@ class Shooter:
         self._photos_bucket = photos_bucket
         self._now = now
         self._folder_files: FolderCache = {}
+        self._checked: dict[tuple[str | None, ...], InputRejected | None] = {}
+        """What came of reading photos with their masks."""
+        self._others: dict[str, list[Job]] = {}
+        """The jobs of photos, by key."""
 
     @classmethod
     def of(cls, stack: Catwalk) -> Self:
@@ -115,7 +120,7 @@ class Shooter:
             return Shot(job, refusal="It has no photo: its request could not be read.")
         try:
             settings = new_settings(job, values)
-            self._check(job.photo, settings)
+            self._check_once(job.photo, settings.mask)
         except InputRejected as rejected:
             return Shot(job, refusal=rejected.message)
         return Shot(job, settings, already=self._already(job, settings))
@@ -160,7 +165,20 @@ class Shooter:
         self._sqs.send_message(QueueUrl=self._queue_url, MessageBody=body)
         return request_id
 
-    def _check(self, photo: Photo, settings: Settings) -> None:
+    def _check_once(self, photo: Photo, mask: str | None) -> None:
+        which = (photo.bucket, photo.key, photo.etag, photo.url, mask)
+        if which not in self._checked:
+            try:
+                self._check(photo, mask)
+            except InputRejected as rejected:
+                self._checked[which] = rejected
+            else:
+                self._checked[which] = None
+        problem = self._checked[which]
+        if problem is not None:
+            raise problem
+
+    def _check(self, photo: Photo, mask_name: str | None) -> None:
         """Read what SubmitFunction will read, and check it alike.
 
         Raises:
@@ -183,12 +201,12 @@ class Shooter:
         present = self._photos.inspect(stored)
         metadata_layer(stored.metadata)
         self._photos.nearest_folder_file(photo.key, self._folder_files)
-        if settings.mask is None:
+        if mask_name is None:
             mask = self._photos.mask_beside(photo.key)
-        elif "://" in settings.mask:
+        elif "://" in mask_name:
             mask = None
         else:
-            mask = self._photos.mask_named(settings.mask)
+            mask = self._photos.mask_named(mask_name)
         if mask is not None:
             self._photos.inspect_mask(mask, present)
 
@@ -196,7 +214,9 @@ class Shooter:
         if job.source_key is None or job.photo is None:
             return None
         wanted = fields_of(settings)
-        for other in self._jobs.of_source(job.source_key):
+        if job.source_key not in self._others:
+            self._others[job.source_key] = list(self._jobs.of_source(job.source_key))
+        for other in self._others[job.source_key]:
             same = other.settings is not None and fields_of(other.settings) == wanted
             if same and _bytes_of(other) == _bytes_of(job) and other.status not in _WITHOUT_IMAGES:
                 return other

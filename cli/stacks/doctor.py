@@ -26,6 +26,7 @@ from shared.clock import iso, utc_now
 from shared.config import SETTLING_SECONDS
 from shared.errors import ConfigurationError
 from shared.limits.circuit_breaker import Cause
+from shared.limits.credit_limit import CreditLimit
 from shared.models import JobStatus
 from shared.steps.reconcile import Unannounced
 from shared.vmake.client import ReadTrouble, TaskNotFound, VmakeClient
@@ -386,10 +387,8 @@ class StackChecks:
         if not limit:
             yield _ok("credits", f"{credits_of(spent)} today (UTC); there is no DailyCreditLimit.")
             return
-        reserved = clients.dynamodb().get_item(
-            TableName=self._table, Key={"pk": {"S": f"CREDITS#{today.isoformat()}"}}
-        )
-        counted = int(reserved.get("Item", {}).get("reserved", {}).get("N", "0"))
+        reservations = CreditLimit(clients.dynamodb(), self._table, limit=limit, now=self._now)
+        counted = reservations.reserved()
         found = f"{credits_of(counted)} of {limit} today (UTC)."
         if counted < limit:
             yield _ok("credits", found)

@@ -13,16 +13,12 @@ from botocore.config import Config as ClientConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.errors import CommandError, sentence
-from cli.jobs.recovery import Recovery
 from cli.stacks.selection import Choice, ChosenBy, choose, read_last, refuse_guess, region, remember
 from cli.terminal.output import tell
 from shared import clients
 from shared.config import SubmitConfig
 from shared.intake.arrivals import Arrivals
-from shared.intake.photos import PhotoStore
 from shared.limits.settling import first_used
-from shared.notify.announcer import Announcer
-from shared.notify.events import EventPublisher
 from shared.records.jobs import JobRepository
 from shared.records.ledger import Ledger
 from shared.steps.dead_letters import DeadLetters
@@ -168,24 +164,6 @@ class Catwalk:
     def ledger(self) -> Ledger:
         """Its credit ledger."""
         return Ledger(clients.dynamodb(), self.outputs["JobsTableName"])
-
-    @property
-    def recovery(self) -> Recovery:
-        """Recovery of its jobs; a new object on each access."""
-        jobs = self.jobs
-        return Recovery(
-            jobs=jobs,
-            ledger=self.ledger,
-            announcer=Announcer(
-                EventPublisher(clients.events(), self.outputs["EventBusName"]), jobs
-            ),
-            # It reads only folder files, which have a size limit of their own.
-            photos=PhotoStore(clients.s3(), self.outputs["PhotosBucketName"], max_bytes=0),
-            sqs=clients.sqs(),
-            queue_url=self.outputs["SubmitQueueUrl"],
-            state_machine_arn=self.outputs["StateMachineArn"],
-            photos_bucket=self.outputs["PhotosBucketName"],
-        )
 
     @property
     def dead_letters(self) -> DeadLetters:

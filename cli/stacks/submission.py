@@ -1,8 +1,8 @@
 """The pause of submission: reading it, and ending it early once its cause is fixed.
 
-Reading the circuit breaker's item (shared/limits/circuit_breaker.py) here does not take its permit
-for the probe. The only write ends a pause; the next photo then becomes the probe, as it would a few
-minutes later.
+Reading the circuit breaker (shared/limits/circuit_breaker.py) here does not take its permit for the
+probe. The only write ends a pause; the next photo then becomes the probe, as it would a few minutes
+later.
 """
 
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from cli.stacks import selection
-from shared.clock import iso, parse_iso, utc_now
+from shared.clock import utc_now
 from shared.config import SETTLING_SECONDS
 from shared.intake.messages import continue_message
-from shared.limits.circuit_breaker import ITEM_KEY, Cause, cause_of
+from shared.limits.circuit_breaker import Cause, CircuitBreaker
 from shared.limits.settling import REASON
 from shared.models import Job, JobStatus
 from shared.records.jobs import JobRepository
@@ -71,10 +71,10 @@ def new_bucket(used_since: datetime | None, now: datetime) -> NewBucket | None:
 
 def pause_of(dynamodb: "DynamoDBClient", table: str) -> Pause | None:
     """Return the present pause, if any."""
-    item = dynamodb.get_item(TableName=table, Key=ITEM_KEY, ConsistentRead=True).get("Item", {})
-    if "until" not in item:
+    pause = CircuitBreaker(dynamodb, table).current_pause()
+    if pause is None:
         return None
-    return Pause(parse_iso(item["until"]["S"]), item["reason"]["S"].rstrip("."), cause_of(item))
+    return Pause(pause.until, pause.reason.rstrip("."), pause.cause)
 
 
 def end_pause(dynamodb: "DynamoDBClient", table: str, pause: Pause, now: datetime) -> bool:
@@ -85,19 +85,7 @@ def end_pause(dynamodb: "DynamoDBClient", table: str, pause: Pause, now: datetim
     """
     if pause.cause is Cause.THROTTLED or not pause.seconds_left(now):
         return False
-    try:
-        dynamodb.update_item(
-            TableName=table,
-            Key=ITEM_KEY,
-            UpdateExpression="SET #until = :now",
-            # Fails if another pause has begun meanwhile.
-            ConditionExpression="#until = :until",
-            ExpressionAttributeNames={"#until": "until"},
-            ExpressionAttributeValues={":now": {"S": iso(now)}, ":until": {"S": iso(pause.until)}},
-        )
-    except dynamodb.exceptions.ConditionalCheckFailedException:
-        return False
-    return True
+    return CircuitBreaker(dynamodb, table, now=lambda: now).end_pause(pause.until)
 
 
 def try_one(jobs: JobRepository, sqs: "SQSClient", queue_url: str) -> Job | None:

@@ -6,7 +6,6 @@ from typing import Annotated, Final
 import typer
 
 from cli.errors import CommandError, UsageError
-from cli.stacks.selection import VARIABLE
 from cli.terminal.output import tell
 from cli.terminal.usage import close, did_you_mean, listed
 from cli.terminal.words import STATUS_WORDS
@@ -58,7 +57,7 @@ StackName = Annotated[
     typer.Option(
         "--stack",
         help="The stack's name; `laptop` is the stack of `catwalk up`. Default:"
-        f" {VARIABLE}, else the stack that was used last.",
+        " CATWALK_STACK, else the stack that was used last.",
         show_default=False,
     ),
 ]

@@ -15,15 +15,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from botocore.exceptions import ClientError
 
 from cli.errors import CommandError
+from cli.stacks.stack import Catwalk
+from shared import clients
 from shared.errors import InputRejected
 from shared.intake.messages import MASK_SUFFIX, MAX_KEY_BYTES, is_photo_key
 from shared.intake.photos import (
     MAX_FOLDER_FILE_BYTES,
+    PHOTO_EXTENSIONS,
     FolderCache,
     FolderEntry,
     PhotoStore,
@@ -34,9 +37,11 @@ from shared.intake.settings import (
     FOLDER_FILE,
     Layer,
     check_mask_key,
+    default_layer,
+    drop_layers,
     folder_file,
     metadata_layer,
-    metadata_text,
+    metadata_value,
     resolve,
 )
 from shared.models import Settings
@@ -44,8 +49,6 @@ from shared.models import Settings
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_PHOTOS: Final = {".jpg", ".jpeg", ".png"}
-"""File names that a person expects to be photos."""
 _RANGE: Final = re.compile(r"bytes=(\d+)-(\d+)")
 
 
@@ -119,6 +122,38 @@ class Rules:
         """Return the S3 user metadata of a photo."""
         return self.own.get(key, self.metadata)
 
+    @classmethod
+    def of(
+        cls,
+        stack: Catwalk,
+        metadata: Mapping[str, str] | None = None,
+        *,
+        own: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> Self:
+        """Return the rules of a stack."""
+        config = stack.config
+        return cls(
+            defaults=default_layer(config),
+            max_photo_bytes=config.max_photo_bytes,
+            in_bucket=PhotoStore(clients.s3(), stack.outputs["PhotosBucketName"], max_bytes=0),
+            metadata=metadata or {},
+            own=own or {},
+        )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a file becomes in the bucket."""
+
+    kind: Kind | None
+    """None: it is left out, because its name starts with a dot."""
+    variants: int = 0
+    """How many jobs it makes, which is also the most credits that it costs."""
+    settings: Settings | None = None
+    """Of a photo's first variant."""
+    problem: str = ""
+    """Why it would be rejected, as a sentence."""
+
 
 def files_of(paths: Sequence[Path], to: str) -> dict[str, Path]:
     """Return the files to upload by their keys.
@@ -187,11 +222,42 @@ def collect(
         except InputRejected as rejected:
             if not anyway:
                 found.skipped.append(f"{file} is left out: {rejected.message}")
-                found.missed |= file in named or file.suffix.lower() in _PHOTOS
+                found.missed |= file in named or file.suffix.lower() in PHOTO_EXTENSIONS
                 continue
         metadata = rules.metadata_of(key)
         variants = len(settings) or 1
         found.uploads.append(Upload(file, key, kind, size, variants, settings, metadata, masked))
+    return found
+
+
+def examine(files: Mapping[str, Path], rules: Rules) -> dict[str, Verdict]:
+    """Check files by their keys, each by itself: what is wrong with one is told of that one.
+
+    Args:
+        files: the files by the keys that they will have.
+        rules: the stack's settings and limits.
+
+    Raises:
+        CommandError: a `catwalk.json` is invalid, or the settings cannot be used.
+
+    """
+    local = _Local(files)
+    store = PhotoStore(cast("S3Client", local), "these files", max_bytes=rules.max_photo_bytes)
+    folder_files = _folder_files(files)
+    found: dict[str, Verdict] = {}
+    for key, file in files.items():
+        kind = _kind(key)
+        if kind is not Kind.PHOTO:
+            found[key] = Verdict(kind)
+            continue
+        try:
+            _check_key(key, file)
+            _check_photo(store, key, has_mask=mask_key(key) in files)
+            variants = _variants(key, rules, folder_files)
+        except InputRejected as rejected:
+            found[key] = Verdict(kind, problem=rejected.message)
+        else:
+            found[key] = Verdict(kind, len(variants), variants[0])
     return found
 
 
@@ -347,12 +413,11 @@ def _variants(key: str, rules: Rules, folder_files: FolderCache) -> list[Setting
     try:
         metadata = rules.metadata_of(key)
         own = metadata_layer(metadata)
-        mask = metadata_text(metadata.get("mask", ""))
+        mask = metadata_value(metadata, "mask")
         if mask and "://" not in mask:
             check_mask_key(mask, key)
-        base = folder.base if folder else Layer("no folder file", {})
-        for layer in (folder.variants if folder else ()) or (Layer("none", {}),):
-            settings = resolve((own, layer, base, rules.defaults))
+        for layers in drop_layers(own, folder, rules.defaults):
+            settings = resolve(layers)
             variants[settings.model_dump_json()] = settings
     except InputRejected as rejected:
         raise CommandError(

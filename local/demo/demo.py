@@ -19,6 +19,7 @@ from local.errors import DemoError
 from local.paths import OUT, SAMPLES, shown
 from local.stack import stack
 from local.stack.stack import Plan, Stack
+from shared.limits.circuit_breaker import CircuitBreaker
 from shared.models import Job, JobStatus
 from shared.records.jobs import job_of
 
@@ -147,18 +148,14 @@ def _next(todo: Iterator[scenario.Upload | scenario.Request], running: Stack) ->
 
 def _read(running: Stack) -> tuple[list[Job], str]:
     """Return all records, and the reason of a pause of submission; empty if there is none."""
+    table = running.output("JobsTableName")
     pages = running.clients.dynamodb.get_paginator("scan").paginate(
-        TableName=running.output("JobsTableName"), ConsistentRead=True
+        TableName=table, ConsistentRead=True
     )
-    jobs, reason = [], ""
-    for page in pages:
-        for item in page["Items"]:
-            kind = item["pk"]["S"].partition("#")[0]
-            if kind == "JOB":
-                jobs.append(job_of(item))
-            elif kind == "CONTROL" and "reason" in item:
-                reason = item["reason"]["S"]
-    return jobs, reason
+    items = (item for page in pages for item in page["Items"])
+    jobs = [job_of(item) for item in items if item["pk"]["S"].startswith("JOB#")]
+    pause = CircuitBreaker(running.clients.dynamodb, table).current_pause()
+    return jobs, "" if pause is None else pause.reason
 
 
 def _unfinished(rows: Sequence[Row]) -> str:

@@ -57,7 +57,7 @@ def _record(command: list[str]) -> list[tuple[float, str]]:
         while True:
             try:
                 new = os.read(ours, 65536)
-            except OSError:  # Linux's way to say that nobody writes any more
+            except OSError:  # Linux raises this when the writer has closed
                 break
             if not new:
                 break

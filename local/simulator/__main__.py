@@ -12,7 +12,7 @@ from local.simulator.settings import Settings, SettingsError
 _USAGE_HINT = """\
 The simulated vendor listens at {base_url}
   Use it in place of https://open.vmake.ai: {key}.
-  What it did, and faults to script: {base_url}/_simulator/state and local/simulator/README.md
+  Its state: {base_url}/_simulator/state. Faults to script: local/simulator/README.md
   Ctrl-C stops it."""
 
 
@@ -21,32 +21,34 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         prog="python -m local.simulator",
         description="A simulator of the Vmake AI Fashion Model V4 API: no account, no credits.",
     )
-    parser.add_argument("--port", type=int, default=9000, help="0 is any free port (9000)")
+    parser.add_argument("--port", type=int, default=9000, help="0 takes a free port (9000)")
     parser.add_argument(
         "--host",
         action="append",
         help="an address to listen on (loopback); may be given more than once",
     )
-    parser.add_argument("--api-key", help="the one valid key (any that is not empty)")
+    parser.add_argument("--api-key", help="the only valid key (any key that is not empty)")
     parser.add_argument("--seconds", type=float, default=8.0, help="how long a task runs (8)")
-    parser.add_argument("--jitter", type=float, default=0.3, help="how much that differs (0.3)")
-    parser.add_argument("--seed", type=int, default=0, help="decides all chance but ids (0)")
+    parser.add_argument(
+        "--jitter", type=float, default=0.3, help="the variation of that, as a share (0.3)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of all random values but ids (0)")
     parser.add_argument("--credits", type=int, help="the balance (unlimited)")
     parser.add_argument(
         "--ca-bundle",
-        help="a PEM file to trust when photos are fetched, beside the usual authorities "
+        help="a PEM file to trust when photos are downloaded, in addition to the usual authorities "
         "(AWS_CA_BUNDLE and SSL_CERT_FILE)",
     )
     parser.add_argument(
         "--plain-results",
         action="store_true",
-        help="one small image a scene, for benchmarks, instead of one drawn from each photo",
+        help="make one small image a scene instead of drawing from each photo, for benchmarks",
     )
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Serve until a signal comes, and return the exit code."""
+    """Serve until SIGINT or SIGTERM, and return the exit code."""
     arguments = _arguments(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
@@ -78,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
     except SettingsError as problem:
         return _fail(str(problem))
     except KeyboardInterrupt:
-        # The signal came before the server was there to take it.
+        # The signal came before the server handled signals.
         return 0
     return 0
 

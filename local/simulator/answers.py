@@ -1,4 +1,4 @@
-"""Answers that do what no honest server does: come late, break off, never end, or not at all."""
+"""Faulty answers: late, cut off, endless, missing, or contradictory."""
 
 import asyncio
 import io
@@ -15,7 +15,7 @@ from local.simulator.contract import envelope, error
 from local.simulator.faults import Fault
 
 TRANSPORT: Final = "catwalk.transport"
-"""Where the server puts the connection's asyncio transport into the ASGI scope."""
+"""The key of the connection's asyncio transport in the ASGI scope."""
 
 _DRIPS: Final = 20
 _FLOOD: Final = b"\0" * 65536
@@ -27,7 +27,7 @@ _BEFORE_WORK: Final = frozenset({"drop_before", "status", "no_credits", "bad_key
 
 
 async def client_left(receive: Receive, seconds: float) -> bool:
-    """Wait so long, or until the client closes the connection; tell whether it did."""
+    """Wait until the client closes the connection; return False if it did not within `seconds`."""
     try:
         async with asyncio.timeout(seconds):
             while (await receive())["type"] != "http.disconnect":
@@ -38,45 +38,45 @@ async def client_left(receive: Receive, seconds: float) -> bool:
 
 
 class DroppedResponse(Response):
-    """Closes the connection without a byte of an answer."""
+    """Closes the connection without sending a byte."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
-        """Close it, and wait until it is closed: the server then knows that nothing will come."""
+        """Close the connection and wait until it is closed: then the server expects no answer."""
         scope[TRANSPORT].abort()
         while (await receive())["type"] != "http.disconnect":
             pass
 
 
 class LateResponse(Response):
-    """Gives an answer after some seconds."""
+    """Sends an answer after some seconds."""
 
     def __init__(self, answer: Response, seconds: float) -> None:
-        """Keep the answer; its status is this one's."""
+        """Send `answer` after `seconds`."""
         super().__init__(status_code=answer.status_code)
         self._answer = answer
         self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Wait, then answer if anyone still listens."""
+        """Wait, then answer if the client is still connected."""
         if not await client_left(receive, self._seconds):
             await self._answer(scope, receive, send)
 
 
 class PartialResponse(Response):
-    """Sends the headers and a part of an answer's body, drop by drop or cut off.
+    """Sends the headers and a part of an answer's body, slowly or cut off.
 
-    `seconds` is how long the sent part takes; below a `fraction` of 1 the connection closes.
+    The part takes `seconds`. If `fraction` is less than 1, the connection is closed after it.
     """
 
     def __init__(self, answer: Response, *, fraction: float = 1.0, seconds: float = 0.0) -> None:
-        """Keep the answer; its headers, Content-Length too, are this one's."""
+        """Take body and headers of `answer`, including its Content-Length."""
         super().__init__(answer.body, answer.status_code)
         self.raw_headers = answer.raw_headers
         self._fraction = fraction
         self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send what is to be sent."""
+        """Send the part."""
         body = bytes(self.body)
         sent = body[: int(len(body) * self._fraction)]
         await send(
@@ -102,12 +102,12 @@ class PartialResponse(Response):
 
 
 def does_no_work(fault: Fault) -> bool:
-    """Tell whether the vendor answers so without having done (or charged) anything."""
+    """Return whether the vendor accepts and charges nothing with this fault."""
     return fault.name in _BEFORE_WORK or fault.params.get("accepted") is False
 
 
 def no_credits(style: str) -> Response:
-    """Say that the balance is empty, in one of the three ways that are conceivable."""
+    """Answer that the balance is empty, in one of three plausible ways."""
     message = "insufficient credits: top up the balance of your account"
     if style == "200":
         return envelope(status=200, code=10402, message=message)
@@ -117,12 +117,12 @@ def no_credits(style: str) -> Response:
 def spoiled(
     fault: Fault, answer: Response, quotes: Mapping[str, str] = MappingProxyType({})
 ) -> Response:
-    """Make of an answer what the fault wants.
+    """Return an answer with a fault.
 
     Args:
-        fault: what is wrong.
-        answer: the honest one.
-        quotes: what `{name}` stands for in the fault's texts.
+        fault: the fault.
+        answer: the correct answer.
+        quotes: the values of `{name}` in the fault's texts.
 
     """
     params = {
@@ -133,7 +133,7 @@ def spoiled(
 
 
 def quoting(text: str, quotes: Mapping[str, str]) -> str:
-    """Put what is quoted into a text."""
+    """Replace each `{name}` in a text by its value."""
     for name, value in quotes.items():
         text = text.replace(f"{{{name}}}", value)
     return text
@@ -167,7 +167,7 @@ def _garbage(params: dict[str, Any], answer: Response) -> Response:
 
 
 def expired() -> Response:
-    """Say that a download URL works no more."""
+    """Answer that a download URL has expired."""
     return error(403, "this download URL has expired: read the task for a fresh one")
 
 
@@ -195,7 +195,7 @@ async def _flood(answer: Response, extra: int | None) -> AsyncIterator[bytes]:
         chunk = _FLOOD if left is None else _FLOOD[:left]
         yield chunk
         left = None if left is None else left - len(chunk)
-        # A client on the same machine reads fast: others get their turn.
+        # A client on the same machine reads fast. Let other requests run.
         await asyncio.sleep(0)
 
 

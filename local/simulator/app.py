@@ -62,7 +62,7 @@ from local.simulator.studio import Result, Studio
 from local.simulator.tasks import Task, TaskBook
 
 _RENDER_PATIENCE_SECONDS: Final = 2.0
-"""How long a read waits for images that are being made before it says "running" once more."""
+"""A read waits at most this long for images that are being made; then it answers "running"."""
 
 _KEPT_CALLS: Final = 100_000
 _RESULT_NAME: Final = re.compile(r"(?P<index>[1-4])-(?P<token>[0-9a-f]{20,})\.(?:png|jpg)")
@@ -72,7 +72,7 @@ _LOG: Final = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Call:
-    """A call of the vendor's API, as the control API shows it."""
+    """A call of the vendor's API, for the control API's report."""
 
     at: datetime
     kind: str
@@ -95,7 +95,7 @@ class _Call:
 
 
 class _RateLimit:
-    """A bucket that holds a second's worth of creates, one at least."""
+    """A leaky bucket that holds the creates of one second, and at least one."""
 
     def __init__(self) -> None:
         self._level = 0.0
@@ -112,7 +112,7 @@ class _RateLimit:
 
 
 class Simulator:
-    """The simulated vendor. All but making and checking images happens on one event loop."""
+    """The simulated vendor. It runs on one event loop; threads make and check the images."""
 
     def __init__(
         self, folder: Path, *, settings: Settings, seed: int, ca_bundle: str | None
@@ -120,7 +120,7 @@ class Simulator:
         """Keep images in `folder`."""
         self._first_settings = settings
         self._settings = settings
-        # Threads of their own for checking photos: creates do not queue behind image making.
+        # Photos are checked in their own threads, so that creates do not wait for image making.
         self._checkers = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="photos")
         self._painters = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="images")
         self._photos = PhotoReader(folder, self._checkers, trust(ca_bundle))
@@ -180,7 +180,7 @@ class Simulator:
     def _endpoint(
         self, kind: str, answer: Callable[[Request, _Call], Awaitable[Response]]
     ) -> Callable[[Request], Awaitable[Response]]:
-        """Record each call of a kind, and answer refusals with their envelope."""
+        """Return an endpoint that records each call and answers a `RefusedError` as an error."""
 
         async def endpoint(request: Request) -> Response:
             call = _Call(datetime.now(UTC), kind, request.method, request.url.path)
@@ -254,7 +254,7 @@ class Simulator:
         return answer if fault is None else spoiled(fault, answer, quotes)
 
     def _withdraw(self, fault: Fault | None, call: _Call) -> None:
-        """Let a fault fire another time: the request it was to fire on is refused anyway."""
+        """Release a claimed fault, since the request is refused for another reason."""
         if fault is not None:
             self._faults.release(fault)
             call.fault = None
@@ -296,7 +296,7 @@ class Simulator:
     async def _task_data(
         self, request: Request, call: _Call, task: Task, facts: Facts
     ) -> dict[str, Any]:
-        """Make the `data` of a read (reference), as the task's faults leave it."""
+        """Return the `data` of a read (reference), with the task's faults."""
         lasting = self._claim(call, facts, "task", already=task.faults)
         if lasting is not None:
             task.faults[lasting.name] = (lasting, time.monotonic())
@@ -329,7 +329,7 @@ class Simulator:
     def _list_results(
         self, request: Request, task: Task, results: tuple[Result, ...]
     ) -> list[dict[str, Any]]:
-        """Describe the results, each with a download URL that is new at each read."""
+        """Describe the results; each read gets new download URLs."""
         task.issued.append(time.monotonic())
         url_set = len(task.issued)
         return [
@@ -435,7 +435,7 @@ async def _read_body(request: Request) -> bytes:
 
 
 def _image_url(body: bytes) -> str | None:
-    """Look for the photo's URL, with its query, in a body that may be anything."""
+    """Return the photo's URL with its query, or None if the body has none or is invalid."""
     try:
         image = parse_body(body).get("image")
     except RefusedError:
@@ -444,7 +444,7 @@ def _image_url(body: bytes) -> str | None:
 
 
 def _broken_results(fault: Fault, results: list[dict[str, Any]], key: str) -> object:
-    """Make of the results of a task what a fault wants."""
+    """Return the results of a task with a fault."""
     if fault.name == "no_results":
         return None
     if fault.name == "single_result":

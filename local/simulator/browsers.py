@@ -1,7 +1,7 @@
-"""Refuses what a page in a browser asks for: the simulator has no lock.
+"""Refuses requests of pages in a browser, since the simulator's control API needs no credentials.
 
-A page of any site can send a request to a port of this machine, and reads the answer too if its
-own name resolves to this machine (DNS rebinding). The vendor's clients are no pages.
+A page of any site can send a request to a port of this machine. It can also read the answer if its
+own name resolves to this machine (DNS rebinding). The vendor's real clients are not pages.
 """
 
 from ipaddress import ip_address
@@ -16,14 +16,14 @@ _OWN_NAMES: Final = (".localhost", "host.docker.internal")
 
 
 class NoBrowsers:
-    """Stands before an app."""
+    """An ASGI middleware that refuses requests of pages."""
 
     def __init__(self, app: ASGIApp) -> None:
-        """Pass on what no page has made."""
+        """Forward all other requests to `app`."""
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or let the app do so."""
+        """Refuse a request or forward it."""
         if scope["type"] == "http":
             headers = Request(scope).headers
             if "origin" in headers or not _is_own(headers.get("host", "")):
@@ -34,7 +34,7 @@ class NoBrowsers:
 
 
 def _is_own(host: str) -> bool:
-    """Tell whether a Host names this machine: no site of the internet has such a name."""
+    """Return whether a Host header names this machine; no site on the internet has such a name."""
     name = host.rpartition("]")[0].lstrip("[") or host.partition(":")[0]
     if name.endswith(_OWN_NAMES) or "." not in name.rstrip("."):
         return True

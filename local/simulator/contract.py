@@ -1,7 +1,7 @@
-"""The documented contract of the vendor's API: what a request must look like, how answers look.
+"""The documented contract of the vendor's API: the rules for requests, and the form of answers.
 
-The facts are those of the vendor's quick start ("quick start") and of its reference and
-"standard response" pages ("reference"). What they leave open, `README.md` lists.
+Sources are the vendor's quick start ("quick start") and its reference and "standard response" pages
+("reference"). `README.md` lists what they do not say.
 """
 
 import json
@@ -19,7 +19,7 @@ SCENE_TYPES: Final = ("original", "preset", "color", "none")
 """Keep the photo's background, a preset scene, one flat colour, transparent (quick start)."""
 
 MAX_BATCH: Final = 4
-"""Results a task returns at most, and when `batchSize` is left out (reference)."""
+"""The most results of a task, and the default of `batchSize` (reference)."""
 
 MAX_BODY_BYTES: Final = 96 * 1024 * 1024
 """The simulator's own limit of a request body; the vendor's is not documented."""
@@ -29,13 +29,13 @@ _SHOWN_CHARACTERS: Final = 80
 
 
 class RefusedError(Exception):
-    """A request that the vendor refuses, charging nothing.
+    """The vendor refuses a request and charges nothing.
 
-    `status` is the HTTP status and, as the reference says it mostly is, the envelope's code.
+    `status` is both the HTTP status and the envelope's code, which are mostly equal (reference).
     """
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
-        """Keep the parts of the answer."""
+        """Keep status, message and headers of the answer."""
         super().__init__(message)
         self.status = status
         self.message = message
@@ -44,7 +44,7 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a request says about how its images look."""
+    """The model and the scene of a request."""
 
     model_id: str
     scene_type: str
@@ -54,10 +54,10 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class CreateRequest:
-    """The body of a create request that obeys every rule.
+    """The body of a valid create request.
 
-    `image` and `mask` are still references: a URL or base64. Fields that the contract does not
-    name are no part of it, and never refused: some exist whose names are not public.
+    `image` and `mask` are references: a URL or base64. Fields that the contract does not name are
+    ignored and never refused, since the vendor has fields whose names are not public.
     """
 
     image: str
@@ -74,7 +74,10 @@ def envelope(
     message: str = "Success",
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    """Wrap an answer as the reference does: `{"code", "message", "data"}`, no data on errors."""
+    """Return an answer in the reference's envelope: `{"code", "message", "data"}`.
+
+    An error has no `data`.
+    """
     body: dict[str, Any] = {"code": code, "message": message}
     if data is not None:
         body["data"] = dict(data)
@@ -82,12 +85,12 @@ def envelope(
 
 
 def error(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """Answer an error whose code equals its HTTP status."""
+    """Return an error whose code equals its HTTP status."""
     return envelope(status=status, code=status, message=message, headers=headers)
 
 
 def check_key(sent: str | None, expected: str | None) -> None:
-    """Refuse a missing key; with `expected` set, any other key as well."""
+    """Refuse a missing key, and any key but `expected` if that is set."""
     if not sent:
         raise RefusedError(401, "the header X-Api-Key is missing or empty: send your API key in it")
     if expected is not None and sent != expected:
@@ -95,7 +98,7 @@ def check_key(sent: str | None, expected: str | None) -> None:
 
 
 def check_content_type(sent: str | None) -> None:
-    """Refuse a body that does not call itself JSON."""
+    """Refuse a Content-Type other than JSON."""
     media_type = (sent or "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         shown = "missing" if sent is None else _shown(sent)
@@ -203,6 +206,6 @@ def _color(fields: dict[str, Any], scene_type: str) -> str | None:
 
 
 def _shown(value: object) -> str:
-    """Show a value in a message, as JSON and never at length: it may be megabytes of base64."""
+    """Return a value as short JSON for a message; it may be megabytes of base64."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"

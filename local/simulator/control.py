@@ -1,4 +1,4 @@
-"""A client of the simulator's control API, for one in this process or in another."""
+"""A client of the simulator's control API."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ _TIMEOUT_SECONDS: Final = 30.0
 
 
 class ControlError(RuntimeError):
-    """The simulator refused a command; the message is its own."""
+    """The simulator refused a command; the message is the simulator's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Charges:
-    """Credits taken: in all, by the SHA-256 of the photo's bytes, by the path of its URL."""
+    """Credits charged: in total, by the SHA-256 of the photo's bytes, by the path of its URL."""
 
     total: int
     by_sha256: dict[str, int]
@@ -31,35 +31,35 @@ class Charges:
 
 
 class SimulatorControl:
-    """Commands and questions to a simulator at a base URL. Errors raise ControlError."""
+    """Calls of the control API of a simulator at a base URL. Errors raise ControlError."""
 
     def __init__(self, base_url: str) -> None:
-        """Open the client; nothing is sent yet."""
+        """Make the client; nothing is sent yet."""
         self._client = httpx.Client(
             base_url=base_url.rstrip("/") + CONTROL_PATH, timeout=_TIMEOUT_SECONDS, trust_env=False
         )
 
     def health(self) -> bool:
-        """Tell whether a simulator answers there."""
+        """Return whether a simulator answers."""
         try:
             return self._client.get("/health").is_success
         except httpx.TransportError:
             return False
 
     def charges(self) -> Charges:
-        """Ask for the charges."""
+        """Return the charges."""
         return Charges(**self._call("GET", "/charges"))
 
     def state(self) -> StateReport:
-        """Ask for everything: charges, settings, tasks, calls, faults."""
+        """Return the whole state: charges, settings, tasks, calls, faults."""
         return cast("StateReport", self._call("GET", "/state"))
 
     def reset(self) -> None:
-        """Go back to the start: no tasks, charges, calls or faults, and the first settings."""
+        """Remove all tasks, charges, calls and faults, and restore the first settings."""
         self._call("POST", "/reset")
 
     def settings(self, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - each setting has a type of its own
-        """Change settings, if any are given, and return them all."""
+        """Change these settings, and return all settings."""
         return self._call("PUT", "/settings", changes)
 
     def fault(
@@ -74,7 +74,7 @@ class SimulatorControl:
     ) -> int:
         """Script a fault on "create", "read" or "download", and return its id.
 
-        `times` None is always; left out, it is the fault's own default.
+        With `times` None it fires always; without `times` the fault's own default counts.
         """
         spec = {
             "on": on,
@@ -93,7 +93,7 @@ class SimulatorControl:
         return cast("list[FaultReport]", self._call("GET", "/faults")["faults"])
 
     def clear_faults(self) -> None:
-        """Remove all scripted faults; what they did to tasks stays."""
+        """Remove all scripted faults; faults that stay with a task remain there."""
         self._call("DELETE", "/faults")
 
     def close(self) -> None:

@@ -1,9 +1,9 @@
-"""Finds the subject of a photo when no mask says where it is.
+"""Finds the subject of a photo without a mask.
 
-A small copy of the photo is reduced to a few dozen colours. Where each colour occurs, at the
-border or in the middle, tells how likely it belongs to the subject; a few rounds of reassigning
-the pixels to where their colours and their neighbours are settle it. This suits a garment on a
-floor, a table or a wall, and a person before a backdrop. It knows nothing of what things are.
+A small copy of the photo is reduced to a few dozen colours. A colour that occurs in the middle
+probably belongs to the subject; one that occurs at the border does not. A few rounds reassign each
+pixel by its colour and its neighbours. This works for a garment on a floor, a table or a wall, and
+for a person before a backdrop. It recognises no objects.
 """
 
 import math
@@ -14,28 +14,28 @@ from typing import Final
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageStat
 
 _SIDE: Final = 160
-"""The longest side, in pixels, at which the subject is looked for."""
+"""The longest side of the small copy, in pixels."""
 
 _COLORS: Final = 40
 _ROUNDS: Final = 4
 _SOFT_PIXELS: Final = 1.4
 _SMALLEST_PART: Final = 0.08
-"""Parts below this share of the largest one are crumbs of the background."""
+"""Parts smaller than this share of the largest one are removed."""
 
 _GAP: Final = 0.02
-"""Up to this share of the picture, background that only the lower edge opens is a hole."""
+"""Background that touches only the lower edge is a hole if its share of the picture is smaller."""
 
 _WHOLE: Final = 255
 _HALF: Final = 128
 _ALIKE: Final = 9.0
 _SAME_GROUND: Final = 45.0
-"""Distances of colours, as `_even` makes them, that are alike, or of the same ground."""
+"""Distances of colours after `_even`: of similar colours, and of the same background."""
 
 _NEUTRAL: Final = 84
 
 
 def subject_mask(photo: Image.Image) -> Image.Image:
-    """Return where the subject of an RGB photo is: mode L, the photo's size, 255 is subject."""
+    """Return the subject of an RGB photo as a mask: mode L, the photo's size, 255 is subject."""
     scale = _SIDE / max(photo.size)
     size = (max(8, round(photo.width * scale)), max(8, round(photo.height * scale)))
     small = photo.resize(size, Image.Resampling.BOX).filter(ImageFilter.GaussianBlur(0.6))
@@ -48,7 +48,7 @@ def subject_mask(photo: Image.Image) -> Image.Image:
     subject = prior.point(lambda value: _WHOLE * (value > 150))  # noqa: PLR2004 - the sure middle
     ground = _border(even)
     alike = _likeness(palette.getpalette() or [])
-    # Away from the middle the colours decide, not the place.
+    # Outside the middle only the colours count, not the position.
     pull = prior.point(lambda value: max(value, _NEUTRAL))
     for _ in range(_ROUNDS):
         likely = _likely(colors, subject, ground, alike).filter(
@@ -60,13 +60,13 @@ def subject_mask(photo: Image.Image) -> Image.Image:
     solid = _without_crumbs_and_holes(subject.filter(ImageFilter.MedianFilter(5)))
     edge = max(1.0, max(photo.size) / _SIDE * 0.55)
     full = solid.resize(photo.size, Image.Resampling.BICUBIC).filter(ImageFilter.GaussianBlur(edge))
-    # The blurred edge is steepened, and moved inwards: a halo of the background looks worse
-    # than a slightly tight cut.
+    # Make the blurred edge steeper and move it inwards: a halo of the background looks worse than
+    # a slightly tight cut.
     return full.point(lambda value: max(0, min(_WHOLE, (value - 128) * 3)))
 
 
 def _prior(size: tuple[int, int]) -> Image.Image:
-    """Expect the subject in the middle, and reaching the lower edge rather than the others."""
+    """Return where the subject is expected: in the middle, down to the lower edge."""
     width, height = size
     prior = Image.new("L", size, 0)
     draw = ImageDraw.Draw(prior)
@@ -78,9 +78,9 @@ def _prior(size: tuple[int, int]) -> Image.Image:
 
 
 def _border(picture: Image.Image) -> Image.Image:
-    """Mark what is surely background: the upper edges, and the lower ones that look like them.
+    """Mark the certain background: the upper edges, and lower edges with the same colour.
 
-    A garment on a floor has floor all around; a person's body goes on below a portrait.
+    A garment on a floor has floor on all sides, but the body of a portrait touches the lower edge.
     """
     width, height = picture.size
     edge = max(2, round(min(picture.size) * 0.05))
@@ -105,7 +105,7 @@ def _mean(picture: Image.Image, box: tuple[int, int, int, int]) -> tuple[float, 
 
 
 def _even(picture: Image.Image) -> Image.Image:
-    """Make brightness count less than hue: light falls unevenly, and casts shadows."""
+    """Reduce the weight of brightness against hue, since light is uneven and casts shadows."""
     bright, blue, red = picture.convert("YCbCr").split()
     stretched = [
         band.point(lambda value: max(0, min(_WHOLE, 128 + (value - 128) * 2)))
@@ -115,7 +115,7 @@ def _even(picture: Image.Image) -> Image.Image:
 
 
 def _likeness(palette: list[int]) -> list[list[float]]:
-    """Tell how alike any two colours are, from 0 to 1."""
+    """Return how similar any two colours are, from 0 to 1."""
     colors = list(zip(palette[0::3], palette[1::3], palette[2::3], strict=True))
     return [
         [math.exp(-(math.dist(one, other) ** 2) / (2 * _ALIKE**2)) for other in colors]
@@ -126,10 +126,10 @@ def _likeness(palette: list[int]) -> list[list[float]]:
 def _likely(
     colors: Image.Image, subject: Image.Image, ground: Image.Image, alike: list[list[float]]
 ) -> Image.Image:
-    """Give each pixel the chance (0..255) that its colour belongs to the subject.
+    """Return for each pixel the probability (0 to 255) that its colour belongs to the subject.
 
-    Where a colour was seen counts for the colours like it too: so a floor stays one thing
-    although light falls on it unevenly.
+    The positions of a colour count for similar colours too. So a floor stays one background
+    although its light is uneven.
     """
     count = len(alike)
     inside, outside = colors.histogram(subject)[:count], colors.histogram(ground)[:count]
@@ -143,7 +143,7 @@ def _likely(
 
 
 def _without_crumbs_and_holes(mask: Image.Image) -> Image.Image:
-    """Keep the large parts of a mask, and fill what they enclose."""
+    """Keep the large parts of a mask, and fill their holes."""
     width, height = mask.size
     cells = bytearray(mask.tobytes())
     parts = _parts(cells, width, height, wanted=_WHOLE)
@@ -162,7 +162,7 @@ def _without_crumbs_and_holes(mask: Image.Image) -> Image.Image:
 
 
 def _at_edge(cell: int, width: int, height: int, *, lower: bool) -> bool:
-    """Tell whether a position is at an edge of the picture; the lower one counts if asked for."""
+    """Return whether a position is at an edge of the picture; the lower edge counts if `lower`."""
     row, column = divmod(cell, width)
     return row == 0 or column in (0, width - 1) or (lower and row == height - 1)
 

@@ -1,4 +1,4 @@
-"""Faults that a test scripts: which exist, when one applies, how often it fires."""
+"""The faults that a test can script: their kinds, when they apply, and how often they fire."""
 
 import random
 from collections.abc import Callable, Container
@@ -14,12 +14,12 @@ _STATUSES_WITH_BODY: Final = frozenset(range(200, 600)) - {204, 205, 304}
 
 
 class FaultError(ValueError):
-    """A script that makes no sense; the message names what is wrong and what is possible."""
+    """A script is invalid; the message says what is wrong and what is possible."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Param:
-    """A parameter of a fault: what it is without being given, and what it may be."""
+    """A parameter of a fault: its default, and its allowed values."""
 
     default: Any
     allowed: Callable[[Any], bool]
@@ -28,10 +28,10 @@ class _Param:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of fault: the calls it may be scripted for, its parameters, what it does.
+    """A kind of fault: the calls that it can be scripted for, its parameters, and its effect.
 
-    Its `stage` is `answer` if it replaces or spoils an answer; `task` if it stays with a task once
-    it has fired; `success` if it spoils only a read that would report success; `status` if it
+    Its `stage` is `answer` if it replaces or changes an answer; `task` if it stays with a task
+    after it has fired; `success` if it changes only a read that reports success; `status` if it
     changes the reported status.
     """
 
@@ -242,7 +242,7 @@ KINDS: Final[dict[str, Kind]] = {
     "odd_urls": Kind(
         "success",
         (READ,),
-        "`appended`, so many times, behind each download URL; and so many results, if told",
+        "each download URL ends with `appended`, `repeated` times; `count` results, if given",
         {
             "appended": _message("?"),
             "repeated": _Param(
@@ -255,10 +255,10 @@ KINDS: Final[dict[str, Kind]] = {
         "success", (READ,), "results is one object instead of a list", times=None
     ),
 }
-"""Every fault by its name. `times` is how often one fires unless told: once, or always.
+"""All kinds of faults by name. `times` is how often a fault fires by default: once, or always.
 
-In texts `{image}` is the photo's URL with its query, `{key}` the API key that was sent, and
-`{task_id}` the task's id: a vendor may quote them.
+In texts `{image}` is replaced by the photo's URL with its query, `{key}` by the API key that was
+sent, and `{task_id}` by the task's id, since a vendor may quote them.
 """
 
 
@@ -289,10 +289,10 @@ _FIELDS: Final = ("on", "fault", "times", "match", "probability")
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of a call when a fault is looked for; `url` is the photo's, without query.
+    """The facts of a call by which faults are matched; `url` is the photo's URL without its query.
 
-    `url_set` counts the sets of download URLs of a task from 1, in the order they were issued,
-    at `issued_at` of the monotonic clock.
+    `url_set` is the number of a task's set of download URLs, from 1 on. The set was issued at
+    `issued_at` of the monotonic clock.
     """
 
     url: str | None = None
@@ -319,11 +319,11 @@ class Fault:
 
     @property
     def kind(self) -> Kind:
-        """What kind of fault it is."""
+        """The kind of the fault."""
         return KINDS[self.name]
 
     def report(self) -> FaultReport:
-        """Show it, as JSON."""
+        """Return it as JSON."""
         return {
             "id": self.id,
             "on": self.on,
@@ -336,7 +336,7 @@ class Fault:
         }
 
     def applies(self, facts: Facts) -> bool:
-        """Tell whether it may fire again, and its match holds."""
+        """Return whether it may fire again and matches these facts."""
         if self.times is not None and self.fired >= self.times:
             return False
         match = self.match
@@ -365,18 +365,18 @@ class FaultBook:
         self.clear()
 
     def clear(self) -> None:
-        """Forget all faults, and draw chances from the start again."""
+        """Remove all faults, and restart the random numbers."""
         self._faults: list[Fault] = []
         self._next_id = 1
-        # Chance for tests, not for secrets.
+        # For tests, not for secrets.
         self._random = random.Random(self._seed)  # noqa: S311
 
     def report(self) -> list[FaultReport]:
-        """Show every fault."""
+        """Return all faults as JSON."""
         return [fault.report() for fault in self._faults]
 
     def script(self, specs: object, now: float) -> list[Fault]:
-        """Add one fault or a list of them: all or, if one makes no sense, none."""
+        """Add one fault or a list of faults; if one is invalid, none is added."""
         listed = specs if isinstance(specs, list) else [specs]
         faults = [self._parse(spec, now) for spec in listed]
         for fault in faults:
@@ -394,10 +394,10 @@ class FaultBook:
         needing: str | None = None,
         already: Container[str] = (),
     ) -> Fault | None:
-        """Fire the first fault of a stage that applies, if any.
+        """Fire the first fault of a stage that applies, and return it.
 
-        `needing` leaves only those matched by that name: what else applies had its chance before
-        that fact was known. `already` names those that the task has, and cannot have twice.
+        With `needing`, only faults that match by this fact count: the others were tried before the
+        fact was known. `already` names the faults that the task has; they are not fired again.
         """
         for fault in self._faults:
             if fault.on != on or fault.kind.stage != stage or not fault.applies(facts):
@@ -411,7 +411,7 @@ class FaultBook:
         return None
 
     def release(self, fault: Fault) -> None:
-        """Take back a claim: the call went another way before the fault could show."""
+        """Undo a claim whose fault had no effect on its call."""
         fault.fired -= 1
 
     def _parse(self, spec: object, now: float) -> Fault:

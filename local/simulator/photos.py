@@ -1,4 +1,4 @@
-"""Photos and masks as the vendor gets them: by URL or as base64, checked, kept in a folder."""
+"""Reads photos and masks from URLs or base64, checks them, and keeps them in a folder."""
 
 import asyncio
 import base64
@@ -23,10 +23,10 @@ from local.simulator.settings import SettingsError
 
 MAX_PHOTO_BYTES: Final = 64 * 1024 * 1024
 MAX_PIXELS: Final = 120_000_000
-"""Limits of the simulator, against running out of memory; the vendor's are not documented."""
+"""The simulator's own limits, which protect its memory; the vendor's are not documented."""
 
 FETCH_SECONDS: Final = 30.0
-"""How long fetching one photo may take in all."""
+"""The download of one photo may take this long in total."""
 
 _OK: Final = 200
 _FORMATS: Final = ("JPEG", "PNG")
@@ -36,9 +36,9 @@ _KEPT_RESULTS: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A readable JPEG or PNG in the simulator's folder; width and height as stored, in pixels.
+    """A readable JPEG or PNG in the simulator's folder; width and height in pixels, as stored.
 
-    `url_path` is the decoded path of the URL it came by, or None for base64.
+    `url_path` is the decoded path of its URL, or None for base64.
     """
 
     sha256: str
@@ -49,7 +49,7 @@ class Photo:
     url_path: str | None = None
 
     def report(self) -> PhotoReport:
-        """Show it, as JSON."""
+        """Return it as JSON."""
         return {
             "sha256": self.sha256,
             "path": self.url_path,
@@ -60,19 +60,19 @@ class Photo:
 
 
 def is_url(reference: str) -> bool:
-    """Tell a URL from base64 data."""
+    """Return whether a reference is a URL; else it is base64 data."""
     return reference.lower().startswith(("http://", "https://"))
 
 
 def without_query(url: str) -> str:
-    """Decode a URL and leave its query out, where a presigned one carries its signature."""
+    """Return a decoded URL without its query, which may hold a signature."""
     return unquote(url.partition("?")[0])
 
 
 def trust(ca_bundle: str | None) -> ssl.SSLContext:
-    """Trust the usual authorities and, to reach a local S3, a PEM bundle beside them.
+    """Return a context that trusts the usual authorities and a PEM bundle, for a local S3.
 
-    The bundle is `ca_bundle`, or else what AWS_CA_BUNDLE and SSL_CERT_FILE name.
+    The bundle is `ca_bundle`, or else those that AWS_CA_BUNDLE and SSL_CERT_FILE name.
     """
     context = httpx.create_ssl_context(trust_env=False)
     named = (
@@ -92,7 +92,7 @@ def trust(ca_bundle: str | None) -> ssl.SSLContext:
 
 
 class PhotoReader:
-    """Gets photos; those of the same bytes are checked and kept once."""
+    """Reads photos; the same bytes are checked and kept once."""
 
     def __init__(self, folder: Path, workers: Executor, context: ssl.SSLContext) -> None:
         """Keep photos in `folder` and decode them on `workers`."""
@@ -102,9 +102,9 @@ class PhotoReader:
         self._checked: dict[tuple[str, bool], Photo] = {}
 
     def client(self) -> httpx.AsyncClient:
-        """Make the client that fetches photos.
+        """Make the client that downloads photos.
 
-        It takes no proxy from the environment: photos come from this machine.
+        It uses no proxy from the environment, since photos come from this machine.
         """
         return httpx.AsyncClient(
             verify=self._context,
@@ -117,7 +117,7 @@ class PhotoReader:
     async def read(
         self, client: httpx.AsyncClient, field: str, reference: str, *, decode: bool
     ) -> Photo:
-        """Get and check what a field refers to. Without `decode`, only its header is looked at."""
+        """Read and check the photo of a field. Without `decode`, only its header is checked."""
         if is_url(reference):
             data = await _fetch(client, field, reference)
             url_path = unquote(urlsplit(reference).path)
@@ -139,7 +139,7 @@ class PhotoReader:
     def _check_and_keep(self, field: str, data: bytes, digest: str, decode: bool) -> Photo:  # noqa: FBT001 - run_in_executor passes by position
         try:
             with warnings.catch_warnings():
-                # Pillow warns of large pictures; here only MAX_PIXELS decides.
+                # Pillow warns about large pictures; here only MAX_PIXELS counts.
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
                 picture = Image.open(io.BytesIO(data))
         except (OSError, ValueError, Image.DecompressionBombError) as problem:
@@ -162,7 +162,7 @@ class PhotoReader:
                     400, f"{field} is a damaged {kind} image: {problem}"
                 ) from problem
         file = self._folder / digest
-        # Two workers may keep the same photo at once: each writes a file of its own.
+        # Two workers may write the same photo at the same time, so each writes its own file first.
         part = file.with_suffix(f".{os.urandom(4).hex()}")
         part.write_bytes(data)
         part.replace(file)
@@ -211,7 +211,7 @@ def _too_large(field: str) -> RefusedError:
 
 
 def check_mask(mask: Photo, photo: Photo) -> None:
-    """Refuse a mask that is no PNG, or not of the photo's pixel size (reference)."""
+    """Refuse a mask that is no PNG or does not have the photo's pixel size (reference)."""
     if mask.format != "PNG":
         raise RefusedError(400, f"mask is a {mask.format} image: it must be PNG")
     if (mask.width, mask.height) != (photo.width, photo.height):

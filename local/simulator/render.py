@@ -1,7 +1,7 @@
-"""Makes the images of a task from its photo: one for each result, visibly different.
+"""Draws the images of a task from its photo; each result looks different.
 
-No clothes are put on anybody: a caption on each image says so. It has a small bust in the
-model's skin tone, so that images of different models can be told apart.
+A caption on each image says that it is simulated. It has a small bust in the model's skin tone, so
+that images of different models differ.
 """
 
 import colorsys
@@ -20,14 +20,14 @@ from local.simulator.scenes import scene, scene_name
 
 LONGEST_SIDE: Final = 1024
 SHORTEST_LONG_SIDE: Final = 512
-"""Limits of an image's longest side, in pixels; between them it is the photo's."""
+"""Limits of an image's longest side, in pixels. Between them, it is as long as the photo's."""
 
 _PLAIN_SIZE: Final = (192, 256)
 _ORIENTATION: Final = 0x0112
-"""The EXIF tag that says how a photo is turned."""
+"""The EXIF tag of a photo's orientation."""
 
 _HEADROOM: Final = 0.97
-"""How much of the height a subject may fill whose sides are cut off."""
+"""The share of the height that a subject with cut-off sides may fill."""
 
 _WHOLE: Final = 255
 
@@ -54,10 +54,10 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class _Pose:
-    """How one result differs from the others.
+    """The differences of one result from the others.
 
-    `zoom` enlarges, `shift` moves by a share of the width, `tint` is laid over with `strength`.
-    Only the scene is ever mirrored: clothes may have words on them.
+    `zoom` enlarges, `shift` moves by a share of the width, `tint` is blended in with `strength`.
+    Only the scene may be mirrored, since clothes may have words on them.
     """
 
     scene_mirrored: bool
@@ -76,9 +76,9 @@ _POSES: Final = (
 
 
 def draw(photo_file: Path, mask_file: Path | None, look: Look, count: int) -> list[Picture]:
-    """Make `count` images of a photo. White in the mask is taken to be what is kept.
+    """Make `count` images of a photo. White in the mask is the subject.
 
-    (Which of white and black the vendor keeps is not known.)
+    (Whether the vendor keeps white or black is not documented.)
     """
     photo, orientation = _open(photo_file)
     if look.scene_type == "original":
@@ -104,10 +104,11 @@ def draw_plain(look: Look) -> Picture:
 
 
 class _Subject:
-    """What is cut out of a photo, and how it stood there.
+    """The subject that is cut out of a photo.
 
-    `cut` is RGBA, cropped to what is seen of it; `size` is the photo's. `grounded` tells whether
-    the photo's lower edge cuts it off, `wide` whether a side does: it must not float then.
+    `cut` is RGBA, cropped to the subject; `size` is the photo's size. `grounded` says whether the
+    photo's lower edge cuts the subject off, `wide` whether a side does. Such a subject must stay at
+    that edge.
     """
 
     def __init__(self, photo: Image.Image, mask: Image.Image) -> None:
@@ -122,7 +123,7 @@ class _Subject:
 
 
 def _open(file: Path) -> tuple[Image.Image, int]:
-    """Open a photo upright, as RGB, at the size of the results; tell how it was turned."""
+    """Open a photo upright, as RGB, in the size of the results; also return its orientation."""
     with Image.open(file) as stored:
         stored.draft("RGB", (LONGEST_SIDE, LONGEST_SIDE))
         orientation = stored.getexif().get(_ORIENTATION, 1)
@@ -131,7 +132,7 @@ def _open(file: Path) -> tuple[Image.Image, int]:
     scale /= max(upright.size)
     size = (max(1, round(upright.width * scale)), max(1, round(upright.height * scale)))
     if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
-        # What shows through is white, as most shops have it.
+        # Transparent parts become white, as in most shops.
         layer = upright.convert("RGBA").resize(size, Image.Resampling.LANCZOS)
         flat = Image.new("RGBA", size, "white")
         flat.alpha_composite(layer)
@@ -148,7 +149,7 @@ def _open_mask(file: Path, orientation: int, size: tuple[int, int]) -> Image.Ima
 
 
 def _reframed(photo: Image.Image, pose: _Pose) -> Image.Image:
-    """Show the photo as it is, nearer by the pose's zoom."""
+    """Return the photo, enlarged by the pose's zoom."""
     zoom = max(1.0, pose.zoom)
     width, height = photo.width / zoom, photo.height / zoom
     left = max(0.0, min(photo.width - width, (photo.width - width) / 2 + pose.shift * width))
@@ -160,7 +161,7 @@ def _reframed(photo: Image.Image, pose: _Pose) -> Image.Image:
 
 
 def _placed(subject: _Subject, look: Look, pose: _Pose) -> Image.Image:
-    """Put the subject before its new background, or before none."""
+    """Put the subject on its new background, or on a transparent one."""
     canvas = _background(look, subject.size)
     if canvas is not None and pose.scene_mirrored and look.scene_type == "preset":
         canvas = ImageOps.mirror(canvas)
@@ -180,13 +181,13 @@ def _placed(subject: _Subject, look: Look, pose: _Pose) -> Image.Image:
 
 
 def _scaled(subject: _Subject, pose: _Pose) -> Image.Image:
-    """Size the subject so that it fills most of the image, whatever it filled of the photo."""
+    """Scale the subject so that it fills most of the image, for any size in the photo."""
     width, height = subject.size
     room = 0.9 if subject.grounded else 0.8
     fit = min(width * room / subject.cut.width, height * room / subject.cut.height)
     scale = fit * min(pose.zoom, 1.12)
     if subject.wide:
-        # It reaches from side to side, and nearer only as far as its head stays in the picture.
+        # It fills the width. It may be enlarged only as far as its head stays in the picture.
         across = width / subject.cut.width
         scale = max(across, min(across * pose.zoom, height * _HEADROOM / subject.cut.height))
     size = (max(1, round(subject.cut.width * scale)), max(1, round(subject.cut.height * scale)))
@@ -205,7 +206,7 @@ def _background(look: Look, size: tuple[int, int]) -> Image.Image | None:
 
 
 def _cast_shadow(canvas: Image.Image, cut: Image.Image, left: int, top: int) -> None:
-    """Darken the scene behind the subject, softly; worked out small, since it is blurred."""
+    """Darken the scene softly behind the subject; computed in a small size, since it is blurred."""
     shrink = 8
     shadow = Image.new("L", (canvas.width // shrink + 1, canvas.height // shrink + 1))
     size = (max(1, cut.width // shrink), max(1, cut.height // shrink))
@@ -281,7 +282,7 @@ def _bust(tone: str, side: int) -> Image.Image:
 def _tone(model_id: str) -> str:
     if model_id in _MODELS:
         return _MODELS[model_id][1]
-    # A model that is not known here gets no skin tone but a colour, always the same.
+    # An unknown model gets a colour, always the same one.
     hue = hashlib.sha256(model_id.encode()).digest()[0] / 256
     red, green, blue = colorsys.hls_to_rgb(hue, 0.62, 0.5)
     return f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"
@@ -310,6 +311,6 @@ def _encode(picture: Image.Image) -> Picture:
         # Level 1 takes a third of the time and a tenth more bytes.
         picture.save(buffer, "PNG", compress_level=1)
         return Picture(buffer.getvalue(), *picture.size, "image/png")
-    # Without chroma subsampling a flat colour comes back as it was asked for.
+    # Without chroma subsampling a flat colour is reproduced exactly.
     picture.save(buffer, "JPEG", quality=90, subsampling=0)
     return Picture(buffer.getvalue(), *picture.size, "image/jpeg")

@@ -1,11 +1,11 @@
-"""The shapes of what the control API reports. Moments are ISO 8601, UTC, milliseconds."""
+"""The JSON that the control API returns. Moments are ISO 8601, UTC, milliseconds."""
 
 from datetime import UTC, datetime
 from typing import Any, TypedDict
 
 
 class PhotoReport(TypedDict):
-    """A photo or mask: its bytes' SHA-256 and, if it came by URL, the URL's decoded path."""
+    """A photo or mask: the SHA-256 of its bytes, and the decoded path of its URL if it has one."""
 
     sha256: str
     path: str | None
@@ -15,7 +15,7 @@ class PhotoReport(TypedDict):
 
 
 class TaskReport(TypedDict):
-    """An accepted task. `request` is its body with base64 and URL queries left out."""
+    """An accepted task. `request` is its body without base64 and URL queries."""
 
     task_id: str
     accepted_at: str
@@ -29,7 +29,7 @@ class TaskReport(TypedDict):
 
 
 class CallReport(TypedDict):
-    """A call of the vendor's API. `status` is null while unanswered, and if it was dropped."""
+    """A call of the vendor's API. `status` is null if it was not answered or was dropped."""
 
     at: str
     kind: str
@@ -41,7 +41,7 @@ class CallReport(TypedDict):
 
 
 class ChargesReport(TypedDict):
-    """Credits taken: one a task. `by_path` knows only photos that came by URL."""
+    """Credits charged: one a task. `by_path` counts only photos with a URL."""
 
     total: int
     by_sha256: dict[str, int]
@@ -62,7 +62,7 @@ class FaultReport(TypedDict):
 
 
 class StateReport(TypedDict):
-    """Everything the simulator knows. `call_counts` counts calls by kind, dropped ones too."""
+    """The simulator's state. `call_counts` counts calls by kind, including dropped ones."""
 
     charges: ChargesReport
     settings: dict[str, Any]
@@ -73,5 +73,5 @@ class StateReport(TypedDict):
 
 
 def moment(now: datetime) -> str:
-    """Write a moment."""
+    """Format a moment."""
     return now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

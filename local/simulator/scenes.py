@@ -1,4 +1,4 @@
-"""Preset scenes, drawn. What the vendor's scenes show is unknown: these are inventions."""
+"""Draws preset scenes. It is not documented what the vendor's scenes show; these are invented."""
 
 import hashlib
 import math
@@ -13,7 +13,7 @@ Color = tuple[int, int, int]
 Point = tuple[float, float]
 
 _SIDE: Final = 720
-"""The longest side, in pixels, at which a scene is drawn; it is out of focus anyway."""
+"""The longest side of a drawn scene, in pixels; more is not needed, since it is blurred."""
 
 _CACHED: Final = 12
 
@@ -31,7 +31,7 @@ class _Canvas:
         first, last = round(top * self.picture.height), round(bottom * self.picture.height)
         column = Image.new("RGB", (1, len(colors)))
         column.putdata([_rgb(color) for color in colors])
-        # Bilinear resizing keeps half a source pixel flat at each end: crop to between the centres.
+        # Bilinear resizing leaves half a source pixel flat at each end, so the ends are cropped.
         box = (0.0, 0.5, 1.0, len(colors) - 0.5)
         band = column.resize(
             (self.picture.width, max(1, last - first)), Image.Resampling.BILINEAR, box
@@ -111,7 +111,7 @@ class _Canvas:
         )
 
     def blur(self, strength: float) -> None:
-        """Put what is drawn so far out of focus, by a share of the longest side."""
+        """Blur what is drawn so far, with a radius as a share of the longest side."""
         radius = strength * max(self.picture.size)
         self.picture.paste(self.picture.filter(ImageFilter.GaussianBlur(radius)))
 
@@ -352,17 +352,17 @@ _FIXED: Final = {"001": "runway", "033": "studio", "034": "street", "035": "beac
 
 
 def scene_name(scene_id: str) -> str:
-    """Name the kind of scene that an id stands for here."""
+    """Return the name of the scene that is drawn for an id."""
     names = list(_SCENES)
     return _FIXED.get(scene_id) or names[_digest(scene_id)[0] % len(names)]
 
 
 @lru_cache(maxsize=_CACHED)
 def scene(scene_id: str, size: tuple[int, int]) -> Image.Image:
-    """Draw a scene; the same id is the same scene. The picture is shared: do not draw on it."""
+    """Draw a scene; the same id gives the same scene. The picture is cached: do not change it."""
     scale = min(1.0, _SIDE / max(size))
     drawn = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
-    # Chance for pictures, not for secrets.
+    # For pictures, not for secrets.
     chance = random.Random(_digest(scene_id))  # noqa: S311
     canvas = _Canvas(drawn, chance)
     _SCENES[scene_name(scene_id)](canvas)

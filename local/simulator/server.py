@@ -21,17 +21,17 @@ from local.simulator.control import SimulatorControl
 from local.simulator.settings import Settings
 
 _KEEP_ALIVE_SECONDS: Final = 75
-"""Idle connections stay open as long as behind a usual gateway."""
+"""Idle connections stay open this long, as with a usual gateway."""
 
 _LAST_REQUESTS_SECONDS: Final = 1
-"""How long requests under way may take to notice that the simulator stops."""
+"""Running requests may take this long to end when the simulator stops."""
 
 _START_SECONDS: Final = 10.0
 _BACKLOG: Final = 2048
 
 
 class _Protocol(H11Protocol):
-    """HTTP/1.1 whose requests know their transport: dropping a connection takes it."""
+    """HTTP/1.1 with the transport in each request's scope, to drop the connection."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's own
         super().__init__(*args, **kwargs)
@@ -39,7 +39,7 @@ class _Protocol(H11Protocol):
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             scope[TRANSPORT] = self.transport
-            # Requests are cancelled only when the simulator stops, and nobody waits for them.
+            # Requests are cancelled only when the simulator stops.
             with suppress(asyncio.CancelledError):
                 await inner(scope, receive, send)
 
@@ -47,7 +47,7 @@ class _Protocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn that says when it listens, and stops at once and quietly."""
+    """A uvicorn that reports when it listens, and stops at once without messages."""
 
     def __init__(self, app: ASGIApp, on_start: Callable[[], None]) -> None:
         super().__init__(
@@ -75,15 +75,15 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's own
-        # uvicorn's own would raise the signal again, and so end with an error.
+        # uvicorn's handler would raise the signal again, and so end with an error.
         self.should_exit = True
 
 
 class SimulatorServer:
-    """A simulator in a thread of this process, on a free port of loopback unless told.
+    """A simulator in a thread of this process, by default on a free port of loopback.
 
-    Use it as a context manager, or call `start` and `stop`. `base_url` has no slash at its end;
-    `control` speaks to it.
+    Use it as a context manager, or call `start` and `stop`. `base_url` has no slash at its end.
+    `control` is a client of its control API.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class SimulatorServer:
         seed: int = 0,
         ca_bundle: str | None = None,
     ) -> None:
-        """Keep how to run; nothing listens yet."""
+        """Keep the arguments; `start` starts the simulator."""
         self._settings = settings or Settings()
         self._host = host
         self._port = port
@@ -106,7 +106,7 @@ class SimulatorServer:
         self.control: SimulatorControl
 
     def start(self) -> Self:
-        """Listen, and return once requests are answered. A port in use raises OSError."""
+        """Start the simulator, and return when it answers requests. A used port raises OSError."""
         listeners, self.base_url = bind((self._host,), self._port)
         started = threading.Event()
         with ExitStack() as stack:
@@ -147,7 +147,7 @@ class SimulatorServer:
 
 
 class _Prepared:
-    """A server that is ready to run, with a folder for its images; the folder goes at the end."""
+    """A server that is ready to run, and a temporary folder for its images."""
 
     def __init__(
         self, settings: Settings, seed: int, ca_bundle: str | None, on_start: Callable[[], None]
@@ -170,11 +170,11 @@ class _Prepared:
 
 
 def bind(hosts: tuple[str, ...], port: int) -> tuple[list[socket.socket], str]:
-    """Listen on a port, 0 for any free one; return the sockets and the first one's base URL."""
+    """Listen on a port (0 takes a free one); return the sockets and the first one's base URL."""
     listeners = listen(hosts, port, backlog=_BACKLOG)
     for listener in listeners:
-        # Connections inherit it. asyncio sets it only on sockets whose protocol is named, and
-        # without it each answer, being headers and a body, waits 40 ms for an acknowledgement.
+        # Connections inherit this option. asyncio sets it only on sockets with a named protocol.
+        # Without it, each answer (headers and a body) waits 40 ms for an acknowledgement.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     shown = f"[{hosts[0]}]" if ":" in hosts[0] else hosts[0]
     return listeners, f"http://{shown}:{listeners[0].getsockname()[1]}"

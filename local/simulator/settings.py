@@ -1,4 +1,4 @@
-"""What can be set about the simulator, at its start or while it runs."""
+"""The simulator's settings, which can be changed at its start and while it runs."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -6,34 +6,34 @@ from typing import Any, Final
 
 
 class SettingsError(ValueError):
-    """A change of settings that makes no sense; the message names the setting and its rule."""
+    """A setting has an invalid value; the message names the setting and its rule."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How the simulated vendor behaves when no fault is scripted. Times are in seconds."""
+    """How the simulated vendor behaves without faults. Times are in seconds."""
 
     seconds: float = 8.0
-    """How long a task runs, on average."""
+    """The average duration of a task."""
     jitter: float = 0.3
-    """How much a task's time differs from that: 0.3 is from 70 % to 130 %."""
+    """The variation of the duration: 0.3 means 70 % to 130 % of the average."""
     credits: int | None = None
-    """The balance: each accepted task takes one; null is unlimited."""
+    """The balance; each accepted task costs one credit. null is unlimited."""
     no_credits_as: str = "402"
-    """What an empty balance answers: HTTP 402, 403, or 200 with another code than 0."""
+    """The answer to an empty balance: HTTP 402, 403, or 200 with a code other than 0."""
     api_key: str | None = None
-    """The one valid key; null accepts any that is not empty."""
+    """The only valid key; null accepts every key that is not empty."""
     submits_per_second: float | None = None
-    """More creates than this answer 429; null is unlimited."""
+    """Creates above this rate are answered with 429; null is unlimited."""
     retry_after: bool = True
-    """Whether such a 429 carries Retry-After."""
+    """Whether such a 429 has a Retry-After."""
     download_url_seconds: float | None = None
-    """How long a download URL works; null is for ever."""
+    """How long a download URL is valid; null is for ever."""
     plain_results: bool = False
-    """One small image a scene instead of one drawn from each photo; photos are not decoded."""
+    """Make one small image a scene instead of drawing from each photo; photos are not decoded."""
 
     def report(self) -> dict[str, Any]:
-        """Show every setting, as JSON."""
+        """Return all settings as JSON."""
         return asdict(self)
 
     def changed(self, changes: Mapping[str, Any]) -> "Settings":
@@ -51,7 +51,7 @@ class Settings:
 
 
 def is_number(value: object) -> bool:
-    """Tell whether a JSON value is a number; true and false are none."""
+    """Return whether a JSON value is a number; true and false are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

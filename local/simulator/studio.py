@@ -1,4 +1,4 @@
-"""Where images are made: on worker threads, once for each photo with the same settings."""
+"""Makes the images on worker threads, once for each photo with the same settings."""
 
 import asyncio
 import hashlib
@@ -14,7 +14,7 @@ from local.simulator.tasks import Task
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A made image: `file` holds its bytes, `size` of them; width and height in pixels."""
+    """A finished image: `file` holds its bytes, `size` is their number; width, height in pixels."""
 
     file: Path
     width: int
@@ -24,13 +24,13 @@ class Result:
 
     @property
     def extension(self) -> str:
-        """The extension that goes with its format."""
+        """The file extension of its format."""
         return "png" if self.media_type == "image/png" else "jpg"
 
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """What images are made from; None in place of a photo asks for plain ones."""
+    """The input of the images; without a photo, plain images are made."""
 
     photo: Path | None
     mask: Path | None
@@ -48,11 +48,11 @@ class Studio:
         self._orders: dict[_Order, asyncio.Future[tuple[Result, ...]]] = {}
 
     def clear(self) -> None:
-        """Forget what was made."""
+        """Forget all images."""
         self._orders.clear()
 
     def results(self, task: Task) -> asyncio.Future[tuple[Result, ...]]:
-        """Begin to make a task's results unless they are begun or made."""
+        """Return a task's results; start to make them unless this was done before."""
         order = (
             _Order(None, None, task.look, task.batch_size)
             if task.plain

@@ -1,4 +1,4 @@
-"""Tasks and their clock, and the charges for them. Times are seconds of the monotonic clock."""
+"""The tasks, their progress, and their charges. Times are seconds of the monotonic clock."""
 
 import hmac
 import math
@@ -16,12 +16,12 @@ from local.simulator.reports import ChargesReport, TaskReport, moment
 from local.simulator.settings import Settings
 
 _PENDING_SHARE: Final = 0.08
-"""The part of its time that a task waits before it runs."""
+"""The share of its duration in which a task is pending."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a read may see: `status` and `message` as documented, `progress` in per cent."""
+    """The state that a read returns: `status`, `message` (reference), `progress` in per cent."""
 
     status: str
     progress: int
@@ -30,12 +30,11 @@ class View:
 
 @dataclass(slots=True)
 class Task:
-    """An accepted task; `seconds` is how long it runs.
+    """An accepted task; `seconds` is its duration.
 
-    `body` is the request's without image data, `image_url` without its query. `plain` asks for
-    images that are not made from the photo.
-    `issued` is when each set of download URLs was handed out; `faults` holds those that stay with
-    the task, by name, and since when.
+    `body` is the request's body without image data; `image_url` has no query. With `plain`, the
+    images are not made from the photo. `issued` holds the time of each set of download URLs.
+    `faults` holds the faults that stay with the task, by name, and since when.
     """
 
     id: str
@@ -55,7 +54,7 @@ class Task:
     faults: dict[str, tuple[Fault, float]] = field(default_factory=dict)
 
     def view(self, now: float) -> View:
-        """See how far it is. `success` here means that its time is over, images or not."""
+        """Return its state. `success` means that its time is over; the images may be unfinished."""
         share = 1.0 if self.seconds == 0 else min(1.0, (now - self.accepted) / self.seconds)
         if "stuck" in self.faults:
             fault, since = self.faults["stuck"]
@@ -72,7 +71,7 @@ class Task:
         return View("success", 100, "Done")
 
     def report(self, now: float) -> TaskReport:
-        """Show it, as JSON, without image data."""
+        """Return it as JSON, without image data."""
         view = self.view(now)
         return {
             "task_id": self.id,
@@ -88,18 +87,18 @@ class Task:
 
 
 class TaskBook:
-    """All accepted tasks; each is one charge, whatever its `batchSize` (reference)."""
+    """All accepted tasks; each costs one credit, for any `batchSize` (reference)."""
 
     def __init__(self, seed: int) -> None:
-        """Start empty; `seed` decides how much each task's time differs."""
+        """Start empty; `seed` is for the variation of durations."""
         self._seed = seed
         self._secret = uuid.uuid4().bytes
         self.clear()
 
     def clear(self) -> None:
-        """Forget all tasks and charges."""
+        """Remove all tasks and charges."""
         self.tasks: dict[str, Task] = {}
-        # Chance for a demo, not for secrets.
+        # For a demo, not for secrets.
         self._random = random.Random(self._seed)  # noqa: S311
 
     def accept(
@@ -112,7 +111,7 @@ class TaskBook:
         settings: Settings,
         now: float,
     ) -> Task:
-        """Accept and charge a task. Its id is random: ids must not come again after a restart."""
+        """Accept and charge a task. Its id is random, so that a restart never repeats an id."""
         task = Task(
             id=str(uuid.uuid4()),
             body=_without_images(body),
@@ -131,7 +130,7 @@ class TaskBook:
         return task
 
     def charges(self) -> ChargesReport:
-        """Count the charges, also photo by photo."""
+        """Return the number of charges, in total and by photo."""
         photos = [task.photo for task in self.tasks.values()]
         return {
             "total": len(photos),
@@ -140,12 +139,12 @@ class TaskBook:
         }
 
     def token(self, task: Task, index: int, url_set: int) -> str:
-        """Make the unguessable part of a download URL: the number of its set, and a signature."""
+        """Return the secret part of a download URL: the number of its set, and a signature."""
         text = f"{task.id}/{index}/{url_set}".encode()
         return f"{url_set:04x}{hmac.digest(self._secret, text, 'sha256').hex()[:16]}"
 
     def url_set(self, task: Task, index: int, token: str) -> int | None:
-        """Read a token back: the number of the set it was issued with, or None if it never was."""
+        """Return the number of a token's set, or None if the token was never issued."""
         try:
             url_set = int(token[:-16], 16)
         except ValueError:
@@ -155,7 +154,7 @@ class TaskBook:
 
 
 def _progress(share: float) -> int:
-    """Turn a share of the time into per cent: slow at first and at last; 100 only at the end."""
+    """Return the progress after a share of the duration, slow at both ends and at most 99."""
     running = max(0.0, (share - _PENDING_SHARE) / (1 - _PENDING_SHARE))
     return min(99, int(100 * (0.5 - 0.5 * math.cos(math.pi * running))))
 

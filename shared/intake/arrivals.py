@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 CLAIMING: Final = "CLAIMING"
 """The index status of an arrival whose jobs do not all have records yet. No job has it."""
 KEPT: Final = timedelta(days=60)
-"""How long an arrival is kept after it was last handled. Its message can come again for 14 days in
-SubmitQueue and 14 more in the dead-letter queue (SQS's maximum retention); EventBridge adds one day
-of retries, and reconcile looks at drops of the last 14 days. DynamoDB deletes an expired item later
-than its time, never sooner."""
+"""How long an arrival is kept after it was last handled. Its message can be delivered again for 14
+days from SubmitQueue and 14 more from the dead-letter queue (SQS's maximum retention). EventBridge
+adds one day of retries, and reconcile checks drops of the last 14 days. DynamoDB deletes an expired
+item later than its time, never sooner."""
 _RENEWED: Final = timedelta(days=30)
 """An arrival that is handled with less than this left is kept for `KEPT` again."""
 _PREFIX: Final = "ARRIVAL#"
@@ -61,7 +61,7 @@ class Arrival(_Model):
 
     arrival_id: str
     trigger: str
-    """Tells this drop or request from a later one: see `JobRepository.claim`."""
+    """Identifies this drop or request; see `JobRepository.claim`."""
     source_key: str
     photo: Photo
     mask: Photo | None = None

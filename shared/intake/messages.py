@@ -251,7 +251,7 @@ def request_message(detail: Mapping[str, Any], *, event_id: str, at: str) -> str
 
     Args:
         detail: as docs/events.md describes it.
-        event_id: tells this event from others.
+        event_id: identifies the event.
         at: when it was asked for (ISO 8601).
 
     """

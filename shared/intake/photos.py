@@ -56,7 +56,7 @@ _OTHER_MAGIC: Final = (
     (0, b"<svg", "SVG"),
     (0, b"%PDF", "PDF"),
 )
-_PHOTO_EXTENSIONS: Final = (".jpg", ".jpeg", ".png")
+PHOTO_EXTENSIONS: Final = (".jpg", ".jpeg", ".png")
 _CHANGED: Final = frozenset({"PreconditionFailed", "412"})
 _KEY_TROUBLE: Final = frozenset(
     {
@@ -713,7 +713,7 @@ def _not_a_photo(key: str, head: bytes) -> InputRejected:
             f"{shown(key)} is a {known} file; only JPEG and PNG can be used. Save it as one of"
             " them.",
         )
-    if key.lower().endswith(_PHOTO_EXTENSIONS):
+    if key.lower().endswith(PHOTO_EXTENSIONS):
         return InputRejected(
             ErrorCode.CORRUPT_IMAGE,
             f"{shown(key)} is neither JPEG nor PNG inside, in spite of its name; export it again.",

@@ -11,7 +11,7 @@ stack's defaults have no versions, so the defaults at the first delivery count.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from shared.clock import iso, parse_iso, utc_now
@@ -29,11 +29,12 @@ from shared.intake.arrivals import (
 from shared.intake.messages import BrokenEvent, ModelRequested, PhotoDropped, PhotoRef, mask_ref
 from shared.intake.photos import FolderCache, PhotoStore, StoredPhoto, mask_key
 from shared.intake.settings import (
-    FolderFile,
     Layer,
     check_mask_key,
+    default_layer,
+    drop_layers,
     metadata_layer,
-    metadata_text,
+    metadata_value,
     resolve,
     shown,
 )
@@ -82,10 +83,11 @@ class Intake:
 
         """
         if isinstance(incoming, PhotoDropped):
-            stored = self._arrivals.get(arrival_id_of(incoming, self._config.photos_bucket))
+            arrival_id = arrival_id_of(incoming, self._config.photos_bucket)
+            stored = self._arrivals.get(arrival_id)
             if stored is not None:
                 return self._again(stored)
-            return self._decide(self._of_drop(incoming, folder_files))
+            return self._decide(self._of_drop(incoming, arrival_id, folder_files))
         return self._receive_request(incoming, folder_files)
 
     def claimed(self, arrival: Arrival) -> None:
@@ -156,15 +158,17 @@ class Intake:
         return Received(counts, fresh=counts is arrival)
 
     def _receive_request(self, event: ModelRequested, folder_files: FolderCache) -> Received:
-        stored = self._arrivals.get(arrival_id_of(event, self._config.photos_bucket))
+        arrival_id = arrival_id_of(event, self._config.photos_bucket)
+        stored = self._arrivals.get(arrival_id)
         if stored is None:
-            return self._decide(self._of_request(event, folder_files))
+            return self._decide(self._of_request(event, arrival_id, folder_files))
         if stored.trigger == event.trigger:
             return self._again(stored)
         if stored.refused:
             # Nothing was spent on it. The backend may have removed the cause, so it is decided
             # again.
-            return self._decide(self._of_request(event, folder_files), instead_of=stored)
+            decision = self._of_request(event, arrival_id, folder_files)
+            return self._decide(decision, instead_of=stored)
         if stored.content == content_of(event):
             return self._again(stored)
         reused = self._arrivals.get(reused_id(event.request_id or "", content_of(event)))
@@ -190,7 +194,7 @@ class Intake:
 
     # --- a drop ----------------------------------------------------------------------------
 
-    def _of_drop(self, drop: PhotoDropped, folder_files: FolderCache) -> Arrival:
+    def _of_drop(self, drop: PhotoDropped, arrival_id: str, folder_files: FolderCache) -> Arrival:
         source = _Source(
             key=drop.key,
             etag=drop.etag,
@@ -198,7 +202,6 @@ class Intake:
             dropped=True,
             arrived_at=self._arrived_at(drop.at),
         )
-        arrival_id = arrival_id_of(drop, self._config.photos_bucket)
         try:
             stored = self._photos.open(drop.key, etag=drop.etag, version_id=drop.version_id)
         except InputRejected as rejected:
@@ -206,8 +209,8 @@ class Intake:
         source = replace(
             source,
             etag=stored.etag,
-            sku=_metadata(stored, "sku"),
-            request_id=_metadata(stored, "request-id"),
+            sku=metadata_value(stored.metadata, "sku"),
+            request_id=metadata_value(stored.metadata, "request-id"),
         )
         as_of = _moment_of(drop, stored)
         try:
@@ -216,45 +219,46 @@ class Intake:
             mask = self._mask_of_metadata(stored)
         except InputRejected as rejected:
             return self._refused(source, arrival_id, rejected.error, stored.metadata)
-        base = folder.base if folder else Layer("no folder file", {})
         if folder and source.sku is None:
             source = replace(source, sku=folder.sku)
-        layers = [(own, variant, base, self._defaults()) for variant in _variants_of(folder)]
+        layers = drop_layers(own, folder, default_layer(self._config))
         return self._of_layers(source, arrival_id, stored, layers, mask, as_of=as_of)
 
     # --- a request -------------------------------------------------------------------------
 
-    def _of_request(self, event: ModelRequested, folder_files: FolderCache) -> Arrival:
-        defaults = self._defaults()
+    def _of_request(
+        self, event: ModelRequested, arrival_id: str, folder_files: FolderCache
+    ) -> Arrival:
+        defaults = default_layer(self._config)
         variants = [
             Layer(f"variants entry {number}", values)
             for number, values in enumerate(event.variants, start=1)
         ]
+        asked = variants or [Layer("none", {})]
         source = self._source_of(event)
-        arrival_id = arrival_id_of(event, self._config.photos_bucket)
         content = content_of(event)
         if event.photo.key is None:
-            by_url = [(variant, defaults) for variant in variants or _variants_of(None)]
+            by_url = [(variant, defaults) for variant in asked]
             return self._of_layers(source, arrival_id, None, by_url, event.mask, content=content)
         try:
             stored = self._photos.open(event.photo.key)
-            source = replace(source, etag=stored.etag, sku=event.sku or _metadata(stored, "sku"))
+            source = replace(
+                source, etag=stored.etag, sku=event.sku or metadata_value(stored.metadata, "sku")
+            )
             folder = self._photos.nearest_folder_file(event.photo.key, folder_files)
             own = metadata_layer(stored.metadata)
             mask = event.mask or self._mask_of_metadata(stored)
         except InputRejected as rejected:
-            asked = variants or _variants_of(None)
             jobs = [self._unusable(source, rejected.error, layer.values) for layer in asked]
             photo = self._photo_of(source)
             return self._arrival(source, arrival_id, photo=photo, jobs=jobs, content=content)
         if folder and source.sku is None:
             source = replace(source, sku=folder.sku)
-        weaker = (folder.base, defaults) if folder else (defaults,)
+        # A request without variants asks for what a drop would make.
+        layers = drop_layers(own, folder, defaults)
         if variants:
-            layers = [(variant, own, *weaker) for variant in variants]
-        else:
-            # The photo's own metadata comes first, as for a drop.
-            layers = [(own, variant, *weaker) for variant in _variants_of(folder)]
+            base = folder.base if folder else Layer("no folder file", {})
+            layers = [(variant, own, base, defaults) for variant in variants]
         return self._of_layers(source, arrival_id, stored, layers, mask, content=content)
 
     def _source_of(self, event: ModelRequested) -> "_Source":
@@ -370,7 +374,9 @@ class Intake:
     def _mask_of_metadata(self, stored: StoredPhoto) -> PhotoRef | None:
         try:
             named = mask_ref(
-                _metadata(stored, "mask"), self._config.photos_bucket, self._vendor_origin
+                metadata_value(stored.metadata, "mask"),
+                self._config.photos_bucket,
+                self._vendor_origin,
             )
         except InputRejected as rejected:
             raise InputRejected(
@@ -397,17 +403,6 @@ class Intake:
             return said
         return iso(now)
 
-    def _defaults(self) -> Layer:
-        config = self._config
-        values: dict[str, Any] = {
-            "modelId": config.default_model_id,
-            "sceneType": config.default_scene_type.value,
-            "batchSize": config.default_batch_size,
-        }
-        if config.default_scene_id:
-            values["sceneId"] = config.default_scene_id
-        return Layer("the stack's defaults", values)
-
 
 @dataclass(frozen=True)
 class _Source:
@@ -431,11 +426,6 @@ class _Source:
             mask_etag=mask_etag,
             request_id=self.request_id,
         )
-
-
-def _variants_of(folder: FolderFile | None) -> tuple[Layer, ...]:
-    """Return the variants of a folder; one without values if it names none."""
-    return folder.variants if folder and folder.variants else (Layer("none", {}),)
 
 
 def arrival_id_of(incoming: PhotoDropped | ModelRequested, photos_bucket: str) -> str:
@@ -520,7 +510,3 @@ def _moment_of(drop: PhotoDropped, stored: StoredPhoto) -> datetime | None:
         return None
     said = parse_iso(drop.at)
     return said if stored.last_modified is None else max(said, stored.last_modified)
-
-
-def _metadata(stored: StoredPhoto, name: str) -> str | None:
-    return metadata_text(stored.metadata.get(name, "")).strip() or None

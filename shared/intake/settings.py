@@ -14,6 +14,7 @@ from email.errors import MessageError
 from email.header import decode_header, make_header
 from typing import Any, Final
 
+from shared.config import SubmitConfig
 from shared.errors import InputRejected
 from shared.models import ErrorCode, SceneType, Settings
 from shared.vmake import catalogue
@@ -90,6 +91,11 @@ def metadata_text(value: str) -> str:
     except (MessageError, LookupError, ValueError):
         return value
     return value if odd_json(text) or len(text.encode()) > _MAX_METADATA else text
+
+
+def metadata_value(metadata: Mapping[str, str], name: str) -> str | None:
+    """Return a decoded value of an object's user metadata; None if it is missing or empty."""
+    return metadata_text(metadata.get(name, "")).strip() or None
 
 
 def metadata_layer(metadata: Mapping[str, str]) -> Layer:
@@ -205,6 +211,34 @@ def variant_layers(value: object, origin: str) -> tuple[Layer, ...]:
         _known_names(variant, FIELDS, name)
         layers.append(Layer(name, variant))
     return tuple(layers)
+
+
+def drop_layers(
+    own: Layer, folder: FolderFile | None, defaults: Layer
+) -> list[tuple[Layer, Layer, Layer, Layer]]:
+    """Return the layers of each variant of a dropped photo, each with the first one strongest.
+
+    Args:
+        own: the photo's metadata.
+        folder: the nearest `catwalk.json`; None if there is none.
+        defaults: the stack's defaults.
+
+    """
+    base = folder.base if folder else Layer("no folder file", {})
+    variants = folder.variants if folder and folder.variants else (Layer("none", {}),)
+    return [(own, variant, base, defaults) for variant in variants]
+
+
+def default_layer(config: SubmitConfig) -> Layer:
+    """Return the stack's defaults."""
+    values: dict[str, Any] = {
+        "modelId": config.default_model_id,
+        "sceneType": config.default_scene_type.value,
+        "batchSize": config.default_batch_size,
+    }
+    if config.default_scene_id:
+        values["sceneId"] = config.default_scene_id
+    return Layer("the stack's defaults", values)
 
 
 def resolve(layers: Sequence[Layer], *, mask: str | None = None) -> Settings:

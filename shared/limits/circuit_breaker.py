@@ -82,8 +82,8 @@ SUSPECT_SECONDS: Final = 5.0
 first."""
 _OF_REFUSED: Final = ("suspects", "denied", "awaited", "firsts")
 _OF_PAUSE: Final = ("until", "reason", "cause", "pauses", "probe_until", "untold")
-ITEM_KEY: Final[Any] = {"pk": {"S": "CONTROL#submit"}}
-"""Of the item in JobsTable that holds the state."""
+_KEY: Final[Any] = {"pk": {"S": "CONTROL#submit"}}
+"""The key of the item in JobsTable that holds the state."""
 
 
 class Cause(StrEnum):
@@ -192,6 +192,16 @@ class Tripped:
     kind: str
 
 
+@dataclass(frozen=True)
+class CurrentPause:
+    """Submission is paused: no photo has gone through since the pause began."""
+
+    until: datetime
+    """After this moment, the next photo is the probe."""
+    reason: str
+    cause: Cause
+
+
 class CircuitBreaker:
     """Whether photos may be sent, shared by all invocations of SubmitFunction."""
 
@@ -217,9 +227,8 @@ class CircuitBreaker:
                 was refused lets others go first.
 
         """
-        answer = self._dynamodb.get_item(TableName=self._table, Key=ITEM_KEY, ConsistentRead=True)
-        item = answer.get("Item")
-        if item is None:
+        item = self._read()
+        if not item:
             return Permit(candidate=candidate)
         now = self._now()
         permit = Permit(
@@ -235,7 +244,7 @@ class CircuitBreaker:
         if "until" not in item:
             return replace(permit, rate=_rate_if_limited(item, now))
         reason = item["reason"]["S"]
-        watched = cause_of(item) in _WATCHED_CAUSES
+        watched = _cause_of(item) in _WATCHED_CAUSES
         left = _left(item, "until", now)
         if left > 0 and not self._early(item, permit):
             return Paused(left, reason, _unpublished(item, now), watched=watched)
@@ -257,7 +266,7 @@ class CircuitBreaker:
         """Whether the photo may be tried although submission is paused."""
         clean = permit.candidate is not None and not permit.candidate.refused
         few = bool(permit.suspects) and _number(item, "firsts") < MANY
-        return clean and few and cause_of(item) in _DOUBTFUL_CAUSES
+        return clean and few and _cause_of(item) in _DOUBTFUL_CAUSES
 
     def take_slot(self, permit: Permit, patience: float) -> Slot | Paused | None:
         """Take the next slot for a submit.
@@ -304,15 +313,31 @@ class CircuitBreaker:
 
     def seconds_left(self) -> float:
         """Return for how many seconds submission is still paused; this makes no photo the probe."""
-        answer = self._dynamodb.get_item(TableName=self._table, Key=ITEM_KEY, ConsistentRead=True)
-        item = answer.get("Item", {})
-        return max(0.0, _left(item, "until", self._now())) if "until" in item else 0.0
+        pause = self.current_pause()
+        return 0.0 if pause is None else max(0.0, (pause.until - self._now()).total_seconds())
 
-    def paused_by(self) -> Cause | None:
-        """Return why no photo has gone through since the last pause; None if submission is free."""
-        answer = self._dynamodb.get_item(TableName=self._table, Key=ITEM_KEY, ConsistentRead=True)
-        item = answer.get("Item", {})
-        return cause_of(item) if "until" in item else None
+    def current_pause(self) -> CurrentPause | None:
+        """Return the pause since which no photo has gone through; this makes no photo the probe."""
+        item = self._read()
+        if "until" not in item:
+            return None
+        return CurrentPause(parse_iso(item["until"]["S"]), item["reason"]["S"], _cause_of(item))
+
+    def end_pause(self, until: datetime) -> bool:
+        """End a pause now, so that the next photo is the probe; return whether that was done.
+
+        Args:
+            until: the end of the pause; if another pause has begun meanwhile, it stays.
+
+        """
+        values = {":now": {"S": iso(self._now())}, ":until": {"S": iso(until)}}
+        names = {"#until": "until"}
+        ended = self._update_if("#until = :until", "SET #until = :now", values, names=names)
+        return ended is not None
+
+    def _read(self) -> Mapping[str, Any]:
+        answer = self._dynamodb.get_item(TableName=self._table, Key=_KEY, ConsistentRead=True)
+        return answer.get("Item", {})
 
     def record(self, permit: Permit, outcome: CreateOutcome) -> Tripped | None:
         """Record the outcome of a submit; return `Tripped` if it paused submission."""
@@ -397,7 +422,7 @@ class CircuitBreaker:
             expression += " SET cleared = :cleared" if many else " ADD cleared :cleared"
         self._dynamodb.update_item(
             TableName=self._table,
-            Key=ITEM_KEY,
+            Key=_KEY,
             UpdateExpression=expression,
             ExpressionAttributeNames=names,
             **arguments,
@@ -481,7 +506,7 @@ class CircuitBreaker:
         recent = "told_at" in before and _left(before, "told_at", now) > -REPUBLISH_SECONDS
         if recent and before["told_kind"]["S"] == kind:
             self._dynamodb.update_item(
-                TableName=self._table, Key=ITEM_KEY, UpdateExpression="REMOVE untold"
+                TableName=self._table, Key=_KEY, UpdateExpression="REMOVE untold"
             )
             return None
         return Tripped(until, reason, kind)
@@ -544,7 +569,7 @@ class CircuitBreaker:
     def _one_more_unknown(self) -> int:
         answer = self._dynamodb.update_item(
             TableName=self._table,
-            Key=ITEM_KEY,
+            Key=_KEY,
             UpdateExpression="ADD unknowns :one",
             ExpressionAttributeValues={":one": {"N": "1"}},
             ReturnValues="UPDATED_NEW",
@@ -575,7 +600,7 @@ class CircuitBreaker:
         return update_if(
             self._dynamodb,
             self._table,
-            ITEM_KEY,
+            _KEY,
             update=update,
             condition=condition,
             values=values,
@@ -590,7 +615,7 @@ def _unpublished(item: Mapping[str, Any], now: datetime) -> Tripped | None:
     return Tripped(item["until"]["S"], item["reason"]["S"], item["untold"]["S"])
 
 
-def cause_of(item: Mapping[str, Any]) -> Cause:
+def _cause_of(item: Mapping[str, Any]) -> Cause:
     """Return why submission is paused; another version of Catwalk may know no causes, or more."""
     cause = item.get("cause", {}).get("S")
     return Cause(cause) if cause in set(Cause) else Cause.OUTAGE

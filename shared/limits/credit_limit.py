@@ -90,12 +90,14 @@ class CreditLimit:
 
     def used(self) -> float | None:
         """Return how much of today's limit is reserved, in per cent; None if there is no limit."""
-        if not self._limit:
-            return None
+        return self._share(self.reserved()) if self._limit else None
+
+    def reserved(self) -> int:
+        """Return how many of today's credits are reserved; without a limit, none is."""
         answer = self._dynamodb.get_item(
             TableName=self._table, Key=_key(f"{self._now():%Y-%m-%d}"), ConsistentRead=True
         )
-        return self._share(_count(answer.get("Item", {})))
+        return _count(answer.get("Item", {}))
 
     def release(self, reserved: Reserved) -> None:
         """Give a credit back: the vendor certainly did not charge it."""

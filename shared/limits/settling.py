@@ -4,7 +4,7 @@ After versioning is first enabled on a bucket, S3 may answer 404 for up to 15 mi
 that are there. A photo would be taken for deleted; a `catwalk.json` or a mask that is not found
 would cost a credit with the wrong settings; and the vendor, which reads the photo from the bucket,
 would meet the same 404. So SubmitFunction decides and sends nothing until that time is over: each
-message comes again after it.
+message is delivered again after it.
 
 The time counts from the moment when a function of this stack first asked, which is kept in
 JobsTable under `CONTROL#bucket#<name>`. CloudFormation enables versioning before it makes the

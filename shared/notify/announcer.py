@@ -1,9 +1,9 @@
 """Publishes each status of a record on CatwalkBus, at least once.
 
-The event goes out after the write that it tells of, and the record notes that it did. If the
-function crashes in between, the next invocation that reads the record publishes the event. So an
-event may come twice after a crash, but is never missing. Each published status is also counted in
-the metrics.
+The event is published after the status is written, and then the record notes it. If the function
+crashes in between, the next invocation that reads the record publishes the event. So an event may
+be published twice after a crash, but is never missing. Each published status is also counted in the
+metrics.
 """
 
 from shared.models import Job
@@ -35,7 +35,7 @@ class Announcer:
             self._jobs.mark_announced(job)
 
     def reviewed(self, job: Job) -> None:
-        """Tell what a person decided about a job's results."""
+        """Publish a person's review of a job's results."""
         self._events.job_reviewed(job)
 
     def submission_paused(self, job: Job, *, until: str, reason: str) -> None:

@@ -96,7 +96,7 @@ class Gauges:
     moves: int
     parked: int
     paused_by: str | None
-    """What `CircuitBreaker.paused_by` returns."""
+    """The cause of the present pause; see `CircuitBreaker.current_pause`."""
     credits_used: float | None
     """Per cent of the daily limit; None without one."""
 

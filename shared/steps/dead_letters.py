@@ -196,11 +196,11 @@ class DeadLetters:
             return [job for job in found if job.updated_at <= iso(now - KEPT)]
         return found
 
-    def can_mend(self, job: Job) -> bool:
+    def can_resend(self, job: Job) -> bool:
         """Whether the record of such a job holds enough to send its message again."""
         return self._again(job) is not None
 
-    def mend(self, job: Job) -> None:
+    def resend(self, job: Job) -> None:
         """Send a message again for such a job, made from its record.
 
         Raises:

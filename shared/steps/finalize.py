@@ -190,7 +190,7 @@ class Finalizer:
             return [], problems, []  # the next round's poll waits for the key
         # The other results are copied already, and the next round's poll brings new URLs.
         except Exception:  # noqa: BLE001
-            logger().exception("no fresh URLs could be had")
+            logger().exception("the task could not be read for new URLs")
             return [], problems, []
         if not isinstance(read, TaskDone):
             return [], problems, []

@@ -390,10 +390,11 @@ class Reconciler:
     def _measure(self, moves: int) -> None:
         """Emit the state of the stack; a failure here fails nothing else."""
         try:
+            pause = self._breaker.current_pause()
             gauges = Gauges(
                 moves=moves,
                 parked=self._jobs.count_in(JobStatus.SUBMIT_UNKNOWN),
-                paused_by=self._breaker.paused_by(),
+                paused_by=None if pause is None else pause.cause,
                 credits_used=self._credit_limit.used(),
             )
         except Exception:  # noqa: BLE001  see above; it is logged, and the next run tries again

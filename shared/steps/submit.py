@@ -450,7 +450,7 @@ class Submitter:
     def _refused(self, job: Job, message: str, what: str = "the request") -> Outcome:
         error = JobError(
             code=ErrorCode.VENDOR_REJECTED,
-            message=f"The vendor refused {what} ({message}). Nothing was charged. Mend the photo or"
+            message=f"The vendor refused {what} ({message}). Nothing was charged. Fix the photo or"
             f" its settings and drop it again.{self._config.delivery_advice(job.photo)}",
         )
         failed = self._jobs.fail(job, error)

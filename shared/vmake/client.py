@@ -20,17 +20,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
+from ipaddress import IPv4Network, ip_address
 from typing import Final, Literal, Self
 from urllib.parse import quote
 
 import httpx
 
 from shared.clock import utc_now
+from shared.errors import ConfigurationError
 from shared.models import Settings, TaskResult
 from shared.texts import cleaned
 from shared.transport import BoundedTransport, decoded
 from shared.vmake import answers, wire
-from shared.vmake.address import check_base_url
 
 CREATE_TIMEOUT: Final = httpx.Timeout(connect=5, read=30, write=30, pool=5)
 """Seconds. The read timeout is long, since a create that times out is an unknown submit."""
@@ -45,6 +46,10 @@ READ_SECONDS: Final = 30.0
 MAX_BODY_SECONDS: Final = 15.0
 """An answer is cut off after this time. It has a few hundred bytes; the timeouts above are for each
 piece of it, and a slow answer must not use up the invocation."""
+_THIS_MACHINE: Final = frozenset({"localhost", "host.docker.internal"})
+"""Names of the machine itself. A container calls its machine by the second one."""
+_DOCKER_BRIDGE: Final = IPv4Network("172.17.0.0/16")
+"""Docker's default network between a machine and its containers."""
 Trouble = answers.Trouble
 
 
@@ -155,7 +160,7 @@ class VmakeClient:
             ConfigurationError: the base URL cannot be used, or would expose the key.
 
         """
-        check_base_url(base_url)
+        _check_base_url(base_url)
         self._api_key = api_key
         self._now = now
         self._base_url = base_url
@@ -296,6 +301,40 @@ class VmakeClient:
         except (ValueError, TypeError, IndexError, OverflowError):
             return None
         return max(0.0, (moment - self._now()).total_seconds()) if moment.tzinfo else None
+
+
+def _check_base_url(url: str) -> None:
+    """Check that `VmakeBaseUrl` can be used and that requests to it do not expose the API key.
+
+    Raises:
+        ConfigurationError: it is no http(s) URL, has a user name, or is http to another machine.
+
+    """
+    try:
+        parsed = httpx.URL(url)
+    except Exception as error:
+        # httpx and idna raise errors of many types for a text that is no URL.
+        raise ConfigurationError(f"VmakeBaseUrl {url!r} is no URL: {error}. Correct it.") from error
+    host = parsed.raw_host.decode("ascii")
+    if parsed.scheme not in {"http", "https"} or not host:
+        raise ConfigurationError(f"VmakeBaseUrl {url!r} is no http(s) URL; correct it.")
+    if parsed.userinfo:
+        raise ConfigurationError("VmakeBaseUrl has a user name; give a URL without one.")
+    if parsed.scheme == "http" and not _is_this_machine(host):
+        raise ConfigurationError(
+            f"VmakeBaseUrl {url!r} would send the API key in clear; use https. http is for a vendor"
+            " on this machine (localhost, 127.0.0.1, host.docker.internal)."
+        )
+
+
+def _is_this_machine(host: str) -> bool:
+    if host in _THIS_MACHINE:
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or address in _DOCKER_BRIDGE
 
 
 @dataclass(frozen=True)

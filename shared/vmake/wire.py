@@ -12,7 +12,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from shared.models import SceneType, Settings, TaskResult
-from shared.texts import cleaned, json_bytes, without_key
+from shared.texts import cleaned, json_bytes, json_without_key, without_key
 
 TASKS_PATH: Final = "/api/v4/image/ai-fashion-model/clothing-tasks"
 COLOR_FIELD: Final = "color"
@@ -94,13 +94,6 @@ class ResultData(_Wire):
     height: int | None = None
     file_size: int | None = Field(default=None, alias="fileSize")
 
-    @field_validator("download_url")
-    @classmethod
-    def _short_enough(cls, value: str) -> str:
-        if json_bytes(value) > MAX_URL_BYTES:
-            raise ValueError("too long")
-        return value
-
     @field_validator("width", "height", "file_size", mode="before")
     @classmethod
     def _a_hint_at_most(cls, value: object) -> int | None:
@@ -139,7 +132,8 @@ class TaskData(_Wire):
     @field_validator("results")
     @classmethod
     def _short_enough(cls, value: list[ResultData]) -> list[ResultData]:
-        if sum(json_bytes(result.download_url) for result in value) > MAX_URLS_BYTES:
+        sizes = [json_bytes(result.download_url) for result in value]
+        if max(sizes, default=0) > MAX_URL_BYTES or sum(sizes) > MAX_URLS_BYTES:
             raise ValueError("too long")
         return value
 
@@ -196,7 +190,7 @@ def envelope_of(body: bytes, *, hidden: str) -> Envelope | None:
     data = envelope.data
     if data is not None:
         if len(hidden) >= _SECRET_LENGTH:
-            data = _without_key(data, hidden)
+            data = json_without_key(data, hidden)
         texts = {name: data[name] for name in ("message", "status") if name in data}
         data |= {
             name: cleaned(text, hidden=hidden)
@@ -232,17 +226,6 @@ def created_of(body: bytes, *, hidden: str) -> Created:
     if len(hidden) >= _SECRET_LENGTH and without_key(task_id, hidden) != task_id:
         return Created(unusable=True)
     return Created(task_id or None)
-
-
-def _without_key(value: Any, hidden: str) -> Any:  # noqa: ANN401  any JSON
-    """Return a JSON value with the API key replaced in all of its texts."""
-    if isinstance(value, str):
-        return without_key(value, hidden)
-    if isinstance(value, list):
-        return [_without_key(entry, hidden) for entry in value]
-    if isinstance(value, dict):
-        return {name: _without_key(entry, hidden) for name, entry in value.items()}
-    return value
 
 
 def task_of(data: dict[str, Any] | None) -> TaskData | None:

@@ -249,10 +249,10 @@ def expire(stage: Stage) -> None:
     stage.clock.advance(COUNT_SETTLES.total_seconds())
 
 
-def mend(stage: Stage) -> list[str]:
+def resend(stage: Stage) -> list[str]:
     """Send what was lost again by its records; return what SubmitQueue then holds."""
     for job in stage.dead_letters.lost(stage.clock()):
-        stage.dead_letters.mend(job)
+        stage.dead_letters.resend(job)
     return stage.aws.take(stage.aws.queue_url)
 
 
@@ -263,8 +263,8 @@ def test_a_record_outlives_its_letter(stage: Stage, kind: str) -> None:
     event = stage.aws.drop("a.jpg", jpeg()) if kind == "drop" else requested(detail)
     stage.dies(event)
     expire(stage)
-    assert mend(stage) == [json.dumps(event)]
-    assert mend(stage) == []
+    assert resend(stage) == [json.dumps(event)]
+    assert resend(stage) == []
 
 
 def test_a_job_outlives_its_letter(stage: Stage) -> None:
@@ -273,7 +273,7 @@ def test_a_job_outlives_its_letter(stage: Stage) -> None:
     job = stage.claimed(trigger_of(event))
     stage.dies(event)
     expire(stage)
-    assert mend(stage) == [continue_message(job)]
+    assert resend(stage) == [continue_message(job)]
     assert stage.job().dead_lettered, "by this the message starts the next attempt"
 
 
@@ -288,7 +288,7 @@ def test_the_record_of_a_drop_from_before_records_kept_messages(stage: Stage) ->
         UpdateExpression="REMOVE dead_body, photo.version_id",
     )
     expire(stage)
-    (body,) = mend(stage)
+    (body,) = resend(stage)
     item = event["detail"]["object"]
     assert json.loads(body)["detail"]["object"] == {"key": "a.jpg", "etag": item["etag"]}
     assert json.loads(body)["id"] == trigger_of(event)
@@ -304,9 +304,9 @@ def test_a_message_that_is_too_long_for_a_record(stage: Stage) -> None:
     assert "within 14 days" in job.error.message
     expire(stage)
     (lost,) = stage.dead_letters.lost(stage.clock())
-    assert not stage.dead_letters.can_mend(lost)
+    assert not stage.dead_letters.can_resend(lost)
     with pytest.raises(ValueError, match="does not hold its request"):
-        mend(stage)
+        resend(stage)
 
 
 def test_a_letter_that_may_be_there_is_not_lost(stage: Stage) -> None:

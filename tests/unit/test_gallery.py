@@ -30,16 +30,20 @@ from cli.gallery import archive, images, server
 from cli.gallery.access import Access
 from cli.gallery.app import Gallery, create_app
 from cli.gallery.archive import zipped
+from cli.gallery.desk import Desk
 from cli.gallery.images import Picture, PictureGoneError, Pictures, Seal
 from cli.jobs.browse import Browser
 from cli.jobs.recovery import Recovery
 from cli.jobs.review import Reviewer
+from cli.jobs.shoot import Shooter
 from cli.stacks.selection import Choice
 from cli.stacks.stack import Catwalk
 from cli.stacks.submission import Pause, pause_of
+from cli.upload.collect import Rules
 from local.paths import ROOT
 from shared.clock import iso, utc_now
 from shared.intake.photos import PhotoStore
+from shared.intake.settings import Layer
 from shared.limits.circuit_breaker import Cause
 from shared.models import (
     ErrorCode,
@@ -181,6 +185,21 @@ class House:
         return re.findall(rf"/{kind}/[^\"? ]+", self.browser.get(path).text)
 
 
+def desk_of(aws: Aws, jobs: JobRepository, folder: Path) -> Desk:
+    """Return a desk of a stack of doubles."""
+    defaults = {"modelId": "002", "sceneType": "original", "batchSize": 4}
+    store = PhotoStore(aws.s3, PHOTOS, max_bytes=1_000_000)
+    return Desk(
+        shooter=lambda: Shooter(
+            jobs=jobs, photos=store, sqs=aws.sqs, queue_url=aws.queue_url, photos_bucket=PHOTOS
+        ),
+        rules=lambda: Rules(Layer("the stack's defaults", defaults), 1_000_000, store, {}),
+        s3=aws.s3,
+        photos_bucket=PHOTOS,
+        spool=folder / "uploads",
+    )
+
+
 @pytest.fixture
 def house(aws: Aws, tmp_path: Path) -> Iterator[House]:
     """Open the gallery."""
@@ -205,6 +224,7 @@ def house(aws: Aws, tmp_path: Path) -> Iterator[House]:
         browser=Browser(aws.dynamodb, TABLE),
         jobs=jobs,
         recovery=recovery,
+        desk=desk_of(aws, jobs, tmp_path),
         reviewer=Reviewer(
             jobs=jobs,
             announcer=Announcer(EventPublisher(aws.events, BUS), jobs),
@@ -1038,7 +1058,7 @@ def test_gallery_of_a_stack(aws: Aws, tmp_path: Path, monkeypatch: pytest.Monkey
     """A laptop's stack has no pages in the AWS console."""
     monkeypatch.setattr("shared.clients.s3", lambda: aws.s3)
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    outputs = {"JobsTableName": TABLE, "EventBusName": BUS}
+    outputs = {"JobsTableName": TABLE, "EventBusName": BUS, "PhotosBucketName": PHOTOS}
     for laptop in (True, False):
         stack = Catwalk("catwalk", outputs, {}, Choice("catwalk", laptop=laptop))
         assert Gallery.of(stack, tmp_path).on_aws is not laptop

@@ -456,7 +456,7 @@ def test_a_task_that_was_taken_up_again_teaches_nothing(stage: Stage) -> None:
 
 
 def test_throttled_reads_make_the_whole_stack_look_less(stage: Stage) -> None:
-    """One 429 on a read halves the budget of all jobs."""
+    """One 429 on a read halves the rate of reads of all jobs."""
     stage.poll(ReadTrouble("HTTP 429", throttled=True))
     item = stage.aws.dynamodb.get_item(TableName=TABLE, Key={"pk": {"S": "CONTROL#polls"}})["Item"]
     assert float(item["cut_to"]["N"]) == CONFIG.polls_per_second / 2

@@ -1,4 +1,4 @@
-"""The poll budget: many jobs, few calls."""
+"""The rate limiter of reads: many jobs, few calls."""
 
 from collections import Counter
 from typing import Any
@@ -15,13 +15,13 @@ from tests.factories import TABLE, Aws, Clock
 
 
 @pytest.fixture
-def budget(aws: Aws, clock: Clock) -> PollRateLimiter:
-    """Return a budget of two reads a second."""
+def limiter(aws: Aws, clock: Clock) -> PollRateLimiter:
+    """Return a rate limiter of two reads a second."""
     return another(aws, clock)
 
 
 def another(aws: Aws, clock: Clock, per_second: float = 2.0) -> PollRateLimiter:
-    """Return the same budget, in another process."""
+    """Return the same rate limiter, in another process."""
     return PollRateLimiter(aws.dynamodb, TABLE, per_second=per_second, now=clock)
 
 
@@ -33,9 +33,9 @@ def item(aws: Aws) -> dict[str, Any]:
     return found
 
 
-def test_a_lone_job_waits_as_it_likes(budget: PollRateLimiter) -> None:
-    """A stack with few jobs never notices the budget."""
-    assert [budget.reserve(wait) for wait in (1, 7, 60, 600)] == [1, 7, 60, 600]
+def test_a_lone_job_waits_as_it_likes(limiter: PollRateLimiter) -> None:
+    """A stack with few jobs never notices the limiter."""
+    assert [limiter.reserve(wait) for wait in (1, 7, 60, 600)] == [1, 7, 60, 600]
 
 
 def test_a_crowd_is_spread_out(aws: Aws, clock: Clock) -> None:
@@ -51,19 +51,21 @@ def test_a_crowd_is_spread_out(aws: Aws, clock: Clock) -> None:
     assert 100 / 2 - 15 <= max(waits) - 10 <= 100 / 2 + 15
 
 
-def test_slots_that_are_over_are_forgotten(aws: Aws, clock: Clock, budget: PollRateLimiter) -> None:
+def test_slots_that_are_over_are_forgotten(
+    aws: Aws, clock: Clock, limiter: PollRateLimiter
+) -> None:
     """The item stays small however long the stack runs."""
     for _ in range(50):
-        budget.reserve(3)
+        limiter.reserve(3)
         clock.advance(7)
     assert len(item(aws)) < 8
 
 
-def test_throttling_cuts_the_budget_of_all(aws: Aws, clock: Clock, budget: PollRateLimiter) -> None:
+def test_throttling_cuts_the_rate_of_all(aws: Aws, clock: Clock, limiter: PollRateLimiter) -> None:
     """After a 429 on a read, every job waits longer, and after a while no longer."""
     other = another(aws, clock, per_second=8)
-    budget = another(aws, clock, per_second=8)
-    budget.cut()
+    limiter = another(aws, clock, per_second=8)
+    limiter.cut()
     spans = []
     for age in (0.0, 10 * RECOVERY_SECONDS):
         clock.advance(age)
@@ -71,24 +73,24 @@ def test_throttling_cuts_the_budget_of_all(aws: Aws, clock: Clock, budget: PollR
     assert spans[0] > 1.5 * spans[1]
 
 
-def test_one_storm_is_one_cut(aws: Aws, clock: Clock, budget: PollRateLimiter) -> None:
-    """Reads that are refused together halve the budget once."""
-    for process in (budget, another(aws, clock), another(aws, clock)):
+def test_one_storm_is_one_cut(aws: Aws, clock: Clock, limiter: PollRateLimiter) -> None:
+    """Reads that are refused together halve the rate once."""
+    for process in (limiter, another(aws, clock), another(aws, clock)):
         process.cut()
     assert float(item(aws)["cut_to"]["N"]) == 1.0
     clock.advance(ONE_CUT_SECONDS + 1)
-    budget.cut()
+    limiter.cut()
     assert float(item(aws)["cut_to"]["N"]) == pytest.approx(0.57, abs=0.05)
 
 
 def test_even_a_vendor_that_always_throttles_is_asked(
-    aws: Aws, clock: Clock, budget: PollRateLimiter
+    aws: Aws, clock: Clock, limiter: PollRateLimiter
 ) -> None:
-    """A paid task is read some time: the budget never comes to nothing."""
+    """A paid task is read some time: the rate never falls to nothing."""
     for _ in range(40):
-        budget.cut()
+        limiter.cut()
         clock.advance(ONE_CUT_SECONDS + 1)
-    assert budget.reserve(5) < 60
+    assert limiter.reserve(5) < 60
 
 
 def test_what_a_crowd_leaves_behind_is_forgotten_bit_by_bit(

@@ -24,9 +24,8 @@ def jobs(aws: Aws, clock: Clock) -> JobRepository:
     return JobRepository(aws.dynamodb, TABLE, now=clock)
 
 
-@pytest.fixture
-def shooter(aws: Aws, jobs: JobRepository, clock: Clock) -> Shooter:
-    """Give what shoots again."""
+def new_shooter(aws: Aws, jobs: JobRepository, clock: Clock) -> Shooter:
+    """Return what shoots again, for one decision."""
     return Shooter(
         jobs=jobs,
         photos=PhotoStore(aws.s3, PHOTOS, max_bytes=1_000_000),
@@ -35,6 +34,12 @@ def shooter(aws: Aws, jobs: JobRepository, clock: Clock) -> Shooter:
         photos_bucket=PHOTOS,
         now=clock,
     )
+
+
+@pytest.fixture
+def shooter(aws: Aws, jobs: JobRepository, clock: Clock) -> Shooter:
+    """Give what shoots again."""
+    return new_shooter(aws, jobs, clock)
 
 
 def stored(aws: Aws, body: bytes, key: str = KEY) -> Photo:
@@ -130,7 +135,7 @@ def test_mask_and_url_stay(shooter: Shooter, make: Callable[..., Job], aws: Aws)
 
 
 def test_a_mask_in_the_bucket_is_named(
-    shooter: Shooter, make: Callable[..., Job], aws: Aws
+    shooter: Shooter, make: Callable[..., Job], aws: Aws, jobs: JobRepository, clock: Clock
 ) -> None:
     """The mask that made the first images makes the new ones; one that is gone is said."""
     aws.s3.put_object(Bucket=PHOTOS, Key="summer/dress.mask.png", Body=png())
@@ -142,11 +147,11 @@ def test_a_mask_in_the_bucket_is_named(
     (request,) = sent(aws)
     assert request.mask == PhotoRef(key="summer/dress.mask.png")
     aws.s3.delete_object(Bucket=PHOTOS, Key="summer/dress.mask.png")
-    assert "mask" in (shooter.quote(job, MIA).refusal or "")
+    assert "mask" in (new_shooter(aws, jobs, clock).quote(job, MIA).refusal or "")
 
 
 def test_a_photo_that_is_gone_or_another_is_refused(
-    shooter: Shooter, make: Callable[..., Job], aws: Aws
+    shooter: Shooter, make: Callable[..., Job], aws: Aws, jobs: JobRepository, clock: Clock
 ) -> None:
     """Nobody pays for other bytes than those they saw."""
     job = make()
@@ -155,7 +160,8 @@ def test_a_photo_that_is_gone_or_another_is_refused(
     assert "Another photo lies under 'summer/dress.jpg'" in (replaced.refusal or "")
     assert replaced.credits == 0
     aws.s3.delete_object(Bucket=PHOTOS, Key=KEY)
-    assert "is no longer in photos" in (shooter.quote(job, MIA).refusal or "")
+    gone = new_shooter(aws, jobs, clock).quote(job, MIA)
+    assert "is no longer in photos" in (gone.refusal or "")
     with pytest.raises(ValueError, match="Another photo"):
         shooter.shoot(replaced, nonce=new_nonce())
     assert sent(aws) == []
@@ -196,14 +202,27 @@ def test_broken_settings_beside_the_photo(
     assert "summer/catwalk.json is no valid JSON" in (shooter.quote(job, MIA).refusal or "")
 
 
-def test_already_shot_is_said(shooter: Shooter, make: Callable[..., Job]) -> None:
+def test_already_shot_is_said(
+    shooter: Shooter, make: Callable[..., Job], aws: Aws, jobs: JobRepository, clock: Clock
+) -> None:
     """Who has images of this look already hears so before paying for others."""
     job = make()
-    assert shooter.quote(job, MIA).already is None
     assert job.settings is not None
-    mia = make("m", settings=job.settings.model_copy(update={"model_id": "004"}))
-    assert shooter.quote(job, MIA).already == mia
+    assert shooter.quote(job, {"modelId": "003"}).already is None
     assert shooter.quote(job, {}).already == job
+    mia = make("m", settings=job.settings.model_copy(update={"model_id": "004"}))
+    assert new_shooter(aws, jobs, clock).quote(job, MIA).already == mia
+
+
+def test_a_photo_is_read_once_for_all_looks(
+    shooter: Shooter, make: Callable[..., Job], aws: Aws
+) -> None:
+    """Who tries one look after the other waits for S3 once."""
+    job = make()
+    first = shooter.quote(job, MIA)
+    aws.s3.delete_object(Bucket=PHOTOS, Key=KEY)
+    assert first.refusal is None
+    assert shooter.quote(job, {"modelId": "003"}).refusal is None
 
 
 def test_quotes_keep_their_order(shooter: Shooter, make: Callable[..., Job]) -> None:

@@ -117,7 +117,7 @@ function named(element) {
   if (result && element.dataset.mark) {
     return `[data-result="${CSS.escape(result.dataset.result)}"] [data-mark="${element.dataset.mark}"]`;
   }
-  for (const name of ["data-handle", "data-dialog", "data-copy", "data-verdict", "href"]) {
+  for (const name of ["data-handle", "data-dialog", "data-copy", "data-verdict", "data-shoot-one", "href"]) {
     if (element.hasAttribute(name)) return `[${name}="${CSS.escape(element.getAttribute(name))}"]`;
   }
   return null;

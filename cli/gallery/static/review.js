@@ -103,7 +103,7 @@ around.hidden = here < 0;
 if (here >= 0) sessionStorage.setItem("last", location.pathname);
 
 document.addEventListener("keydown", (event) => {
-  if (event.metaKey || event.ctrlKey || event.altKey || main.querySelector("dialog[open]")) return;
+  if (event.metaKey || event.ctrlKey || event.altKey || document.querySelector("dialog[open]")) return;
   if (event.target.matches("input, select, textarea, [data-handle]")) return;
   if (links[event.key]) {
     const [link] = links[event.key];

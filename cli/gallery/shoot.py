@@ -1,0 +1,432 @@
+"""Many jobs at once: choose them, review them, shoot them again, take their images away.
+
+A selection lives in the browser: the ids of jobs, and for each the attempt and the revision of its
+review that the page showed. A decision goes by these, so what somebody else decided in the
+meantime is never overwritten, and is told instead.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qs
+
+from botocore.exceptions import BotoCoreError, ClientError
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from cli.errors import CommandError, sentence
+from cli.gallery import looks
+from cli.gallery.access import Access
+from cli.gallery.archive import zipped
+from cli.gallery.forms import answered, body_of, check_token, document_of
+from cli.gallery.views import Asked, Shower, job_url, look_of, model_of, name_of, seen_of, status_of
+from cli.jobs.browse import Browser
+from cli.jobs.review import Decision, Reviewer
+from cli.jobs.shoot import Shooter, Shot, siblings
+from cli.terminal.output import counted, credits_of
+from shared.models import Job, ReviewState
+from shared.records.jobs import JobRepository
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+MOST_SELECTED: Final = 500
+"""Jobs that one decision is about: some seconds of work, and some thousand images."""
+_MOST_BYTES: Final = 128 * 1024
+_MATCH_SECONDS: Final = 4.0
+_COUNT_SECONDS: Final = 0.6
+_AT_ONCE: Final = 8
+_MOST_NAMED: Final = 5
+"""Photos that a sentence names; more are counted."""
+_DECISIONS: Final = {
+    ReviewState.APPROVED: "approved",
+    ReviewState.REFUSED: "refused",
+}
+
+
+@dataclass(frozen=True)
+class Selected:
+    """A job of a selection, as the page showed it."""
+
+    job_id: str
+    seen: str
+    """See `seen_of`."""
+
+
+@dataclass(frozen=True)
+class Reviewed:
+    """What became of one job of a decision."""
+
+    job: Job | None
+    """As it is now."""
+    problem: str = ""
+    """Why nothing was saved, as the end of a sentence about some jobs; empty if it was."""
+    decided: str = ""
+    """Who did what in the meantime, if that is why: `Anna approved`."""
+
+    @property
+    def saved(self) -> bool:
+        """Whether the decision stands in the record."""
+        return not (self.problem or self.decided)
+
+
+class Selections:
+    """Answers what is asked for a selection."""
+
+    def __init__(
+        self,
+        *,
+        access: Access,
+        browser: Browser,
+        jobs: JobRepository,
+        reviewer: Reviewer,
+        shooter: Callable[[], Shooter],
+        s3: "S3Client",
+        show: Shower,
+        render: Callable[[str, Mapping[str, object]], Response],
+    ) -> None:
+        """Answer with these.
+
+        Args:
+            access: knows the pages' token.
+            browser: finds jobs.
+            jobs: the records.
+            reviewer: of the person in front of the browser.
+            shooter: a new one for each decision.
+            s3: for the images.
+            show: makes what pages show.
+            render: makes a page of a template.
+
+        """
+        self._access = access
+        self._browser = browser
+        self._jobs = jobs
+        self._reviewer = reviewer
+        self._shooter = shooter
+        self._s3 = s3
+        self._show = show
+        self._render = render
+        self._quoting: tuple[str, Shooter] | None = None
+        """The nonce of the dialog that was quoted last, and what has read its photos."""
+
+    @property
+    def routes(self) -> list[BaseRoute]:
+        """What is answered here."""
+        return [
+            Route("/looks", self.looks),
+            Route("/selection/matching", self.matching),
+            Route("/selection/review", self.review, methods=["POST"]),
+            Route("/selection/quote", self.quote, methods=["POST"]),
+            Route("/selection/shoot", self.shoot, methods=["POST"]),
+            Route("/selection/results.zip", self.archive, methods=["POST"]),
+            Route("/jobs/{job_id}/compare", self.compare),
+        ]
+
+    # --- choosing --------------------------------------------------------------------------
+
+    def looks(self, _request: Request) -> Response:
+        """Return an example picture of each model and scene that the stack has made images of."""
+        pictures = {
+            value: self._show.results(job)[0].small
+            for value, job in looks.examples(self._browser).items()
+        }
+        return JSONResponse(pictures)
+
+    def matching(self, request: Request) -> Response:
+        """Return all jobs of a filter, as far as one selection goes, and how many there are."""
+        which = Asked.of(request.query_params).filter
+        page = self._browser.page(which, size=MOST_SELECTED, seconds=_MATCH_SECONDS)
+        found = list(page.jobs)
+        total: int | None = len(found)
+        exact = page.after is None
+        if not exact:
+            count = self._browser.count(which, seconds=_COUNT_SECONDS)
+            total, exact = (None, False) if count is None else (count.number, count.exact)
+        return JSONResponse(
+            {
+                "jobs": [
+                    {"id": job.job_id, "seen": seen_of(job), "images": len(job.results)}
+                    for job in found
+                ],
+                "message": _matching_words(len(found), total, exact=exact),
+            }
+        )
+
+    # --- reviewing -------------------------------------------------------------------------
+
+    @answered
+    async def review(self, request: Request) -> Response:
+        """Approve or refuse the selected jobs, each by what the page showed of it."""
+        document = await document_of(request, self._access, most=_MOST_BYTES)
+        return await run_in_threadpool(self._review, document)
+
+    def _review(self, document: Mapping[str, Any]) -> Response:
+        selected = _selected(document)
+        state = document.get("state")
+        if state not in {decision.value for decision in _DECISIONS}:
+            raise HTTPException(HTTPStatus.BAD_REQUEST, "A job is approved or refused.")
+        wanted = ReviewState(state)
+        jobs = self._browser.some([each.job_id for each in selected])
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            outcomes = list(
+                pool.map(
+                    lambda each: self._review_one(each, jobs.get(each.job_id), wanted), selected
+                )
+            )
+        saved = [each.job for each in outcomes if each.saved and each.job is not None]
+        return JSONResponse(
+            {
+                "message": _review_words(outcomes, wanted),
+                "whole": len(saved) == len(selected),
+                # What was not saved stays selected, as it is now: the person looks, and decides.
+                "left": [
+                    {"id": each.job.job_id, "seen": seen_of(each.job)}
+                    for each in outcomes
+                    if not each.saved and each.job is not None
+                ],
+                "changed": [job.job_id for job in saved],
+            }
+        )
+
+    def _review_one(self, selected: Selected, job: Job | None, state: ReviewState) -> Reviewed:
+        if job is None:
+            return Reviewed(None, "are gone")
+        if seen_of(job) != selected.seen:
+            return _changed(job)
+        marks = job.review
+        try:
+            decision = Decision.about(
+                job,
+                state,
+                chosen=marks.chosen if marks else (),
+                refused=marks.refused if marks else (),
+            )
+        except ValueError:
+            if job.review_state is None or not job.results:
+                return Reviewed(job, "have no images to review")
+            return Reviewed(job, "have only refused images; choose one of them first")
+        try:
+            reviewed = self._reviewer.review(job, decision)
+        except (ClientError, BotoCoreError, CommandError) as error:
+            return Reviewed(job, f"could not be saved: {error}".rstrip("."))
+        if reviewed is None:
+            now = self._jobs.get(job.job_id)
+            return Reviewed(None, "are gone") if now is None else _changed(now)
+        return Reviewed(reviewed)
+
+    # --- shooting again --------------------------------------------------------------------
+
+    @answered
+    async def quote(self, request: Request) -> Response:
+        """Return what shooting the selection again would cost."""
+        document = await document_of(request, self._access, most=_MOST_BYTES)
+        values = looks.values_of(document)
+        shots = await run_in_threadpool(self._quote_again, document, values)
+        return JSONResponse(_quoted(shots, values))
+
+    @answered
+    async def shoot(self, request: Request) -> Response:
+        """Send the selection, if it costs what the page said."""
+        document = await document_of(request, self._access, most=_MOST_BYTES)
+        return await run_in_threadpool(self._shoot, document)
+
+    def _quote_again(self, document: Mapping[str, Any], values: Mapping[str, Any]) -> list[Shot]:
+        """Quote as often as a dialog's choice changes; what it has read of photos is kept."""
+        nonce = str(document.get("nonce", ""))
+        if self._quoting is None or self._quoting[0] != nonce:
+            self._quoting = (nonce, self._shooter())
+        return self._quote(document, values, self._quoting[1])
+
+    def _quote(
+        self, document: Mapping[str, Any], values: Mapping[str, Any], shooter: Shooter
+    ) -> list[Shot]:
+        selected = _selected(document)
+        found = self._browser.some([each.job_id for each in selected])
+        jobs = [found[each.job_id] for each in selected if each.job_id in found]
+        if not jobs:
+            raise HTTPException(HTTPStatus.NOT_FOUND, "None of these jobs exists any more.")
+        return shooter.quote_all(jobs, values)
+
+    def _shoot(self, document: Mapping[str, Any]) -> Response:
+        values = looks.values_of(document)
+        shooter = self._shooter()
+        shots = self._quote(document, values, shooter)
+        possible = [shot for shot in shots if shot.refusal is None]
+        price = sum(shot.credits for shot in possible)
+        if price != document.get("credits"):
+            now = {"message": f"It costs {credits_of(price)} by now; nothing was done."}
+            return JSONResponse({**_quoted(shots, values), **now}, HTTPStatus.CONFLICT)
+        if not possible:
+            raise HTTPException(HTTPStatus.CONFLICT, "None of these photos can be shot again.")
+        sent = 0
+        try:
+            for shot in possible:
+                shooter.shoot(shot, nonce=str(document.get("nonce", "")))
+                sent += 1
+        except ValueError as error:
+            raise HTTPException(HTTPStatus.BAD_REQUEST, sentence(str(error))) from error
+        except (ClientError, BotoCoreError) as error:
+            raise HTTPException(
+                HTTPStatus.BAD_GATEWAY,
+                f"{sent} of {counted(len(possible), 'photo')} were sent, then AWS said: {error}."
+                " Send it again: none is made twice.",
+            ) from error
+        words = f"{counted(sent, 'photo')}{looks.phrase(values)}: under way."
+        return JSONResponse({"message": f"{words} New images come in as new jobs.", "sent": sent})
+
+    # --- taking away -----------------------------------------------------------------------
+
+    async def archive(self, request: Request) -> Response:
+        """Stream the selection's images as one zip."""
+        body = await body_of(request, _MOST_BYTES)
+        form = {name: values[0] for name, values in parse_qs(body.decode("latin-1")).items()}
+        check_token(self._access, form.get("token", ""))
+        ids = _ids(form.get("jobs", "").split(","))
+        found = await run_in_threadpool(self._browser.some, ids)
+        jobs = [found[job_id] for job_id in ids if job_id in found]
+        name = f"catwalk-{len(jobs)}-selected.zip"
+        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+        return StreamingResponse(
+            zipped(self._s3, jobs), media_type="application/zip", headers=headers
+        )
+
+    # --- comparing -------------------------------------------------------------------------
+
+    def also(self, job: Job) -> list[dict[str, str]]:
+        """Return the other jobs of a job's photo, as its page names them."""
+        found = []
+        others = [other for other in siblings(self._jobs, job) if other.settings is not None]
+        names = Counter(model_of(other.settings.model_id) for other in others if other.settings)
+        for other in others:
+            assert other.settings is not None  # filtered above
+            model = model_of(other.settings.model_id)
+            same = job.settings is not None and model == model_of(job.settings.model_id)
+            # A name alone says enough where the model differs.
+            label = look_of(other.settings) if same or names[model] > 1 else model
+            found.append(
+                {
+                    "label": label,
+                    "url": job_url(other),
+                    "status": "" if other.results else status_of(other).word,
+                    "compare": f"{job_url(job)}/compare?with={other.job_id}"
+                    if job.results and other.results
+                    else "",
+                }
+            )
+        return found
+
+    def compare(self, request: Request) -> Response:
+        """Show the results of two jobs side by side."""
+        ids = _ids([request.path_params["job_id"], request.query_params.get("with", "")])
+        found = self._browser.some(ids)
+        sides = []
+        for job_id in ids:
+            if job_id not in found:
+                raise HTTPException(HTTPStatus.NOT_FOUND, f"There is no job {job_id!r}.")
+            job = found[job_id]
+            sides.append(
+                {
+                    "job": job,
+                    "url": job_url(job),
+                    "name": name_of(job),
+                    "look": look_of(job.settings),
+                    "card": self._show.card(job),
+                }
+            )
+        return self._render("compare.html", {"sides": sides})
+
+
+def _selected(document: Mapping[str, Any]) -> list[Selected]:
+    """Read a selection.
+
+    Raises:
+        HTTPException: it is none, it is empty, or it is too large.
+
+    """
+    jobs = document.get("jobs")
+    if not isinstance(jobs, list) or not all(isinstance(each, dict) for each in jobs):
+        raise HTTPException(HTTPStatus.BAD_REQUEST, "The request names no jobs.")
+    ids = _ids([str(each.get("id", "")) for each in jobs])
+    seen = {str(each.get("id", "")): str(each.get("seen", "")) for each in jobs}
+    return [Selected(job_id, seen[job_id]) for job_id in ids]
+
+
+def _ids(texts: Sequence[str]) -> list[str]:
+    ids = [text for text in dict.fromkeys(texts) if text]
+    if not ids:
+        raise HTTPException(HTTPStatus.BAD_REQUEST, "The request names no jobs.")
+    if len(ids) > MOST_SELECTED:
+        raise HTTPException(
+            HTTPStatus.BAD_REQUEST,
+            f"{len(ids)} jobs are selected; at most {MOST_SELECTED} can be handled at once.",
+        )
+    if any(len(each) > 64 or not each.isalnum() for each in ids):  # noqa: PLR2004 - no id is longer
+        raise HTTPException(HTTPStatus.BAD_REQUEST, "The request names what is no job's id.")
+    return ids
+
+
+def _matching_words(selected: int, total: int | None, *, exact: bool) -> str:
+    if exact and total == selected:
+        return f"All {selected} are selected." if selected != 1 else "The only one is selected."
+    if total is None or total <= selected:
+        return f"The newest {selected} are selected; there are more."
+    return f"The newest {selected} of {'' if exact else 'at least '}{total:,} are selected."
+
+
+def _changed(job: Job) -> Reviewed:
+    """Return that a job is not as the page showed it."""
+    review = job.review
+    if review is None:
+        return Reviewed(job, "have a new attempt; look again")
+    verb = {
+        ReviewState.APPROVED: "approved",
+        ReviewState.REFUSED: "refused",
+        ReviewState.TO_REVIEW: "marked images of",
+    }[review.state]
+    return Reviewed(job, decided=f"{review.by} {verb}")
+
+
+def _review_words(outcomes: Sequence[Reviewed], state: ReviewState) -> str:
+    """Return what became of a decision, in a few sentences."""
+    saved = sum(each.saved for each in outcomes)
+    words = [f"{saved or 'None'} {_DECISIONS[state]}."]
+    for decided, count in Counter(each.decided for each in outcomes if each.decided).items():
+        words.append(f"{decided} {count} of them in the meantime; look again.")
+    for problem, count in Counter(each.problem for each in outcomes if each.problem).items():
+        verb, _, rest = problem.partition(" ")
+        verb = {"have": "has", "are": "is"}.get(verb, verb) if count == 1 else verb
+        words.append(f"{count} {verb} {rest}.")
+    return " ".join(words)
+
+
+def _have(count: int) -> str:
+    return "has" if count == 1 else "have"
+
+
+def _quoted(shots: Sequence[Shot], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the price of shots, and what stands in the way of some."""
+    possible = [shot for shot in shots if shot.refusal is None]
+    price = sum(shot.credits for shot in possible)
+    refused = Counter(shot.refusal for shot in shots if shot.refusal is not None)
+    known = sum(shot.already is not None for shot in possible)
+    known_words = ""
+    if known:
+        which = "It has" if len(possible) == 1 else f"{known} of them {_have(known)}"
+        known_words = f"{which} images with this look already; you would get other ones."
+    return {
+        "photos": len(possible),
+        "credits": price,
+        "price": credits_of(price),
+        "sentence": f"{counted(len(possible), 'photo')}{looks.phrase(values)}",
+        "already": known_words,
+        "refused": [
+            {"why": why, "count": count} for why, count in refused.most_common(_MOST_NAMED)
+        ],
+        "refused_photos": len(shots) - len(possible),
+    }

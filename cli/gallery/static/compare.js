@@ -1,0 +1,128 @@
+// Two images side by side, with one zoom and one place: wheel, pinch, dragging, keys and buttons.
+
+const table = document.querySelector("[data-table]");
+const frames = [...document.querySelectorAll("[data-frame]")];
+const scaleShown = document.querySelector("[data-scale]");
+const MOST = 8;
+const SHARP = 1.6;
+
+// Where both images lie: x and y are shares of the frame's size, so that both frames may differ.
+const view = { scale: 1, x: 0, y: 0 };
+
+function draw() {
+  const room = (view.scale - 1) / 2;
+  view.x = Math.max(-room, Math.min(room, view.x));
+  view.y = Math.max(-room, Math.min(room, view.y));
+  for (const frame of frames) {
+    const image = frame.querySelector("[data-shown]");
+    if (!image) continue;
+    image.style.transform = `translate(${100 * view.x}%, ${100 * view.y}%) scale(${view.scale})`;
+    if (view.scale > SHARP) sharpen(image);
+  }
+  scaleShown.textContent = `${Math.round(100 * view.scale)} %`;
+  table.classList.toggle("near", view.scale > 1);
+}
+
+/** Shows the original once the small copy would look soft. */
+function sharpen(image) {
+  const { original } = image.dataset;
+  if (!original || image.getAttribute("src") === original) return;
+  const full = new Image();
+  full.src = original;
+  full.decode().then(() => { if (image.dataset.original === original) image.src = original; }).catch(() => {});
+}
+
+/** Zooms; the point of the frame that is given (from its middle, in shares) stays where it is. */
+function zoom(factor, at = { x: 0, y: 0 }) {
+  const scale = Math.max(1, Math.min(MOST, view.scale * factor));
+  const change = scale / view.scale;
+  view.x = at.x - (at.x - view.x) * change;
+  view.y = at.y - (at.y - view.y) * change;
+  view.scale = scale;
+  draw();
+}
+
+function point(event, frame) {
+  const box = frame.getBoundingClientRect();
+  return { x: (event.clientX - box.left) / box.width - .5, y: (event.clientY - box.top) / box.height - .5 };
+}
+
+table.addEventListener("wheel", (event) => {
+  const frame = event.target.closest("[data-frame]");
+  if (!frame) return;
+  event.preventDefault();
+  zoom(Math.exp(-event.deltaY * (event.ctrlKey ? .01 : .0016)), point(event, frame));
+}, { passive: false });
+
+const fingers = new Map();
+
+table.addEventListener("pointerdown", (event) => {
+  const frame = event.target.closest("[data-frame]");
+  if (!frame || event.button !== 0) return;
+  frame.setPointerCapture(event.pointerId);
+  fingers.set(event.pointerId, { frame, ...point(event, frame) });
+});
+
+table.addEventListener("pointermove", (event) => {
+  const before = fingers.get(event.pointerId);
+  if (!before) return;
+  const now = point(event, before.frame);
+  const other = [...fingers].find(([id]) => id !== event.pointerId)?.[1];
+  if (other) {
+    const far = (a, b) => Math.hypot(a.x - b.x, a.y - b.y) || .001;
+    zoom(far(now, other) / far(before, other), { x: (now.x + other.x) / 2, y: (now.y + other.y) / 2 });
+  } else {
+    view.x += now.x - before.x;
+    view.y += now.y - before.y;
+    draw();
+  }
+  fingers.set(event.pointerId, { frame: before.frame, ...now });
+});
+
+for (const end of ["pointerup", "pointercancel", "lostpointercapture"]) {
+  table.addEventListener(end, (event) => fingers.delete(event.pointerId));
+}
+
+table.addEventListener("dblclick", (event) => {
+  const frame = event.target.closest("[data-frame]");
+  if (frame) zoom(view.scale > 1 ? 1 / view.scale : 2.5, point(event, frame));
+});
+
+const STEP = .12;
+const MOVES = { ArrowLeft: [STEP, 0], ArrowRight: [-STEP, 0], ArrowUp: [0, STEP], ArrowDown: [0, -STEP] };
+
+function fit() {
+  Object.assign(view, { scale: 1, x: 0, y: 0 });
+  draw();
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.metaKey || event.ctrlKey || event.altKey) return;
+  const move = MOVES[event.key];
+  if (event.key === "+" || event.key === "=") zoom(1.25);
+  else if (event.key === "-") zoom(.8);
+  else if (event.key === "0") fit();
+  else if (move && view.scale > 1) {
+    view.x += move[0];
+    view.y += move[1];
+    draw();
+  } else return;
+  event.preventDefault();
+});
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-zoom]");
+  if (button) ({ in: () => zoom(1.25), out: () => zoom(.8), fit })[button.dataset.zoom]();
+  const choice = event.target.closest("[data-choose]");
+  if (!choice) return;
+  const half = choice.closest(".half");
+  half.querySelector("[aria-current]")?.removeAttribute("aria-current");
+  choice.setAttribute("aria-current", "true");
+  const image = half.querySelector("[data-shown]");
+  image.src = choice.dataset.large;
+  image.alt = choice.dataset.alt;
+  image.dataset.original = choice.dataset.original;
+  draw();
+});
+
+draw();

@@ -1,0 +1,101 @@
+// The dialog that shoots photos again: model, background, number of images, and what it costs.
+
+import { chosenLook, plural, send, settled, showFaces, watchLook } from "./desk.js";
+import { say } from "./shared.js";
+
+const dialog = document.querySelector("[data-shoot]");
+const form = dialog.querySelector("[data-shoot-form]");
+const total = dialog.querySelector("[data-shoot-total]");
+const button = dialog.querySelector("[data-shoot-send]");
+const { root, token } = dialog.dataset;
+
+let jobs = [];
+let nonce = "";
+let price = null;
+let turn = 0;
+let done = () => {};
+
+/** Opens the dialog for these jobs; calls back once they are under way. */
+export function shoot(chosen, after = () => {}) {
+  jobs = chosen;
+  done = after;
+  // A second click of this very form is no second job.
+  nonce = [...crypto.getRandomValues(new Uint8Array(16))].map((n) => n.toString(16).padStart(2, "0")).join("");
+  dialog.querySelector("h2").textContent = jobs.length === 1 ? "Shoot again" : `Shoot ${jobs.length} photos again`;
+  dialog.querySelector("[data-shoot-what]").textContent = jobs.length === 1
+    ? "New images of the same photo, as a new job. The present images stay."
+    : "New images of the same photos, as new jobs. The present images stay.";
+  form.reset();
+  dialog.showModal();
+  showFaces(dialog, root);
+  quote();
+}
+
+function tell(text, kind = "faint") {
+  const line = document.createElement("p");
+  line.className = kind;
+  line.textContent = text;
+  return line;
+}
+
+function ready(on) {
+  button.setAttribute("aria-disabled", String(!on));
+}
+
+async function quote() {
+  const mine = ++turn;
+  price = null;
+  ready(false);
+  try {
+    const answer = await send(`${root}/selection/quote`, token, { jobs, nonce, ...chosenLook(form) });
+    if (mine === turn) show(answer);
+  } catch (error) {
+    if (mine === turn) total.replaceChildren(tell(error.message, "wrong"));
+  }
+}
+
+function show(answer) {
+  price = answer.credits;
+  const cost = document.createElement("p");
+  cost.className = "cost";
+  const sum = document.createElement("strong");
+  sum.textContent = answer.price;
+  cost.append(`${answer.sentence}: `, sum);
+  const lines = answer.photos ? [cost] : [];
+  if (answer.already) lines.push(tell(answer.already));
+  if (answer.refused_photos) {
+    lines.push(tell(answer.photos ? `${plural(answer.refused_photos, "photo")} cannot be shot again:` : "This cannot be done:", "wrong"));
+    const list = document.createElement("ul");
+    for (const { why, count } of answer.refused) {
+      const item = document.createElement("li");
+      item.textContent = count > 1 ? `${count} × ${why}` : why;
+      list.append(item);
+    }
+    lines.push(list);
+  }
+  total.replaceChildren(...lines);
+  button.replaceChildren("Shoot again", Object.assign(document.createElement("span"), { className: "price", textContent: answer.price }));
+  ready(answer.photos > 0);
+}
+
+const later = settled(quote);
+watchLook(form, () => { ready(false); later(); });
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  if (button.getAttribute("aria-disabled") === "true" || price === null) return;
+  ready(false);
+  turn += 1;
+  try {
+    const answer = await send(`${root}/selection/shoot`, token, { jobs, nonce, credits: price, ...chosenLook(form) });
+    dialog.close();
+    say(answer.message);
+    done();
+  } catch (error) {
+    if (error.document?.sentence) show(error.document);
+    else ready(price !== null);
+    total.prepend(tell(error.message, "wrong"));
+  }
+});
+
+dialog.querySelector("[data-shoot-close]").addEventListener("click", () => dialog.close());

@@ -1,0 +1,424 @@
+"""The gallery's desk in a real browser: many at once, other looks, photos dropped into the page."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page, Route, ViewportSize, expect
+
+from tests.e2e import chromium
+from tests.e2e.driver import Catwalk, photo, wait_for
+from tests.e2e.test_gallery import Visitor, browser, cards, page, visitor
+
+__all__ = ["browser", "page", "visitor"]
+"""The fixtures."""
+
+FOLDER = "desk"
+NAMES = ("coat.jpg", "dress.jpg", "skirt.jpg")
+
+
+@pytest.fixture(scope="module")
+def photos(catwalk: Catwalk) -> dict[str, bytes]:
+    """Have three photos done."""
+    bodies = {f"{FOLDER}/{name}": photo() for name in NAMES}
+    for key, body in bodies.items():
+        catwalk.drop(key, body, {"sku": f"D-{key[5:9].upper()}"})
+    for key in bodies:
+        catwalk.end_of(key)
+    return bodies
+
+
+def bar(page: Page) -> Locator:
+    """Return the bar of what is selected."""
+    return page.get_by_role("region", name="Selection")
+
+
+def box(page: Page, name: str) -> Locator:
+    """Return the box of a photo's card."""
+    return page.get_by_role("checkbox", name=f"Select {name}").first
+
+
+def reviews(catwalk: Catwalk, folder: str, names: tuple[str, ...] = NAMES) -> list[str]:
+    """Return what was decided about photos."""
+    records = [catwalk.records(f"{folder}/{name}")[0] for name in names]
+    return [record.get("review", {}).get("state", "") for record in records]
+
+
+def files(folder: Path, **bodies: bytes) -> list[str]:
+    """Write files, and return their paths."""
+    folder.mkdir(exist_ok=True)
+    paths = []
+    for name, body in bodies.items():
+        path = folder / f"{name}.jpg"
+        path.write_bytes(body)
+        paths.append(str(path))
+    return paths
+
+
+# --- many at once --------------------------------------------------------------------------------
+
+
+def test_selection_survives(page: Page, catwalk: Catwalk) -> None:
+    """A range is selected with shift, and stays through new cards, another page and a reload."""
+    page.goto(f"?folder={FOLDER}")
+    expect(cards(page)).to_have_count(3)
+    boxes = page.locator("[data-pick]")
+    boxes.first.check()
+    boxes.last.click(modifiers=["Shift"])
+    expect(bar(page)).to_contain_text("3 selected")
+    expect(bar(page).get_by_role("button", name="Shoot again")).to_contain_text("3 credits")
+    cards(page).first.locator(".open").click()
+    page.wait_for_url("**/jobs/*")
+    page.go_back()
+    expect(bar(page)).to_contain_text("3 selected")
+    expect(page.locator("[data-pick]:checked")).to_have_count(3)
+    stuck = {"path_contains": f"{FOLDER}/new/"}
+    catwalk.vendor.fault("read", "stuck", match=stuck, percent=37, seconds=5)
+    catwalk.drop(f"{FOLDER}/new/late.jpg", photo())
+    page.get_by_role("link", name="1 new").click()
+    expect(cards(page)).to_have_count(4)
+    expect(bar(page)).to_contain_text("3 selected")
+    box(page, "late.jpg").check()
+    catwalk.end_of(f"{FOLDER}/new/late.jpg")
+    late = cards(page).filter(has_text="late.jpg")
+    expect(late.locator(".after img").first).to_be_visible()
+    expect(late.locator("[data-pick]")).to_be_checked()
+    page.goto("?folder=elsewhere")
+    expect(bar(page)).to_contain_text("4 of them not on this page")
+    bar(page).get_by_role("button", name="Clear the selection").click()
+    expect(bar(page)).to_be_hidden()
+
+
+def test_all_that_match_and_download(page: Page) -> None:
+    """All that match are selected on the server's word, and come as one zip."""
+    page.goto(f"?folder={FOLDER}&sku=D-DRES")
+    page.get_by_role("button", name="Select all").click()
+    expect(bar(page)).to_contain_text("1 selected")
+    expect(bar(page)).to_contain_text("The only one is selected.")
+    with page.expect_download() as download:
+        bar(page).get_by_role("button", name="Download").click()
+    assert download.value.suggested_filename == "catwalk-1-selected.zip"
+
+
+def test_selection_by_keys_alone(page: Page, catwalk: Catwalk) -> None:
+    """`s` selects, Shift+S selects up to there, `b` leads to the bar, Escape clears."""
+    keyed = "desk-keys"
+    for name in NAMES:
+        catwalk.drop(f"{keyed}/{name}", photo())
+    for name in NAMES:
+        catwalk.end_of(f"{keyed}/{name}")
+    page.goto(f"?folder={keyed}")
+    expect(cards(page)).to_have_count(3)
+    page.locator("[data-card] .open").first.focus()
+    page.keyboard.press("s")
+    expect(bar(page)).to_contain_text("1 selected")
+    page.keyboard.press("s")
+    expect(bar(page)).to_be_hidden()
+    page.keyboard.press("s")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Shift+S")
+    expect(bar(page)).to_contain_text("3 selected")
+    page.keyboard.press("Escape")
+    expect(bar(page)).to_be_hidden()
+    page.keyboard.press("s")
+    page.keyboard.press("b")
+    expect(bar(page).get_by_role("button", name="Shoot again")).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("1 approved.")).to_be_visible()
+    expect(bar(page)).to_be_hidden()
+    expect(page.locator("[data-card] .open").nth(2)).to_be_focused()
+    assert sorted(reviews(catwalk, keyed)) == ["", "", "approved"]
+
+
+def test_two_people(visitor: Visitor, page: Page, catwalk: Catwalk) -> None:
+    """What another person decided in the meantime is told, kept, and left selected."""
+    page.goto(f"?folder={FOLDER}&q=desk/")
+    for name in NAMES:
+        box(page, name).check()
+    with visitor.context() as context:
+        other = context.new_page()
+        other.goto(f"?folder={FOLDER}")
+        box(other, "coat.jpg").check()
+        bar(other).get_by_role("button", name="Approve").click()
+        expect(other.get_by_text("1 approved.")).to_be_visible()
+    bar(page).get_by_role("button", name="Refuse").click()
+    expect(bar(page)).to_contain_text("2 refused.")
+    expect(bar(page)).to_contain_text("approved 1 of them in the meantime; look again.")
+    expect(bar(page)).to_contain_text("1 selected")
+    assert reviews(catwalk, FOLDER) == ["approved", "refused", "refused"]
+    bar(page).get_by_role("button", name="Refuse").click()
+    expect(bar(page)).to_be_hidden()
+    assert reviews(catwalk, FOLDER) == ["refused"] * 3
+
+
+# --- another look --------------------------------------------------------------------------------
+
+
+def looks_of(catwalk: Catwalk, key: str, count: int) -> set[str]:
+    """Return the models that a photo was shot with, once all its jobs have ended."""
+    return {record["settings"]["model_id"] for record in catwalk.ended(key, count)}
+
+
+def test_shoot_again_and_compare(page: Page, catwalk: Catwalk, photos: dict[str, bytes]) -> None:
+    """Two photos are shot with Mia for the price that was said; both looks lie side by side."""
+    page.goto(f"?folder={FOLDER}&q=desk/")
+    box(page, "dress.jpg").check()
+    box(page, "skirt.jpg").check()
+    bar(page).get_by_role("button", name="Shoot again").click()
+    dialog = page.get_by_role("dialog", name="Shoot 2 photos again")
+    dialog.get_by_role("radio", name="Mia").check(force=True)
+    expect(dialog.get_by_text("2 photos with Mia: 2 credits")).to_be_visible()
+    dialog.get_by_role("button", name="Shoot again").dblclick()
+    expect(page.get_by_text("2 photos with Mia: under way.")).to_be_visible()
+    expect(bar(page)).to_be_hidden()
+    for name in ("dress.jpg", "skirt.jpg"):
+        key = f"{FOLDER}/{name}"
+        assert looks_of(catwalk, key, 2) == {"002", "004"}
+        assert catwalk.charges(photos[key]) == 2
+    first = next(
+        record
+        for record in catwalk.records(f"{FOLDER}/dress.jpg")
+        if record["settings"]["model_id"] == "002"
+    )
+    page.goto(f"jobs/{first['job_id']}")
+    expect(page.get_by_role("link", name="Mia", exact=True)).to_be_visible()
+    page.get_by_role("link", name="Compare with Mia").click()
+    images = page.locator("[data-shown]")
+    expect(images).to_have_count(2)
+    transforms = "images => images.map(image => image.style.transform)"
+    fitted = images.evaluate_all(transforms)
+    page.keyboard.press("+")
+    page.keyboard.press("+")
+    page.keyboard.press("ArrowDown")
+    by_keys = images.evaluate_all(transforms)
+    assert by_keys[0] == by_keys[1] != fitted[0]
+    page.keyboard.press("0")
+    assert images.evaluate_all(transforms) == fitted
+    frame = page.locator("[data-frame]").first
+    frame.hover(position={"x": 20, "y": 30})
+    page.mouse.wheel(0, -400)
+    by_wheel = images.evaluate_all(transforms)
+    assert by_wheel[0] == by_wheel[1] != fitted[0]
+    page.mouse.down()
+    page.mouse.move(300, 300)
+    page.mouse.up()
+    moved = images.evaluate_all(transforms)
+    assert moved[0] == moved[1] != by_wheel[0]
+    page.get_by_role("button", name="Fit").click()
+    assert images.evaluate_all(transforms) == fitted
+    page.get_by_role("button", name="Result 2").last.click()
+    expect(images.last).to_have_attribute("alt", "Result 2 of 2 of dress.jpg, Mia · Own background")
+
+
+def test_shoot_again_by_keys_alone(page: Page, catwalk: Catwalk) -> None:
+    """From a job's page: open the dialog, choose with arrows, send with Enter."""
+    key = "desk-one/dress.jpg"
+    catwalk.drop(key, photo())
+    job_id = catwalk.end_of(key)["job_id"]
+    page.goto(f"jobs/{job_id}")
+    page.get_by_role("button", name="Shoot again with another look").focus()
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog", name="Shoot again")
+    expect(dialog).to_be_visible()
+    expect(dialog.get_by_role("radio", name="As it is").first).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    expect(dialog.get_by_role("radio", name="Antonia")).to_be_checked()
+    expect(dialog.get_by_text("1 photo with Antonia: 1 credit")).to_be_visible()
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("1 photo with Antonia: under way.")).to_be_visible()
+    assert looks_of(catwalk, key, 2) == {"001", "002"}
+    assert catwalk.record(job_id)["attempt"] == 1
+
+
+def test_a_photo_that_is_gone(page: Page, catwalk: Catwalk) -> None:
+    """The dialog says that a photo cannot be shot any more, and sends nothing."""
+    key = "desk-gone/dress.jpg"
+    catwalk.drop(key, photo())
+    job_id = catwalk.end_of(key)["job_id"]
+    catwalk.delete(key)
+    page.goto(f"jobs/{job_id}")
+    page.get_by_role("button", name="Shoot again with another look").click()
+    dialog = page.get_by_role("dialog", name="Shoot again")
+    expect(dialog).to_contain_text("is no longer in")
+    expect(dialog.get_by_role("button", name="Shoot again")).to_have_attribute(
+        "aria-disabled", "true"
+    )
+
+
+# --- photos that are dropped into the page -------------------------------------------------------
+
+
+def sheet(page: Page) -> Locator:
+    """Return the sheet of photos."""
+    return page.locator("[data-upload]")
+
+
+def drop(page: Page, *named: tuple[str, bytes]) -> None:
+    """Drop files onto the page, as the browser reports it."""
+    page.evaluate(
+        """files => {
+          const carried = new DataTransfer();
+          for (const [name, text] of files) {
+            const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+            carried.items.add(new File([bytes], name));
+          }
+          for (const type of ["dragenter", "dragover", "drop"]) {
+            document.body.dispatchEvent(
+              new DragEvent(type, { bubbles: true, cancelable: true, dataTransfer: carried }));
+            if (type === "dragover") {
+              window.overlay = !document.querySelector("[data-drop-here]").hidden;
+            }
+          }
+        }""",
+        [[name, base64.b64encode(body).decode()] for name, body in named],
+    )
+
+
+def test_drop_check_start(page: Page, catwalk: Catwalk, tmp_path: Path) -> None:
+    """Dropped photos are listed, judged and priced; nothing is in the bucket before the start."""
+    page.goto("?folder=desk-drop")
+    drop(page, ("A-1_front.jpg", photo()), ("notes.jpg", b"no photo"))
+    assert page.evaluate("window.overlay") is True
+    expect(page.locator("[data-drop-here]")).to_be_hidden()
+    expect(sheet(page)).to_contain_text("1 photo: 1 credit")
+    expect(sheet(page)).to_contain_text("neither JPEG nor PNG inside")
+    expect(sheet(page)).to_contain_text("1 file would be rejected and is left out.")
+    expect(sheet(page).get_by_label("Folder")).to_have_value("desk-drop")
+    sheet(page).locator("summary").click()
+    sheet(page).get_by_role("radio", name="Jamila").check(force=True)
+    expect(sheet(page)).to_contain_text("Jamila · Own background · 2 images")
+    sheet(page).get_by_label("Article (SKU) of all").fill("{sku}_*")
+    expect(sheet(page).get_by_label("SKU of A-1_front.jpg")).to_have_attribute("placeholder", "A-1")
+    page.locator("[data-browse]").set_input_files(files(tmp_path / "more", more=photo()))
+    expect(sheet(page)).to_contain_text("2 photos: up to 2 credits")
+    assert catwalk.records("desk-drop/A-1_front.jpg") == []
+    start = sheet(page).get_by_role("button", name="Start")
+    expect(start).to_contain_text("2 credits")
+    start.click()
+    expect(page.get_by_role("heading", name="Photos added")).to_be_visible()
+    sheet(page).get_by_role("button", name="Close").click()
+    record = catwalk.end_of("desk-drop/A-1_front.jpg")
+    assert (record["sku"], record["settings"]["model_id"]) == ("A-1", "003")
+    assert "sku" not in catwalk.end_of("desk-drop/more.jpg")
+    assert catwalk.records("desk-drop/notes.jpg") == []
+
+
+def test_lost_connection(visitor: Visitor, catwalk: Catwalk, tmp_path: Path) -> None:
+    """Chunks that are lost on their way are sent again from where the file had arrived."""
+    with visitor.context() as context:
+        lose_chunks(context.new_page(), catwalk, tmp_path)
+
+
+def lose_chunks(page: Page, catwalk: Catwalk, tmp_path: Path) -> None:
+    """Upload a photo while the connection breaks three times; the console may complain of it."""
+    page.goto("?folder=desk-lost")
+    lost: list[str] = []
+
+    def lose(route: Route) -> None:
+        # Of the second one, only the answer is lost.
+        offset = route.request.url.rpartition("offset=")[2]
+        if route.request.method == "PUT" and len(lost) < 3:
+            lost.append(offset)
+            if len(lost) == 2:
+                route.fetch()
+            route.abort("connectionreset")
+            return
+        route.continue_()
+
+    page.route("**/files/*", lose)
+    body = photo() + b"\0" * 9_000_000
+    page.locator("[data-browse]").set_input_files(files(tmp_path / "lost", big=body))
+    expect(sheet(page)).to_contain_text("1 photo: 1 credit")
+    assert len(lost) == 3
+    sheet(page).get_by_role("button", name="Start").click()
+    expect(page.get_by_role("heading", name="Photos added")).to_be_visible()
+    record = catwalk.end_of("desk-lost/big.jpg")
+    bucket = catwalk.stack.output("PhotosBucketName")
+    assert catwalk.object(bucket, "desk-lost/big.jpg")[0] == body
+    assert record["photo"]["bytes"] == len(body)
+
+
+def test_add_photos_by_keys_alone(page: Page, catwalk: Catwalk, tmp_path: Path) -> None:
+    """A button opens the file chooser; the sheet is filled in and started without a pointer."""
+    page.goto("?folder=desk-button")
+    button = page.get_by_role("button", name="Add photos").first
+    button.focus()
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files(files(tmp_path / "keys", one=photo(), two=photo()))
+    expect(sheet(page)).to_contain_text("2 photos: up to 2 credits")
+    page.keyboard.press("Escape")
+    expect(sheet(page)).to_be_hidden()
+    expect(button).to_have_text("Add photos (2)")
+    button.press("Enter")
+    sheet(page).get_by_role("button", name="Leave out two.jpg").press("Enter")
+    expect(sheet(page)).to_contain_text("1 photo: 1 credit")
+    sheet(page).get_by_label("Article (SKU) of all").press_sequentially("K-1")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Photos added")).to_be_visible()
+    assert catwalk.end_of("desk-button/one.jpg")["sku"] == "K-1"
+    assert catwalk.records("desk-button/two.jpg") == []
+
+
+def test_what_is_there_already(page: Page, catwalk: Catwalk, tmp_path: Path) -> None:
+    """A name that the bucket has is told, with whether it is the same photo."""
+    body = photo()
+    catwalk.drop("desk-again/one.jpg", body)
+    catwalk.end_of("desk-again/one.jpg")
+    page.goto("?folder=desk-again")
+    page.locator("[data-browse]").set_input_files(files(tmp_path / "again", one=body))
+    expect(sheet(page)).to_contain_text("It is in the bucket already.")
+    sheet(page).get_by_role("button", name="Discard").click()
+    page.locator("[data-browse]").set_input_files(files(tmp_path / "again", one=photo()))
+    expect(sheet(page)).to_contain_text("Another file of this name is in the bucket")
+    sheet(page).get_by_role("button", name="Discard").click()
+    assert len(catwalk.records("desk-again/one.jpg")) == 1
+
+
+# --- everybody can use it ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_accessible(
+    visitor: Visitor, photos: dict[str, bytes], catwalk: Catwalk, scheme: Any, tmp_path: Path
+) -> None:
+    """axe-core finds nothing serious in bar, dialogs and comparison; nothing is cut off at 320."""
+    coat, skirt = (catwalk.records(f"{FOLDER}/{name}")[0]["job_id"] for name in NAMES[::2])
+    small: ViewportSize = {"width": 320, "height": 740}
+    with visitor.context(color_scheme=scheme, viewport=small, reduced_motion="reduce") as context:
+        context.add_init_script(path=chromium.AXE)
+        page = context.new_page()
+
+        def look(what: str) -> None:
+            for width in (small["width"], 1280):
+                page.set_viewport_size({"width": width, "height": small["height"]})
+                wide = page.evaluate("document.documentElement.scrollWidth")
+                assert wide <= width, f"{what} is {wide} pixels wide on {width}"
+                found = page.evaluate("async () => (await axe.run()).violations")
+                bad = [v for v in found if v["impact"] in {"serious", "critical"}]
+                assert bad == [], f"{what} on {width}: {json.dumps(bad, indent=1)}"
+
+        page.goto(f"?folder={FOLDER}")
+        page.locator("[data-pick]").first.check()
+        expect(bar(page)).to_be_visible()
+        look("the bar")
+        bar(page).get_by_role("button", name="Shoot again").click()
+        expect(page.get_by_role("dialog")).to_contain_text("1 credit")
+        look("the dialog")
+        page.get_by_role("button", name="Not now").click()
+        paths = files(tmp_path / scheme, good=photo(), bad=b"no photo")
+        page.locator("[data-browse]").set_input_files(paths)
+        expect(sheet(page)).to_contain_text("1 credit")
+        sheet(page).locator("summary").click()
+        look("the sheet")
+        sheet(page).get_by_role("button", name="Discard").click()
+        page.goto(f"jobs/{coat}/compare?with={skirt}")
+        wait_for(
+            lambda: page.locator("[data-shown]").first.evaluate("i => i.naturalWidth > 0"),
+            "the image to be shown",
+        )
+        look("the comparison")

@@ -1,0 +1,952 @@
+"""The gallery's desk: many jobs at once, other looks, photos that are dropped into the page."""
+
+import io
+import json
+import os
+import threading
+import time
+import tracemalloc
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+
+from cli.gallery import looks, shoot, uploads
+from cli.gallery.access import Access
+from cli.gallery.uploads import Uploads
+from cli.jobs.review import Decision, Reviewer
+from cli.upload.collect import Kind
+from shared.errors import InputRejected
+from shared.intake.messages import ModelRequested, parse
+from shared.models import Job, JobStatus, Photo, ReviewState, SceneType, Settings
+from shared.notify.announcer import Announcer
+from shared.notify.events import EventPublisher
+from shared.notify.outbox import ReviewOutbox
+from tests.factories import BUS, PHOTOS, TABLE, VENDOR, jpeg, png
+from tests.unit.test_gallery import HOME, NASTY, House, Tab, house
+
+__all__ = ["house"]
+"""The fixture."""
+
+
+@pytest.fixture(autouse=True)
+def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write one after the other: moto's tables and buckets do not bear writes of several threads."""
+    monkeypatch.setattr(shoot, "_AT_ONCE", 1)
+    monkeypatch.setattr(uploads, "_UPLOADS_AT_ONCE", 1)
+
+
+NONCE = "n" * 16
+PATIENCE_SECONDS = 20
+
+
+def post(house: House, path: str, document: object = None, **headers: str | None) -> Any:
+    """Send what a page's script sends; a header that is None is left out."""
+    given: dict[str, str | None] = {
+        "Origin": HOME,
+        "Sec-Fetch-Site": "same-origin",
+        "X-Catwalk-Token": house.access.form_token,
+        **headers,
+    }
+    sent = {name: value for name, value in given.items() if value is not None}
+    return house.browser.post(path, content=json.dumps(document or {}), headers=sent)
+
+
+def selected(*jobs: Job) -> list[dict[str, str]]:
+    """Return a selection, as the page showed these jobs."""
+    return [{"id": job.job_id, "seen": seen(job)} for job in jobs]
+
+
+def seen(job: Job) -> str:
+    """Return what a page shows of a job's attempt and review."""
+    return f"{job.attempt}.{job.review.revision if job.review else 0}"
+
+
+def anna(house: House) -> Reviewer:
+    """Return somebody else who reviews."""
+    aws, jobs = house.aws, house.gallery.jobs
+    return Reviewer(
+        jobs=jobs,
+        announcer=Announcer(EventPublisher(aws.events, BUS), jobs),
+        outbox=ReviewOutbox(aws.dynamodb, TABLE),
+        by=lambda: "Anna",
+    )
+
+
+def approve(house: House, job: Job) -> Job:
+    """Have Anna approve a job."""
+    decision = Decision.about(job, ReviewState.APPROVED, chosen=[], refused=[])
+    reviewed = anna(house).review(job, decision)
+    assert reviewed is not None
+    return reviewed
+
+
+def state(house: House, job: Job) -> tuple[ReviewState | None, str]:
+    """Return what was decided about a job, and by whom."""
+    now = house.gallery.jobs.get(job.job_id)
+    assert now is not None
+    return now.review_state, now.review.by if now.review else ""
+
+
+def requests(house: House) -> list[ModelRequested]:
+    """Take the requests that were sent."""
+    read = [
+        parse(body, message_id="m", photos_bucket=PHOTOS, vendor_origin=VENDOR)
+        for body in house.aws.take(house.aws.queue_url)
+    ]
+    return [each for each in read if isinstance(each, ModelRequested)]
+
+
+# --- another page cannot -------------------------------------------------------------------------
+
+POSTS = (
+    "/selection/review",
+    "/selection/quote",
+    "/selection/shoot",
+    "/selection/results.zip",
+    "/uploads",
+    "/uploads/{list}/check",
+    "/uploads/{list}/start",
+    "/uploads/{list}/retry",
+    "/uploads/{list}/cancel",
+)
+
+
+FOREIGN: tuple[dict[str, str | None], ...] = (
+    {"Origin": "http://evil.example", "Sec-Fetch-Site": None},
+    {"Origin": "http://evil.example", "Sec-Fetch-Site": "cross-site"},
+    {"Origin": "http://127.0.0.1:9999", "Sec-Fetch-Site": "same-site"},
+    {"Origin": "null", "Sec-Fetch-Site": "cross-site"},
+    {"Origin": None, "Sec-Fetch-Site": None},
+    {"X-Catwalk-Token": None},
+    {"X-Catwalk-Token": "0" * 64},
+    {"X-Catwalk-Token": ""},
+)
+"""Headers of another page's request, and of one without the token."""
+
+
+@pytest.mark.parametrize("path", POSTS)
+def test_another_page_cannot(house: House, path: str) -> None:
+    """Neither another origin nor a script without the token can spend, review or upload."""
+    job = house.job(results=2)
+    drop = Dropped(house).send(0, "a.jpg", jpeg())
+    document = {
+        "jobs": selected(job),
+        "state": "approved",
+        "nonce": NONCE,
+        "credits": 1,
+        "files": [0],
+    }
+    before = list(house.gallery.desk.spool.rglob("*"))
+    for headers in FOREIGN:
+        answer = post(house, path.replace("{list}", drop.name), document, **headers)
+        assert answer.status_code == 403, headers
+    assert house.gallery.jobs.get(job.job_id) == job
+    assert house.aws.take(house.aws.queue_url) == []
+    assert keys(house) == [job.source_key]
+    assert list(house.gallery.desk.spool.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Origin": "http://evil.example"}, {"Origin": ""}, {"X-Catwalk-Token": "x"}],
+)
+def test_another_page_cannot_send_chunks(house: House, headers: dict[str, str]) -> None:
+    """What another page sends is not even kept on this machine."""
+    drop = Dropped(house)
+    sent = {"Origin": HOME, "X-Catwalk-Token": house.access.form_token, **headers}
+    address = f"/uploads/{drop.name}/files/0?path=a.jpg&size=1&offset=0"
+    assert house.browser.put(address, content=b"x", headers=sent).status_code == 403
+    assert drop.received(0) == 0
+
+
+@pytest.mark.parametrize(
+    "path", [*POSTS, "/looks", "/selection/matching", "/jobs/a/compare?with=b"]
+)
+def test_strangers_get_nothing(house: House, path: str) -> None:
+    """A browser without the session is told so, whatever it asks for."""
+    stranger = Tab(house.browser.app, house.access)
+    headers = {"Origin": HOME, "X-Catwalk-Token": house.access.form_token}
+    assert stranger.post(path, content="{}", headers=headers).status_code == 403
+    assert stranger.get(path).status_code == 403
+
+
+@pytest.mark.parametrize("path", [path for path in POSTS if "{" not in path])
+def test_bodies_have_a_limit(house: House, path: str) -> None:
+    """A body that never ends is not read to its end."""
+    answer = post(house, path, {"jobs": "x" * 600_000})
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize(
+    "body", ["", "[]", "{", "[" * 100_000, '{"jobs": {}}', '{"jobs": []}', '{"jobs": [1]}']
+)
+@pytest.mark.parametrize("path", ["/selection/review", "/selection/quote", "/selection/shoot"])
+def test_nonsense_is_refused(house: House, path: str, body: str) -> None:
+    """What is no selection is refused with a sentence, in JSON."""
+    headers = {"Origin": HOME, "X-Catwalk-Token": house.access.form_token}
+    answer = house.browser.post(path, content=body, headers=headers)
+    assert answer.status_code == 400
+    assert answer.json()["message"].endswith(".")
+
+
+def test_too_many_are_refused(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A selection is bounded, and the number is said."""
+    monkeypatch.setattr(shoot, "MOST_SELECTED", 2)
+    jobs = [{"id": f"{n:032x}", "seen": "1.0"} for n in range(3)]
+    answer = post(house, "/selection/review", {"jobs": jobs, "state": "approved"})
+    assert answer.json()["message"] == "3 jobs are selected; at most 2 can be handled at once."
+
+
+# --- choosing ------------------------------------------------------------------------------------
+
+
+def test_cards_say_what_they_show(house: House) -> None:
+    """Each card has a box, which tells the attempt and review that the page shows."""
+    job = approve(house, house.job(results=2, attempt=3))
+    page = house.browser.get("/").text
+    assert f'data-pick data-seen="3.{job.review.revision if job.review else ""}"' in page
+    assert 'data-images="2"' in page
+    assert f"Select {job.source_key and job.source_key.rpartition('/')[2]}" in page
+
+
+def test_all_that_match(house: House) -> None:
+    """All jobs of the page's filter are selected, and no others."""
+    wanted = [house.job(results=1, sku="A"), house.job(results=0, sku="A")]
+    house.job(sku="B")
+    found = house.browser.get("/selection/matching?sku=A").json()
+    assert {each["id"]: each["images"] for each in found["jobs"]} == {
+        wanted[0].job_id: 1,
+        wanted[1].job_id: 0,
+    }
+    assert found["message"] == "All 2 are selected."
+
+
+def test_more_than_a_selection_holds(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where more match than can be selected, the page says so, with the number."""
+    monkeypatch.setattr(shoot, "MOST_SELECTED", 2)
+    for _ in range(5):
+        house.job()
+    found = house.browser.get("/selection/matching").json()
+    assert len(found["jobs"]) == 2
+    assert found["message"] == "The newest 2 of 5 are selected."
+    assert (
+        house.browser.get("/selection/matching?q=photo").json()["message"]
+        == "The newest 2 are selected; there are more."
+    )
+
+
+# --- reviewing -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("decision", [ReviewState.APPROVED, ReviewState.REFUSED])
+def test_many_are_reviewed_at_once(house: House, decision: ReviewState) -> None:
+    """Each selected job is approved or refused, in the name of who did it."""
+    jobs = [house.job(results=2) for _ in range(3)]
+    answer = post(house, "/selection/review", {"jobs": selected(*jobs), "state": decision}).json()
+    assert answer["message"] == f"3 {decision}."
+    assert answer["whole"] is True
+    assert [state(house, job) for job in jobs] == [(decision, "anna")] * 3
+
+
+def test_marks_of_images_stay(house: House) -> None:
+    """Who approves many does not throw away which images were chosen."""
+    job = house.job(results=3)
+    marked = anna(house).review(job, Decision(ReviewState.TO_REVIEW, chosen=(2,), refused=(3,)))
+    assert marked is not None
+    post(house, "/selection/review", {"jobs": selected(marked), "state": "approved"})
+    now = house.gallery.jobs.get(job.job_id)
+    assert now is not None
+    assert now.review is not None
+    assert (now.review.chosen, now.review.refused) == ((2,), (3,))
+
+
+def test_what_another_decided_is_told_and_kept(house: House) -> None:
+    """Two people at the same time: nobody's decision is overwritten, and the second one is told."""
+    jobs = [house.job(results=1) for _ in range(4)]
+    shown = selected(*jobs)
+    for job in jobs[:2]:
+        approve(house, job)
+    answer = post(house, "/selection/review", {"jobs": shown, "state": "refused"}).json()
+    assert answer["message"] == ("2 refused. Anna approved 2 of them in the meantime; look again.")
+    assert answer["whole"] is False
+    assert [state(house, job)[0] for job in jobs] == [
+        ReviewState.APPROVED,
+        ReviewState.APPROVED,
+        ReviewState.REFUSED,
+        ReviewState.REFUSED,
+    ]
+    assert {each["id"]: each["seen"] for each in answer["left"]} == {
+        jobs[0].job_id: "1.1",
+        jobs[1].job_id: "1.1",
+    }
+    again = post(house, "/selection/review", {"jobs": answer["left"], "state": "refused"}).json()
+    assert again["whole"] is True, "who has looked again decides by what they see now"
+
+
+def test_a_race_in_the_last_moment(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A decision that another one overtakes between reading and writing is told too."""
+    job = house.job(results=1)
+    some = house.gallery.browser.some
+
+    def overtaken(ids: Any) -> dict[str, Job]:
+        found = some(ids)
+        approve(house, job)
+        return found
+
+    monkeypatch.setattr(type(house.gallery.browser), "some", lambda _, ids: overtaken(ids))
+    answer = post(house, "/selection/review", {"jobs": selected(job), "state": "refused"}).json()
+    assert answer["message"] == (
+        "None refused. Anna approved 1 of them in the meantime; look again."
+    )
+    assert state(house, job) == (ReviewState.APPROVED, "Anna")
+
+
+def test_what_cannot_be_reviewed_is_said(house: House) -> None:
+    """A job without images, one that is gone and a new attempt are named, each by its reason."""
+    empty = house.job(status=JobStatus.FAILED)
+    moved = house.job(results=1, attempt=2)
+    good = house.job(results=1)
+    jobs = [
+        *selected(empty, good),
+        {"id": moved.job_id, "seen": "1.0"},
+        {"id": "f" * 32, "seen": "1.0"},
+    ]
+    answer = post(house, "/selection/review", {"jobs": jobs, "state": "approved"}).json()
+    assert answer["message"] == (
+        "1 approved. 1 has no images to review. 1 has a new attempt; look again. 1 is gone."
+    )
+    assert post(house, "/selection/review", {"jobs": jobs, "state": "to_review"}).status_code == 400
+
+
+# --- shooting again ------------------------------------------------------------------------------
+
+
+def ask(house: House, path: str, *jobs: Job, **more: object) -> Any:
+    """Send a choice of the dialog."""
+    document = {"jobs": selected(*jobs), "nonce": NONCE, "model": "004", **more}
+    return post(house, path, document)
+
+
+def test_the_price_comes_first(house: House) -> None:
+    """Before anything is spent, the dialog says how many photos, with whom, for how much."""
+    jobs = [house.job(results=1) for _ in range(10)]
+    quote = ask(house, "/selection/quote", *jobs).json()
+    assert (quote["sentence"], quote["price"]) == ("10 photos with Mia", "10 credits")
+    assert requests(house) == []
+    sent = ask(house, "/selection/shoot", *jobs, credits=10).json()
+    assert sent["message"] == "10 photos with Mia: under way. New images come in as new jobs."
+    assert len(requests(house)) == 10
+
+
+def test_a_second_click_is_no_second_job(house: House) -> None:
+    """The same form sent twice asks for the same jobs."""
+    job = house.job(results=1)
+    for _ in range(2):
+        assert ask(house, "/selection/shoot", job, credits=1).status_code == 200
+    first, second = requests(house)
+    assert first.request_id == second.request_id
+
+
+def test_another_price_spends_nothing(house: House) -> None:
+    """If fewer photos can be shot than the dialog said, it says so instead of going on."""
+    jobs = [house.job(results=1), house.job(results=1)]
+    house.aws.s3.delete_object(Bucket=PHOTOS, Key=jobs[0].source_key or "")
+    answer = ask(house, "/selection/shoot", *jobs, credits=2)
+    assert answer.status_code == 409
+    assert answer.json()["message"] == "It costs 1 credit by now; nothing was done."
+    assert "is no longer in photos" in answer.json()["refused"][0]["why"]
+    assert requests(house) == []
+    for price in (None, "1", 0):
+        assert ask(house, "/selection/shoot", *jobs, credits=price).status_code == 409
+    assert requests(house) == []
+
+
+def test_none_can_be_shot(house: House) -> None:
+    """A photo that is gone costs nothing and sends nothing."""
+    job = house.job(results=1, photo=Photo(bucket=PHOTOS, key="gone.jpg", etag="e"))
+    assert ask(house, "/selection/shoot", job, credits=0).status_code == 409
+    assert ask(house, "/selection/quote", job).json()["photos"] == 0
+    gone = post(house, "/selection/quote", {"jobs": [{"id": "a" * 32}]})
+    assert gone.json()["message"] == "None of these jobs exists any more."
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        ({"scene": "preset"}, "needs sceneId"),
+        ({"scene": "color:red"}, "must look like"),
+        ({"images": "9"}, "1 to 4"),
+    ],
+)
+def test_bad_choices_are_said(house: House, choice: dict[str, str], said: str) -> None:
+    """A look that the vendor does not have is refused before it costs anything."""
+    job = house.job(results=1)
+    quote = ask(house, "/selection/quote", job, **choice).json()
+    assert said in quote["refused"][0]["why"]
+    assert quote["credits"] == 0
+
+
+@pytest.mark.parametrize("choice", [{"images": "two"}, {"model": 4}, {"scene": "x" * 65}])
+def test_no_choice_at_all(house: House, choice: dict[str, object]) -> None:
+    """What no form can send is refused as a whole."""
+    assert ask(house, "/selection/quote", house.job(results=1), **choice).status_code == 422
+
+
+def test_a_bad_nonce(house: House) -> None:
+    """A form without its nonce would not be known again: it does nothing."""
+    assert (
+        ask(house, "/selection/shoot", house.job(results=1), credits=1, nonce="").status_code == 400
+    )
+    assert requests(house) == []
+
+
+def test_a_broken_connection_says_how_many(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If AWS fails halfway, the person learns how many were sent and may send again."""
+    jobs = [house.job(results=1) for _ in range(3)]
+    send, count = house.aws.sqs.send_message, [0]
+
+    def breaks(**message: Any) -> Any:
+        count[0] += 1
+        if count[0] == 2:
+            raise EndpointConnectionError(endpoint_url="sqs")
+        return send(**message)
+
+    monkeypatch.setattr(house.aws.sqs, "send_message", breaks)
+    answer = ask(house, "/selection/shoot", *jobs, credits=3)
+    assert answer.status_code == 502
+    assert answer.json()["message"].startswith("1 of 3 photos were sent, then AWS said: ")
+    assert ask(house, "/selection/shoot", *jobs, credits=3).status_code == 200
+    assert len({each.request_id for each in requests(house)}) == 3
+
+
+def test_examples_of_looks(house: House) -> None:
+    """Models and scenes are shown by the newest images that were made with them."""
+    house.job(results=1)
+    house.job(
+        results=1,
+        settings=Settings(
+            model_id="004", scene_type=SceneType.PRESET, scene_id="035", batch_size=1
+        ),
+    )
+    house.job(status=JobStatus.FAILED)
+    pictures = house.browser.get("/looks").json()
+    assert set(pictures) == {"002", "004", "original", "preset:035"}
+    assert house.browser.get(pictures["004"]).headers["content-type"] == "image/webp"
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({}, ""),
+        ({"modelId": "003", "sceneType": "none"}, " with Jamila, cut out"),
+        ({"modelId": "private-1"}, " with private-1"),
+        ({"sceneType": "original"}, " on their own background"),
+        ({"sceneType": "preset", "sceneId": "035"}, " in scene 035"),
+        ({"sceneType": "color", "color": "#ff0000"}, " on #ff0000"),
+    ],
+)
+def test_looks_have_names(values: dict[str, str], said: str) -> None:
+    """A choice is told with names, not with codes."""
+    assert looks.phrase(values) == said
+
+
+# --- comparing and taking away -------------------------------------------------------------------
+
+
+def test_also_shot_with(house: House) -> None:
+    """A job's page leads to the other looks of its photo, and to a comparison."""
+    photo = {"source_key": "summer/dress.jpg"}
+    clara = house.job(**photo, results=2)
+    mia = house.job(
+        **photo,
+        results=1,
+        settings=Settings(model_id="004", scene_type=SceneType.ORIGINAL, batch_size=1),
+    )
+    cut = house.job(
+        **photo,
+        status=JobStatus.RUNNING,
+        settings=Settings(model_id="002", scene_type=SceneType.NONE, batch_size=1),
+    )
+    other = house.job(results=1)
+    page = house.browser.get(f"/jobs/{clara.job_id}").text
+    assert f'/jobs/{mia.job_id}">Mia</a>' in page
+    assert f'/jobs/{cut.job_id}">Clara · Cut out</a>' in page
+    assert other.job_id not in page
+    compare = f"/jobs/{clara.job_id}/compare?with={mia.job_id}"
+    assert compare in page
+    shown = house.browser.get(compare).text
+    assert shown.count("data-shown") == 2
+    assert "Mia · Own background" in shown
+    assert "Also shot with" not in house.browser.get(f"/jobs/{other.job_id}").text
+
+
+@pytest.mark.parametrize("other", ["", "f" * 32, "../x", NASTY])
+def test_nothing_to_compare_with(house: House, other: str) -> None:
+    """A comparison with what is no job says so, and shows nothing of it as markup."""
+    job = house.job(results=1)
+    answer = house.browser.get(f"/jobs/{job.job_id}/compare", params={"with": other})
+    assert answer.status_code in {200, 400, 404}
+    assert "<script>alert" not in answer.text
+
+
+def test_selection_as_a_zip(house: House) -> None:
+    """The images of the selected jobs come as one zip, and of no others."""
+    jobs = [house.job(results=2), house.job(results=1, sku="S-2")]
+    house.job(results=1, sku="S-3")
+    form = {"token": house.access.form_token, "jobs": ",".join(job.job_id for job in jobs)}
+    headers = {"Origin": HOME}
+    answer = house.browser.post("/selection/results.zip", data=form, headers=headers)
+    assert answer.headers["content-disposition"] == 'attachment; filename="catwalk-2-selected.zip"'
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as zipped:
+        assert len(zipped.namelist()) == 3
+        assert not any("S-3" in name for name in zipped.namelist())
+    empty = {**form, "jobs": house.job(status=JobStatus.FAILED).job_id}
+    refused = house.browser.post("/selection/results.zip", data=empty, headers=headers)
+    assert refused.status_code == 400
+    assert "none of these jobs has images" in refused.text
+
+
+# --- photos that are dropped ---------------------------------------------------------------------
+
+
+class Dropped:
+    """A list of photos, sent as the page does."""
+
+    def __init__(self, house: House) -> None:
+        """Begin one."""
+        self.house = house
+        answer = post(house, "/uploads")
+        assert answer.status_code == 200, answer.text
+        self.name = answer.json()["list"]
+
+    def chunk(
+        self, number: int, path: str, body: bytes, *, offset: int = 0, size: int | None = None
+    ) -> Any:
+        """Send a piece of a file."""
+        return self.house.browser.put(
+            f"/uploads/{self.name}/files/{number}",
+            params={
+                "path": path,
+                "size": str(len(body) if size is None else size),
+                "offset": str(offset),
+            },
+            content=body,
+            headers={"Origin": HOME, "X-Catwalk-Token": self.house.access.form_token},
+        )
+
+    def send(self, number: int, path: str, body: bytes) -> "Dropped":
+        """Send a whole file."""
+        answer = self.chunk(number, path, body)
+        assert answer.status_code == 200, answer.text
+        return self
+
+    def received(self, number: int) -> int:
+        """Return how much of a file has arrived."""
+        said: int = self.house.browser.get(f"/uploads/{self.name}/files/{number}").json()[
+            "received"
+        ]
+        return said
+
+    def do(self, what: str, *numbers: int, **more: object) -> Any:
+        """Check or start the list."""
+        return post(self.house, f"/uploads/{self.name}/{what}", {"files": list(numbers), **more})
+
+    def finish(self, *numbers: int, **more: object) -> dict[str, Any]:
+        """Start, and wait until all is uploaded or failed."""
+        answer = self.do("start", *numbers, **more)
+        assert answer.status_code == 200, answer.text
+        return self.wait()
+
+    def wait(self) -> dict[str, Any]:
+        """Wait until nothing is being uploaded."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            now: dict[str, Any] = self.house.browser.get(f"/uploads/{self.name}").json()
+            if not now["busy"]:
+                return now
+            assert time.monotonic() < until, now
+            time.sleep(0.02)
+
+
+def keys(house: House) -> list[str]:
+    """Return what lies in the bucket."""
+    found = house.aws.s3.list_objects_v2(Bucket=PHOTOS).get("Contents", [])
+    return [each["Key"] for each in found]
+
+
+def test_photos_are_checked_and_uploaded(house: House) -> None:
+    """Photos go into the bucket with folder, SKU and look, and nothing does before the start."""
+    drop = Dropped(house).send(0, "dress.jpg", jpeg()).send(1, "skirt.png", png())
+    choice: dict[str, object] = {
+        "folder": "/summer/",
+        "sku": "S-7",
+        "skus": {"1": "Rock-Ä"},
+        "model": "004",
+        "scene": "preset:035",
+        "images": "2",
+    }
+    checked = drop.do("check", 0, 1, **choice).json()
+    assert checked["sentence"] == "2 photos: up to 2 credits"
+    assert [row["look"] for row in checked["rows"]] == ["Mia · Scene 035 · 2 images"] * 2
+    assert keys(house) == []
+    done = drop.finish(0, 1, **choice, credits=2)
+    assert (done["done"], done["sentence"]) == (True, "2 of 2 photos uploaded.")
+    assert keys(house) == ["summer/dress.jpg", "summer/skirt.png"]
+    stored = house.aws.s3.get_object(Bucket=PHOTOS, Key="summer/dress.jpg")
+    assert stored["Body"].read() == jpeg()
+    assert stored["ContentType"] == "image/jpeg"
+    assert stored["Metadata"] == {
+        "model-id": "004",
+        "scene-type": "preset",
+        "scene-id": "035",
+        "batch-size": "2",
+        "sku": "S-7",
+    }
+    skirt = house.aws.s3.head_object(Bucket=PHOTOS, Key="summer/skirt.png")
+    assert skirt["Metadata"]["sku"].startswith("=?utf-8?b?")
+    assert list(house.gallery.desk.spool.iterdir()) == [], "nothing is left on this machine"
+
+
+def test_what_would_be_rejected_is_said_first(house: House) -> None:
+    """Each file is judged by itself, by the code that would reject it; the rest can be started."""
+    drop = (
+        Dropped(house)
+        .send(0, "good.jpg", jpeg())
+        .send(1, "empty.jpg", b"")
+        .send(2, "text.jpg", b"hello")
+        .send(3, ".hidden.jpg", jpeg())
+        .send(4, "good.jpg", png())
+        .send(5, "two.jpg", jpeg(9, 9))
+        .send(6, "two.mask.png", png(7, 7))
+    )
+    checked = drop.do("check", *range(7)).json()
+    problems = {row["number"]: row["problem"] for row in checked["rows"]}
+    assert problems[0] == ""
+    assert "is empty (0 bytes)" in problems[1]
+    assert "neither JPEG nor PNG inside" in problems[2]
+    assert "starts with a dot" in problems[3]
+    assert "same name" in problems[4]
+    assert "they must be the same" in problems[5]
+    assert (checked["photos"], checked["rejected"], checked["credits"]) == (1, 5, 1)
+    drop.finish(*range(7), credits=1)
+    assert keys(house) == ["good.jpg", "two.mask.png"]
+
+
+def test_too_large_a_photo_is_not_kept_whole(house: House) -> None:
+    """A file above the limit is known by its first bytes; the rest is not even sent."""
+    size = 50_000_000_000
+    head = jpeg(fill=uploads.MOST_CHUNK_BYTES // 2)
+    drop = Dropped(house)
+    answer = drop.chunk(0, "huge.jpg", head, size=size)
+    assert answer.json()["received"] == size
+    (row,) = drop.do("check", 0).json()["rows"]
+    assert "50,000,000,000 bytes; at most 1,000,000 are allowed" in row["problem"]
+    spooled = next(house.gallery.desk.spool.glob("*/*"))
+    assert spooled.stat().st_blocks * 512 < 2 * len(head)
+
+
+def test_chunks_go_on_where_they_broke_off(house: House) -> None:
+    """A chunk that is sent twice or in the wrong place changes nothing: the page is told where."""
+    body = jpeg(fill=3_000)
+    drop = Dropped(house)
+    assert drop.chunk(0, "a.jpg", body[:1000], size=len(body)).json()["received"] == 1000
+    for offset in (0, 500, 2000):
+        answer = drop.chunk(0, "a.jpg", body[offset:], offset=offset, size=len(body))
+        assert (answer.status_code, answer.json()["received"]) == (409, 1000)
+    assert drop.do("check", 0).status_code == 409
+    assert drop.received(0) == 1000
+    drop.chunk(0, "a.jpg", body[1000:], offset=1000, size=len(body))
+    drop.finish(0, credits=1)
+    stored = house.aws.s3.get_object(Bucket=PHOTOS, Key="a.jpg")["Body"].read()
+    assert stored == body
+
+
+def test_more_than_was_said_is_refused(house: House) -> None:
+    """Neither a chunk nor a file may be longer than announced, and what came before stays."""
+    drop = Dropped(house)
+    assert drop.chunk(0, "a.jpg", b"12345", size=3).status_code == 400
+    big = b"x" * (uploads.MOST_CHUNK_BYTES + 1)
+    assert drop.chunk(1, "b.jpg", big, size=2 * len(big)).status_code == 413
+    folder_file = drop.chunk(2, "summer/catwalk.json", b"{}", size=10**9)
+    assert "make it shorter" in folder_file.json()["message"]
+    assert drop.chunk(uploads.MOST_FILES, "c.jpg", b"x").status_code == 400
+    for size in ("-1", "x", "9" * 30, ""):
+        answer = house.browser.put(
+            f"/uploads/{drop.name}/files/3?path=a&size={size}&offset=0",
+            headers={"Origin": HOME, "X-Catwalk-Token": house.access.form_token},
+        )
+        assert answer.status_code == 400
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/", "../a.jpg", "a/../b.jpg", "a//b.jpg", "./a", "a\n.jpg", "é" * 600]
+)
+def test_names_that_cannot_be(house: House, path: str) -> None:
+    """A name is only ever a key, never a place on this machine."""
+    answer = Dropped(house).chunk(0, path, jpeg())
+    assert answer.status_code == 422
+    assert answer.json()["message"].endswith("cannot be a name in the bucket.")
+    assert list(house.gallery.desk.spool.glob("*/*")) == []
+
+
+def test_no_room_is_said(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk is told before it is full."""
+    monkeypatch.setattr(uploads, "_ROOM_BYTES", 10**18)
+    answer = Dropped(house).chunk(0, "a.jpg", jpeg())
+    assert answer.status_code == 507
+    assert "There is no room for 'a.jpg'" in answer.json()["message"]
+
+
+def test_what_is_there_already_is_said(house: House) -> None:
+    """A name that the bucket has is told beforehand, and whether it is the same photo."""
+    house.aws.s3.put_object(Bucket=PHOTOS, Key="s/same.jpg", Body=jpeg())
+    house.aws.s3.put_object(Bucket=PHOTOS, Key="s/other.jpg", Body=png())
+    drop = Dropped(house)
+    for number, name in enumerate(("same.jpg", "other.jpg", "new.jpg")):
+        drop.send(number, name, jpeg())
+    said = [row["exists"] for row in drop.do("check", 0, 1, 2, folder="s").json()["rows"]]
+    assert said[0].startswith("It is in the bucket already.")
+    assert said[1] == "Another file of this name is in the bucket; it would be replaced."
+    assert said[2] == ""
+
+
+def test_a_folder_with_its_settings(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dropped folder keeps its structure; its catwalk.json is priced, and uploaded first."""
+    variants = {"variants": [{"modelId": "001"}, {"modelId": "002"}, {"modelId": "003"}]}
+    drop = (
+        Dropped(house)
+        .send(0, "summer/a.jpg", jpeg())
+        .send(1, "summer/catwalk.json", json.dumps(variants).encode())
+    )
+    checked = drop.do("check", 0, 1).json()
+    assert checked["sentence"] == "1 photo and 1 other file: up to 3 credits"
+    assert checked["rows"][0]["look"] == "Antonia · Own background · 4 images, and 2 other looks"
+    put, order = house.aws.s3.put_object, []
+
+    def noted(**what: Any) -> Any:
+        order.append((what["Key"], what["ContentType"]))
+        return put(**what)
+
+    monkeypatch.setattr(house.aws.s3, "put_object", noted)
+    drop.finish(0, 1, credits=3)
+    assert order == [("summer/catwalk.json", "application/json"), ("summer/a.jpg", "image/jpeg")]
+
+
+def test_a_broken_folder_file_is_named_as_the_person_knows_it(house: House) -> None:
+    """The message speaks of the dropped file, not of where it is kept meanwhile."""
+    drop = Dropped(house).send(0, "s/a.jpg", jpeg()).send(1, "s/catwalk.json", b"{")
+    said = drop.do("check", 0, 1).json()["message"]
+    assert said.startswith("s/catwalk.json cannot be used: ")
+    assert str(house.gallery.desk.spool) not in said
+    assert drop.do("start", 0, 1, credits=1).status_code == 400
+    assert keys(house) == []
+
+
+def test_articles_from_file_names(house: House) -> None:
+    """A pattern takes each photo's SKU from its name; what is typed for one photo counts first."""
+    drop = Dropped(house)
+    for number, name in enumerate(("A-1_front.jpg", "in/A-2_back.jpg", "plain.jpg", "A-3_x.jpg")):
+        drop.send(number, name, jpeg())
+    choice: dict[str, object] = {"sku": "{sku}_*", "skus": {"3": "B-9"}}
+    rows = drop.do("check", 0, 1, 2, 3, **choice).json()["rows"]
+    assert [row["sku"] for row in rows] == ["A-1", "A-2", "", "B-9"]
+    drop.finish(0, 1, 2, 3, **choice, credits=4)
+    stored = house.aws.s3.head_object(Bucket=PHOTOS, Key="in/A-2_back.jpg")["Metadata"]
+    assert stored == {"sku": "A-2"}
+    wrong = drop.do("check", 0, sku="{sk}_*").json()["message"]
+    assert wrong.startswith("'{sk}_*' does not say where the article is. Write {sku} once")
+
+
+@pytest.mark.parametrize(
+    ("choice", "status", "said"),
+    [
+        ({"model": "cIara"}, 400, "Did you mean '002' (Clara)?"),
+        ({"sku": "x" * 257}, 422, "at most 256 characters"),
+        ({"folder": "a/../b"}, 422, "cannot be a name"),
+        ({"folder": 1}, 422, "folder"),
+        ({"skus": []}, 400, "skus"),
+        ({"files": [7]}, 409, "have not arrived"),
+        ({"files": []}, 400, "no files"),
+        ({"files": ["0"]}, 400, "no files"),
+    ],
+)
+def test_bad_lists(house: House, choice: dict[str, object], status: int, said: str) -> None:
+    """What cannot be uploaded is said before the start."""
+    drop = Dropped(house).send(0, "a.jpg", jpeg())
+    answer = post(house, f"/uploads/{drop.name}/check", {"files": [0], **choice})
+    assert answer.status_code == status
+    assert said in answer.json()["message"]
+
+
+def test_another_price_uploads_nothing(house: House) -> None:
+    """What the sheet said is what is spent; otherwise it is shown anew."""
+    drop = Dropped(house).send(0, "s/a.jpg", jpeg())
+    assert drop.do("check", 0).json()["credits"] == 1
+    body = json.dumps({"variants": [{"modelId": "001"}, {"modelId": "002"}]}).encode()
+    house.aws.s3.put_object(Bucket=PHOTOS, Key="s/catwalk.json", Body=body)
+    answer = drop.do("start", 0, credits=1)
+    assert answer.status_code == 409
+    assert answer.json()["credits"] == 2
+    assert answer.json()["message"].startswith("It costs 2 credits by now")
+    assert keys(house) == ["s/catwalk.json"]
+
+
+def test_a_second_start_uploads_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A double click of Start sends each photo once."""
+    put, sent = house.aws.s3.put_object, []
+
+    def noted(**what: Any) -> Any:
+        sent.append(what["Key"])
+        return put(**what)
+
+    monkeypatch.setattr(house.aws.s3, "put_object", noted)
+    drop = Dropped(house).send(0, "a.jpg", jpeg())
+    drop.do("start", 0, credits=1)
+    assert drop.do("start", 0, credits=1).status_code == 200
+    assert drop.wait()["done"] is True
+    assert sent == ["a.jpg"]
+    assert drop.chunk(1, "b.jpg", jpeg()).status_code == 410
+
+
+def lose(house: House, monkeypatch: pytest.MonkeyPatch, errors: list[Exception]) -> None:
+    """Have the bucket fail so often."""
+    put = house.aws.s3.put_object
+
+    def breaks(**what: Any) -> Any:
+        if errors:
+            what["Body"].read(10)
+            raise errors.pop()
+        return put(**what)
+
+    monkeypatch.setattr(house.aws.s3, "put_object", breaks)
+
+
+def alone(house: House, pauses: tuple[float, ...]) -> tuple[Uploads, Any]:
+    """Return uploads of their own with one spooled photo, ready to go."""
+    made = Uploads(Access(1), house.gallery.desk, pauses=pauses)
+    which = made._begin()
+    file = uploads._File(0, "a.jpg", len(jpeg()), which.folder / "0000", len(jpeg()))
+    file.spool.write_bytes(jpeg())
+    which.items = [uploads._Item(file, "a.jpg", Kind.PHOTO, {})]
+    return made, which
+
+
+def refused(code: str, status: int) -> ClientError:
+    """Return what S3 says."""
+    answer: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(answer, "PutObject")
+
+
+def test_a_lost_connection_is_waited_for(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A photo whose upload breaks off is sent again, from its beginning, by itself."""
+    lose(house, monkeypatch, [EndpointConnectionError(endpoint_url="s3"), refused("Slow", 503)])
+    made, which = alone(house, (0.0, 0.0))
+    made._upload_all(which)
+    assert which.items[0].state is uploads.State.DONE
+    assert house.aws.s3.get_object(Bucket=PHOTOS, Key="a.jpg")["Body"].read() == jpeg()
+
+
+def test_a_refusal_is_not_repeated(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What AWS forbids is told at once, and can be tried again once it is allowed."""
+    errors: list[Exception] = [refused("AccessDenied", 403)]
+    lose(house, monkeypatch, errors)
+    drop = Dropped(house).send(0, "a.jpg", jpeg())
+    failed = drop.finish(0, credits=1)
+    assert (failed["failed"], failed["done"]) == (1, False)
+    assert "AccessDenied" in failed["files"][0]["why"]
+    post(house, f"/uploads/{drop.name}/retry")
+    assert drop.wait()["done"] is True
+    assert keys(house) == ["a.jpg"]
+
+
+def test_photos_wait_for_their_settings(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a catwalk.json cannot be uploaded, no photo is: it would be made with other settings."""
+    lose(house, monkeypatch, [refused("AccessDenied", 403)])
+    drop = Dropped(house).send(0, "s/a.jpg", jpeg()).send(1, "s/catwalk.json", b"{}")
+    failed = drop.finish(0, 1, credits=1)
+    assert failed["failed"] == 2
+    assert keys(house) == []
+
+
+def test_cancelling_forgets_the_files(house: House) -> None:
+    """Who discards a list leaves nothing behind, on this machine or in the bucket."""
+    drop = Dropped(house).send(0, "a.jpg", jpeg())
+    assert post(house, f"/uploads/{drop.name}/cancel").status_code == 204
+    assert list(house.gallery.desk.spool.iterdir()) == []
+    assert drop.do("check", 0).status_code == 404
+    assert "drop them once more" in drop.do("check", 0).json()["message"]
+
+
+def test_an_upload_stops_when_the_gallery_ends(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C does not wait for a slow bucket, and removes what was kept."""
+    made, which = alone(house, ())
+    begun, put = threading.Event(), house.aws.s3.put_object
+
+    def slow(**what: Any) -> Any:
+        begun.set()
+        which.stop.wait(PATIENCE_SECONDS)
+        what["Body"].read(1)
+        return put(**what)
+
+    monkeypatch.setattr(house.aws.s3, "put_object", slow)
+    made._run(which)
+    assert begun.wait(PATIENCE_SECONDS)
+    made._forget(which)
+    which.worker.join(PATIENCE_SECONDS)
+    assert which.items[0].state is uploads.State.FAILED
+    assert not which.folder.exists()
+    assert keys(house) == []
+
+
+def test_old_lists_are_forgotten(house: House) -> None:
+    """Lists that nobody touches, and too many of them, do not fill the disk."""
+    now = [0.0]
+    made = Uploads(Access(1), house.gallery.desk, clock=lambda: now[0])
+    first = made._begin()
+    now[0] = 3 * 3600.0
+    made._begin()
+    assert not first.folder.exists()
+    for _ in range(20):
+        made._begin()
+    assert len(list(house.gallery.desk.spool.iterdir())) <= 9
+
+
+def test_what_a_killed_gallery_left(tmp_path: Path) -> None:
+    """The next gallery removes spooled photos that are a day old, and only those."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    for folder in (old, new):
+        folder.mkdir()
+        (folder / "0000").write_bytes(b"x")
+    day_ago = time.time() - 25 * 3600
+    os.utime(old, (day_ago, day_ago))
+    uploads._remove_stale(tmp_path / "missing")
+    uploads._remove_stale(tmp_path)
+    assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_memory_stays_flat(house: House) -> None:
+    """A file is written as it arrives: the server holds a piece of it, not the file."""
+    body = jpeg(fill=6 * 2**20)
+    drop = Dropped(house)
+    tracemalloc.start()
+    try:
+        drop.send(0, "a.jpg", body)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # The test client holds the body once more; the server holds none.
+    assert most < 2.5 * len(body)
+
+
+def test_values_as_a_form_sends_them() -> None:
+    """What is left empty is left to the folder and the stack."""
+    sent: dict[str, Any] = {"model": "", "scene": "color:#ff0000", "images": "3"}
+    assert looks.values_of(sent) == {"sceneType": "color", "color": "#ff0000", "batchSize": 3}
+    assert looks.values_of({}) == {}
+    with pytest.raises(InputRejected, match="images"):
+        looks.values_of({"images": "many"})
