@@ -18,13 +18,22 @@ class CommandError(CatwalkError):
 
     Attributes:
         next_step: what the person can do, as a sentence.
+        exit_status: of the command: 1, or 2 for an invalid command line.
 
     """
+
+    exit_status = 1
 
     def __init__(self, message: str, next_step: str) -> None:
         """Take the message and the next step, both as sentences."""
         super().__init__(message)
         self.next_step = next_step
+
+
+class UsageError(CommandError):
+    """A command line is invalid."""
+
+    exit_status = 2
 
 
 def unreadable(error: ValidationError) -> str:

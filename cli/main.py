@@ -7,6 +7,8 @@ from typing import Annotated, Final, NoReturn
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
+from typer.exceptions import Abort, TyperException
+from typer.main import get_command
 
 from cli import __version__
 from cli.commands import (
@@ -23,11 +25,12 @@ from cli.commands import (
     upload,
 )
 from cli.errors import FIX_ITEM, CommandError, sentence, unreadable
-from cli.terminal import output
+from cli.terminal import output, usage
 from local.errors import LocalError
 
 _INTERRUPTED: Final = 130
 """The shell's code for a command that Ctrl-C ended."""
+_WRONG_USAGE: Final = 2
 _VERBOSE: Final = "--verbose"
 
 app = typer.Typer(
@@ -89,15 +92,31 @@ def main() -> NoReturn:
         os.environ["AWS_DEFAULT_REGION"] = os.environ["AWS_REGION"]
     arguments, verbose = _without_verbose(sys.argv[1:])
     try:
-        app(arguments, prog_name="catwalk")
+        # Typer would write a wrong command line into a box and leave out what was typed.
+        code = app(arguments, prog_name="catwalk", standalone_mode=False)
     except KeyboardInterrupt:
         output.tell("Stopped.")
         raise SystemExit(_INTERRUPTED) from None
+    except Abort:
+        output.tell("Stopped.")
+        raise SystemExit(_INTERRUPTED) from None
+    except TyperException as error:
+        if not arguments:
+            output.say_whole(error.format_message())
+        else:
+            output.complain(*usage.explained(error, _names()))
+        raise SystemExit(_WRONG_USAGE) from None
     except Exception as error:
         if verbose:
             raise
         output.complain(*_explained(error))
-    raise SystemExit(1)
+        raise SystemExit(error.exit_status if isinstance(error, CommandError) else 1) from None
+    raise SystemExit(code or 0)
+
+
+def _names() -> list[str]:
+    """Return the names of all commands."""
+    return sorted(getattr(get_command(app), "commands", {}))
 
 
 def _explained(error: Exception) -> tuple[str, str]:

@@ -22,11 +22,11 @@ from cli.terminal.output import (
     Cell,
     Column,
     ago,
+    common_folder,
     console,
     counted,
     credits_of,
     duration,
-    look_of,
     record,
     say,
     say_hanging,
@@ -38,7 +38,7 @@ from cli.terminal.output import (
     status,
     tell,
 )
-from cli.terminal.words import review_words
+from cli.terminal.words import error_word, look_of, model_word, review_words, scene_word
 from cli.upload import parsing
 from local.console import is_live, live
 from shared import clients
@@ -149,10 +149,13 @@ def _table(jobs: list[Job], *, header: bool) -> None:
         Column("credits", 5, right=True),
         Column("changed", 2, right=True),
     )
+    folder = common_folder([job.source_key or "" for job in jobs]) if terminal else ""
+    if folder:
+        say(f"In {folder}", style="dim")
     rows: list[tuple[Cell, ...]] = [
         (
             job.job_id[:SHORT_ID] if terminal else job.job_id,
-            job.source_key or "-",
+            (job.source_key or "-").removeprefix(folder),
             status(job.status),
             note_of(job) or "-",
             look_of(job) or "-",
@@ -220,7 +223,7 @@ def _show(job: Job, catwalk: Catwalk) -> None:
                 f" {size_of(result.bytes)}"
             )
     say("")
-    say("Timeline", style="bold")
+    say("Timeline, in UTC", style="bold")
     for moment in timeline(job):
         at = f"{moment.at[:10]} {moment.at[11:19]}" if moment.at else " " * 19
         line = Text(f"  {at}  ").append(moment.title, style=_TONES[moment.tone])
@@ -240,9 +243,10 @@ def _facts(job: Job, catwalk: Catwalk) -> Iterator[tuple[str, str | Text]]:
     seconds = took(job)
     took_words = f", after {duration(seconds)}" if seconds is not None else ""
     yield "job", job.job_id
-    yield "status", status(job.status).append(f"{took_words}", style="default")
+    code = f" ({job.status.value}){took_words}"
+    yield "status", status(job.status).append(code, style="default")
     if job.error is not None:
-        yield "error", f"{job.error.code.value}: {job.error.message}"
+        yield "error", f"{error_word(job.error.code)}: {job.error.message}"
     if job.waiting is not None:
         yield "waits", f"until about {job.waiting.until}: {job.waiting.reason}"
     if job.source_key:
@@ -260,9 +264,9 @@ def _facts(job: Job, catwalk: Catwalk) -> Iterator[tuple[str, str | Text]]:
         yield "", ", ".join(filter(None, facts))
     settings = job.settings
     if settings is not None:
-        words = [f"model {settings.model_id}", settings.scene_type.value]
-        words += [value for value in (settings.scene_id, settings.color) if value]
-        words.append(counted(settings.batch_size, "image"))
+        name = model_word(settings.model_id)
+        model = name if name == settings.model_id else f"{name} ({settings.model_id})"
+        words = [f"model {model}", scene_word(settings), counted(settings.batch_size, "image")]
         yield "settings", ", ".join(words)
         yield "mask", settings.mask or ""
         yield "extra", parsing.as_text(settings.extra) if settings.extra else ""
@@ -432,6 +436,6 @@ def show_credits(
     if all_in_all.unknown:
         tell(
             "unknown: submits whose answer was lost; each may have cost a credit. `catwalk jobs"
-            " --status SUBMIT_UNKNOWN` lists them. Look them up at the vendor, then run `catwalk"
+            " --status needs-you` lists them. Look them up at the vendor, then run `catwalk"
             " resolve`."
         )

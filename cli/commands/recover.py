@@ -39,6 +39,7 @@ from cli.terminal.output import (
     SHORT_ID,
     Cell,
     Column,
+    common_folder,
     console,
     counted,
     credits_of,
@@ -48,6 +49,7 @@ from cli.terminal.output import (
     show_table,
 )
 from cli.terminal.output import status as status_of
+from cli.terminal.words import error_word, look_of
 from shared import clients
 from shared.clock import utc_now
 from shared.limits.circuit_breaker import Cause
@@ -104,14 +106,14 @@ def resolve(
     folder: Folder = None,
     sku: Sku = None,
     every: Annotated[
-        bool, typer.Option("--all", help="Every SUBMIT_UNKNOWN job of the stack.")
+        bool, typer.Option("--all", help="Every job of the stack that needs you.")
     ] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     as_json: Json = False,
     stack: StackName = None,
 ) -> None:
-    """Settle SUBMIT_UNKNOWN jobs after you have looked them up at the vendor."""
+    """Settle jobs that need you (SUBMIT_UNKNOWN), after a look at the vendor."""
     if (task_id is not None) + charged + not_charged != 1:
         raise CommandError(
             "Say what you found at the vendor.",
@@ -296,17 +298,23 @@ def _agreed(
         return _agreed_as_json(what, quotes, good, dry_run=dry_run, yes=yes)
     terminal = console().is_terminal
     most = _MOST_SHOWN if terminal else len(quotes)
+    keys = [quote.job.source_key or "" for quote in quotes[:most]]
+    shared = common_folder(keys) if terminal else ""
+    if shared:
+        say(f"In {shared}", style="dim")
     rows: list[tuple[Cell, ...]] = []
     for quote in quotes[:most]:
         job = quote.job
         price = credits_of(quote.credits) if quote.credits else "free"
         verdict = quote.refusal or ", ".join(filter(None, (price, quote.earlier)))
-        error = job.error.code.value if job.error else ""
+        error = error_word(job.error.code) if job.error else ""
         job_id = job.job_id[:SHORT_ID] if terminal else job.job_id
-        rows.append((job_id, job.source_key or "", status_of(job.status), error, verdict))
+        name = (job.source_key or "").removeprefix(shared)
+        rows.append((job_id, name, look_of(job), status_of(job.status), error, verdict))
     columns = (
         Column("job", 1),
         Column("photo", 0, 12, 24),
+        Column("look", 4, 8),
         Column("status", 2),
         Column("error", 3),
         Column(what, 0, 12),

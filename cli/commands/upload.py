@@ -34,7 +34,7 @@ from cli.terminal.output import (
     tell,
     warn,
 )
-from cli.terminal.words import settings_words
+from cli.terminal.words import STATUS_WORDS, error_word, settings_words
 from cli.upload import parsing, progress
 from cli.upload.collect import Collection, Rules, collect, files_of, with_mask
 from cli.upload.drop import Changes, Drop, Follower, Uploader, drops_of
@@ -599,7 +599,10 @@ class _Run:
             return 0 if fine and not self.found.missed else 1
         words = [f"{len(good)} succeeded" + (f" ({already} already done)" if already else "")]
         if wrong:
-            codes = ", ".join(f"{count} {code}" for code, count in _by_code(wrong).items())
+            codes = ", ".join(
+                f"{count} {code.replace('_', ' ').lower()}"
+                for code, count in _by_code(wrong).items()
+            )
             words.append(f"{len(wrong)} failed ({codes})")
         if troubles:
             words.append(f"{len(troubles)} not uploaded")
@@ -634,10 +637,10 @@ class _Run:
         # Without a terminal, each failure was already written when it happened.
         if console().is_terminal:
             for job in wrong[:_MOST_LISTED]:
-                why = f" {job.error.code.value}: {job.error.message}" if job.error else ""
-                say_hanging(f"  {job.source_key}: {job.status.value}{why}", 4)
+                why = f", {error_word(job.error.code)}: {job.error.message}" if job.error else ""
+                say_hanging(f"  {job.source_key}: {STATUS_WORDS[job.status]}{why}", 4)
             if len(wrong) > _MOST_LISTED:
-                say(f"  … and {len(wrong) - _MOST_LISTED} more: `catwalk jobs --status FAILED`.")
+                say(f"  … and {len(wrong) - _MOST_LISTED} more: `catwalk jobs --status failed`.")
             _list_troubles(troubles[:_MOST_LISTED])
         if wrong:
             self._say_next_steps(wrong)

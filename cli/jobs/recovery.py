@@ -18,6 +18,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Self
 
 from cli.stacks.stack import Catwalk
+from cli.terminal.words import STATUS_WORDS, status_of
 from shared import clients
 from shared.errors import InputRejected
 from shared.intake.messages import continue_message, drop_message
@@ -211,7 +212,7 @@ class Recovery:
         """Return what resolving a job in this way would do and what it costs."""
         refusal = None
         if job.status is not JobStatus.SUBMIT_UNKNOWN:
-            refusal = f"It is {job.status}; only a SUBMIT_UNKNOWN job can be resolved."
+            refusal = f"It is {status_of(job)}; only a job that needs you can be resolved."
         return Quote(job, credits=int(resolution is Resolution.NOT_CHARGED), refusal=refusal)
 
     def resolve(
@@ -293,7 +294,7 @@ class Recovery:
 def outcome(before: Job, after: Job, subject: str) -> str:
     """Describe what an action did to a job, as a sentence about `subject`."""
     if after.terminal and after.status is not before.status:
-        return f"{subject} is {after.status} now."
+        return f"{subject} is {status_of(after)} now."
     if after.terminal:
         return f"{subject} is processed again, as if it were dropped again."
     return f"{subject} continues as attempt {after.attempt}."
@@ -321,7 +322,7 @@ def _recopy_refusal(job: Job) -> str | None:
         return None
     if task.status is JobStatus.FAILED and task.error and task.error.code in _OF_RESULTS:
         return None
-    return f"It is {job.status}, and its task has no results yet; resume it instead."
+    return f"It is {status_of(job)}, and its task has no results yet; resume it instead."
 
 
 def _resume_refusal(job: Job) -> str | None:
@@ -333,17 +334,18 @@ def _resume_refusal(job: Job) -> str | None:
     if task.status is JobStatus.FAILED:
         return None
     if job.status is JobStatus.RUNNING:
-        return "It is RUNNING; if it is stuck, reconcile resumes its task by itself."
+        return "It is running; if it is stuck, reconcile resumes its task by itself."
     if job.task_id is None:
-        return f"Its task of attempt {task.attempt} is {task.status}; recopy its results."
-    return f"It is {job.status}; recopy it to copy its results again."
+        done = STATUS_WORDS[task.status].lower()
+        return f"Its task of attempt {task.attempt} is {done}; recopy its results."
+    return f"It is {status_of(job)}; recopy it to copy its results again."
 
 
 def _regenerate_refusal(job: Job) -> str | None:
     if job.status is JobStatus.SUBMIT_UNKNOWN:
         return "It may have been charged already; resolve it instead."
     if job.status not in TERMINAL:
-        return f"It is {job.status} and still in progress."
+        return f"It is {status_of(job)} and still in progress."
     if job.settings is None and job.dead_letter is not None:
         return "Its message is a dead letter; send it again with redrive."
     if job.settings is None and not job.dropped:

@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.errors import CommandError
 from cli.stacks.stack import Catwalk
+from cli.terminal.words import status_of
 from shared import clients
 from shared.clock import iso, utc_now
 from shared.models import Job, Review, ReviewState
@@ -47,7 +48,7 @@ class Decision:
         """
         there = {result.index for result in job.results}
         if job.review_state is None or not there:
-            raise ValueError(f"It is {job.status} and has no images to review.")
+            raise ValueError(f"It is {status_of(job)} and has no images to review.")
         if unknown := sorted({*chosen, *refused} - there):
             numbers = ", ".join(map(str, sorted(there)))
             raise ValueError(f"It has no image {unknown[0]}; it has {numbers}.")
@@ -138,7 +139,7 @@ def changed_since(job: Job, now: Job | None) -> str:
     if now is None:
         return "Its record is gone."
     if now.attempt != job.attempt:
-        return f"It was started anew: attempt {now.attempt} is {now.status}. Nothing was saved."
+        return f"It was started anew: attempt {now.attempt} is {status_of(now)}. Nothing was saved."
     if now.review is not None and now.review != job.review:
         verb = {
             ReviewState.APPROVED: "approved it",
@@ -146,7 +147,7 @@ def changed_since(job: Job, now: Job | None) -> str:
             ReviewState.TO_REVIEW: "marked its images",
         }[now.review.state]
         return f"{now.review.by} {verb} in the meantime; your choice was not saved. Look again."
-    return f"It is {now.status} now. Nothing was saved; look again."
+    return f"It is {status_of(now)} now. Nothing was saved; look again."
 
 
 def _person_on_laptop() -> str:

@@ -15,13 +15,14 @@ from cli.terminal.output import (
     STYLES,
     Column,
     ago,
+    common_folder,
     counted,
     elided,
     laid_out,
-    look_of,
     shown,
     status,
 )
+from cli.terminal.words import STATUS_WORDS, error_word, look_of
 from shared.clock import iso
 from shared.models import TERMINAL, Job, JobStatus
 from shared.records.jobs import JobRepository
@@ -37,7 +38,7 @@ _OVERLAP_SECONDS: Final = 5
 """An index may lag behind its table, so each refresh reads this much of the last period again."""
 _KEPT: Final = 500
 """The most ended jobs that are shown; all are counted."""
-_AROUND: Final = 6
+_AROUND: Final = 7
 """Lines of the screen that show no job."""
 
 COLUMNS: Final = (
@@ -120,7 +121,9 @@ class Watcher:
             if self.counts[each]:
                 more = "+" if self.capped and each in UNDER_WAY else ""
                 text.append(" · " if text else "")
-                text.append(f"{self.counts[each]}{more} {each.value}", style=STYLES[each])
+                text.append(
+                    f"{self.counts[each]}{more} {STATUS_WORDS[each].lower()}", style=STYLES[each]
+                )
         return text or Text("No job is in progress, and none has ended lately.", style="dim")
 
     def changes(self, seen: dict[str, tuple[JobStatus, int]]) -> Iterator[Job]:
@@ -164,25 +167,29 @@ class Screen:
         most = None if self._whole else max(1, console.height - _AROUND)
         rows = watcher.rows(most)
         if rows:
-            yield from laid_out(COLUMNS, [cells_of(job) for job in rows], width)
+            folder = common_folder([job.source_key or "" for job in rows])
+            if folder:
+                yield Text(elided(f"In {shown(folder).plain}", width), style="dim")
+            yield from laid_out(COLUMNS, [cells_of(job, folder) for job in rows], width)
         left = len(watcher.under_way) + len(watcher.ended) - len(rows)
         if left > 0:
             yield Text(f"… and {left} more: `catwalk jobs`"[:width], style="dim")
 
 
-def cells_of(job: Job) -> tuple[str | Text, ...]:
-    """Return a job as a row of `COLUMNS`."""
-    return (job.source_key or "", status(job.status), note_of(job), look_of(job), since_of(job))
+def cells_of(job: Job, folder: str = "") -> tuple[str | Text, ...]:
+    """Return a job as a row of `COLUMNS`, its photo's key without the folder."""
+    name = (job.source_key or "").removeprefix(folder)
+    return (name, status(job.status), note_of(job), look_of(job), since_of(job))
 
 
 def note_of(job: Job) -> str:
     """Return a short note on a job: its progress, its error, or until when it waits."""
     if job.error is not None:
-        return job.error.code.value
+        return error_word(job.error.code)
     if job.status is JobStatus.RUNNING:
         return f"{job.progress} %"
     if job.waiting is not None:
-        return f"waits until {job.waiting.until[11:16]}"
+        return f"until {job.waiting.until[11:16]} UTC"
     return counted(len(job.results), "image") if job.results else ""
 
 

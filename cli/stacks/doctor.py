@@ -334,7 +334,7 @@ class StackChecks:
             return
         yield _bad(
             "dead letters",
-            f"{_many(count, 'message')} in the dead-letter queue; `catwalk jobs --status FAILED`"
+            f"{_many(count, 'message')} in the dead-letter queue; `catwalk jobs --status failed`"
             " shows what of.",
             "Once the cause is mended, send them again.",
             "catwalk redrive",

@@ -1,48 +1,55 @@
 """Options that several commands have."""
 
-import difflib
 import re
-from collections.abc import Collection
 from typing import Annotated, Final
 
 import typer
 
-from cli.errors import CommandError
+from cli.errors import CommandError, UsageError
+from cli.terminal.output import tell
+from cli.terminal.usage import close, did_you_mean, listed
+from cli.terminal.words import STATUS_WORDS
 from shared.models import JobStatus, ReviewState
 
-_SIMILAR: Final = 0.6
-"""`difflib`'s ratio from which a word counts as misspelt."""
-
+_INTERRUPTED: Final = 130
 _REVIEWS: Final = {state.value.replace("_", "-"): state for state in ReviewState}
 """What --review may be."""
+_STATUSES: Final = {
+    **{word.casefold().replace(" ", "-"): status for status, word in STATUS_WORDS.items()},
+    **{status.value.casefold().replace("_", "-"): status for status in JobStatus},
+}
+"""What --status may be: the codes and the words."""
 
 
 def review_state(text: str) -> ReviewState:
     """Return the review of `--review`.
 
     Raises:
-        CommandError: there is no such review.
+        UsageError: there is no such review.
 
     """
     word = re.sub(r"[\s_-]+", "-", text.strip().casefold())
     if word in _REVIEWS:
         return _REVIEWS[word]
-    raise CommandError(f"--review {text!r} is not a review.", meant(word, _REVIEWS, "Give {}."))
+    meant = did_you_mean(close(word, _REVIEWS))
+    raise UsageError(
+        f"--review {text!r} is not a review.", f"{meant}Give {listed(list(_REVIEWS))}."
+    )
 
 
-def meant(text: str, known: Collection[str], otherwise: str) -> str:
-    """Return which of the known words a mistyped one may mean; else list them.
+def status(text: str) -> JobStatus:
+    """Return the status of `--status`, which may be its code or its word.
 
-    Args:
-        text: what was typed.
-        known: the words.
-        otherwise: a sentence with `{}` for the list.
+    Raises:
+        UsageError: there is no such status.
 
     """
-    close = difflib.get_close_matches(text, known, n=1, cutoff=_SIMILAR)
-    *first, last = known
-    listed = otherwise.format(f"{', '.join(first)} or {last}")
-    return f"Did you mean {close[0]!r}? {listed}" if close else listed
+    word = re.sub(r"[\s_-]+", "-", text.strip().casefold())
+    if word in _STATUSES:
+        return _STATUSES[word]
+    meant = did_you_mean(close(word, _STATUSES))
+    words = list(_STATUSES)[: len(STATUS_WORDS)]
+    raise UsageError(f"--status {text!r} is not a status.", f"{meant}Give {listed(words)}.")
 
 
 StackName = Annotated[
@@ -59,8 +66,9 @@ Statuses = Annotated[
     list[JobStatus] | None,
     typer.Option(
         "--status",
-        help="Only jobs in this status; may be repeated.",
-        case_sensitive=False,
+        parser=status,
+        autocompletion=lambda: [*_STATUSES],
+        help="Only jobs in this status: done, failed, …; may be repeated.",
         metavar="STATUS",
     ),
 ]
@@ -97,9 +105,14 @@ def ask(question: str, *, yes: bool) -> None:
         return
     try:
         agreed = typer.confirm(question)
-    except typer.Abort:  # Ctrl-C, or nobody there to answer
+    except typer.Abort as abort:
         print()
-        agreed = False
+        if isinstance(abort.__context__, KeyboardInterrupt):
+            tell("Nothing was done.")
+            raise SystemExit(_INTERRUPTED) from None
+        raise CommandError(
+            "Nothing was done.", "Nobody is there to answer; --yes skips the question."
+        ) from None
     if not agreed:
         raise CommandError("Nothing was done.", "To skip the question, give --yes.")
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import TextIOWrapper
-from itertools import accumulate
+from itertools import accumulate, takewhile
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from rich.cells import cell_len, chop_cells, set_cell_size
 from rich.console import Console
 from rich.text import Span, Text
 
+from cli.terminal.words import STATUS_WORDS
 from shared.clock import parse_iso
 from shared.models import Job, JobStatus
 from shared.notify.events import detail_of
@@ -34,6 +35,8 @@ STYLES: Final = {
 """The colour of each status, which is always also written as text."""
 SHORT_ID: Final = 8
 """Characters of a job's id in a table on a terminal; the commands accept such a prefix."""
+_MANY: Final = 2
+"""A folder is common to at least so many photos."""
 _GAP: Final = 2
 _MINUTE: Final = 60
 _HOUR: Final = 60 * _MINUTE
@@ -143,8 +146,8 @@ def shown(text: str | Text) -> Text:
 
 
 def status(value: JobStatus) -> Text:
-    """Return a status as it is shown."""
-    return Text(value.value, style=STYLES[value])
+    """Return a status in words, in its colour."""
+    return Text(STATUS_WORDS[value], style=STYLES[value])
 
 
 def credits_of(count: int) -> str:
@@ -167,9 +170,16 @@ def record(job: Job) -> dict[str, Any]:
     return {**detail_of(job), **more}
 
 
-def look_of(job: Job) -> str:
-    """Return model and scene as result keys have them, `002-preset-035`; empty if unknown."""
-    return f"{job.settings.model_id}-{job.settings.scene}" if job.settings else ""
+def common_folder(keys: Sequence[str]) -> str:
+    """Return the folder in which all these photos are, `summer/`; empty if there is none.
+
+    A table says it once, so that the names have room.
+    """
+    if len(keys) < _MANY:
+        return ""
+    levels = zip(*(key.split("/")[:-1] for key in keys), strict=False)
+    names = [level[0] for level in takewhile(lambda level: len({*level}) == 1, levels)]
+    return "".join(f"{name}/" for name in names)
 
 
 def duration(seconds: float) -> str:

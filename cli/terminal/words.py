@@ -6,7 +6,7 @@ The gallery uses the same words.
 from collections.abc import Mapping
 from typing import Final
 
-from shared.models import Job, JobStatus, Review, ReviewState, SceneType, Settings
+from shared.models import ErrorCode, Job, JobStatus, Review, ReviewState, SceneType, Settings
 from shared.vmake.catalogue import MODELS
 
 STATUS_WORDS: Final[Mapping[JobStatus, str]] = {
@@ -24,6 +24,18 @@ REVIEW_WORDS: Final[Mapping[ReviewState, str]] = {
     ReviewState.APPROVED: "Approved",
     ReviewState.REFUSED: "Refused",
 }
+
+
+def status_of(job: Job) -> str:
+    """Return a job's status as it follows `is` in a sentence: `done`, `failed`."""
+    if job.status is JobStatus.SUBMIT_UNKNOWN:
+        return "waiting for your decision"
+    return STATUS_WORDS[job.status].lower()
+
+
+def error_word(code: ErrorCode) -> str:
+    """Return an error code in words: `timed out`."""
+    return code.value.replace("_", " ")
 
 
 def model_word(model_id: str) -> str:

@@ -13,16 +13,17 @@ from cli.jobs.timeline import results_uri
 from cli.stacks.submission import NewBucket, Pause
 from cli.terminal.output import (
     STYLES,
+    common_folder,
     counted,
     duration,
     elided,
-    look_of,
     record,
     say,
     say_json,
     shown,
     size_of,
 )
+from cli.terminal.words import STATUS_WORDS, error_word, look_of
 from cli.upload.drop import Change, Drop, Stage
 from shared.models import Job, JobStatus
 
@@ -33,7 +34,7 @@ _NARROW: Final = 60
 """On terminals with fewer columns, photos have no bar."""
 _BAR: Final = 20
 _STATE: Final = 22
-"""Columns for the longest state: `SUBMIT_UNKNOWN`, `uploading 12.3 MiB`."""
+"""Columns for the longest state: `uploading 12.3 MiB`."""
 _ORDER: Final = (Stage.UPLOADING, Stage.WORKING, Stage.UPLOADED, Stage.QUEUED)
 
 
@@ -45,6 +46,7 @@ class UploadProgress:
         self._drops = drops
         self._waits = waits
         self._begun = time.monotonic()
+        self._folder = common_folder([drop.upload.key for drop in drops])
         self.pause: Pause | NewBucket | None = None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -86,7 +88,8 @@ class UploadProgress:
         grid.add_column(no_wrap=True, max_width=max(1, room))
         for drop in drops:
             state, style = state_of(drop)
-            name = Text(elided(shown(drop.upload.key).plain, max(1, room)))
+            key = drop.upload.key.removeprefix(self._folder)
+            name = Text(elided(shown(key).plain, max(1, room)))
             words = Text(state, style=style, no_wrap=True, overflow="crop")
             if wide:
                 colour = "blue" if drop.uploaded_at is None else "cyan"
@@ -116,8 +119,8 @@ def state_of(drop: Drop) -> tuple[str, str]:
     if job.waiting is not None:
         return "waiting", "yellow"
     if job.status is JobStatus.RUNNING:
-        return f"RUNNING {job.progress:3} %", STYLES[job.status]
-    return job.status.value, STYLES[job.status]
+        return f"{STATUS_WORDS[job.status]} {job.progress:3} %", STYLES[job.status]
+    return STATUS_WORDS[job.status], STYLES[job.status]
 
 
 def _bar(fraction: float, style: str) -> ProgressBar:
@@ -139,7 +142,7 @@ def line_of(change: Change) -> Text:
             return Text(f"{key}: not uploaded: {drop.trouble}", style="red")
         return Text(f"{key}: uploaded, {size_of(drop.upload.size)}")
     look = look_of(job)
-    return Text(f"{key}{f' {look}' if look else ''}: ").append_text(_happened(drop, job))
+    return Text(f"{key}{f', {look}' if look else ''}: ").append_text(_happened(drop, job))
 
 
 def short_line_of(change: Change, width: int) -> Text:
@@ -147,8 +150,10 @@ def short_line_of(change: Change, width: int) -> Text:
     drop, job = change.drop, change.job
     status = Text("not uploaded", style="red")
     if job is not None:
-        code = f" {job.error.code.value}" if job.error else ""
-        status = Text(job.status.value, style=STYLES[job.status]).append(code, style="default")
+        code = f", {error_word(job.error.code)}" if job.error else ""
+        status = Text(STATUS_WORDS[job.status], style=STYLES[job.status]).append(
+            code, style="default"
+        )
     key = elided(shown(drop.upload.key).plain, max(1, width - status.cell_len - 2))
     line = Text(f"{key}: ").append_text(status)
     line.truncate(width)
@@ -156,7 +161,7 @@ def short_line_of(change: Change, width: int) -> Text:
 
 
 def _happened(drop: Drop, job: Job) -> Text:
-    status = Text(job.status.value, style=STYLES[job.status])
+    status = Text(STATUS_WORDS[job.status], style=STYLES[job.status])
     if drop.unchanged(job) and job.status is JobStatus.SUCCEEDED:
         return status.append(f" already: nothing has changed; {results_uri(job)}", style="default")
     if job.status in {JobStatus.SUCCEEDED, JobStatus.PARTIAL}:
@@ -165,7 +170,7 @@ def _happened(drop: Drop, job: Job) -> Text:
         )
     if job.error is not None:
         message = shown(job.error.message).plain
-        status.append(f" {job.error.code.value}: {message}", style="default")
+        status.append(f", {error_word(job.error.code)}: {message}", style="default")
     elif job.waiting is not None:
         status.append(f", waiting: {shown(job.waiting.reason).plain}", style="default")
     return status

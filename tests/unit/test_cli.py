@@ -16,6 +16,7 @@ from rich.text import Text
 from cli import __version__
 from cli.stacks.selection import Condition
 from cli.terminal.output import shown
+from cli.terminal.words import STATUS_WORDS
 from shared.clock import iso, later, utc_now
 from shared.limits.circuit_breaker import CircuitBreaker, Permit
 from shared.models import ErrorCode, JobError, JobStatus, Photo, Waiting
@@ -63,7 +64,9 @@ def test_what_a_command_says_asks_and_does(
     code, out, _ = shell(*command, "j", "--dry-run")
     assert code == 0
     (line,) = [line for line in out.splitlines() if line.strip().startswith("j ")]
-    assert line.split()[:3] == ["j", "a/dress.jpg", status]
+    cells = [cell.strip() for cell in line.split("  ") if cell.strip()]
+    word = STATUS_WORDS[JobStatus(status)]
+    assert cells[:4] == ["j", "a/dress.jpg", "Clara, own background", word]
     assert line.rstrip().endswith(price)
     assert (
         f"1 of 1 job can be recovered, for {'up to ' if total != 'no credits' else ''}{total}."
@@ -82,7 +85,7 @@ def test_what_a_command_says_asks_and_does(
         == {
             "RUNNING": f"j: a/dress.jpg continues as attempt {after[1]}.",
             "ACCEPTED": "j: a/dress.jpg continues as attempt 2.",
-            "FAILED": "j: a/dress.jpg is FAILED now.",
+            "FAILED": "j: a/dress.jpg is failed now.",
         }[after[0]]
     )
 
@@ -277,7 +280,10 @@ def test_credits(shell: Shell) -> None:
 def test_credits_of_what_there_is_not(shell: Shell, words: list[str]) -> None:
     """A grouping or a number of days that makes no sense is refused, with what would."""
     code, _, err = shell("credits", *words)
-    assert (code, "Invalid value" in err) == (2, True)
+    assert (code, err.startswith(f"{words[0]} {words[1]!r} is not "), len(err.splitlines())) == (
+        *(2, True),
+        2,
+    )
 
 
 # --- redrive -------------------------------------------------------------------------------------

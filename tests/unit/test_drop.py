@@ -277,7 +277,7 @@ def test_some_fail(shell: Shell, backend: Backend, photo: Callable[..., Path]) -
     }
     code, out, _ = shell("drop", "shop", "--wait")
     assert code == 1
-    assert "shop/a.png 002-preset-0: FAILED timed_out: It broke." in out
+    assert "shop/a.png, Clara, scene 0: Failed, timed out: It broke." in out
     (total,) = [line for line in out.splitlines() if line.startswith("1 succeeded")]
     assert "3 failed (" in total
     for code_word in ("1 timed_out", "1 result_unavailable", "1 submit_unknown"):
@@ -306,7 +306,7 @@ def test_done_before(shell: Shell, backend: Backend, photo: Callable[..., Path])
         patch.setattr(time, "sleep", remember)
         code, out, _ = shell("drop", "dress.png", "--wait")
     assert code == 0
-    assert "SUCCEEDED already: nothing has changed" in out
+    assert "Done already: nothing has changed" in out
     assert "1 succeeded (1 already done);" in out
     assert ", 0 credits." in out
 

@@ -124,7 +124,7 @@ def test_show(three: Shell) -> None:
         assert (code, err) == (0, "")
         lines = [line.split() for line in out.splitlines()]
         assert ["job", IDS[1]] in lines
-        assert ["status", "FAILED,", "after", "0.0", "s"] in lines
+        assert ["status", "Failed", "(FAILED),", "after", "0.0", "s"] in lines
         assert f"    catwalk resume {IDS[1]}" in out.splitlines()
     assert "s3://results/a/dress/002-original/j-1.jpg  8 x 8, 2 KiB" in three("show", IDS[0])[1]
 
@@ -191,10 +191,10 @@ def test_watch_once(three: Shell) -> None:
     code, out, _ = three("watch", "--once")
     assert code == 0
     first, second, *rows = out.splitlines()
-    assert first == "1 RUNNING · 1 FAILED · 1 SUCCEEDED"
+    assert first == "1 running · 1 failed · 1 done"
     assert second.startswith("Submission is paused until ")
     assert second.endswith(": the key was refused.")
-    assert [row.split()[:2] for row in rows[1:2]] == [["c/x.jpg", "RUNNING"]]
+    assert [row.split()[:2] for row in rows[1:2]] == [["c/x.jpg", "Running"]]
 
 
 def test_watch_until_done(three: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,8 +209,8 @@ def test_watch_until_done(three: Shell, monkeypatch: pytest.MonkeyPatch) -> None
     code, out, _ = three("watch", "--until-done")
     assert code == 0
     assert [line.split()[1:3] for line in out.splitlines()] == [
-        ["RUNNING", "c/x.jpg"],
-        ["SUCCEEDED", "c/x.jpg"],
+        ["Running", "c/x.jpg"],
+        ["Done", "c/x.jpg"],
     ]
     three.job(IDS[2], JobStatus.RUNNING, source_key="c/x.jpg")
     code, out, _ = three("watch", "--until-done", "--json")

@@ -14,6 +14,7 @@ from cli.jobs.recovery import (
     Resolution,
     select,
 )
+from cli.terminal.words import STATUS_WORDS
 from shared.clock import iso
 from shared.intake.photos import PhotoStore
 from shared.models import (
@@ -495,8 +496,9 @@ def test_only_unknown_submits_are_resolved(
 ) -> None:
     """Any other job is refused with a sentence, and nothing is changed."""
     job, before = bench.job(status), bench.items()
-    assert status in (bench.recovery.quote_resolution(resolution, job).refusal or "")
-    with pytest.raises(ValueError, match="SUBMIT_UNKNOWN"):
+    refusal = bench.recovery.quote_resolution(resolution, job).refusal or ""
+    assert f"It is {STATUS_WORDS[status].lower()};" in refusal
+    with pytest.raises(ValueError, match="only a job that needs you"):
         bench.recovery.resolve(resolution, job, task_id="t")
     assert (bench.items(), bench.sent()) == (before, [])
 
