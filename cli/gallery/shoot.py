@@ -5,6 +5,7 @@ review that the page showed. A decision goes by these, so what somebody else dec
 meantime is never overwritten, and is told instead.
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +27,7 @@ from cli.gallery.access import Access
 from cli.gallery.archive import zipped
 from cli.gallery.forms import answered, body_of, check_token, document_of
 from cli.gallery.views import Asked, Shower, job_url, look_of, model_of, name_of, seen_of, status_of
-from cli.jobs.browse import Browser
+from cli.jobs.browse import Browser, Filter
 from cli.jobs.review import Decision, Reviewer
 from cli.jobs.shoot import Shooter, Shot, siblings
 from cli.terminal.output import counted, credits_of
@@ -40,6 +41,7 @@ MOST_SELECTED: Final = 500
 """Jobs that one decision is about: some seconds of work, and some thousand images."""
 _MOST_BYTES: Final = 128 * 1024
 _MATCH_SECONDS: Final = 4.0
+"""How long all that match are searched before what was found is selected."""
 _COUNT_SECONDS: Final = 0.6
 _AT_ONCE: Final = 8
 _MOST_NAMED: Final = 5
@@ -141,10 +143,8 @@ class Selections:
     def matching(self, request: Request) -> Response:
         """Return all jobs of a filter, as far as one selection goes, and how many there are."""
         which = Asked.of(request.query_params).filter
-        page = self._browser.page(which, size=MOST_SELECTED, seconds=_MATCH_SECONDS)
-        found = list(page.jobs)
+        found, exact = self._matching(which)
         total: int | None = len(found)
-        exact = page.after is None
         if not exact:
             count = self._browser.count(which, seconds=_COUNT_SECONDS)
             total, exact = (None, False) if count is None else (count.number, count.exact)
@@ -157,6 +157,22 @@ class Selections:
                 "message": _matching_words(len(found), total, exact=exact),
             }
         )
+
+    def _matching(self, which: Filter) -> tuple[list[Job], bool]:
+        """Return the newest jobs that match, and whether these are all."""
+        found: dict[str, Job] = {}
+        after: str | None = None
+        until = time.monotonic() + _MATCH_SECONDS
+        while (left := until - time.monotonic()) > 0 and len(found) < MOST_SELECTED:
+            # A page of a narrow filter may end before it is full.
+            page = self._browser.page(
+                which, size=MOST_SELECTED - len(found), after=after, seconds=left
+            )
+            found |= {job.job_id: job for job in page.jobs}
+            after = page.after
+            if after is None:
+                return list(found.values()), True
+        return list(found.values()), False
 
     # --- reviewing -------------------------------------------------------------------------
 

@@ -215,7 +215,7 @@ def test_shoot_again_and_compare(page: Page, catwalk: Catwalk, photos: dict[str,
 
 
 def test_shoot_again_by_keys_alone(page: Page, catwalk: Catwalk) -> None:
-    """From a job's page: open the dialog, choose with arrows, send with Enter."""
+    """From a job's page: open the dialog, choose with arrows, send with the button alone."""
     key = "desk-one/dress.jpg"
     catwalk.drop(key, photo())
     job_id = catwalk.end_of(key)["job_id"]
@@ -229,6 +229,8 @@ def test_shoot_again_by_keys_alone(page: Page, catwalk: Catwalk) -> None:
     expect(dialog.get_by_role("radio", name="Antonia")).to_be_checked()
     expect(dialog.get_by_text("1 photo with Antonia: 1 credit")).to_be_visible()
     page.keyboard.press("Enter")
+    expect(dialog).to_be_visible()
+    dialog.get_by_role("button", name="Shoot again").press("Enter")
     expect(page.get_by_text("1 photo with Antonia: under way.")).to_be_visible()
     assert looks_of(catwalk, key, 2) == {"001", "002"}
     assert catwalk.record(job_id)["attempt"] == 1
@@ -359,6 +361,9 @@ def test_add_photos_by_keys_alone(page: Page, catwalk: Catwalk, tmp_path: Path) 
     expect(sheet(page)).to_contain_text("1 photo: 1 credit")
     sheet(page).get_by_label("Article (SKU) of all").press_sequentially("K-1")
     page.keyboard.press("Enter")
+    own = sheet(page).get_by_label("SKU of one.jpg")
+    expect(own).to_have_attribute("placeholder", "K-1")
+    sheet(page).get_by_role("button", name="Start").press("Enter")
     expect(page.get_by_role("heading", name="Photos added")).to_be_visible()
     assert catwalk.end_of("desk-button/one.jpg")["sku"] == "K-1"
     assert catwalk.records("desk-button/two.jpg") == []

@@ -33,7 +33,7 @@ __all__ = ["house"]
 
 @pytest.fixture(autouse=True)
 def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write one after the other: moto's tables and buckets do not bear writes of several threads."""
+    """Write one after the other: moto does not bear writes of several threads."""
     monkeypatch.setattr(shoot, "_AT_ONCE", 1)
     monkeypatch.setattr(uploads, "_UPLOADS_AT_ONCE", 1)
 
@@ -236,6 +236,20 @@ def test_more_than_a_selection_holds(house: House, monkeypatch: pytest.MonkeyPat
         house.browser.get("/selection/matching?q=photo").json()["message"]
         == "The newest 2 are selected; there are more."
     )
+
+
+def test_pages_that_end_early(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that match are found, also where the table gives them in small pages."""
+    jobs = [house.job() for _ in range(3)]
+    page = type(house.gallery.browser).page
+
+    def small(browser: Any, which: Any, *, size: int, **how: Any) -> Any:
+        return page(browser, which, size=min(size, 1), **how)
+
+    monkeypatch.setattr(type(house.gallery.browser), "page", small)
+    found = house.browser.get("/selection/matching").json()
+    assert {each["id"] for each in found["jobs"]} == {job.job_id for job in jobs}
+    assert found["message"] == "All 3 are selected."
 
 
 # --- reviewing -----------------------------------------------------------------------------------
@@ -869,6 +883,14 @@ def test_photos_wait_for_their_settings(house: House, monkeypatch: pytest.Monkey
     failed = drop.finish(0, 1, credits=1)
     assert failed["failed"] == 2
     assert keys(house) == []
+
+
+def test_nothing_to_retry(house: House) -> None:
+    """Trying again before the start neither uploads anything nor loses what has arrived."""
+    drop = Dropped(house).send(0, "a.jpg", jpeg())
+    post(house, f"/uploads/{drop.name}/retry")
+    assert drop.wait()["started"] is False
+    assert drop.finish(0, credits=1)["done"] is True
 
 
 def test_cancelling_forgets_the_files(house: House) -> None:

@@ -81,6 +81,11 @@ function show(answer) {
 const later = settled(quote);
 watchLook(form, () => { ready(false); later(); });
 
+// What costs something is sent by its button alone.
+form.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && event.target.matches("input")) event.preventDefault();
+});
+
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   if (button.getAttribute("aria-disabled") === "true" || price === null) return;

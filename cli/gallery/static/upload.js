@@ -337,6 +337,13 @@ form.addEventListener("input", (event) => {
   if (event.target.matches("[type=text]")) { ready(false); later(); }
 });
 
+// Enter in a field has the list checked; what costs something is started by its button alone.
+form.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || !event.target.matches("input")) return;
+  event.preventDefault();
+  if (phase === "choosing") check();
+});
+
 // --- the upload -----------------------------------------------------------------------------------
 
 form.addEventListener("submit", async (event) => {
