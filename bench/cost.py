@@ -1,13 +1,12 @@
-"""What a photo costs: state transitions, Lambda milliseconds and requests, counted and priced.
+"""The cost of a photo: state transitions, Lambda milliseconds and requests, counted and priced.
 
     python -m bench.cost    # make bench-cost; about 6 minutes
 
-One stack on this machine, with the template's default parameters, waits as long as on AWS, and
-tasks of 30 s. Photos are dropped four times over: on a stack that has seen no task yet, on one
-that has learnt from those, and twice with another state machine in place of the template's, the
-usual loop with a fixed wait of 3 s and of 10 s. What each run used is read from the executions'
-histories, the functions' logs and the recorded requests. The prices are in bench/prices.json;
-docs/cost.md is written anew.
+One stack runs on this machine, with the template's default parameters, waits as long as on AWS, and
+tasks of 30 s. Photos are dropped in four runs: on a stack without a task history, on one with a
+history, and twice with another state machine: the usual loop with a fixed wait of 3 s or 10 s. The
+usage of each run is read from the executions' histories, the functions' logs and the recorded
+requests. The prices are in bench/prices.json. The bench rewrites docs/cost.md.
 """
 
 import hashlib

@@ -1,10 +1,10 @@
-"""One copy of a job's results in a process of its own, for `bench.finalize`.
+"""One copy of a job's results in a separate process, for `bench.finalize`.
 
     python -m bench.finalize_copies ours|plain|bare VENDOR_URL BYTES COUNT
 
-The environment says where the store is (`AWS_ENDPOINT_URL_S3`) and whose certificates are trusted
-(`AWS_CA_BUNDLE`, `SSL_CERT_FILE`). What is imported and made once is so before the clock starts,
-for all alike: a Lambda that is warm has it too.
+The environment gives the store (`AWS_ENDPOINT_URL_S3`) and the trusted certificates
+(`AWS_CA_BUNDLE`, `SSL_CERT_FILE`). Imports are done and clients are made before the clock starts,
+as in a warm Lambda.
 """
 
 import gc
@@ -20,14 +20,14 @@ BUCKET: Final = "results"
 
 
 def urls(vendor_url: str, size: int, count: int) -> list[str]:
-    """Return the URLs of so many results of so many bytes, PNG and JPEG in turn."""
+    """Return the URLs of `count` results of `size` bytes, alternately PNG and JPEG."""
     return [f"{vendor_url}/{size}/{n}.{'jpg' if n % 2 else 'png'}" for n in range(count)]
 
 
 def ours(vendor_url: str, size: int, count: int) -> Callable[[], int]:
     """Return our copy: FinalizeFunction's own code and clients; the record is kept in memory."""
     from shared import clients  # noqa: PLC0415 - the other copies must not carry it
-    from shared.models import (  # noqa: PLC0415 - as above
+    from shared.models import (  # noqa: PLC0415 - only for this copy
         Job,
         JobError,
         JobStatus,
@@ -35,12 +35,12 @@ def ours(vendor_url: str, size: int, count: int) -> Callable[[], int]:
         SceneType,
         Settings,
     )
-    from shared.notify.announcer import Announcer  # noqa: PLC0415 - as above
-    from shared.records.jobs import JobRepository  # noqa: PLC0415 - as above
-    from shared.results.download import download_client  # noqa: PLC0415 - as above
-    from shared.results.store import ResultStore  # noqa: PLC0415 - as above
-    from shared.steps.finalize import Finalizer  # noqa: PLC0415 - as above
-    from shared.vmake.client import VmakeClient  # noqa: PLC0415 - as above
+    from shared.notify.announcer import Announcer  # noqa: PLC0415 - only for this copy
+    from shared.records.jobs import JobRepository  # noqa: PLC0415 - only for this copy
+    from shared.results.download import download_client  # noqa: PLC0415 - only for this copy
+    from shared.results.store import ResultStore  # noqa: PLC0415 - only for this copy
+    from shared.steps.finalize import Finalizer  # noqa: PLC0415 - only for this copy
+    from shared.vmake.client import VmakeClient  # noqa: PLC0415 - only for this copy
 
     job = Job(
         job_id="0" * 32,
@@ -64,7 +64,7 @@ def ours(vendor_url: str, size: int, count: int) -> Callable[[], int]:
             return job.model_copy(update={"status": JobStatus.SUCCEEDED, "results": results})
 
     class Silent:
-        """Tells nobody."""
+        """Publishes nothing."""
 
         closed: Job
 
@@ -102,10 +102,10 @@ def ours(vendor_url: str, size: int, count: int) -> Callable[[], int]:
 
 
 def plain(vendor_url: str, size: int, count: int) -> Callable[[], int]:
-    """Return the plainest copy: a stream into a hash into `upload_fileobj`, one by one."""
+    """Return the simplest copy: a stream through a hash into `upload_fileobj`, one by one."""
     import boto3  # noqa: PLC0415 - the bare read must not carry it
-    import boto3.s3.transfer  # noqa: PLC0415 - as above; else imported by the first upload
-    import httpx  # noqa: PLC0415 - as above
+    import boto3.s3.transfer  # noqa: PLC0415 - else imported by the first upload
+    import httpx  # noqa: PLC0415 - only for this copy
 
     s3 = boto3.client("s3")
 
@@ -139,7 +139,7 @@ def plain(vendor_url: str, size: int, count: int) -> Callable[[], int]:
 
 
 def bare(vendor_url: str, size: int, count: int) -> Callable[[], int]:
-    """Return a mere read of the same bytes, one by one."""
+    """Return a plain read of the same bytes, one by one."""
     import httpx  # noqa: PLC0415 - as each of these imports its own
 
     def read() -> int:
@@ -159,7 +159,7 @@ def peak_bytes() -> int:
 
 
 def main(kind: str, vendor_url: str, size: int, count: int) -> None:
-    """Copy, and print what it took."""
+    """Copy, and print time and memory."""
     copy = {"ours": ours, "plain": plain, "bare": bare}[kind](vendor_url, size, count)
     gc.collect()
     before = peak_bytes()

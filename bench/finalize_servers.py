@@ -1,14 +1,13 @@
-"""A vendor that serves large results and a store that takes them, for `bench.finalize`.
+"""A vendor that serves large results and a store that accepts them, for `bench.finalize`.
 
-Each runs as a process of its own on a port of 127.0.0.1 that the system chooses, over TLS as on
-AWS, and is made to cost little: the vendor sends the same bytes again and again, the store throws
-away what it gets.
+Each is a process on a free port of 127.0.0.1 and uses TLS, as on AWS. Both use little processor
+time: the vendor sends the same bytes again and again, and the store discards what it receives.
 
     python -m bench.finalize_servers vendor CERTIFICATE KEY
     python -m bench.finalize_servers store CERTIFICATE KEY [--delay SECONDS] [--rate BYTES]
 
-It prints its port; then, for each line on its standard input, what it has done so far, as JSON;
-and ends when its standard input does.
+A server prints its port. For each line on its standard input it prints its counts so far, as JSON.
+It ends when its standard input ends.
 """
 
 import argparse
@@ -26,15 +25,15 @@ from typing import BinaryIO, Final, cast
 from urllib.parse import parse_qs, urlsplit
 
 _FILLER: Final = memoryview(bytes(range(256)) * 4096)
-"""A MiB of nothing in particular."""
+"""One MiB of arbitrary bytes."""
 _PIECE: Final = 64 * 1024
 """Bytes that are read from a request's body at a time."""
 _SOCKET_BUFFER: Final = 256 * 1024
-"""Little, so that what a slow store has not taken yet waits in the client."""
+"""Small, so that bytes for a slow store wait in the client."""
 
 
 class Server:
-    """Accepts connections and counts; a thread a connection."""
+    """Accepts connections, each in its own thread, and counts."""
 
     def __init__(self, certificate: str, key: str) -> None:
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -92,7 +91,7 @@ class Server:
 
 
 class Vendor(Server):
-    """Serves `/<bytes>/<name>.png` and `.jpg`: a valid header and end, anything between."""
+    """Serves `/<bytes>/<name>.png` and `.jpg`: a valid header and end, arbitrary bytes between."""
 
     def answer(
         self,
@@ -102,7 +101,7 @@ class Vendor(Server):
         target: str,
         headers: dict[str, str],  # noqa: ARG002 - as above
     ) -> None:
-        """Send an image of so many bytes."""
+        """Send an image of the requested size."""
         found = re.fullmatch(r"/(\d+)/.*\.(png|jpg)", target)
         if found is None:
             raise ValueError(f"no such image: {target}")
@@ -137,10 +136,10 @@ def _jpeg(_size: int) -> tuple[bytes, bytes]:
 
 
 class Store(Server):
-    """As much of S3 as an upload needs; it counts the bytes and throws them away."""
+    """The part of S3 that an upload needs; it counts the bytes and discards them."""
 
     def __init__(self, certificate: str, key: str, *, delay: float, rate: float) -> None:
-        """Wait so many seconds before each answer, and take so many bytes a second in all."""
+        """Delay each answer by `delay` seconds, and accept at most `rate` bytes a second in all."""
         super().__init__(certificate, key)
         self._delay = delay
         self._rate = rate
@@ -160,7 +159,7 @@ class Store(Server):
         target: str,
         headers: dict[str, str],
     ) -> None:
-        """Take PutObject and the four calls of a multipart upload."""
+        """Answer PutObject and the four calls of a multipart upload."""
         if headers.get("expect") == "100-continue":
             connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         size = self._read_body(requests, headers)
@@ -223,7 +222,7 @@ class Store(Server):
 
 
 def main() -> None:
-    """Serve as the command line says."""
+    """Serve as the command line's arguments say."""
     parser = argparse.ArgumentParser()
     parser.add_argument("kind", choices=["vendor", "store"])
     parser.add_argument("certificate")

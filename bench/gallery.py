@@ -1,12 +1,11 @@
-"""The gallery with 50,000 jobs: how long its pages take the server, and what memory it holds.
+"""The gallery with 50,000 jobs: the time of its pages and the memory of its server.
 
-The table is a DynamoDB in this bench's own server process, which keeps the jobs in memory and
-answers queries of the indexes, filters included, as DynamoDB does: by key, in order, at most so
-many records and 1 MB evaluated a query, a LastEvaluatedKey where there are more. Neither moto nor
-MiniStack can hold 50,000 jobs and answer in the time that a test of something else may take: both
-sort or copy the whole table for each query. Each answer is held back for as long as DynamoDB takes
-at least, so that the number of queries counts. The gallery itself is what `catwalk gallery`
-serves, in a process of its own, asked over HTTP.
+The table is a simulated DynamoDB in this process, which keeps the jobs in memory. It answers
+queries of the indexes and their filters like DynamoDB: by key, in order, with a limit on the
+records and 1 MB evaluated a query, and a LastEvaluatedKey if there are more. moto and MiniStack are
+too slow for 50,000 jobs, since they sort or copy the whole table for each query. Each answer is
+delayed by the time that DynamoDB needs at least, so that the number of queries matters. The gallery
+is the real `catwalk gallery` in another process, called over HTTP.
 """
 
 import argparse
@@ -44,7 +43,7 @@ _LATENCY_SECONDS: Final = 0.005
 _BYTES_A_SECOND: Final = 40_000_000
 _PAGE_BYTES: Final = 1_000_000
 _ITEM_BYTES: Final = 1_900
-"""A job with four results, as DynamoDB counts; measured on the records of the demo."""
+"""The size of a job with four results in DynamoDB; measured on the records of the demo."""
 _SHARES: Final = {
     JobStatus.SUCCEEDED: 0.93,
     JobStatus.FAILED: 0.03,
@@ -114,7 +113,7 @@ def _measure(client: httpx.Client, process: int, table: "Table") -> dict[str, An
 
 
 def _first_page(client: httpx.Client, table: "Table", path: str) -> dict[str, Any]:
-    """Measure a first page, and how much further one has to look for the first job."""
+    """Measure a first page, and the further pages that are needed to find the first job."""
     seconds, queries, further, text = [], 0, 0, ""
     for _ in range(ROUNDS):
         before, begun = table.queries, time.perf_counter()
@@ -156,7 +155,7 @@ def _numbers(client: httpx.Client, table: "Table", path: str) -> dict[str, Any]:
 
 
 def _page_through(client: httpx.Client, process: int) -> dict[str, Any]:
-    """Page through all jobs as a browser does, and look at the server's memory on the way."""
+    """Page through all jobs as a browser does, and measure the server's memory meanwhile."""
     path: str | None = "/"
     pages, seen, seconds = 0, set[str](), []
     resident: list[int] = []
@@ -197,7 +196,7 @@ def _resident(process: int) -> int:
 
 
 def environment(endpoint: str, folder: Path) -> dict[str, str]:
-    """Return an environment whose AWS is a table of this bench, and nothing else."""
+    """Return an environment in which AWS is only this bench's table."""
     return {
         "PATH": os.environ["PATH"],
         "HOME": str(folder),
@@ -210,7 +209,7 @@ def environment(endpoint: str, folder: Path) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _gallery(endpoint: str, folder: Path) -> Iterator[tuple[httpx.Client, int]]:
-    """Run the real command, with nothing of the user's AWS, and be let in."""
+    """Run the real command without the user's AWS settings, and log in to it."""
     process = subprocess.Popen(
         [sys.executable, "-m", "cli", "gallery", "--no-open", "--port", "0"],
         cwd=ROOT,
@@ -237,16 +236,16 @@ def _gallery(endpoint: str, folder: Path) -> Iterator[tuple[httpx.Client, int]]:
 
 @dataclass
 class Table:
-    """A table of jobs behind DynamoDB's API, and a stack behind CloudFormation's."""
+    """A table of jobs with DynamoDB's API, and a stack with CloudFormation's."""
 
     count: int
     queries: int = 0
     items: dict[str, bytes] = field(default_factory=dict, repr=False)
     """Each record by its key, as JSON."""
     names: dict[str, bytes] = field(default_factory=dict, repr=False)
-    """What a projection has of it, as JSON."""
+    """The projected attributes of each record, as JSON."""
     facts: dict[str, tuple[str, str, str]] = field(default_factory=dict, repr=False)
-    """What filters look at: source key, model, scene's type."""
+    """The attributes that filters use: source key, model, scene's type."""
     orders: dict[tuple[str, str], list[tuple[str, str]]] = field(default_factory=dict, repr=False)
     """Each index's keys under a value, in order: sort key and primary key."""
 
@@ -264,12 +263,12 @@ class Table:
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """The address of the server."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     @property
     def some_job_id(self) -> str:
-        """The id of some job."""
+        """The id of one of the jobs."""
         return f"{self.count // 2:032x}"
 
     def _fill(self) -> None:
@@ -340,7 +339,7 @@ class Table:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """DynamoDB's and CloudFormation's wire."""
+    """Handles the requests of DynamoDB's and CloudFormation's APIs."""
 
     protocol_version = "HTTP/1.1"
     # Head and body in one piece: in two, the second would wait 40 ms for the first one's receipt.
@@ -371,7 +370,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(answer)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  http.server's own
-        """Say nothing."""
+        """Log nothing."""
 
 
 def _item(number: int, status: JobStatus, chance: random.Random) -> dict[str, Any]:

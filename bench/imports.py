@@ -1,17 +1,17 @@
-"""Cold starts: what importing a handler and making its first client takes, as it is deployed.
+"""Cold starts: the time to import a handler and make its first client, measured on the package.
 
-Each run is an interpreter of its own with the package that `sam build` made and, behind it, the
-boto3 that Lambda's runtime has. What is compared with is a handler as one would first write it
-(`bench/naive_handler.py`), with the same versions of the same packages:
+Each run is a new interpreter. Its sys.path has the package that `sam build` made, then the boto3 of
+Lambda's runtime. The comparison is a simple handler (`bench/naive_handler.py`) with the same
+versions of the same packages:
 
-    as SAM ships it   boto3 packaged too, no bytecode: what SAM's Python builder makes
+    as SAM ships it   with boto3 in the package, without bytecode: SAM's Python builder
     compiled          the same, with bytecode
     runtime's boto3   as the first, but with the runtime's boto3, which has bytecode
 
-Three spans, each from the start of the import, on a stub that answers at once:
+Three times are measured, each from the start of the import, on a stub that answers at once:
 
-    first client      the handler is imported, and the first AWS client that it needs is there
-    first request     the first request has arrived at AWS; nothing put off is left out
+    first client      the handler is imported, and its first AWS client is ready
+    first request     the first request has arrived at AWS; this includes all lazy imports
     first answer      the first invocation has returned
 """
 
@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def _candidates(folder: Path) -> dict[str, tuple[str, Path, list[Path]]]:
-    """Make all packages; return by name the handler's module, its event, what is on sys.path."""
+    """Make all packages; return by name the handler's module, its event and its sys.path."""
     build = folder / "build"
     _sam_build(build)
     runtime = folder / "runtime"
@@ -106,7 +106,7 @@ def _candidates(folder: Path) -> dict[str, tuple[str, Path, list[Path]]]:
 
 
 def our_packages(folder: Path) -> dict[str, tuple[str, Path, list[Path]]]:
-    """Make Catwalk's packages and the runtime's boto3; as `_candidates`, without the others."""
+    """Make only Catwalk's packages and the runtime's boto3; returns the same as `_candidates`."""
     build, runtime = folder / "build", folder / "runtime"
     _sam_build(build)
     _copy(_BOTO3, runtime)
@@ -144,13 +144,13 @@ def _sam_build(build: Path) -> None:
 
 
 def _locked() -> set[str]:
-    """Return the names of the packages that the functions carry."""
+    """Return the names of the packages in the functions' package."""
     lines = (ROOT / "requirements" / "functions.txt").read_text("utf-8").splitlines()
     return {line.partition("==")[0] for line in lines if "==" in line and not line.startswith(" ")}
 
 
 def _copy(distributions: Iterable[str], folder: Path) -> None:
-    """Copy packages as an installer leaves them, without bytecode, from this environment."""
+    """Copy packages from this environment without bytecode, as an installer writes them."""
     for name in distributions:
         for file in importlib.metadata.files(name) or ():
             if "__pycache__" in file.parts or ".." in file.parts:
@@ -194,7 +194,7 @@ def _cold_start(server: Stub, folder: Path, module: str, event: Path, on_path: l
 
 
 def environment(url: str) -> dict[str, str]:
-    """Return what the template and Lambda give a function."""
+    """Return the environment variables that the template and Lambda set."""
     states = "arn:aws:states:eu-central-1:111122223333:stateMachine:jobs"
     return {
         "AWS_REGION": "eu-central-1",

@@ -1,14 +1,14 @@
-"""Cold starts as Lambda gives processor time: init with a whole core, an invocation with a share.
+"""Cold starts with Lambda's processor time: a whole core in init, a share of it in an invocation.
 
-Each run is an interpreter of its own with the package that `sam build` made (see bench/imports.py).
-It imports the handler without a limit, as Lambda's init phase does. While it is invoked, it may use
-memory / 1,769 MB of a core: in each period of 20 ms it is stopped (SIGSTOP) once it has used its
-share of that period, and goes on (SIGCONT) with the next. That needs no rights and no cgroup. What
-it used beyond its share is taken from the next period, as Linux's own quota does.
+Each run is a new interpreter with the package that `sam build` made (see bench/imports.py). It
+imports the handler without a limit, as in Lambda's init phase. An invocation may use memory / 1,769
+MB of a core. In each period of 20 ms the process is stopped (SIGSTOP) when it has used its share,
+and continues (SIGCONT) with the next period. This needs no privileges and no cgroup. Time beyond
+the share is subtracted from the next period, as in Linux's own quota.
 
-The clients are made in the first invocation ("before") or in init ("after"): the same code, told by
-AWS_LAMBDA_INITIALIZATION_TYPE, which Lambda sets. AWS and the vendor are a stub, which answers
-after a delay. TLS handshakes are left out; both ways have as many.
+The clients are made in the first invocation ("before") or in init ("after"). The code is the same;
+it reads AWS_LAMBDA_INITIALIZATION_TYPE, which Lambda sets. AWS and the vendor are a stub, which
+answers after a delay. TLS handshakes are left out; both variants have the same number.
 """
 
 import argparse

@@ -9,7 +9,19 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 
 from cli import __version__
-from cli.commands import deploy, gallery, inspect, local, pull, recover, review, sheet, upload
+from cli.commands import (
+    deploy,
+    gallery,
+    inspect,
+    listen,
+    local,
+    pull,
+    recover,
+    review,
+    sheet,
+    shoot,
+    upload,
+)
 from cli.errors import FIX_ITEM, CommandError, sentence, unreadable
 from cli.terminal import output
 from local.errors import LocalError
@@ -22,8 +34,21 @@ app = typer.Typer(
     help="Catwalk: apparel photos in, AI fashion-model images out.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (local, deploy, upload, review, pull, sheet, gallery, inspect, recover):
+for module in (
+    local,
+    deploy,
+    upload,
+    shoot,
+    review,
+    pull,
+    sheet,
+    gallery,
+    inspect,
+    listen,
+    recover,
+):
     app.add_typer(module.commands)
 
 

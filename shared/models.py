@@ -259,7 +259,7 @@ class Job(_Model):
     error: JobError | None = None
     history: tuple[PastAttempt, ...] = ()
     review: Review | None = None
-    """What a person decided about this attempt's results; None until somebody does."""
+    """A person's review of this attempt's results; None if there is none."""
 
     # The record holds the following attributes; the events leave them out.
     lease_until: str | None = Field(default=None, exclude=True)

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from cli.jobs.browse import Filter
 from cli.jobs.find import browser, jobs_named
-from cli.jobs.recovery import recovery_of
+from cli.jobs.recovery import Recovery
 from cli.jobs.timeline import Tone, execution_url, next_steps, timeline, took
 from cli.jobs.watch import Screen, Watcher, note_of
 from cli.stacks.stack import Catwalk
@@ -193,7 +193,7 @@ def show_job(
 
 
 def _document(job: Job, catwalk: Catwalk) -> dict[str, Any]:
-    steps = next_steps(job, recovery_of(catwalk))
+    steps = next_steps(job, Recovery.of(catwalk))
     return {
         **record(job),
         "executionUrl": None if catwalk.choice.laptop else execution_url(job),
@@ -225,7 +225,7 @@ def _show(job: Job, catwalk: Catwalk) -> None:
         at = f"{moment.at[:10]} {moment.at[11:19]}" if moment.at else " " * 19
         line = Text(f"  {at}  ").append(moment.title, style=_TONES[moment.tone])
         say_hanging(line.append_text(shown(f" · {moment.detail}" if moment.detail else "")), 23)
-    steps = next_steps(job, recovery_of(catwalk))
+    steps = next_steps(job, Recovery.of(catwalk))
     if steps:
         say("")
         say("Next", style="bold")

@@ -13,10 +13,10 @@ from cli.jobs.recovery import (
     DEFAULT_STATUSES,
     JobSelection,
     Quote,
+    Recovery,
     RecoveryAction,
     Resolution,
     outcome,
-    recovery_of,
     select,
 )
 from cli.stacks.doctor import key_is_taken
@@ -132,7 +132,7 @@ def resolve(
     if not (jobs or folder is not None or sku is not None or every):
         raise CommandError("No jobs are named.", "Give job ids, --folder, --sku or --all.")
     catwalk = Catwalk.chosen(stack, changes=not dry_run)
-    recovery = recovery_of(catwalk)
+    recovery = Recovery.of(catwalk)
     quotes = [recovery.quote_resolution(resolution, job) for job in _selected(catwalk, selection)]
     agreed = _agreed(f"resolve as {resolution}", quotes, dry_run=dry_run, yes=yes, as_json=as_json)
     done = [
@@ -249,7 +249,7 @@ def _perform(
             statuses=DEFAULT_STATUSES[action], folder=selection.folder, sku=selection.sku
         )
     catwalk = Catwalk.chosen(stack, changes=not dry_run)
-    recovery = recovery_of(catwalk)
+    recovery = Recovery.of(catwalk)
     quotes = [recovery.quote(action, job) for job in _selected(catwalk, selection)]
     agreed = _agreed(action.value, quotes, dry_run=dry_run, yes=yes, as_json=as_json)
     done = [_done(job, recovery.perform(action, job), as_json=as_json) for job in agreed]

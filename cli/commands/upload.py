@@ -13,7 +13,7 @@ import typer
 from botocore.exceptions import ClientError
 
 from cli.errors import CommandError
-from cli.jobs.recovery import recovery_of
+from cli.jobs.recovery import Recovery
 from cli.jobs.timeline import next_steps, results_uri
 from cli.stacks import selection
 from cli.stacks.stack import Catwalk
@@ -34,7 +34,7 @@ from cli.terminal.output import (
     tell,
     warn,
 )
-from cli.terminal.words import model_word, scene_word
+from cli.terminal.words import settings_words
 from cli.upload import parsing, progress
 from cli.upload.collect import Collection, Rules, collect, files_of, with_mask
 from cli.upload.drop import Changes, Drop, Follower, Uploader, drops_of
@@ -354,10 +354,7 @@ def _mask_key(mask: str, catwalk: Catwalk, files: Mapping[str, Path]) -> str:
 def looks_of(found: Collection) -> str:
     """Return what will be made, in words: `Clara, own background, 4 images each`."""
     looks = Counter(
-        f"{model_word(settings.model_id)}, {scene_word(settings)},"
-        f" {counted(settings.batch_size, 'image')}"
-        for upload in found.photos
-        for settings in upload.settings
+        settings_words(settings) for upload in found.photos for settings in upload.settings
     )
     if len(looks) > _MOST_LOOKS:
         return f"{len(looks)} different settings"
@@ -656,7 +653,7 @@ class _Run:
 
     def _say_next_steps(self, wrong: Sequence[Job]) -> None:
         """Show the commands that recover failed jobs, grouped by command."""
-        recovery = recovery_of(self.catwalk)
+        recovery = Recovery.of(self.catwalk)
         commands: dict[tuple[str, str], list[Job]] = {}
         cost: Counter[tuple[str, str]] = Counter()
         for job in wrong:

@@ -55,7 +55,7 @@ from cli.gallery.views import (
 )
 from cli.jobs import timeline
 from cli.jobs.browse import Browser, Page
-from cli.jobs.recovery import Recovery, RecoveryAction, Resolution, outcome, recovery_of
+from cli.jobs.recovery import Recovery, RecoveryAction, Resolution, outcome
 from cli.jobs.review import Reviewer
 from cli.stacks.stack import Catwalk
 from cli.stacks.submission import Pause, pause_of
@@ -111,7 +111,7 @@ class Gallery:
             on_aws=not elsewhere,
             browser=Browser(clients.dynamodb(), stack.outputs["JobsTableName"]),
             jobs=stack.jobs,
-            recovery=lambda: recovery_of(stack),
+            recovery=lambda: Recovery.of(stack),
             desk=Desk.of(stack),
             reviewer=Reviewer.of(stack),
             pause=lambda: pause_of(clients.dynamodb(), stack.outputs["JobsTableName"]),

@@ -42,8 +42,8 @@ _JOB_ID: Final = re.compile(r"[0-9a-f]{32}")
 _NAMES: Final = ("source_key", "sku", "request_id")
 _IDS: Final = ("task_id", "job_id")
 """The attributes that a text search compares."""
-_SHORTEST_ID: Final = 6
-"""Characters of a word from which it may be part of an id: `bad` and `cafe` are no ids."""
+_SHORTEST_ID: Final = 4
+"""Characters of a word from which an id may begin with it: `bad` is part of many ids."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class Filter:
     scene: str | None = None
     """As in result keys: `original`, `preset-035`, `color-ff0000`; `preset` is every preset."""
     text: str = ""
-    """Words. Each is part of the photo's key, the article, the model's name, or the id of the
-    request, task or job; case is ignored."""
+    """Words. Each is part of the photo's key, the article, the request's id or the model's name, or
+    the beginning of the task's or job's id; case is ignored."""
     review: ReviewState | None = None
     """Only jobs with results, and with this decision about them."""
 
@@ -103,7 +103,7 @@ class Filter:
         named = [_folded(name) for name in names]
         return all(
             any(word in name for name in named)
-            or (len(word) >= _SHORTEST_ID and any(word in id_ for id_ in ids))
+            or (len(word) >= _SHORTEST_ID and any(id_.startswith(word) for id_ in ids))
             for word in _folded(self.text).split()
         )
 

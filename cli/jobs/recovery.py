@@ -15,7 +15,7 @@ another.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from cli.stacks.stack import Catwalk
 from shared import clients
@@ -148,7 +148,6 @@ class Recovery:
         state_machine_arn: str,
         photos_bucket: str,
     ) -> None:
-
         self._jobs = jobs
         self._ledger = ledger
         self._announcer = announcer
@@ -158,6 +157,22 @@ class Recovery:
         self._queue_url = queue_url
         self._state_machine_arn = state_machine_arn
         self._photos_bucket = photos_bucket
+
+    @classmethod
+    def of(cls, stack: Catwalk) -> Self:
+        """Return the recovery of a stack's jobs."""
+        jobs, outputs = stack.jobs, stack.outputs
+        return cls(
+            jobs=jobs,
+            ledger=stack.ledger,
+            announcer=Announcer(EventPublisher(clients.events(), outputs["EventBusName"]), jobs),
+            # It reads only folder files, which have a size limit of their own.
+            photos=PhotoStore(clients.s3(), outputs["PhotosBucketName"], max_bytes=0),
+            sqs=clients.sqs(),
+            queue_url=outputs["SubmitQueueUrl"],
+            state_machine_arn=outputs["StateMachineArn"],
+            photos_bucket=outputs["PhotosBucketName"],
+        )
 
     def quote(self, action: RecoveryAction, job: Job) -> Quote:
         """Return what an action would do for a job and what it costs. Nothing is changed."""
@@ -273,22 +288,6 @@ class Recovery:
 
     def _send(self, body: str) -> None:
         self._sqs.send_message(QueueUrl=self._queue_url, MessageBody=body)
-
-
-def recovery_of(stack: Catwalk) -> Recovery:
-    """Return the recovery of a stack's jobs."""
-    jobs, outputs = stack.jobs, stack.outputs
-    return Recovery(
-        jobs=jobs,
-        ledger=stack.ledger,
-        announcer=Announcer(EventPublisher(clients.events(), outputs["EventBusName"]), jobs),
-        # It reads only folder files, which have a size limit of their own.
-        photos=PhotoStore(clients.s3(), outputs["PhotosBucketName"], max_bytes=0),
-        sqs=clients.sqs(),
-        queue_url=outputs["SubmitQueueUrl"],
-        state_machine_arn=outputs["StateMachineArn"],
-        photos_bucket=outputs["PhotosBucketName"],
-    )
 
 
 def outcome(before: Job, after: Job, subject: str) -> str:

@@ -51,6 +51,13 @@ def look_of(job: Job) -> str:
     return f"{model_word(job.settings.model_id)}, {scene_word(job.settings)}"
 
 
+def settings_words(settings: Settings) -> str:
+    """Return settings in words: `Clara, scene 035, 4 images`."""
+    count = settings.batch_size
+    images = f"{count} image{'' if count == 1 else 's'}"
+    return f"{model_word(settings.model_id)}, {scene_word(settings)}, {images}"
+
+
 def review_words(review: Review | None) -> str:
     """Return a review: `Approved; 1 and 3 chosen, 2 refused`."""
     if review is None:

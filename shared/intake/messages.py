@@ -82,6 +82,7 @@ class ModelRequested:
 
     photo: PhotoRef
     variants: tuple[Mapping[str, Any], ...]
+    """Empty: those of the photo's folder, as for a drop."""
     trigger: str
     request_id: str | None = None
     sku: str | None = None
@@ -250,7 +251,7 @@ def request_message(detail: Mapping[str, Any], *, event_id: str, at: str) -> str
 
     Args:
         detail: as docs/events.md describes it.
-        event_id: tells this event from others.
+        event_id: identifies the event.
         at: when it was asked for (ISO 8601).
 
     """
@@ -354,6 +355,8 @@ def _no_misspelt_name(document: Mapping[str, Any], known: Sequence[str], origin:
 
 
 def _variants(value: object) -> tuple[Mapping[str, Any], ...]:
+    if value is None:
+        return ()
     if not isinstance(value, list):
         raise _rejected(f"variants must be a list of objects, not {kind(value)}.")
     if not 1 <= len(value) <= MAX_VARIANTS:

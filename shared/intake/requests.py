@@ -234,11 +234,12 @@ class Intake:
             Layer(f"variants entry {number}", values)
             for number, values in enumerate(event.variants, start=1)
         ]
+        asked = variants or [Layer("none", {})]
         source = self._source_of(event)
         content = content_of(event)
         if event.photo.key is None:
-            layers = [(variant, defaults) for variant in variants]
-            return self._of_layers(source, arrival_id, None, layers, event.mask, content=content)
+            by_url = [(variant, defaults) for variant in asked]
+            return self._of_layers(source, arrival_id, None, by_url, event.mask, content=content)
         try:
             stored = self._photos.open(event.photo.key)
             source = replace(
@@ -248,11 +249,16 @@ class Intake:
             own = metadata_layer(stored.metadata)
             mask = event.mask or self._mask_of_metadata(stored)
         except InputRejected as rejected:
-            jobs = [self._unusable(source, rejected.error, layer.values) for layer in variants]
+            jobs = [self._unusable(source, rejected.error, layer.values) for layer in asked]
             photo = self._photo_of(source)
             return self._arrival(source, arrival_id, photo=photo, jobs=jobs, content=content)
-        weaker = (own, folder.base, defaults) if folder else (own, defaults)
-        layers = [(variant, *weaker) for variant in variants]
+        if folder and source.sku is None:
+            source = replace(source, sku=folder.sku)
+        # A request without variants asks for what a drop would make.
+        layers = drop_layers(own, folder, defaults)
+        if variants:
+            base = folder.base if folder else Layer("no folder file", {})
+            layers = [(variant, own, base, defaults) for variant in variants]
         return self._of_layers(source, arrival_id, stored, layers, mask, content=content)
 
     def _source_of(self, event: ModelRequested) -> "_Source":

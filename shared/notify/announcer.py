@@ -35,7 +35,7 @@ class Announcer:
             self._jobs.mark_announced(job)
 
     def reviewed(self, job: Job) -> None:
-        """Tell what a person decided about a job's results."""
+        """Publish a person's review of a job's results."""
         self._events.job_reviewed(job)
 
     def submission_paused(self, job: Job, *, until: str, reason: str) -> None:

@@ -47,7 +47,7 @@ class ReviewOutbox:
         return entry
 
     def remove(self, entry: str) -> None:
-        """Forget an entry: its event is out, or there was nothing to tell."""
+        """Remove an entry: its event was published, or is not needed."""
         self._change("DELETE", entry)
 
     def left_behind(self) -> list[tuple[str, str]]:

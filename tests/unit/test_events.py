@@ -219,6 +219,12 @@ def test_request_is_read() -> None:
     )
 
 
+@pytest.mark.parametrize("variants", [..., None])
+def test_variants_may_be_left_out(variants: object) -> None:
+    """A request without variants is read; the folder and the stack say what is made."""
+    assert request_of(variants=variants).variants == ()
+
+
 @pytest.mark.parametrize(
     ("mask", "expected"),
     [
@@ -257,7 +263,6 @@ def test_mask_may_be_a_key_or_a_url(mask: object, expected: PhotoRef | None) -> 
         ({"mask": 5}, ["mask", "a number"]),
         ({"mask": {}}, ["mask", "neither"]),
         ({"mask": "http://x.example/m.png"}, ["https"]),
-        ({"variants": ...}, ["variants", "null"]),
         ({"variants": {}}, ["variants", "an object"]),
         ({"variants": []}, ["0 entries"]),
         ({"variants": [{}] * 21}, ["21 entries"]),

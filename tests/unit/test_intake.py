@@ -137,6 +137,21 @@ def test_request_delivered_again_after_a_change_is_the_same_job(
 
 
 @CHANGES
+def test_request_without_variants_is_decided_once(
+    stage: Stage, change: Callable[[Stage], None]
+) -> None:
+    """What the folder says later changes nothing about a request that left it to the folder."""
+    stage.aws.drop("a/dress.jpg", jpeg())
+    event = requested({"requestId": "r-1", "photo": {"key": "a/dress.jpg"}})
+    stage.take(event)
+    change(stage)
+    stage.take(event)
+    stage.take({**event, "id": "sent-again"})
+    assert stage.vendor.tasks == 1
+    assert len(stage.all_jobs()) == 1
+
+
+@CHANGES
 def test_delivery_after_a_crash_goes_by_the_first_decision(
     stage: Stage, change: Callable[[Stage], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,6 +256,50 @@ def test_mask_as_of_the_drop(stage: Stage, s3_clock: S3Clock) -> None:
     masks = [body.get("mask") for body in stage.vendor.bodies]
     versions = [httpx.URL(mask).params["versionId"] if mask else None for mask in masks]
     assert versions == [None, before, gone]
+
+
+# --- requests without variants -------------------------------------------------------------------
+
+
+def test_request_without_variants_makes_what_a_drop_makes(stage: Stage) -> None:
+    """It has the photo's, the folder's and the stack's settings, and the folder's SKU."""
+    stage.aws.drop("a/catwalk.json", b'{"modelId": "044", "batchSize": 2, "sku": "S-1"}')
+    event = stage.aws.drop("a/dress.jpg", jpeg(), {"batch-size": "1"})
+    stage.take(requested({"requestId": "r-1", "photo": {"key": "a/dress.jpg"}}))
+    (job,) = stage.all_jobs()
+    assert job.settings is not None
+    assert (job.settings.model_id, job.settings.batch_size, job.sku) == ("044", 1, "S-1")
+    stage.take(requested({"photo": {"key": "a/dress.jpg"}}, event_id="r-2"))
+    stage.take(event)
+    assert len(stage.all_jobs()) == 2, "without a requestId it is the drop's own job"
+
+
+def test_request_without_variants_makes_the_folders_variants(stage: Stage) -> None:
+    """Each variant of the folder is a job, as for a drop."""
+    stage.aws.drop("a/catwalk.json", VARIANTS)
+    stage.aws.drop("a/dress.jpg", jpeg())
+    stage.take(requested({"requestId": "r-1", "photo": {"key": "a/dress.jpg"}}))
+    models = {job.settings.model_id for job in stage.all_jobs() if job.settings}
+    assert models == {"001", "003"}
+
+
+def test_request_by_url_without_variants(stage: Stage) -> None:
+    """A photo by URL has the stack's settings."""
+    stage.take(requested({"photo": {"url": "https://cdn.example.com/dress.jpg"}}))
+    job = stage.job()
+    assert job.settings is not None
+    assert job.settings.model_id == stage.config.default_model_id
+
+
+def test_request_without_variants_for_a_missing_photo(stage: Stage) -> None:
+    """Also such a request gets its record, and may be sent again once the photo is there."""
+    event = requested({"requestId": "r-1", "photo": {"key": "a/dress.jpg"}})
+    stage.take(event)
+    assert stage.error() is ErrorCode.PHOTO_MISSING
+    stage.aws.drop("a/dress.jpg", jpeg())
+    stage.take(event)
+    stage.take({**event, "id": "e-2"})
+    assert stage.vendor.tasks == 1
 
 
 # --- variants ------------------------------------------------------------------------------------

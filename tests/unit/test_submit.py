@@ -346,7 +346,6 @@ BROKEN = {
     ),
     "long_key": requested({"photo": {"key": "k" * 1025}, "variants": [VARIANT]}),
     "no_photo": requested({"variants": [VARIANT]}),
-    "no_variants": requested({"photo": {"key": "a.jpg"}}),
     "nan": '{"detail-type": "Fashion Model Requested", "detail": {"photo": {"key": "a.jpg"},'
     ' "variants": [{"extra": {"x": NaN}}]}}',
     "deep": json.dumps(requested({})).replace(
