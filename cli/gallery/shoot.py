@@ -29,7 +29,7 @@ from cli.gallery.forms import answered, body_of, check_token, document_of
 from cli.gallery.views import Asked, Shower, job_url, look_of, model_of, name_of, seen_of, status_of
 from cli.jobs.browse import Browser, Filter
 from cli.jobs.review import Decision, Reviewer
-from cli.jobs.shoot import Shooter, Shot, siblings
+from cli.jobs.shoot import Shooter, Shot, once_each, siblings
 from cli.terminal.output import counted, credits_of
 from shared.models import Job, ReviewState
 from shared.records.jobs import JobRepository
@@ -244,7 +244,7 @@ class Selections:
         document = await document_of(request, self._access, most=_MOST_BYTES)
         values = looks.values_of(document)
         shots = await run_in_threadpool(self._quote_again, document, values)
-        return JSONResponse(_quoted(shots, values))
+        return JSONResponse(_quoted(shots, values, chosen=len(_selected(document))))
 
     @answered
     async def shoot(self, request: Request) -> Response:
@@ -267,7 +267,7 @@ class Selections:
         jobs = [found[each.job_id] for each in selected if each.job_id in found]
         if not jobs:
             raise HTTPException(HTTPStatus.NOT_FOUND, "None of these jobs exists any more.")
-        return shooter.quote_all(jobs, values)
+        return once_each(shooter.quote_all(jobs, values))
 
     def _shoot(self, document: Mapping[str, Any]) -> Response:
         values = looks.values_of(document)
@@ -277,7 +277,9 @@ class Selections:
         price = sum(shot.credits for shot in possible)
         if price != document.get("credits"):
             now = {"message": f"It costs {credits_of(price)} by now; nothing was done."}
-            return JSONResponse({**_quoted(shots, values), **now}, HTTPStatus.CONFLICT)
+            return JSONResponse(
+                {**_quoted(shots, values, chosen=len(shots)), **now}, HTTPStatus.CONFLICT
+            )
         if not possible:
             raise HTTPException(HTTPStatus.CONFLICT, "None of these photos can be shot again.")
         sent = 0
@@ -425,8 +427,8 @@ def _have(count: int) -> str:
     return "has" if count == 1 else "have"
 
 
-def _quoted(shots: Sequence[Shot], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the price of shots, and what stands in the way of some."""
+def _quoted(shots: Sequence[Shot], values: Mapping[str, Any], *, chosen: int) -> dict[str, Any]:
+    """Return the price of shots of so many chosen jobs, and what stands in the way of some."""
     possible = [shot for shot in shots if shot.refusal is None]
     price = sum(shot.credits for shot in possible)
     refused = Counter(shot.refusal for shot in shots if shot.refusal is not None)
@@ -441,6 +443,9 @@ def _quoted(shots: Sequence[Shot], values: Mapping[str, Any]) -> dict[str, Any]:
         "price": credits_of(price),
         "sentence": f"{counted(len(possible), 'photo')}{looks.phrase(values)}",
         "already": known_words,
+        "once": "Jobs of the same photo would become the same; it is shot once."
+        if len(shots) < chosen
+        else "",
         "refused": [
             {"why": why, "count": count} for why, count in refused.most_common(_MOST_NAMED)
         ],

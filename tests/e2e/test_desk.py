@@ -214,6 +214,36 @@ def test_shoot_again_and_compare(page: Page, catwalk: Catwalk, photos: dict[str,
     expect(images.last).to_have_attribute("alt", "Result 2 of 2 of dress.jpg, Mia · Own background")
 
 
+def test_two_fingers(visitor: Visitor, photos: dict[str, bytes], catwalk: Catwalk) -> None:
+    """On a phone, two fingers on one image zoom both, and one finger moves both."""
+    coat, skirt = (catwalk.records(f"{FOLDER}/{name}")[0]["job_id"] for name in NAMES[::2])
+    phone: ViewportSize = {"width": 390, "height": 844}
+    with visitor.context(viewport=phone, has_touch=True, is_mobile=True) as context:
+        page = context.new_page()
+        page.goto(f"jobs/{coat}/compare?with={skirt}")
+        box = page.locator("[data-frame]").first.bounding_box()
+        assert box is not None
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        fingers = context.new_cdp_session(page)
+
+        def touch(kind: str, *at: tuple[float, float]) -> None:
+            points = [{"x": x + dx, "y": y + dy, "id": n} for n, (dx, dy) in enumerate(at)]
+            fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+        touch("touchStart", (-20, 0), (20, 0))
+        touch("touchMove", (-60, 0), (60, 0))
+        touch("touchEnd")
+        expect(page.locator("[data-scale]")).to_have_text("300 %")
+        transforms = "images => images.map(image => image.style.transform)"
+        zoomed = page.locator("[data-shown]").evaluate_all(transforms)
+        assert zoomed[0] == zoomed[1]
+        touch("touchStart", (0, 0))
+        touch("touchMove", (30, 40))
+        touch("touchEnd")
+        moved = page.locator("[data-shown]").evaluate_all(transforms)
+        assert moved[0] == moved[1] != zoomed[0]
+
+
 def test_shoot_again_by_keys_alone(page: Page, catwalk: Catwalk) -> None:
     """From a job's page: open the dialog, choose with arrows, send with the button alone."""
     key = "desk-one/dress.jpg"

@@ -364,6 +364,22 @@ def test_a_second_click_is_no_second_job(house: House) -> None:
     assert first.request_id == second.request_id
 
 
+def test_the_same_photo_is_shot_once(house: House) -> None:
+    """Two looks of one photo that are both shot with Mia would be the same job, paid twice."""
+    photo = {"source_key": "summer/dress.jpg"}
+    clara = house.job(**photo, results=1)
+    jamila = house.job(
+        **photo,
+        results=1,
+        settings=Settings(model_id="003", scene_type=SceneType.ORIGINAL, batch_size=4),
+    )
+    quote = ask(house, "/selection/quote", clara, jamila).json()
+    assert quote["price"] == "1 credit"
+    assert quote["once"].endswith("it is shot once.")
+    ask(house, "/selection/shoot", clara, jamila, credits=1)
+    assert len(requests(house)) == 1
+
+
 def test_another_price_spends_nothing(house: House) -> None:
     """If fewer photos can be shot than the dialog said, it says so instead of going on."""
     jobs = [house.job(results=1), house.job(results=1)]

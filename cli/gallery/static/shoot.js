@@ -62,7 +62,7 @@ function show(answer) {
   sum.textContent = answer.price;
   cost.append(`${answer.sentence}: `, sum);
   const lines = answer.photos ? [cost] : [];
-  if (answer.already) lines.push(tell(answer.already));
+  for (const more of [answer.already, answer.once]) if (more) lines.push(tell(more));
   if (answer.refused_photos) {
     lines.push(tell(answer.photos ? `${plural(answer.refused_photos, "photo")} cannot be shot again:` : "This cannot be done:", "wrong"));
     const list = document.createElement("ul");
