@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 MOST_SELECTED: Final = 500
 """Jobs that one decision is about: some seconds of work, and some thousand images."""
 _MOST_BYTES: Final = 128 * 1024
-_MATCH_SECONDS: Final = 4.0
+_MATCH_SECONDS: Final = 3.0
 """How long all that match are searched before what was found is selected."""
 _COUNT_SECONDS: Final = 0.6
 _AT_ONCE: Final = 8

@@ -170,6 +170,7 @@ async function review(state, button) {
       else selected.get(id).seen = left.get(id);
     }
     await redraw(before);
+    document.dispatchEvent(new Event("catwalk:reviewed"));
     if (answer.whole) {
       said();
       say(answer.message);

@@ -427,7 +427,7 @@ function progress(answer) {
     dialog.querySelector("h2").textContent = "Photos added";
     dialog.querySelector("[data-upload-lead]").textContent = "Their images come in here by themselves.";
     whole.hidden = true;
-    say(answer.sentence);
+    if (!dialog.open) say(answer.sentence);
   } else {
     phase = "failed";
     start.hidden = false;
