@@ -431,6 +431,7 @@ function progress(answer) {
   } else {
     phase = "failed";
     start.hidden = false;
+    discard.textContent = "Discard the rest";
     start.replaceChildren("Try again");
     start.setAttribute("aria-disabled", "false");
   }
