@@ -139,7 +139,7 @@ repeat(look, () => (running().length ? 1200 : 2500));
 // --- numbers --------------------------------------------------------------------------------------
 
 const COUNT_PAUSE = 4000;
-const folder = document.querySelector("[data-folder]");
+const folder = document.querySelector("[data-overview]");
 const notify = document.querySelector("[data-notify]");
 let counting = false;
 let countAgain = false;
