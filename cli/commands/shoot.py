@@ -9,7 +9,7 @@ import typer
 from cli.errors import CommandError
 from cli.jobs.browse import Filter
 from cli.jobs.find import jobs_meant
-from cli.jobs.shoot import Shooter, Shot, new_nonce
+from cli.jobs.shoot import Shooter, Shot, new_nonce, once_each
 from cli.stacks.stack import Catwalk
 from cli.terminal.options import (
     DryRun,
@@ -95,7 +95,7 @@ def shoot(
             "No job matches.", "Check the status, folder and article with `catwalk jobs`."
         )
     shooter = Shooter.of(catwalk)
-    shots = _once_each(shooter.quote_all(found, values))
+    shots = once_each(shooter.quote_all(found, values))
     good = [shot for shot in shots if _refusal(shot, again=again) is None]
     _offer(shots, good, again=again, as_json=as_json)
     if dry_run:
@@ -128,19 +128,6 @@ def _values(
     if images is not None:
         values["batchSize"] = images
     return values
-
-
-def _once_each(shots: Sequence[Shot]) -> list[Shot]:
-    """Return the shots without those that would make the same of the same photo."""
-    found: dict[object, Shot] = {}
-    for shot in shots:
-        photo, settings = shot.job.photo, shot.settings
-        if photo is None or settings is None:
-            found[shot.job.job_id] = shot
-        else:
-            same = (photo.key, photo.url, photo.etag, settings.model_dump_json())
-            found.setdefault(same, shot)
-    return list(found.values())
 
 
 def _refusal(shot: Shot, *, again: bool) -> str | None:

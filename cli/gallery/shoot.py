@@ -5,6 +5,7 @@ review that the page showed. A decision goes by these, so what somebody else dec
 meantime is never overwritten, and is told instead.
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,9 +27,9 @@ from cli.gallery.access import Access
 from cli.gallery.archive import zipped
 from cli.gallery.forms import answered, body_of, check_token, document_of
 from cli.gallery.views import Asked, Shower, job_url, look_of, model_of, name_of, seen_of, status_of
-from cli.jobs.browse import Browser
+from cli.jobs.browse import Browser, Filter
 from cli.jobs.review import Decision, Reviewer
-from cli.jobs.shoot import Shooter, Shot, siblings
+from cli.jobs.shoot import Shooter, Shot, once_each, siblings
 from cli.terminal.output import counted, credits_of
 from shared.models import Job, ReviewState
 from shared.records.jobs import JobRepository
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
 MOST_SELECTED: Final = 500
 """Jobs that one decision is about: some seconds of work, and some thousand images."""
 _MOST_BYTES: Final = 128 * 1024
-_MATCH_SECONDS: Final = 4.0
+_MATCH_SECONDS: Final = 3.0
+"""How long all that match are searched before what was found is selected."""
 _COUNT_SECONDS: Final = 0.6
 _AT_ONCE: Final = 8
 _MOST_NAMED: Final = 5
@@ -141,10 +143,8 @@ class Selections:
     def matching(self, request: Request) -> Response:
         """Return all jobs of a filter, as far as one selection goes, and how many there are."""
         which = Asked.of(request.query_params).filter
-        page = self._browser.page(which, size=MOST_SELECTED, seconds=_MATCH_SECONDS)
-        found = list(page.jobs)
+        found, exact = self._matching(which)
         total: int | None = len(found)
-        exact = page.after is None
         if not exact:
             count = self._browser.count(which, seconds=_COUNT_SECONDS)
             total, exact = (None, False) if count is None else (count.number, count.exact)
@@ -157,6 +157,22 @@ class Selections:
                 "message": _matching_words(len(found), total, exact=exact),
             }
         )
+
+    def _matching(self, which: Filter) -> tuple[list[Job], bool]:
+        """Return the newest jobs that match, and whether these are all."""
+        found: dict[str, Job] = {}
+        after: str | None = None
+        until = time.monotonic() + _MATCH_SECONDS
+        while (left := until - time.monotonic()) > 0 and len(found) < MOST_SELECTED:
+            # A page of a narrow filter may end before it is full.
+            page = self._browser.page(
+                which, size=MOST_SELECTED - len(found), after=after, seconds=left
+            )
+            found |= {job.job_id: job for job in page.jobs}
+            after = page.after
+            if after is None:
+                return list(found.values()), True
+        return list(found.values()), False
 
     # --- reviewing -------------------------------------------------------------------------
 
@@ -228,7 +244,7 @@ class Selections:
         document = await document_of(request, self._access, most=_MOST_BYTES)
         values = looks.values_of(document)
         shots = await run_in_threadpool(self._quote_again, document, values)
-        return JSONResponse(_quoted(shots, values))
+        return JSONResponse(_quoted(shots, values, chosen=len(_selected(document))))
 
     @answered
     async def shoot(self, request: Request) -> Response:
@@ -251,7 +267,7 @@ class Selections:
         jobs = [found[each.job_id] for each in selected if each.job_id in found]
         if not jobs:
             raise HTTPException(HTTPStatus.NOT_FOUND, "None of these jobs exists any more.")
-        return shooter.quote_all(jobs, values)
+        return once_each(shooter.quote_all(jobs, values))
 
     def _shoot(self, document: Mapping[str, Any]) -> Response:
         values = looks.values_of(document)
@@ -261,7 +277,9 @@ class Selections:
         price = sum(shot.credits for shot in possible)
         if price != document.get("credits"):
             now = {"message": f"It costs {credits_of(price)} by now; nothing was done."}
-            return JSONResponse({**_quoted(shots, values), **now}, HTTPStatus.CONFLICT)
+            return JSONResponse(
+                {**_quoted(shots, values, chosen=len(shots)), **now}, HTTPStatus.CONFLICT
+            )
         if not possible:
             raise HTTPException(HTTPStatus.CONFLICT, "None of these photos can be shot again.")
         sent = 0
@@ -409,8 +427,8 @@ def _have(count: int) -> str:
     return "has" if count == 1 else "have"
 
 
-def _quoted(shots: Sequence[Shot], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the price of shots, and what stands in the way of some."""
+def _quoted(shots: Sequence[Shot], values: Mapping[str, Any], *, chosen: int) -> dict[str, Any]:
+    """Return the price of shots of so many chosen jobs, and what stands in the way of some."""
     possible = [shot for shot in shots if shot.refusal is None]
     price = sum(shot.credits for shot in possible)
     refused = Counter(shot.refusal for shot in shots if shot.refusal is not None)
@@ -425,6 +443,9 @@ def _quoted(shots: Sequence[Shot], values: Mapping[str, Any]) -> dict[str, Any]:
         "price": credits_of(price),
         "sentence": f"{counted(len(possible), 'photo')}{looks.phrase(values)}",
         "already": known_words,
+        "once": "Jobs of the same photo would become the same; it is shot once."
+        if len(shots) < chosen
+        else "",
         "refused": [
             {"why": why, "count": count} for why, count in refused.most_common(_MOST_NAMED)
         ],

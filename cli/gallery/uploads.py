@@ -446,7 +446,7 @@ class Uploads:
         """Upload again what could not be uploaded."""
         await document_of(request, self._access, most=_MOST_DOCUMENT_BYTES)
         which = self._list(request)
-        if not which.busy:
+        if which.items and not which.busy:
             for item in which.items:
                 if item.state is State.FAILED:
                     item.state, item.sent, item.why = State.WAITING, 0, ""

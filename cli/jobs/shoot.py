@@ -223,6 +223,19 @@ class Shooter:
         return None
 
 
+def once_each(shots: Sequence[Shot]) -> list[Shot]:
+    """Return the shots without those that would make the same of the same photo."""
+    found: dict[object, Shot] = {}
+    for shot in shots:
+        photo, settings = shot.job.photo, shot.settings
+        if photo is None or settings is None:
+            found[shot.job.job_id] = shot
+        else:
+            same = (photo.key, photo.url, photo.etag, settings.model_dump_json())
+            found.setdefault(same, shot)
+    return list(found.values())
+
+
 def new_settings(job: Job, values: Mapping[str, Any]) -> Settings:
     """Return a job's settings with new values, checked as SubmitFunction checks them.
 

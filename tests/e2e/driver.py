@@ -29,6 +29,8 @@ T = TypeVar("T")
 PATIENCE_SECONDS: Final = 60.0
 """How long anything may take; far more than it does, for slow machines."""
 _LOOK_SECONDS: Final = 0.1
+_MOST_LOOK_SECONDS: Final = 0.5
+"""Looks come ever more seldom, up to this: each is work for the local AWS."""
 _LARGEST_MESSAGES: Final = 10
 _CONTROL: Final[Any] = {"pk": {"S": "CONTROL#submit"}}
 
@@ -48,12 +50,14 @@ def wait_for(look: Callable[[], T | None], what: str, *, seconds: float = PATIEN
 
     """
     deadline = time.monotonic() + seconds
+    pause = _LOOK_SECONDS
     while True:
         found = look()
         if found:
             return found
         assert time.monotonic() < deadline, f"after {seconds:.0f} s still waiting for {what}"
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(pause)
+        pause = min(1.1 * pause, _MOST_LOOK_SECONDS)
 
 
 def photo(kind: str = "JPEG", size: tuple[int, int] = (240, 320)) -> bytes:

@@ -11,6 +11,9 @@ from shared.intake.messages import continue_message
 from shared.models import Job
 from tests.e2e.driver import Catwalk, photo, wait_for
 
+pytestmark = pytest.mark.timeout(300)
+"""A dozen photos are waited for, each patiently."""
+
 DOZEN: Final = 12
 FEW: Final = 8
 """Creates that the vendor may see during the trouble of a dozen photos."""

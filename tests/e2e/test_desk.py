@@ -214,8 +214,38 @@ def test_shoot_again_and_compare(page: Page, catwalk: Catwalk, photos: dict[str,
     expect(images.last).to_have_attribute("alt", "Result 2 of 2 of dress.jpg, Mia · Own background")
 
 
+def test_two_fingers(visitor: Visitor, photos: dict[str, bytes], catwalk: Catwalk) -> None:
+    """On a phone, two fingers on one image zoom both, and one finger moves both."""
+    coat, skirt = (catwalk.records(f"{FOLDER}/{name}")[0]["job_id"] for name in NAMES[::2])
+    phone: ViewportSize = {"width": 390, "height": 844}
+    with visitor.context(viewport=phone, has_touch=True, is_mobile=True) as context:
+        page = context.new_page()
+        page.goto(f"jobs/{coat}/compare?with={skirt}")
+        box = page.locator("[data-frame]").first.bounding_box()
+        assert box is not None
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        fingers = context.new_cdp_session(page)
+
+        def touch(kind: str, *at: tuple[float, float]) -> None:
+            points = [{"x": x + dx, "y": y + dy, "id": n} for n, (dx, dy) in enumerate(at)]
+            fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+        touch("touchStart", (-20, 0), (20, 0))
+        touch("touchMove", (-60, 0), (60, 0))
+        touch("touchEnd")
+        expect(page.locator("[data-scale]")).to_have_text("300 %")
+        transforms = "images => images.map(image => image.style.transform)"
+        zoomed = page.locator("[data-shown]").evaluate_all(transforms)
+        assert zoomed[0] == zoomed[1]
+        touch("touchStart", (0, 0))
+        touch("touchMove", (30, 40))
+        touch("touchEnd")
+        moved = page.locator("[data-shown]").evaluate_all(transforms)
+        assert moved[0] == moved[1] != zoomed[0]
+
+
 def test_shoot_again_by_keys_alone(page: Page, catwalk: Catwalk) -> None:
-    """From a job's page: open the dialog, choose with arrows, send with Enter."""
+    """From a job's page: open the dialog, choose with arrows, send with the button alone."""
     key = "desk-one/dress.jpg"
     catwalk.drop(key, photo())
     job_id = catwalk.end_of(key)["job_id"]
@@ -229,6 +259,8 @@ def test_shoot_again_by_keys_alone(page: Page, catwalk: Catwalk) -> None:
     expect(dialog.get_by_role("radio", name="Antonia")).to_be_checked()
     expect(dialog.get_by_text("1 photo with Antonia: 1 credit")).to_be_visible()
     page.keyboard.press("Enter")
+    expect(dialog).to_be_visible()
+    dialog.get_by_role("button", name="Shoot again").press("Enter")
     expect(page.get_by_text("1 photo with Antonia: under way.")).to_be_visible()
     assert looks_of(catwalk, key, 2) == {"001", "002"}
     assert catwalk.record(job_id)["attempt"] == 1
@@ -359,6 +391,9 @@ def test_add_photos_by_keys_alone(page: Page, catwalk: Catwalk, tmp_path: Path) 
     expect(sheet(page)).to_contain_text("1 photo: 1 credit")
     sheet(page).get_by_label("Article (SKU) of all").press_sequentially("K-1")
     page.keyboard.press("Enter")
+    own = sheet(page).get_by_label("SKU of one.jpg")
+    expect(own).to_have_attribute("placeholder", "K-1")
+    sheet(page).get_by_role("button", name="Start").press("Enter")
     expect(page.get_by_role("heading", name="Photos added")).to_be_visible()
     assert catwalk.end_of("desk-button/one.jpg")["sku"] == "K-1"
     assert catwalk.records("desk-button/two.jpg") == []

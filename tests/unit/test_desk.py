@@ -33,7 +33,7 @@ __all__ = ["house"]
 
 @pytest.fixture(autouse=True)
 def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write one after the other: moto's tables and buckets do not bear writes of several threads."""
+    """Write one after the other: moto does not bear writes of several threads."""
     monkeypatch.setattr(shoot, "_AT_ONCE", 1)
     monkeypatch.setattr(uploads, "_UPLOADS_AT_ONCE", 1)
 
@@ -238,6 +238,20 @@ def test_more_than_a_selection_holds(house: House, monkeypatch: pytest.MonkeyPat
     )
 
 
+def test_pages_that_end_early(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that match are found, also where the table gives them in small pages."""
+    jobs = [house.job() for _ in range(3)]
+    page = type(house.gallery.browser).page
+
+    def small(browser: Any, which: Any, *, size: int, **how: Any) -> Any:
+        return page(browser, which, size=min(size, 1), **how)
+
+    monkeypatch.setattr(type(house.gallery.browser), "page", small)
+    found = house.browser.get("/selection/matching").json()
+    assert {each["id"] for each in found["jobs"]} == {job.job_id for job in jobs}
+    assert found["message"] == "All 3 are selected."
+
+
 # --- reviewing -----------------------------------------------------------------------------------
 
 
@@ -348,6 +362,22 @@ def test_a_second_click_is_no_second_job(house: House) -> None:
         assert ask(house, "/selection/shoot", job, credits=1).status_code == 200
     first, second = requests(house)
     assert first.request_id == second.request_id
+
+
+def test_the_same_photo_is_shot_once(house: House) -> None:
+    """Two looks of one photo that are both shot with Mia would be the same job, paid twice."""
+    photo = {"source_key": "summer/dress.jpg"}
+    clara = house.job(**photo, results=1)
+    jamila = house.job(
+        **photo,
+        results=1,
+        settings=Settings(model_id="003", scene_type=SceneType.ORIGINAL, batch_size=4),
+    )
+    quote = ask(house, "/selection/quote", clara, jamila).json()
+    assert quote["price"] == "1 credit"
+    assert quote["once"].endswith("it is shot once.")
+    ask(house, "/selection/shoot", clara, jamila, credits=1)
+    assert len(requests(house)) == 1
 
 
 def test_another_price_spends_nothing(house: House) -> None:
@@ -869,6 +899,14 @@ def test_photos_wait_for_their_settings(house: House, monkeypatch: pytest.Monkey
     failed = drop.finish(0, 1, credits=1)
     assert failed["failed"] == 2
     assert keys(house) == []
+
+
+def test_nothing_to_retry(house: House) -> None:
+    """Trying again before the start neither uploads anything nor loses what has arrived."""
+    drop = Dropped(house).send(0, "a.jpg", jpeg())
+    post(house, f"/uploads/{drop.name}/retry")
+    assert drop.wait()["started"] is False
+    assert drop.finish(0, credits=1)["done"] is True
 
 
 def test_cancelling_forgets_the_files(house: House) -> None:

@@ -32,12 +32,12 @@ function sharpen(image) {
   full.decode().then(() => { if (image.dataset.original === original) image.src = original; }).catch(() => {});
 }
 
-/** Zooms; the point of the frame that is given (from its middle, in shares) stays where it is. */
-function zoom(factor, at = { x: 0, y: 0 }) {
+/** Zooms; what lies at a point of the frame (from its middle, in shares) comes to lie at `to`. */
+function zoom(factor, at = { x: 0, y: 0 }, to = at) {
   const scale = Math.max(1, Math.min(MOST, view.scale * factor));
   const change = scale / view.scale;
-  view.x = at.x - (at.x - view.x) * change;
-  view.y = at.y - (at.y - view.y) * change;
+  view.x = to.x - (at.x - view.x) * change;
+  view.y = to.y - (at.y - view.y) * change;
   view.scale = scale;
   draw();
 }
@@ -70,7 +70,8 @@ table.addEventListener("pointermove", (event) => {
   const other = [...fingers].find(([id]) => id !== event.pointerId)?.[1];
   if (other) {
     const far = (a, b) => Math.hypot(a.x - b.x, a.y - b.y) || .001;
-    zoom(far(now, other) / far(before, other), { x: (now.x + other.x) / 2, y: (now.y + other.y) / 2 });
+    const middle = (a, b) => ({ x: (a.x + b.x) / 2, y: (a.y + b.y) / 2 });
+    zoom(far(now, other) / far(before, other), middle(before, other), middle(now, other));
   } else {
     view.x += now.x - before.x;
     view.y += now.y - before.y;

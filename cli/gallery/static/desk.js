@@ -25,7 +25,7 @@ async function read(answer) {
   const sentence = answer.status === 403 && !document.message
     ? "The gallery was started anew: open the address in its terminal."
     : document.message ?? "The gallery could not do that; its terminal says more.";
-  throw trouble(sentence, { status: answer.status, document, lost: answer.status >= 500 });
+  throw trouble(sentence, { status: answer.status, document, lost: [502, 503, 504].includes(answer.status) });
 }
 
 function trouble(sentence, more) {

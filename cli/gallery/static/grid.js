@@ -192,6 +192,7 @@ notify?.addEventListener("click", async () => {
 
 countSoon();
 document.addEventListener("visibilitychange", () => { if (!document.hidden) countSoon(); });
+document.addEventListener("catwalk:reviewed", countSoon);
 
 // --- filters and keys ---------------------------------------------------------------------------
 

@@ -59,7 +59,7 @@ function draw() {
   bar.querySelector("[data-many]").textContent = `${count} selected`;
   const away = count - here;
   bar.querySelector("[data-elsewhere]").textContent = away ? `${away} of them not on this page` : "";
-  bar.querySelector("[data-bar-price]").textContent = plural(count, "credit");
+  bar.querySelector("[data-bar-price]").textContent = `${count > 1 ? "up to " : ""}${plural(count, "credit")}`;
   for (const deed of ["approved", "refused", "download"]) {
     bar.querySelector(`[data-deed="${deed}"]`).setAttribute("aria-disabled", String(withImages === 0));
   }
@@ -170,6 +170,7 @@ async function review(state, button) {
       else selected.get(id).seen = left.get(id);
     }
     await redraw(before);
+    document.dispatchEvent(new Event("catwalk:reviewed"));
     if (answer.whole) {
       said();
       say(answer.message);

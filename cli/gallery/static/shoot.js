@@ -62,7 +62,7 @@ function show(answer) {
   sum.textContent = answer.price;
   cost.append(`${answer.sentence}: `, sum);
   const lines = answer.photos ? [cost] : [];
-  if (answer.already) lines.push(tell(answer.already));
+  for (const more of [answer.already, answer.once]) if (more) lines.push(tell(more));
   if (answer.refused_photos) {
     lines.push(tell(answer.photos ? `${plural(answer.refused_photos, "photo")} cannot be shot again:` : "This cannot be done:", "wrong"));
     const list = document.createElement("ul");
@@ -80,6 +80,11 @@ function show(answer) {
 
 const later = settled(quote);
 watchLook(form, () => { ready(false); later(); });
+
+// What costs something is sent by its button alone.
+form.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && event.target.matches("input")) event.preventDefault();
+});
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();

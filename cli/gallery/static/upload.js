@@ -337,6 +337,13 @@ form.addEventListener("input", (event) => {
   if (event.target.matches("[type=text]")) { ready(false); later(); }
 });
 
+// Enter in a field has the list checked; what costs something is started by its button alone.
+form.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || !event.target.matches("input")) return;
+  event.preventDefault();
+  if (phase === "choosing") check();
+});
+
 // --- the upload -----------------------------------------------------------------------------------
 
 form.addEventListener("submit", async (event) => {
@@ -420,10 +427,11 @@ function progress(answer) {
     dialog.querySelector("h2").textContent = "Photos added";
     dialog.querySelector("[data-upload-lead]").textContent = "Their images come in here by themselves.";
     whole.hidden = true;
-    say(answer.sentence);
+    if (!dialog.open) say(answer.sentence);
   } else {
     phase = "failed";
     start.hidden = false;
+    discard.textContent = "Discard the rest";
     start.replaceChildren("Try again");
     start.setAttribute("aria-disabled", "false");
   }

@@ -1,0 +1,138 @@
+"""Reviewing in a real browser: choosing, approving, refusing, and the way through a folder."""
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.e2e.driver import Catwalk, photo
+from tests.e2e.test_gallery import Visitor, browser, cards, page, visitor
+
+__all__ = ["browser", "page", "visitor"]
+"""The fixtures."""
+
+FOLDER = "review"
+NAMES = ("alba.jpg", "bella.jpg", "clio.jpg")
+
+
+@pytest.fixture(scope="module")
+def photos(catwalk: Catwalk) -> dict[str, bytes]:
+    """Have three photos done, with two images each."""
+    bodies = {f"{FOLDER}/{name}": photo() for name in NAMES}
+    for key, body in bodies.items():
+        catwalk.drop(key, body, {"sku": "R-1"})
+    for key in bodies:
+        catwalk.end_of(key)
+    return bodies
+
+
+def chip(page: Page, label: str) -> Locator:
+    """Return a chip above the grid."""
+    return page.get_by_role("navigation", name="Status").get_by_role("link", name=label)
+
+
+def verdict(page: Page, name: str) -> Locator:
+    """Return a button of the review."""
+    return page.locator(f"[data-verdict={name}]")
+
+
+def opened(page: Page, name: str) -> None:
+    """Open a photo from the folder, as a person does."""
+    page.goto(f"?folder={FOLDER}&sort=name")
+    page.get_by_role("link", name=name).click()
+    page.wait_for_url("**/jobs/*")
+
+
+def test_with_the_keyboard_alone(page: Page, catwalk: Catwalk) -> None:
+    """Choose the second image, refuse the first, approve, and go on to the next photo."""
+    opened(page, "alba.jpg")
+    for key in ("2", "1", "1", "x", "a"):
+        page.keyboard.press(key)
+    expect(page.locator(".hint")).to_contain_text("Approved by")
+    expect(page.locator("[data-result='2'] [data-mark=chosen]")).to_have_attribute(
+        "aria-pressed", "true"
+    )
+    (record,) = catwalk.records(f"{FOLDER}/alba.jpg")
+    review = record["review"]
+    assert (review["state"], review["chosen"], review["refused"]) == ("approved", [2], [1])
+    assert catwalk.event(record["job_id"], "Job Reviewed")["detail"]["review"]["chosen"] == [2]
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("heading", level=1)).to_have_text("bella.jpg")
+    page.keyboard.press("r")
+    expect(page.locator(".hint")).to_contain_text("Refused by")
+    page.keyboard.press("r")
+    expect(verdict(page, "refused")).to_have_attribute("aria-pressed", "false")
+
+
+def test_filters_have_counts(page: Page, catwalk: Catwalk) -> None:
+    """What is approved leaves the photos to review; the numbers say so."""
+    (record,) = catwalk.records(f"{FOLDER}/clio.jpg")
+    done = catwalk.run_command("review", record["job_id"], "--approve", "--yes")
+    assert done.returncode == 0, done.stderr
+    page.goto(f"?folder={FOLDER}&status=approved")
+    expect(chip(page, "Approved")).to_contain_text("2")
+    expect(cards(page)).to_have_count(2)
+    expect(cards(page).first.locator(".status")).to_have_text("Approved")
+    chip(page, "To review").click()
+    expect(cards(page)).to_have_count(1)
+    expect(page.locator("[data-folder]")).to_contain_text("3 done")
+
+
+def test_two_people_at_once(page: Page, visitor: Visitor, catwalk: Catwalk) -> None:
+    """The second decision changes nothing, and its person sees the first one."""
+    opened(page, "bella.jpg")
+    with visitor.context() as other:
+        second = other.new_page()
+        second.goto(page.url)
+        # Until its own look at the record, this page shows the job as it was.
+        second.route("**/live?*", lambda route: route.abort())
+        verdict(page, "approved").click()
+        expect(page.locator(".hint")).to_contain_text("Approved by")
+        second.unroute("**/live?*")
+        verdict(second, "refused").click()
+        expect(second.locator("[data-toast]")).to_contain_text("in the meantime")
+        expect(verdict(second, "approved")).to_have_attribute("aria-pressed", "true")
+    (record,) = catwalk.records(f"{FOLDER}/bella.jpg")
+    assert record["review"]["state"] == "approved"
+
+
+def test_the_way_back_leads_to_the_photo(page: Page) -> None:
+    """From a job's page, back leads to the card that was looked at last."""
+    opened(page, "alba.jpg")
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("heading", level=1)).to_have_text("bella.jpg")
+    page.locator("[data-back]").click()
+    expect(page.get_by_role("link", name="bella.jpg")).to_be_focused()
+
+
+def test_nothing_jumps(visitor: Visitor, photos: dict[str, bytes]) -> None:
+    """The places of images are kept from the beginning: layout shift below 0.05."""
+    with visitor.context() as context:
+        context.add_init_script(
+            "window.shift = 0; new PerformanceObserver((list) => { for (const entry of"
+            " list.getEntries()) if (!entry.hadRecentInput) window.shift += entry.value; })"
+            ".observe({ type: 'layout-shift', buffered: true });"
+        )
+        tab = context.new_page()
+        for address in (f"?folder={FOLDER}", None):
+            if address is None:
+                cards(tab).first.locator(".open").click()
+                tab.wait_for_url("**/jobs/*")
+            else:
+                tab.goto(address)
+            tab.wait_for_load_state("networkidle")
+            assert tab.evaluate("window.shift") < 0.05
+    assert photos
+
+
+def test_a_photo_that_is_gone(page: Page, catwalk: Catwalk) -> None:
+    """A photo that was deleted has a sentence in its place, on the card and on its page."""
+    key = f"{FOLDER}/gone/dora.jpg"
+    catwalk.drop(key, photo())
+    catwalk.end_of(key)
+    s3, bucket = catwalk.stack.clients.s3, catwalk.stack.output("PhotosBucketName")
+    for version in s3.list_object_versions(Bucket=bucket, Prefix=key)["Versions"]:
+        s3.delete_object(Bucket=bucket, Key=key, VersionId=version["VersionId"])
+    page.on("console", lambda _: None)
+    (record,) = catwalk.records(key)
+    page.context.route("**/small/**", lambda route: route.fulfill(status=404, body=""))
+    page.goto(f"jobs/{record['job_id']}")
+    expect(page.locator(".compare .placeholder").first).to_have_text("This image cannot be shown")
