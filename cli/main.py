@@ -104,7 +104,7 @@ def main() -> NoReturn:
         if not arguments:
             output.say_whole(error.format_message())
         else:
-            output.complain(*usage.explained(error, _names()))
+            output.complain(*usage.explained(error, arguments, _names()))
         raise SystemExit(_WRONG_USAGE) from None
     except Exception as error:
         if verbose:

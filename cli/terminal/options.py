@@ -37,6 +37,13 @@ def review_state(text: str) -> ReviewState:
     )
 
 
+def _completed(incomplete: str) -> list[str]:
+    """Return what a status may be that begins so: codes in capitals, or names."""
+    codes = [each.value for each in JobStatus]
+    known = codes if incomplete.isupper() else list(_STATUSES)[: len(STATUS_WORDS)]
+    return [word for word in known if word.startswith(incomplete)]
+
+
 def status(text: str) -> JobStatus:
     """Return the status of `--status`, which may be its code or its word.
 
@@ -67,7 +74,7 @@ Statuses = Annotated[
     typer.Option(
         "--status",
         parser=status,
-        autocompletion=lambda: [*_STATUSES],
+        autocompletion=_completed,
         help="Only jobs in this status: done, failed, …; may be repeated.",
         metavar="STATUS",
     ),

@@ -12,16 +12,21 @@ _SIMILAR: Final = 0.6
 """`difflib`'s ratio from which a word counts as misspelt."""
 
 
-def explained(error: TyperException, commands: Collection[str]) -> tuple[str, str]:
+def explained(
+    error: TyperException, arguments: Sequence[str], commands: Collection[str]
+) -> tuple[str, str]:
     """Return what was wrong with a command line, and what to do.
 
     Args:
         error: what Typer raised.
+        arguments: the command line.
         commands: the names of all commands.
 
     """
     context: Any = getattr(error, "ctx", None)
-    path = context.command_path if context is not None else "catwalk"
+    # Typer does not say in which command an option lacks its value.
+    command = next((word for word in arguments if word in commands), "")
+    path = context.command_path if context is not None else f"catwalk {command}".strip()
     look = f"`{path} -h` shows how it is used."
     parameter: Any = getattr(error, "param", None)
     cause = error.__cause__
@@ -33,12 +38,16 @@ def explained(error: TyperException, commands: Collection[str]) -> tuple[str, st
     if option is not None and message.startswith("No such option"):
         meant = close(option, possible or _options_of(context))
         return f"`{path}` has no option {option}.", f"{did_you_mean(meant)}{look}"
-    command = re.match(r"No such command '(.*?)'", message)
-    if command is not None:
-        meant = close(command[1], commands)
-        return f"There is no command {command[1]!r}.", f"{did_you_mean(meant)}{look}"
+    unknown = re.match(r"No such command '(.*?)'", message)
+    if unknown is not None:
+        meant = close(unknown[1], commands)
+        lists = f"{did_you_mean(meant)}`catwalk -h` lists the commands."
+        return f"There is no command {unknown[1]!r}.", lists
     if parameter is not None and message.startswith("Missing"):
-        return f"`{path}` needs {_named(parameter)}.", look
+        name = _named(parameter)
+        article = "" if name.startswith("--") or name.endswith("s") else "a "
+        about = (getattr(parameter, "help", None) or "").partition(". ")[0].rstrip(".")
+        return f"`{path}` needs {article}{name}.", f"{about}. {look}" if about else look
     if option is not None:
         lacks = "requires an argument" in message
         return f"{option} {'needs a' if lacks else 'takes no'} value.", look
@@ -74,7 +83,8 @@ def _bad_value(cause: ValidationError, parameter: Any, look: str) -> tuple[str, 
         size = ""
         if low is not None:
             size = f" from {low} to {high}" if high is not None else f" of {low} or more"
-        return f"{named} {value!r} is not a number{size}.", look
+        wrong = {"less": "is too large", "greater": "is too small"}.get(kind.partition("_")[0])
+        return f"{named} {value!r} {wrong or 'is not a number'}.", f"Give a number{size}."
     choices = re.findall(r"'([^']*)'", first["msg"])[1:]
     if "is not one of" in first["msg"] and choices:
         meant = did_you_mean(close(value.casefold(), choices))

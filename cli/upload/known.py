@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+from botocore.exceptions import ClientError
+
 from cli.upload.collect import Upload
 from shared.intake.settings import metadata_text
 from shared.models import Job, JobStatus, Settings
@@ -21,10 +23,17 @@ def known_jobs(jobs: JobRepository, uploads: Sequence[Upload]) -> int:
     """Return how many of the jobs of these photos exist already, and so cost nothing.
 
     A photo with a mask is never counted: its job also depends on the mask's bytes. In a bucket
-    whose encryption gives objects another ETag than their MD5, none is counted.
+    whose encryption gives objects another ETag than their MD5, none is counted; nor without the
+    right to look for jobs.
     """
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return sum(pool.map(lambda upload: _known(jobs, upload), uploads))
+    try:
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            return sum(pool.map(lambda upload: _known(jobs, upload), uploads))
+    except ClientError as error:
+        # A person who may drop photos need not have the right to look for jobs.
+        if error.response["Error"].get("Code") not in {"AccessDenied", "AccessDeniedException"}:
+            raise
+        return 0
 
 
 def _known(jobs: JobRepository, upload: Upload) -> int:

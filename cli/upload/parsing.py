@@ -70,10 +70,10 @@ def scene_values(text: str) -> dict[str, str]:
         example = "preset:035" if kind == SceneType.PRESET else "color:#f4e9dd"
         what = "the number of a scene" if kind == SceneType.PRESET else "a colour"
         raise CommandError(f"--scene {text!r} needs {what}.", f"Give it like this: {example}.")
-    raise CommandError(
-        f"--scene {text!r} is not a scene.",
-        "Give original, none, preset:035 or color:#f4e9dd.",
-    )
+    instead = "Give original, none, preset:035 or color:#f4e9dd."
+    if kind == SceneType.COLOR:
+        instead = "Give the colour as six hexadecimal digits: color:#f4e9dd."
+    raise CommandError(f"--scene {text!r} is not a scene.", instead)
 
 
 def _scene_id(text: str) -> str:
@@ -218,7 +218,9 @@ def span(text: str, option: str) -> float:
     number = text.strip()
     seconds = _seconds(f"{number}s" if number.isdecimal() else number)
     if not seconds:
-        raise CommandError(f"{option} {text!r} is not a duration.", "Give 90s, 30m, 2h.")
+        raise CommandError(
+            f"{option} {text!r} is not a duration.", "Give it like this: 90s, 30m or 2h."
+        )
     return seconds
 
 

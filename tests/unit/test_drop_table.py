@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 
 from cli.errors import CommandError
 from cli.upload.table import SkuPattern, read_table
 from shared.intake.settings import metadata_text
 from shared.models import JobStatus, Photo, SceneType, Settings
+from shared.records.jobs import JobRepository
 from tests.cli_runner import Shell
 from tests.factories import PHOTOS, png
 
@@ -255,6 +257,20 @@ def test_question_names_what_is_made(shell: Shell, photo: Callable[..., Path]) -
     assert "1 of 14 jobs is done or under way already" in shell(*words, "--dry-run")[1]
     photo("shop/1.mask.png")
     assert "done or under way" not in shell(*words, "--dry-run")[1]
+
+
+def test_drop_without_the_right_to_look(
+    shell: Shell, photo: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person who may only upload is not kept from it by what cannot be looked up."""
+    photo("a.png")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "No."}}, "Query")
+
+    monkeypatch.setattr(JobRepository, "of_source", refuse)
+    assert shell("drop", "a.png")[0] == 0
+    assert shell.uploaded() == ["a.png"]
 
 
 def test_several_settings(shell: Shell, photo: Callable[..., Path]) -> None:

@@ -128,6 +128,8 @@ def test_runs_from_anywhere(installed: Path, tmp_path: Path) -> None:
     [
         ("catwalk do", {"down", "doctor"}),
         ("catwalk resume --status F", {"FAILED"}),
+        ("catwalk jobs --status o", {"on-its-way"}),
+        ("catwalk jobs --review re", {"refused"}),
         ("catwalk regenerate --status SU", {"SUBMITTING", "SUBMIT_UNKNOWN", "SUCCEEDED"}),
         ("catwalk up --ho", {"--host"}),
     ],

@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
-from cli.terminal.output import as_json
+from cli.terminal.output import as_json, common_folder
+from cli.terminal.words import REVIEW_WORDS, STATUS_WORDS
+from shared.models import JobStatus, ReviewState
 
 UNSAFE = {
     "a bell": "\a",
@@ -43,3 +45,30 @@ def test_json_keeps_what_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Letters of any script stay letters where the output takes them."""
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="utf-8"))
     assert as_json("Übergröße 夏 👗") == '"Übergröße 夏 👗"'
+
+
+@pytest.mark.parametrize(
+    ("keys", "folder"),
+    [
+        (["summer/a.jpg", "summer/b.jpg"], "summer/"),
+        (["summer/a.jpg", "summer/deep/b.jpg"], "summer/"),
+        (["summer 1/a.jpg", "summer 2/a.jpg"], ""),
+        (["a/b/c.jpg", "a/b/d.jpg", "a/x.jpg"], "a/"),
+        (["a.jpg", "b.jpg"], ""),
+        (["a/b.jpg", ""], ""),
+        (["summer/a.jpg"], ""),
+        (["/a/b.jpg", "/a/c.jpg"], "/a/"),
+        ([], ""),
+    ],
+)
+def test_common_folder(keys: list[str], folder: str) -> None:
+    """The folder that all photos share is said once; a single photo keeps its whole key."""
+    assert common_folder(keys) == folder
+    assert all(key.startswith(folder) for key in keys)
+
+
+def test_every_status_has_a_word() -> None:
+    """Each status and review has a name of its own."""
+    assert set(STATUS_WORDS) == set(JobStatus)
+    assert len(set(STATUS_WORDS.values())) == len(JobStatus)
+    assert set(REVIEW_WORDS) == set(ReviewState)

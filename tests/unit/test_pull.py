@@ -175,8 +175,13 @@ def test_part_of_an_earlier_run(desk: Shell, out: Path, part: bytes, asked: list
     def note(params: dict[str, Any], **_: Any) -> None:
         ranges.append((params["Range"], params["IfMatch"]))
 
-    desk.aws.s3.meta.events.register("provide-client-params.s3.GetObject", note)
-    assert desk("pull", "one", "--to", str(out))[0] == 0
+    event = "provide-client-params.s3.GetObject"
+    desk.aws.s3.meta.events.register(event, note)
+    try:
+        assert desk("pull", "one", "--to", str(out))[0] == 0
+    finally:
+        # The client is shared by all tests.
+        desk.aws.s3.meta.events.unregister(event, note)
     assert files(out) == {NAME: BODY + b"one-1"}
     etag = desk.aws.s3.head_object(Bucket=RESULTS, Key="x/one-1.jpg")["ETag"]
     assert ranges == [(wanted, etag) for wanted in asked]
