@@ -100,6 +100,8 @@ _MOST_METADATA: Final = 2_048
 """Bytes of user metadata that S3 accepts."""
 _MOST_LISTED: Final = 10
 """Photos that the summary on a terminal lists."""
+_IDS: Final = "\0"
+"""Stands for the job ids in a proposed command; no file name has this character."""
 _MOST_NAMED: Final = 20
 """Job ids in a proposed command; further ids are only counted."""
 
@@ -657,28 +659,30 @@ class _Run:
     def _say_next_steps(self, wrong: Sequence[Job]) -> None:
         """Show the commands that recover failed jobs, grouped by command."""
         recovery = Recovery.of(self.catwalk)
-        commands: dict[tuple[str, str], list[Job]] = {}
-        cost: Counter[tuple[str, str]] = Counter()
+        steps: dict[str, dict[str, list[Job]]] = {}
+        cost: Counter[str] = Counter()
         for job in wrong:
             for step in next_steps(job, recovery):
                 if step.command is None:
                     continue
                 # A task id belongs to one job, so such a command cannot name several jobs.
                 alone = "--task-id" in step.command
-                command = step.command if alone else step.command.replace(job.job_id, "{}")
-                commands.setdefault((command, step.sentence), []).append(job)
-                cost[command, step.sentence] += step.credits
-        if commands:
+                command = step.command if alone else step.command.replace(job.job_id, _IDS)
+                steps.setdefault(step.sentence, {}).setdefault(command, []).append(job)
+                cost[step.sentence] += step.credits
+        if steps:
             say("Next:")
-        for kind, jobs in commands.items():
-            command, sentence = kind
-            ids = " ".join(job.job_id for job in jobs[:_MOST_NAMED])
-            rest = len(jobs) - _MOST_NAMED
-            all_in_all = f" {counted(len(jobs), 'job')}: {credits_of(cost[kind])}."
-            say(f"  {sentence}{all_in_all if len(jobs) > 1 and cost[kind] else ''}")
-            say_whole(
-                f"    {command.format(ids)}" + (f" # and {rest} more ids" if rest > 0 else "")
-            )
+        for sentence, commands in steps.items():
+            count = sum(len(jobs) for jobs in commands.values())
+            all_in_all = f" {counted(count, 'job')}: {credits_of(cost[sentence])}."
+            say(f"  {sentence}{all_in_all if count > 1 and cost[sentence] else ''}")
+            for command, jobs in list(commands.items())[:_MOST_LISTED]:
+                ids = " ".join(job.job_id for job in jobs[:_MOST_NAMED])
+                rest = len(jobs) - _MOST_NAMED if _IDS in command else 0
+                more = f" # and {rest} more ids" if rest > 0 else ""
+                say_whole(f"    {command.replace(_IDS, ids)}{more}")
+            if len(commands) > _MOST_LISTED:
+                say(f"    … and {len(commands) - _MOST_LISTED} more.")
 
 
 def _by_code(jobs: Sequence[Job]) -> dict[str, int]:

@@ -3,6 +3,7 @@
 The command line's `show` and the gallery's page of a job tell the same.
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +12,7 @@ from typing import Final
 
 from cli.jobs.recovery import Recovery, RecoveryAction
 from cli.terminal.output import credits_of
-from shared.models import Job, JobStatus
+from shared.models import ErrorCode, Job, JobStatus
 
 
 class Tone(StrEnum):
@@ -47,7 +48,7 @@ class Step:
 
 _ENDS: Final = {
     JobStatus.SUCCEEDED: ("Done", Tone.GOOD),
-    JobStatus.PARTIAL: ("Some results are there", Tone.DOUBT),
+    JobStatus.PARTIAL: ("Partly done", Tone.DOUBT),
     JobStatus.FAILED: ("Failed", Tone.BAD),
     JobStatus.REJECTED: ("Rejected", Tone.BAD),
     JobStatus.SUBMIT_UNKNOWN: ("Nobody knows whether it was submitted", Tone.DOUBT),
@@ -132,6 +133,9 @@ def next_steps(job: Job, recovery: Recovery) -> Sequence[Step]:
             Step("It was charged and is lost: close it, free.", f"{resolve} --charged"),
             Step("It was not charged: submit it again, 1 credit.", f"{resolve} --not-charged", 1),
         ]
+    replaced = _replacement(job)
+    if replaced is not None:
+        return [*steps, replaced]
     wanted = {
         RecoveryAction.RECOPY: "Copy its results again from the paid task, free.",
         RecoveryAction.RESUME: "Go on with the task that was paid for, free.",
@@ -149,6 +153,43 @@ def next_steps(job: Job, recovery: Recovery) -> Sequence[Step]:
     if not steps and not job.terminal:
         steps.append(Step("Nothing: it goes on by itself.", f"catwalk show {job.job_id}"))
     return steps
+
+
+_ANOTHER_PHOTO: Final = frozenset(
+    {
+        ErrorCode.EMPTY_FILE,
+        ErrorCode.UNSUPPORTED_FORMAT,
+        ErrorCode.CORRUPT_IMAGE,
+        ErrorCode.TOO_LARGE,
+        ErrorCode.PHOTO_MISSING,
+        ErrorCode.PHOTO_UNREADABLE,
+    }
+)
+"""Errors of the file itself: another attempt with the same bytes ends in the same way."""
+
+
+def _replacement(job: Job) -> Step | None:
+    """Return the step that helps a job whose photo, mask or request is unusable."""
+    if job.status is not JobStatus.REJECTED or job.error is None:
+        return None
+    folder, _, name = (job.source_key or "").rpartition("/")
+    drop = f"catwalk drop {shlex.quote(name or 'PHOTO.jpg')}"
+    to = f" --to {shlex.quote(f'{folder}/')}" if folder else ""
+    by_url = job.photo is not None and job.photo.url is not None
+    code = job.error.code
+    if code is ErrorCode.BAD_REQUEST_EVENT or (by_url and code in _ANOTHER_PHOTO):
+        return Step("Correct the request and send it again; nothing was charged for this one.")
+    if code in _ANOTHER_PHOTO:
+        return Step(
+            "Replace this photo: drop a good one under the same name, 1 credit.", f"{drop}{to}", 1
+        )
+    if code is ErrorCode.MASK_MISMATCH and not by_url and job.dropped:
+        return Step(
+            "Replace the mask: drop the photo again with a good one, 1 credit.",
+            f"{drop} --mask MASK.png{to}",
+            1,
+        )
+    return None
 
 
 def results_uri(job: Job) -> str:

@@ -66,6 +66,10 @@ def scene_values(text: str) -> dict[str, str]:
             return {"sceneType": kind, "sceneId": _scene_id(value)}
         case SceneType.COLOR if _COLOR.fullmatch(value):
             return {"sceneType": kind, "color": f"#{value.removeprefix('#').lower()}"}
+    if not value and kind in {SceneType.PRESET, SceneType.COLOR}:
+        example = "preset:035" if kind == SceneType.PRESET else "color:#f4e9dd"
+        what = "the number of a scene" if kind == SceneType.PRESET else "a colour"
+        raise CommandError(f"--scene {text!r} needs {what}.", f"Give it like this: {example}.")
     raise CommandError(
         f"--scene {text!r} is not a scene.",
         "Give original, none, preset:035 or color:#f4e9dd.",

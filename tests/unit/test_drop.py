@@ -258,8 +258,8 @@ def test_wait_for_images(shell: Shell, backend: Backend, photo: Callable[..., Pa
         mine = [line for line in lines if line.startswith(f"shop/{name}.png")]
         assert [line.split(": ")[1].split(",")[0].split()[0] for line in mine] == [
             "uploaded",
-            "RUNNING",
-            "SUCCEEDED",
+            "Running",
+            "Done",
         ]
     (total,) = [line for line in lines if line.startswith("2 succeeded")]
     assert total.endswith(", 2 credits.")
@@ -280,7 +280,7 @@ def test_some_fail(shell: Shell, backend: Backend, photo: Callable[..., Path]) -
     assert "shop/a.png, Clara, scene 0: Failed, timed out: It broke." in out
     (total,) = [line for line in out.splitlines() if line.startswith("1 succeeded")]
     assert "3 failed (" in total
-    for code_word in ("1 timed_out", "1 result_unavailable", "1 submit_unknown"):
+    for code_word in ("1 timed out", "1 result unavailable", "1 submit unknown"):
         assert code_word in total
     assert "perhaps 1 more." in total
     for command in (

@@ -597,7 +597,7 @@ def test_regenerate_once(house: House) -> None:
     [
         ("regenerate", {"credits": "0"}, "It costs 1 credit by now"),
         ("resume", {}, "recopy it to copy its results again"),
-        ("charged", {}, "only a SUBMIT_UNKNOWN job can be resolved"),
+        ("charged", {}, "only a job that needs you can be resolved"),
         ("anything", {}, "not a valid Resolution"),
         ("recopy", {"status": "FAILED"}, "It has changed"),
         ("recopy", {"attempt": "7"}, "It has changed"),

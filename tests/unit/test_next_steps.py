@@ -1,0 +1,72 @@
+"""What helps a job that went wrong: the next steps on the terminal and in the gallery."""
+
+from typing import Any
+
+import pytest
+
+from cli.jobs.recovery import Recovery
+from cli.jobs.timeline import next_steps
+from cli.stacks.selection import choose
+from cli.stacks.stack import Catwalk
+from shared.models import ErrorCode, JobError, JobStatus, Photo
+from tests.cli_runner import Shell
+from tests.factories import PHOTOS
+
+URL = Photo(url="https://shop.example/a.jpg")
+
+
+def commands(shell: Shell, code: ErrorCode, **changes: Any) -> list[tuple[str, str | None]]:
+    """Return the sentences and commands for a rejected photo."""
+    error = JobError(code=code, message="It is wrong.")
+    values: dict[str, Any] = {
+        "error": error,
+        "source_key": "summer/it's.jpg",
+        "dropped": True,
+        "settings": None,
+    }
+    job = shell.job("j", JobStatus.REJECTED, **(values | changes))
+    steps = next_steps(job, Recovery.of(Catwalk.find(choose("catwalk"))))
+    return [(step.sentence.partition(":")[0], step.command) for step in steps]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        *(ErrorCode.EMPTY_FILE, ErrorCode.CORRUPT_IMAGE, ErrorCode.UNSUPPORTED_FORMAT),
+        *(ErrorCode.TOO_LARGE, ErrorCode.PHOTO_MISSING, ErrorCode.PHOTO_UNREADABLE),
+    ],
+)
+def test_photo_that_is_unusable_is_replaced(shell: Shell, code: ErrorCode) -> None:
+    """Another attempt with the same bytes is not offered; a good photo under the same name is."""
+    assert commands(shell, code) == [
+        ("Replace this photo", """catwalk drop 'it'"'"'s.jpg' --to summer/""")
+    ]
+    assert commands(shell, code, source_key="a.jpg")[0][1] == "catwalk drop a.jpg"
+
+
+def test_mask_is_replaced(shell: Shell) -> None:
+    """A mask that does not fit is replaced together with a drop of the photo."""
+    assert commands(shell, ErrorCode.MASK_MISMATCH, source_key="a.jpg") == [
+        ("Replace the mask", "catwalk drop a.jpg --mask MASK.png")
+    ]
+
+
+@pytest.mark.parametrize("code", [ErrorCode.BAD_REQUEST_EVENT, ErrorCode.PHOTO_MISSING])
+def test_request_is_corrected(shell: Shell, code: ErrorCode) -> None:
+    """A request of a backend is for its sender to correct."""
+    ((sentence, command),) = commands(shell, code, photo=URL, dropped=False)
+    assert (sentence.startswith("Correct the request"), command) == (True, None)
+
+
+def test_settings_are_read_again(shell: Shell) -> None:
+    """Corrected settings need no other photo: the same one is looked at again."""
+    shell.aws.s3.put_object(Bucket=PHOTOS, Key="summer/it's.jpg", Body=b"x")
+    assert commands(shell, ErrorCode.BAD_SETTINGS)[0][1] == "catwalk regenerate j"
+
+
+def test_show_offers_the_replacement(shell: Shell) -> None:
+    """`show` says the same, and offers no new images for a damaged file."""
+    commands(shell, ErrorCode.CORRUPT_IMAGE)
+    out = shell("show", "j")[1]
+    assert "Replace this photo: drop a good one under the same name, 1 credit." in out
+    assert "regenerate" not in out
