@@ -457,7 +457,8 @@ class _Pages:
             "model": model_of(settings.model_id) if settings else "",
             "scene": scene_of(settings) if settings else "",
             "mask": mask_of(settings) if settings else "",
-            "moments": timeline.timeline(job),
+            "moments": _moments(job),
+            "replacement": timeline.replacement(job),
             "took": timeline.took(job),
             "earlier": self._show.earlier(job),
             "buttons": self._buttons(job, recovery),
@@ -472,7 +473,9 @@ class _Pages:
         }
 
     def _buttons(self, job: Job, recovery: Recovery) -> list[_Button]:
-        buttons = []
+        buttons: list[_Button] = []
+        if timeline.replacement(job) is not None:
+            return buttons  # the same bytes would be rejected again
         for action, (label, title, says) in _BUTTONS.items():
             if action is RecoveryAction.RECOPY and job.status is JobStatus.SUCCEEDED:
                 continue  # its images are there; `catwalk recopy` copies them again
@@ -599,6 +602,12 @@ def _trouble(error: Exception) -> tuple[str, str]:
         "The stack cannot be reached",
         "Nothing is lost. Check the network, then load this page anew. `catwalk doctor` says more.",
     )
+
+
+def _moments(job: Job) -> list[timeline.Moment]:
+    """Return what happened; the page shows the present error above it."""
+    *earlier, last = timeline.timeline(job)
+    return [*earlier, replace(last, detail="") if job.error else last]
 
 
 def _with(known: dict[str, str], value: str, name: Callable[[str], str]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from cli.gallery.images import Picture, Pictures, Seal
 from cli.jobs.browse import Filter
+from cli.terminal.words import STATUS_WORDS
 from shared.intake.photos import JPEG, PNG
 from shared.models import Job, JobStatus, ReviewState, SceneType, Settings
 from shared.records.ledger import folder_of
@@ -38,16 +39,17 @@ class Choice:
     review: ReviewState | None = None
 
 
-STATUS: Final = {
-    JobStatus.ACCEPTED: StatusWord("Waiting", "busy"),
-    JobStatus.SUBMITTING: StatusWord("On its way", "busy"),
-    JobStatus.SUBMIT_UNKNOWN: StatusWord("Needs you", "doubt"),
-    JobStatus.RUNNING: StatusWord("Running", "busy"),
-    JobStatus.SUCCEEDED: StatusWord("Done", "good"),
-    JobStatus.PARTIAL: StatusWord("Partly done", "doubt"),
-    JobStatus.FAILED: StatusWord("Failed", "bad"),
-    JobStatus.REJECTED: StatusWord("Rejected", "bad"),
+_TONES: Final = {
+    JobStatus.ACCEPTED: "busy",
+    JobStatus.SUBMITTING: "busy",
+    JobStatus.SUBMIT_UNKNOWN: "doubt",
+    JobStatus.RUNNING: "busy",
+    JobStatus.SUCCEEDED: "good",
+    JobStatus.PARTIAL: "doubt",
+    JobStatus.FAILED: "bad",
+    JobStatus.REJECTED: "bad",
 }
+STATUS: Final = {status: StatusWord(STATUS_WORDS[status], tone) for status, tone in _TONES.items()}
 REVIEWED: Final = {
     ReviewState.APPROVED: StatusWord("Approved", "good"),
     ReviewState.REFUSED: StatusWord("Refused", "off"),

@@ -133,7 +133,7 @@ def next_steps(job: Job, recovery: Recovery) -> Sequence[Step]:
             Step("It was charged and is lost: close it, free.", f"{resolve} --charged"),
             Step("It was not charged: submit it again, 1 credit.", f"{resolve} --not-charged", 1),
         ]
-    replaced = _replacement(job)
+    replaced = replacement(job)
     if replaced is not None:
         return [*steps, replaced]
     wanted = {
@@ -168,8 +168,8 @@ _ANOTHER_PHOTO: Final = frozenset(
 """Errors of the file itself: another attempt with the same bytes ends in the same way."""
 
 
-def _replacement(job: Job) -> Step | None:
-    """Return the step that helps a job whose photo, mask or request is unusable."""
+def replacement(job: Job) -> Step | None:
+    """Return the step that helps a job whose photo, mask or request is unusable; else None."""
     if job.status is not JobStatus.REJECTED or job.error is None:
         return None
     folder, _, name = (job.source_key or "").rpartition("/")

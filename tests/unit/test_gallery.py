@@ -1333,3 +1333,17 @@ def test_a_folder_in_another_case(house: House) -> None:
     text = house.browser.get("/?folder=sommer").text
     assert "<h1>Sommer</h1>" in text
     assert "a.jpg" in text
+
+
+def test_an_unusable_photo_is_replaced(house: House) -> None:
+    """An empty file offers another photo, not new images of its bytes; its error stands once."""
+    job = house.job(
+        status=JobStatus.REJECTED,
+        dropped=True,
+        task_id=None,
+        error=JobError(code=ErrorCode.EMPTY_FILE, message="The file is empty."),
+    )
+    text = house.browser.get(f"/jobs/{job.job_id}").text
+    assert "Replace this photo" in text
+    assert "Make new images" not in text
+    assert text.count("The file is empty.") == 1

@@ -484,3 +484,9 @@ if (before) {
     () => { forget(); drawHead(); },
   );
 }
+
+// "Replace this photo" on a job's page leads here.
+if (location.hash === "#upload") {
+  history.replaceState(null, "", location.pathname + location.search);
+  open();
+}
