@@ -139,6 +139,13 @@ e2e-first:
 e2e-second:
 	@$(PY) -m pytest $(SECOND) tests/e2e/test_whole_run.py -v $(LATER)
 
+.PHONY: coverage
+coverage: $(TOOLS)/.dev ## branch coverage of shared/ and functions/ by unit and integration tests; 10 minutes
+	@$(VENV)/bin/coverage erase
+	@$(VENV)/bin/coverage run -m pytest tests/unit tests/integration -q -n auto
+	@$(VENV)/bin/coverage combine --quiet
+	@$(VENV)/bin/coverage report
+
 .PHONY: kills
 kills: $(TOOLS)/.dev ## kill a function at every call of every scenario (`make test`: at most calls)
 	@CATWALK_ALL_KILLS=1 $(PY) -m pytest tests/integration/test_kills.py -q -n auto

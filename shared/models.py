@@ -107,6 +107,12 @@ class JobError(_Model):
     """A sentence for a person: what was wrong with which value, and what to do."""
 
 
+_FIRST_FIELDS: Final = frozenset(
+    {"model_id", "scene_type", "scene_id", "color", "batch_size", "mask", "extra"}
+)
+"""Of `Settings`, see `Settings.identity`."""
+
+
 class Settings(_Model):
     """One variant: what the vendor is asked to make of a photo."""
 
@@ -121,6 +127,18 @@ class Settings(_Model):
     """The key of the mask in PhotosBucket, or its URL."""
     extra: dict[str, Any] = Field(default_factory=dict)
     """Further fields for the vendor's request body; they are added unchanged."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The part of a job's id that the settings are; the mask has a part of its own.
+
+        If it changed, a photo that is dropped again would become a new job and cost a second
+        credit. So the fields of the first version are always in it, and a field that was added
+        later only where it has a value.
+        """
+        later = set(type(self).model_fields) - _FIRST_FIELDS
+        without = {name for name in later if getattr(self, name) is None} | {"mask"}
+        return self.model_dump(mode="json", exclude=without)
 
     @property
     def scene(self) -> str:

@@ -42,7 +42,6 @@ from cli.gallery.shoot import MOST_SELECTED, Selections
 from cli.gallery.uploads import Uploads
 from cli.gallery.views import (
     CHOICES,
-    SCENES,
     Asked,
     Shower,
     job_url,
@@ -64,7 +63,7 @@ from shared import clients
 from shared.clock import iso, utc_now
 from shared.models import Job, JobStatus, ReviewState
 from shared.records.jobs import JobRepository
-from shared.vmake.catalogue import MODELS
+from shared.vmake.catalogue import MODELS, SCENES
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -621,7 +620,7 @@ def _scenes(asked: str) -> dict[str, str]:
         "none": "Cut out",
         "color": "Any colour",
         "preset": "Any scene",
-        **{f"preset-{scene}": f"Scene {scene}" for scene in SCENES},
+        **{f"preset-{scene}": f"Scene {scene}" for scene in sorted(SCENES)},
     }
     return _with(known, asked, lambda scene: scene.replace("color-", "On #"))
 

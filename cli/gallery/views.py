@@ -14,8 +14,6 @@ from shared.models import Job, JobStatus, ReviewState, SceneType, Settings
 from shared.records.ledger import folder_of
 from shared.vmake.catalogue import MODELS
 
-SCENES: Final = ("001", "033", "034", "035", "036")
-"""The preset scenes of the vendor's quick start."""
 _PICTURES: Final = (".jpg", ".jpeg", ".png")
 _BY_URL: Final = "A photo by URL"
 UNDER_WAY: Final = frozenset({JobStatus.ACCEPTED, JobStatus.SUBMITTING, JobStatus.RUNNING})

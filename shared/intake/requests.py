@@ -310,9 +310,8 @@ class Intake:
                 raw = [dict(layer.values) for layer in layers]
                 jobs.append(self._unusable(source, problem or rejected.error, raw))
                 continue
-            identity = settings.model_dump(mode="json", exclude={"mask"})
             job_id = source.job_id(
-                self._config.photos_bucket, identity, mask.etag if mask else mask_name
+                self._config.photos_bucket, settings.identity, mask.etag if mask else mask_name
             )
             jobs.append(DecidedJob(job_id=job_id, settings=settings, error=problem))
         return self._arrival(

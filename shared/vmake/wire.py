@@ -1,4 +1,7 @@
-"""The vendor's JSON. No other package uses these field names.
+"""The vendor's JSON: what a request is built of, and what an answer is read into.
+
+Settings have the vendor's field names in `catwalk.json` and in events, too
+(shared/intake/settings.py).
 
 Sources: the vendor's quick start and its reference pages ("standard response"). The name of the
 flat colour's field is not documented; `COLOR_FIELD` assumes `color`.

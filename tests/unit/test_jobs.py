@@ -805,6 +805,44 @@ def test_same_request_has_the_same_id() -> None:
     assert len({job_id_of(**other) for other in [base, *others]}) == 7
 
 
+def test_a_photos_id_stays_over_versions() -> None:
+    """The same photo with the same settings is the same job in each version of Catwalk.
+
+    Another id would be another job, and a photo that is dropped again would be paid for twice.
+    """
+    settings = Settings(
+        model_id="002",
+        scene_type=SceneType.PRESET,
+        scene_id="035",
+        batch_size=4,
+        mask="a.mask.png",
+        extra={"a": 1},
+    )
+    job_id = job_id_of(
+        bucket="photos",
+        key="summer/dress.jpg",
+        etag="0" * 32,
+        settings=settings.identity,
+        mask_etag=None,
+        request_id=None,
+    )
+    assert job_id == "ae616a80e726a11fea3f9641f3f299eb"
+
+
+def test_a_later_field_without_a_value_is_no_part_of_the_id() -> None:
+    """A setting that a later version adds changes the id of those jobs alone that have it."""
+
+    class Posed(Settings):
+        pose: str | None = None
+
+    old = Settings(model_id="002", scene_type=SceneType.ORIGINAL, batch_size=4)
+    assert Posed(**dict(old)).identity == old.identity
+    assert Posed(**{**dict(old), "pose": "walking"}).identity == {
+        **old.identity,
+        "pose": "walking",
+    }
+
+
 # --- a write whose answer was lost ---------------------------------------------------------------
 
 

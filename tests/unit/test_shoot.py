@@ -10,6 +10,7 @@ import pytest
 from cli.jobs.shoot import Shooter, fields_of, new_nonce, request_id_of, siblings
 from shared.intake.messages import ModelRequested, PhotoRef, parse
 from shared.intake.photos import PhotoStore
+from shared.intake.settings import FIELDS, Layer, resolve
 from shared.models import Job, Photo, SceneType, Settings
 from shared.records.jobs import JobRepository, NewJob
 from tests.factories import PHOTOS, TABLE, VENDOR, Aws, Clock, jpeg, png
@@ -259,3 +260,21 @@ def test_ids_differ_by_job_and_settings(make: Callable[..., Job]) -> None:
     ids = {request_id_of(job, one.settings, "n" * 16) for job in (one, two)}
     assert len(ids) == 2
     assert json.loads(json.dumps(fields_of(one.settings)))["modelId"] == "002"
+
+
+def test_no_setting_is_lost_when_a_photo_is_shot_again() -> None:
+    """Each field of the settings comes back from a request's variant."""
+    whole = Settings(
+        model_id="004",
+        scene_type=SceneType.PRESET,
+        scene_id="035",
+        color=None,
+        batch_size=3,
+        mask="a.mask.png",
+        extra={"seed": 7},
+    )
+    again = resolve((Layer("again", fields_of(whole)),), mask=whole.mask)
+    assert again == whole
+    named = {"modelId", "sceneType", "sceneId", "batchSize", "extra"}
+    assert named | {"color"} == set(FIELDS)
+    assert len(Settings.model_fields) == len(FIELDS) + 1, "the mask is no field of a variant"
