@@ -126,7 +126,7 @@ def test_filters_are_the_address(page: Page) -> None:
     expect(cards(page)).to_contain_text("skirt.jpg")
     page.get_by_role("link", name="Failed").click()
     page.wait_for_url("**status=failed**")
-    expect(page.get_by_role("heading", name="Nothing matches")).to_be_visible()
+    expect(page.get_by_role("heading", name="No photos found")).to_be_visible()
     page.go_back()
     expect(cards(page)).to_have_count(1)
     page.go_back()
@@ -150,14 +150,14 @@ def test_grid_by_pointer_and_keys(page: Page) -> None:
     expect(links.nth(1)).to_be_focused()
     page.keyboard.press("Enter")
     page.wait_for_url("**/jobs/*")
-    page.get_by_role("link", name="All jobs").last.click()
+    page.get_by_role("link", name="All photos").last.click()
     page.wait_for_url(f"**/?folder={FOLDER}")
 
 
 def test_job_ends_before_ones_eyes(page: Page, catwalk: Catwalk) -> None:
     """A photo that is dropped announces itself, and its images come without a reload."""
     page.goto("?folder=gallery-live")
-    expect(page.get_by_role("heading", name="Nothing matches")).to_be_visible()
+    expect(page.get_by_role("heading", name="No photos found")).to_be_visible()
     stuck = {"path_contains": "gallery-live/"}
     catwalk.vendor.fault("read", "stuck", match=stuck, percent=37, seconds=10)
     catwalk.drop("gallery-live/dress.jpg", photo())

@@ -94,7 +94,7 @@ except StackBusyError as problem:
         said = subprocess.run(
             [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
         ).stdout
-    assert "Another command is at work" in said
+    assert "Another command is using the local stack" in said
     with folder.locked():
         pass
 

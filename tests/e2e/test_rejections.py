@@ -300,7 +300,7 @@ EVENTS = [
     event("folder", {"photo": {"key": "a/"}, "variants": [VARIANT]}, "'a/'", "no photo"),
     event("bucket", {"photo": {**PHOTO, "bucket": "other"}}, "'other'", "Copy the photo there"),
     event("bucket-misspelt", {"photo": {**PHOTO, "Bucket": "other"}}, "'Bucket'", "'bucket'"),
-    event("no-variants", {"photo": PHOTO}, "variants", "a list"),
+    event("variants-object", {"photo": PHOTO, "variants": {}}, "variants", "a list"),
     event("empty-variants", {"photo": PHOTO, "variants": []}, "0 entries", "1 to 20"),
     event("many-variants", {"photo": PHOTO, "variants": [VARIANT] * 21}, "21 entries", "1 to 20"),
     event("variant-null", {"photo": PHOTO, "variants": [None]}, "entry 1", "null"),

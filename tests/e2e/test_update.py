@@ -81,7 +81,7 @@ def test_up_deploys_what_has_changed_and_keeps_the_jobs(clone: Path) -> None:
 
         assert "already up" in up(clone)
         change(clone, "shared/intake/photos.py", BEFORE, AFTER)
-        change(clone, "statemachine/job.asl.yaml", "takes its results", "copies its results")
+        change(clone, "statemachine/job.asl.yaml", "copies its results", "keeps its results")
         said = up(clone)
         assert "photos and jobs stay" in said
         assert "catwalk down`, then" not in said
@@ -90,7 +90,7 @@ def test_up_deploys_what_has_changed_and_keeps_the_jobs(clone: Path) -> None:
         assert stack.folder.read().processes == processes
         arn = stack.output("StateMachineArn")
         machine = stack.clients.executions.describe_state_machine(stateMachineArn=arn)
-        assert "copies its results" in json.loads(machine["definition"])["Comment"]
+        assert "keeps its results" in json.loads(machine["definition"])["Comment"]
         catwalk.drop("new/broken.jpg", broken + b"2")
         assert AFTER in catwalk.reached("new/broken.jpg", "REJECTED")["error"]["message"]
         vendor.settings(seconds=0.3)
