@@ -78,7 +78,11 @@ def _parts(event: Mapping[str, Any], kind: str, document: Mapping[str, Any]) -> 
         note = review_words(job.review) if kind == DetailType.REVIEWED else note_of(job)
         paused = document.get("paused")
         reason = str(paused.get("reason", "")) if isinstance(paused, dict) else ""
-        return [job.source_key or job.job_id, look_of(job), reason or note]
+        told = job.error if kind in {DetailType.FAILED, DetailType.REJECTED} else None
+        trouble = told.message if told and told.message not in note else ""
+        request = f"request {job.request_id}" if job.request_id else ""
+        name = job.source_key or job.job_id
+        return [name, look_of(job), request, reason or note, trouble]
     photo = document.get("photo") if kind == REQUEST_DETAIL_TYPE else None
     named = photo.get("key") or photo.get("url") if isinstance(photo, dict) else None
     # The query of an address may hold a signature.

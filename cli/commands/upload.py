@@ -208,7 +208,7 @@ def drop(
     cost = found.jobs - known
     if cost > _ASKED_FROM or remarks:
         refuse_questions(as_json=as_json, dry_run=dry_run, yes=yes)
-        price = f"spend up to {credits_of(cost)}" if cost > 0 else "spend nothing"
+        price = f"spend {credits_of(cost)}" if cost > 0 else "spend nothing"
         ask(f"Go on with {looks_of(found)}, and {price}?", yes=yes)
     run = _Run(catwalk, found, wait=wait, patience=patience, as_json=as_json)
     raise SystemExit(run())
@@ -399,7 +399,8 @@ def _announce(
         show_table(columns, rows)
     more = len(found.first)
     others = f" and {counted(more, 'other file')}" if more else ""
-    price = f", up to {credits_of(found.jobs)}" if found.jobs else ", no credits"
+    cost = found.jobs - known
+    price = f", {'up to ' if known else ''}{credits_of(cost)}" if cost > 0 else ", no credits"
     bucket = catwalk.outputs["PhotosBucketName"]
     say(f"{counted(len(photos), 'photo')}{others} for s3://{bucket}/{price}.")
     if photos:
@@ -610,6 +611,8 @@ class _Run:
             words.append(f"{len(troubles)} not uploaded")
         if open_drops:
             words.append(f"{len(open_drops)} not done in time")
+        if self.found.missed:
+            words.append(f"{counted(len(self.found.skipped), 'file')} left out")
         price = credits_of(spent) + (f", perhaps {unsure} more" if unsure else "")
         say(
             f"{', '.join(words)}; {duration(seconds)}, {price}.",

@@ -485,6 +485,9 @@ class _Pages:
             price = price or (credits_of(quote.credits) if quote.credits else "free")
             kept = action is RecoveryAction.REGENERATE and job.results
             more = " The present ones stay as older versions for 30 days." if kept else ""
+            if kept and job.review is not None:
+                more += " Their review is taken back."
+            more += " To keep both, use Shoot again." if kept else ""
             more += f" It is {quote.earlier}." if quote.earlier else ""
             buttons.append(
                 _Button(action.value, label, title, f"{says}{more}", price, quote.credits)

@@ -11,6 +11,8 @@ from shared import clients
 from shared.models import Job
 
 _BEGINNING: Final = re.compile(r"[0-9a-f]{4,31}")
+_MOST_OF_REQUEST: Final = 50
+"""Jobs of one request that are looked for; it has at most 20 variants."""
 _MOST_RECORDS_READ: Final = 20_000
 """Records that are searched for the first characters of an id. A person copies an id from the
 screen, so its job is among the newest."""
@@ -45,7 +47,7 @@ def full_ids(catwalk: Catwalk, names: Iterable[str]) -> list[str]:
 
 
 def jobs_named(catwalk: Catwalk, name: str) -> list[Job]:
-    """Return the job whose id is or begins with this text, or the jobs of the photo with this key.
+    """Return the job whose id is or begins with this text, or the jobs of a photo or a request.
 
     Returns:
         At least one job, the newest first.
@@ -61,11 +63,14 @@ def jobs_named(catwalk: Catwalk, name: str) -> list[Job]:
     key = name.removeprefix(f"s3://{bucket}/")
     # DynamoDB refuses a query for an empty key.
     jobs = list(catwalk.jobs.of_source(key))[::-1] if key else []
+    if not jobs and key:
+        page = browser(catwalk).page(Filter(text=key), size=_MOST_OF_REQUEST)
+        jobs = [job for job in page.jobs if job.request_id == key]
     if not jobs:
         raise CommandError(
-            f"There is no job and no photo {name!r}.",
-            "Give a job's id or its first characters, or a photo's whole key. `catwalk jobs TEXT`"
-            " searches.",
+            f"There is no job, no photo and no request {name!r}.",
+            "Give a job's id or its first characters, a photo's whole key or a requestId; `--sku`"
+            " selects an article. `catwalk jobs TEXT` searches.",
         )
     return jobs
 

@@ -14,7 +14,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from shared.intake.photos import JPEG, PNG
-from shared.models import Job, Result
+from shared.models import Job, Result, SceneType
 from shared.vmake.catalogue import MODELS
 
 _EXTENSIONS: Final = {JPEG: "jpg", PNG: "png"}
@@ -29,6 +29,9 @@ _UNSAFE: Final = re.compile(r'[<>:"|?*\\/]')
 _RESERVED: Final = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
 """Names of devices on Windows, with any extension."""
 _EXTENSION: Final = re.compile(r"[A-Za-z0-9]{1,8}")
+
+_SCENES: Final = {SceneType.ORIGINAL: "own-background", SceneType.NONE: "cut-out"}
+"""Backgrounds as the gallery calls them: "original" would be taken for the photo itself."""
 
 
 class FileNames:
@@ -90,9 +93,8 @@ def _stem(job: Job) -> str:
     parts = [_safe(job.sku or _photo_of(job), _MAX_BYTES).strip(". ") or job.job_id[:8]]
     if job.settings is not None:
         model = job.settings.model_id
-        parts += [
-            _safe(part, _MAX_PART_BYTES) for part in (MODELS.get(model, model), job.settings.scene)
-        ]
+        scene = _SCENES.get(job.settings.scene_type, job.settings.scene)
+        parts += [_safe(part, _MAX_PART_BYTES) for part in (MODELS.get(model, model), scene)]
     return safe_name("_".join(parts))
 
 

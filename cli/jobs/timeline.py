@@ -55,10 +55,24 @@ _ENDS: Final = {
 }
 
 
+_BEGAN: Final = {
+    "drop": "Photo came",
+    "shot": "Shot again",
+    "event": "Asked for by an event",
+}
+
+
+def _origin(job: Job) -> str:
+    """Return what made a job: a drop, a person who shot the photo again, or an event."""
+    if job.dropped:
+        return "drop"
+    return "shot" if (job.request_id or "").startswith("shoot-") else "event"
+
+
 def timeline(job: Job) -> list[Moment]:
     """Return what happened to a job, oldest first, its earlier attempts included."""
     moments = [
-        Moment(job.created_at, "Photo came" if job.dropped else "Asked for by an event"),
+        Moment(job.created_at, _BEGAN[_origin(job)]),
     ]
     for past in job.history:
         title, tone = _ENDS.get(past.status, (past.status.value, Tone.PLAIN))
@@ -179,6 +193,11 @@ def replacement(job: Job) -> Step | None:
     code = job.error.code
     if code is ErrorCode.BAD_REQUEST_EVENT or (by_url and code in _ANOTHER_PHOTO):
         return Step("Correct the request and send it again; nothing was charged for this one.")
+    if code in _ANOTHER_PHOTO and not job.dropped:
+        return Step(
+            "Upload a good photo under this name, which makes a job of its own, then send the"
+            " request again; nothing was charged for this one."
+        )
     if code in _ANOTHER_PHOTO:
         return Step(
             "Replace this photo: drop a good one under the same name, 1 credit.", f"{drop}{to}", 1

@@ -90,8 +90,8 @@ def _write_script(path: Path, line: str) -> None:
 def write_request_file(stack: Stack) -> Path:
     """Write an example of a backend's request: two variants of a photo that was dropped before."""
     detail = {
-        "requestId": "order-4711",
-        "photo": {"key": "dress.jpg"},
+        "requestId": "order-4713",
+        "photo": {"key": "summer/dress.jpg"},
         "variants": [
             {"modelId": "044", "sceneType": "none"},
             {"modelId": "003", "sceneType": "color", "color": "#f2c9a1"},

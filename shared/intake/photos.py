@@ -235,7 +235,8 @@ class PhotoStore:
         key, head = stored.key, stored.head
         if stored.size == 0:
             raise InputRejected(
-                ErrorCode.EMPTY_FILE, f"{shown(key)} is empty (0 bytes); drop it again."
+                ErrorCode.EMPTY_FILE,
+                f"{shown(key)} is empty (0 bytes). Export it again, then drop it.",
             )
         content_type = content_type_of(head)
         if content_type is None:
@@ -475,8 +476,7 @@ class PhotoStore:
             if code in _MISSING or self._gone_version(error, key, version_id):
                 raise InputRejected(
                     ErrorCode.PHOTO_MISSING,
-                    f"{shown(key)} is no longer in {self._bucket}; drop it again if it is still"
-                    " wanted.",
+                    f"{shown(key)} is not in {self._bucket}; drop it again if it is still wanted.",
                 ) from error
             reason = self._unreadable(error, key, version_id)
             if reason is not None:

@@ -275,7 +275,7 @@ def test_a_photo_that_is_gone(page: Page, catwalk: Catwalk) -> None:
     page.goto(f"jobs/{job_id}")
     page.get_by_role("button", name="Shoot again with another look").click()
     dialog = page.get_by_role("dialog", name="Shoot again")
-    expect(dialog).to_contain_text("is no longer in")
+    expect(dialog).to_contain_text("is not in")
     expect(dialog.get_by_role("button", name="Shoot again")).to_have_attribute(
         "aria-disabled", "true"
     )

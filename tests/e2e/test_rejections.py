@@ -284,7 +284,7 @@ MASKS = [
         {"mask": "rejected/masks/nowhere.png"},
         "mask_mismatch",
         "rejected/masks/nowhere.png",
-        "no longer",
+        "is not in",
     ),
 ]
 
@@ -320,7 +320,7 @@ EVENTS = [
         "events/not-there",
         {"requestId": "bad-not-there", "photo": {"key": "rejected/no.jpg"}, "variants": [VARIANT]},
         "rejected/no.jpg",
-        "no longer",
+        "is not in",
         code="photo_missing",
     ),
 ]
@@ -397,8 +397,8 @@ MESSAGES = [
 ]
 
 GONE = [
-    gone("odd-etag", "a\r\nX-Injected: 1", "no longer"),
-    gone("deleted", "d41d8cd98f00b204e9800998ecf8427e", "no longer", "drop it again"),
+    gone("odd-etag", "a\r\nX-Injected: 1", "is not in"),
+    gone("deleted", "d41d8cd98f00b204e9800998ecf8427e", "is not in", "drop it again"),
     gone("replaced", sha256(b"")[:32], "replaced", "a job of its own", instead=b"the newer one"),
 ]
 

@@ -115,7 +115,7 @@ def test_json(desk: Shell) -> None:
         (["one", "--scene", "beach"], "--scene 'beach' is not a scene."),
         (["one", "--scene", "none", "--color", "#ffffff"], "--scene 'none' and --color contradict"),
         (["one", "--color", "red"], "--scene 'color:red' is not a scene."),
-        (["nobody", "--model", "mia"], "There is no job and no photo 'nobody'."),
+        (["nobody", "--model", "mia"], "There is no job, no photo and no request 'nobody'."),
         (["--folder", "none", "--model", "mia"], "No job matches."),
         (["--folder", "", "--model", "mia"], "--folder is empty."),
     ],

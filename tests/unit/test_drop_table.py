@@ -248,7 +248,7 @@ def test_question_names_what_is_made(shell: Shell, photo: Callable[..., Path]) -
     assert code == 1
     assert "Settings: Mia, scene 035, 2 images each." in out
     assert "2 of 14 jobs are done or under way already and cost nothing." in out
-    assert "Go on with Mia, scene 035, 2 images each, and spend up to 12 credits?" in out
+    assert "Go on with Mia, scene 035, 2 images each, and spend 12 credits?" in out
     code, out, _ = shell(*words, "--request-id", "anew", says="n\n")
     assert (code, "done or under way" in out) == (1, False)
     for more in (["--images", "3"], ["--model", "clara"]):

@@ -857,7 +857,7 @@ def test_zip_of_a_choice(house: House) -> None:
     answer = house.browser.get("/results.zip?folder=summer")
     assert 'filename="catwalk-summer.zip"' in answer.headers["content-disposition"]
     files = unzipped(answer.content)
-    name = "S-1_Clara_original_1.png"
+    name = "S-1_Clara_own-background_1.png"
     assert set(files) == {name, archive.MISSING}
     assert hashlib.sha256(files[name]).hexdigest() == job.results[0].sha256
     assert job.results[1].key in files[archive.MISSING].decode()
@@ -916,7 +916,7 @@ def test_zip_over_broken_connections(house: House, times: int, whole: bool) -> N
     job = house.job(results=1)
     body = b"0123456789" * 10
     files = unzipped(b"".join(zipped(Breaking(body, 20, times), [job])))  # type: ignore[arg-type]  # a double
-    assert (files["S-1_Clara_original_1.png"] == body) is whole
+    assert (files["S-1_Clara_own-background_1.png"] == body) is whole
     assert (archive.MISSING in files) is not whole
 
 
@@ -941,7 +941,10 @@ def test_names_are_unique(house: House) -> None:
     one = house.job(results=1)
     jobs = [one, one.model_copy(update={"job_id": "f" * 32})]
     files = unzipped(b"".join(zipped(house.aws.s3, jobs)))
-    assert set(files) == {"S-1_Clara_original_1.png", "S-1_Clara_original_ffffffff_1.png"}
+    assert set(files) == {
+        "S-1_Clara_own-background_1.png",
+        "S-1_Clara_own-background_ffffffff_1.png",
+    }
 
 
 def test_zip_of_chosen_images(house: House) -> None:
@@ -949,7 +952,9 @@ def test_zip_of_chosen_images(house: House) -> None:
     job = house.job(results=3)
     review = Review(chosen=(2,), by="anna", at=iso(utc_now()), revision=1)
     chosen = job.model_copy(update={"review": review})
-    assert set(unzipped(b"".join(zipped(house.aws.s3, [chosen])))) == {"S-1_Clara_original_2.png"}
+    assert set(unzipped(b"".join(zipped(house.aws.s3, [chosen])))) == {
+        "S-1_Clara_own-background_2.png"
+    }
 
 
 # --- the server --------------------------------------------------------------------------------
@@ -1130,7 +1135,7 @@ def test_zip_of_jobs_that_cannot_be_read_to_the_end(house: House) -> None:
         raise EndpointConnectionError(endpoint_url="https://dynamodb")
 
     files = unzipped(b"".join(zipped(house.aws.s3, jobs())))
-    assert set(files) == {"S-1_Clara_original_1.png", archive.MISSING}
+    assert set(files) == {"S-1_Clara_own-background_1.png", archive.MISSING}
     assert b"All further jobs: Could not connect" in files[archive.MISSING]
 
 

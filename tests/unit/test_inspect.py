@@ -144,8 +144,8 @@ def test_show_for_programs(three: Shell) -> None:
     ("name", "says"),
     [
         ("aaaa", "2 job ids begin with 'aaaa'."),
-        ("", "no photo ''"),
-        ("nobody", "no job and no photo 'nobody'"),
+        ("", "no request ''"),
+        ("nobody", "no job, no photo and no request 'nobody'"),
     ],
 )
 def test_show_nobody(three: Shell, name: str, says: str) -> None:

@@ -169,7 +169,7 @@ def test_lines(shell: Shell) -> None:
     url = {"photo": {"url": "https://shop.example/a.jpg?sign=s3cret"}}
     cases: list[tuple[str, Any, str, str]] = [
         (DetailType.REVIEWED, detail_of(done), "catwalk", "Approved; 1 chosen"),
-        (DetailType.FAILED, detail_of(failed), "catwalk", "timed out"),
+        (DetailType.FAILED, detail_of(failed), "catwalk", "timed out  It broke."),
         (
             DetailType.NEEDS_ATTENTION,
             {**detail_of(failed), "paused": {"until": NOW, "reason": "No key.\x1b[2J"}},

@@ -51,33 +51,33 @@ def names(*jobs: Job) -> list[str]:
 @pytest.mark.parametrize(
     ("changes", "name"),
     [
-        ({}, "Dress 1.final_Clara_original_1.jpg"),
-        ({"sku": "DRESS-42"}, "DRESS-42_Clara_original_1.jpg"),
-        ({"sku": "A/B:42"}, "A_B_42_Clara_original_1.jpg"),
-        ({"sku": "con.1"}, "_con.1_Clara_original_1.jpg"),
-        ({"sku": "-rf"}, "_-rf_Clara_original_1.jpg"),
-        ({"sku": ".."}, "5f0e1234_Clara_original_1.jpg"),
-        ({"sku": "\u202egpj"}, "_gpj_Clara_original_1.jpg"),
-        ({"source_key": "a/Kleid e\u0301.jpg"}, "Kleid \u00e9_Clara_original_1.jpg"),
-        ({"source_key": "a/.jpg"}, "jpg_Clara_original_1.jpg"),
+        ({}, "Dress 1.final_Clara_own-background_1.jpg"),
+        ({"sku": "DRESS-42"}, "DRESS-42_Clara_own-background_1.jpg"),
+        ({"sku": "A/B:42"}, "A_B_42_Clara_own-background_1.jpg"),
+        ({"sku": "con.1"}, "_con.1_Clara_own-background_1.jpg"),
+        ({"sku": "-rf"}, "_-rf_Clara_own-background_1.jpg"),
+        ({"sku": ".."}, "5f0e1234_Clara_own-background_1.jpg"),
+        ({"sku": "\u202egpj"}, "_gpj_Clara_own-background_1.jpg"),
+        ({"source_key": "a/Kleid e\u0301.jpg"}, "Kleid \u00e9_Clara_own-background_1.jpg"),
+        ({"source_key": "a/.jpg"}, "jpg_Clara_own-background_1.jpg"),
         (
             {
                 "source_key": None,
                 "photo": Photo(url="https://shop.example/p/rotes%20Kleid.png?size=2#x"),
             },
-            "rotes Kleid_Clara_original_1.jpg",
+            "rotes Kleid_Clara_own-background_1.jpg",
         ),
         (
             {"source_key": None, "photo": Photo(url="https://shop.example/")},
-            "5f0e1234_Clara_original_1.jpg",
+            "5f0e1234_Clara_own-background_1.jpg",
         ),
         ({"settings": None}, "Dress 1.final_1.jpg"),
-        ({"results": (result(3, "image/png"),)}, "Dress 1.final_Clara_original_3.png"),
+        ({"results": (result(3, "image/png"),)}, "Dress 1.final_Clara_own-background_3.png"),
         (
             {"results": (result(1, "image/webp", "x/1.WEBP"),)},
-            "Dress 1.final_Clara_original_1.webp",
+            "Dress 1.final_Clara_own-background_1.webp",
         ),
-        ({"results": (result(1, "", "x/1"),)}, "Dress 1.final_Clara_original_1.bin"),
+        ({"results": (result(1, "", "x/1"),)}, "Dress 1.final_Clara_own-background_1.bin"),
     ],
 )
 def test_name(changes: dict[str, Any], name: str) -> None:
@@ -90,7 +90,7 @@ def test_name(changes: dict[str, Any], name: str) -> None:
     [
         ({"model_id": "044", "scene_type": "preset", "scene_id": "035"}, "Lavanya_preset-035"),
         ({"scene_type": "color", "color": "#f4e9dd"}, "Clara_color-f4e9dd"),
-        ({"model_id": "private-9"}, "private-9_original"),
+        ({"model_id": "private-9"}, "private-9_own-background"),
     ],
 )
 def test_look(settings: dict[str, str], look: str) -> None:
@@ -104,14 +104,14 @@ def test_review_changes_no_name() -> None:
     before = job(sku="S", results=(result(1), result(2)))
     review = Review(chosen=(2,), by="anna", at="2026-01-31T09:30:00.000Z", revision=1)
     after = before.model_copy(update={"review": review})
-    expected = ["S_Clara_original_1.jpg", "S_Clara_original_2.jpg"]
+    expected = ["S_Clara_own-background_1.jpg", "S_Clara_own-background_2.jpg"]
     assert names(before) == names(after) == expected
 
 
 def test_job_without_images_takes_no_name() -> None:
     """A photo that failed first does not take the plain name from the one that succeeded."""
     failed = job("aaaaaaaa", sku="S", results=(), created_at="2026-01-01")
-    assert names(failed, job("bbbbbbbb", sku="S")) == ["S_Clara_original_1.jpg"]
+    assert names(failed, job("bbbbbbbb", sku="S")) == ["S_Clara_own-background_1.jpg"]
 
 
 def test_collision_is_settled_by_the_id() -> None:
@@ -122,10 +122,10 @@ def test_collision_is_settled_by_the_id() -> None:
     )
     again = job("bbbbbbbb33", sku="S", finished_at="2026-01-03", created_at="2025-12-31")
     expected = [
-        "S_Clara_original_1.jpg",
-        "s_Clara_original_bbbbbbbb_1.jpg",
-        "s_Clara_original_bbbbbbbb_2.png",
-        "S_Clara_original_bbbbbbbb33_1.jpg",
+        "S_Clara_own-background_1.jpg",
+        "s_Clara_own-background_bbbbbbbb_1.jpg",
+        "s_Clara_own-background_bbbbbbbb_2.png",
+        "S_Clara_own-background_bbbbbbbb33_1.jpg",
     ]
     assert names(old, new, again) == expected
     for order in itertools.permutations((old, new, again)):
@@ -140,9 +140,9 @@ def test_name_that_looks_like_a_collision() -> None:
     """A name is unique even if an article's number looks like a name with an id."""
     given_out = FileNames()
     one = job("aaaaaaaa", sku="S")
-    assert list(given_out.of(one).values()) == ["S_Clara_original_1.jpg"]
-    assert list(given_out.of(one).values()) == ["S_Clara_original_aaaaaaaa_1.jpg"]
-    assert list(given_out.of(one).values()) == ["S_Clara_original_(2)_1.jpg"]
+    assert list(given_out.of(one).values()) == ["S_Clara_own-background_1.jpg"]
+    assert list(given_out.of(one).values()) == ["S_Clara_own-background_aaaaaaaa_1.jpg"]
+    assert list(given_out.of(one).values()) == ["S_Clara_own-background_(2)_1.jpg"]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from tests.cli_runner import NOW, Shell
 from tests.factories import RESULTS
 
 BODY = b"0123456789" * 10
-NAME = "S-1_Clara_original_1.jpg"
+NAME = "S-1_Clara_own-background_1.jpg"
 
 
 def put(shell: Shell, job_id: str = "one", count: int = 1, **changes: Any) -> Job:
@@ -71,8 +71,8 @@ def test_folder(desk: Shell, out: Path) -> None:
     assert (code, err) == (0, "")
     assert files(out) == {
         NAME: BODY + b"one-1",
-        "S-2_Clara_original_1.jpg": BODY + b"two-1",
-        "S-2_Clara_original_2.jpg": BODY + b"two-2",
+        "S-2_Clara_own-background_1.jpg": BODY + b"two-1",
+        "S-2_Clara_own-background_2.jpg": BODY + b"two-2",
     }
     assert f"{out / NAME}: 105 B" in said.splitlines()
     assert f"3 images downloaded into {out};" in said
@@ -87,9 +87,9 @@ def test_chosen_and_approved(desk: Shell, out: Path) -> None:
     put(desk, "two", 3, sku="S-2", review=chosen)
     put(desk, "three", 1, sku="S-3", review=refused)
     assert desk("pull", "--folder", "/", "--approved", "--to", str(out))[0] == 0
-    assert set(files(out)) == {"S-2_Clara_original_2.jpg"}
+    assert set(files(out)) == {"S-2_Clara_own-background_2.jpg"}
     assert desk("pull", "--folder", "/", "--to", str(out))[0] == 0
-    assert set(files(out)) == {"S-2_Clara_original_2.jpg", NAME}
+    assert set(files(out)) == {"S-2_Clara_own-background_2.jpg", NAME}
 
 
 def test_approving_later_changes_no_name(desk: Shell, out: Path) -> None:
@@ -98,7 +98,7 @@ def test_approving_later_changes_no_name(desk: Shell, out: Path) -> None:
     review = Review(state=ReviewState.APPROVED, by="anna", at=NOW, revision=1)
     put(desk, "zzzz", source_key="summer/back.jpg", finished_at="2999-01-01", review=review)
     assert desk("pull", "--sku", "S-1", "--approved", "--to", str(out))[0] == 0
-    assert set(files(out)) == {"S-1_Clara_original_zzzz_1.jpg"}
+    assert set(files(out)) == {"S-1_Clara_own-background_zzzz_1.jpg"}
 
 
 def test_another_file_is_not_overwritten(desk: Shell, out: Path) -> None:
@@ -127,7 +127,7 @@ def test_json(desk: Shell, out: Path) -> None:
     assert code == 1
     assert lines["two"] == {
         "event": "pulled",
-        "file": str(out / "S-2_Clara_original_1.jpg"),
+        "file": str(out / "S-2_Clara_own-background_1.jpg"),
         "jobId": "two",
         "index": 1,
         "sourceKey": "summer/a.jpg",
@@ -308,7 +308,7 @@ def test_file_that_appears_meanwhile(desk: Shell, out: Path) -> None:
         (["one", "--to", "s3://bucket/x"], "--to 's3://bucket/x' is an address."),
         (["one", "--to", "pyproject.toml"], "--to 'pyproject.toml' is a file."),
         (["--to", "{out}"], "It is not said what to download."),
-        (["nobody", "--to", "{out}"], "There is no job and no photo 'nobody'."),
+        (["nobody", "--to", "{out}"], "There is no job, no photo and no request 'nobody'."),
         (["--folder", "none", "--to", "{out}"], "No job matches."),
         (["--folder", "summer", "--approved", "--to", "{out}"], "None of 1 job is approved."),
         (["--status", "PARTIAL", "--to", "{out}"], "None of 2 jobs has that status."),

@@ -162,7 +162,7 @@ def test_a_photo_that_is_gone_or_another_is_refused(
     assert replaced.credits == 0
     aws.s3.delete_object(Bucket=PHOTOS, Key=KEY)
     gone = new_shooter(aws, jobs, clock).quote(job, MIA)
-    assert "is no longer in photos" in (gone.refusal or "")
+    assert "is not in photos" in (gone.refusal or "")
     with pytest.raises(ValueError, match="Another photo"):
         shooter.shoot(replaced, nonce=new_nonce())
     assert sent(aws) == []

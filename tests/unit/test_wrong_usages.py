@@ -87,10 +87,10 @@ ROWS: Final[list[tuple[str, int, str, str]]] = [
     (
         "show nobody",
         1,
-        "There is no job and no photo 'nobody'.",
+        "There is no job, no photo and no request 'nobody'.",
         (
-            "Give a job's id or its first characters, or a photo's whole key. `catwalk jobs "
-            "TEXT` searches."
+            "Give a job's id or its first characters, a photo's whole key or a requestId; `--sku`"
+            " selects an article. `catwalk jobs TEXT` searches."
         ),
     ),
     ("credits --by month", 2, "--by 'month' is not known.", "Give day, sku or folder."),

@@ -59,7 +59,7 @@ function draw() {
   bar.querySelector("[data-many]").textContent = `${count} selected`;
   const away = count - here;
   bar.querySelector("[data-elsewhere]").textContent = away ? `${away} of them not on this page` : "";
-  bar.querySelector("[data-bar-price]").textContent = `${count > 1 ? "up to " : ""}${plural(count, "credit")}`;
+  bar.querySelector("[data-bar-price]").textContent = plural(count, "credit");
   for (const deed of ["approved", "refused", "download"]) {
     bar.querySelector(`[data-deed="${deed}"]`).setAttribute("aria-disabled", String(withImages === 0));
   }
@@ -158,6 +158,28 @@ function said(text = "") {
 
 const chosen = () => [...selected].map(([id, { seen }]) => ({ id, seen }));
 
+const SURE_FROM = 10;
+const sure = document.querySelector("[data-sure]");
+
+/** Decides about a few at once; about more than ten after a question, as the command does. */
+function decide(state, button) {
+  if (selected.size <= SURE_FROM) {
+    review(state, button);
+    return;
+  }
+  const verb = state === "approved" ? "Approve" : "Refuse";
+  sure.querySelector("h2").textContent = `${verb} ${selected.size} photos?`;
+  const yes = sure.querySelector("[data-yes]");
+  yes.textContent = `${verb} ${selected.size}`;
+  yes.onclick = () => {
+    sure.close();
+    review(state, button);
+  };
+  sure.showModal();
+}
+
+sure.querySelector("[data-no]").addEventListener("click", () => sure.close());
+
 async function review(state, button) {
   for (const other of bar.querySelectorAll("button")) other.setAttribute("aria-disabled", "true");
   said(state === "approved" ? "Approving…" : "Refusing…");
@@ -214,7 +236,7 @@ bar.addEventListener("click", (event) => {
   if (!button || button.getAttribute("aria-disabled") === "true") return;
   const deed = button.dataset.deed;
   if (deed === "shoot") shoot(chosen(), clear);
-  else if (deed === "approved" || deed === "refused") review(deed, button);
+  else if (deed === "approved" || deed === "refused") decide(deed, button);
   else if (deed === "download") {
     const form = bar.querySelector("[data-take]");
     form.elements.jobs.value = [...selected.keys()].join(",");

@@ -8,7 +8,10 @@ const STEPS = [["second", 60], ["minute", 60], ["hour", 24]];
 function ago(moment) {
   let amount = (moment - Date.now()) / 1000;
   for (const [unit, size] of STEPS) {
-    if (Math.abs(amount) < size) return RELATIVE.format(Math.round(amount), unit);
+    if (Math.abs(amount) < size) {
+      const said = RELATIVE.format(Math.round(amount), unit);
+      return said === "now" ? "just now" : said;
+    }
     amount /= size;
   }
   return SHORT.format(moment);
