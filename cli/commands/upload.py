@@ -198,7 +198,7 @@ def drop(
             "There is nothing to drop.",
             "Name JPEG or PNG photos, or folders of them; --anyway also uploads other files.",
         )
-    known = known_jobs(catwalk.jobs, found.photos)
+    known = known_jobs(catwalk.jobs, rules.in_bucket, found.photos)
     _announce(found, catwalk, known, dry_run=dry_run, as_json=as_json)
     remarks = _remarks(found, pattern, nameless, table, rows)
     for remark in remarks:

@@ -259,6 +259,25 @@ def test_question_names_what_is_made(shell: Shell, photo: Callable[..., Path]) -
     assert "done or under way" not in shell(*words, "--dry-run")[1]
 
 
+def test_a_mask_in_the_bucket_makes_a_new_job(shell: Shell, photo: Callable[..., Path]) -> None:
+    """A photo whose mask is only in the bucket is not counted as done, because its job is new."""
+    file = photo("shop/a.png")
+    etag = hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
+    shell.job(
+        "before",
+        JobStatus.SUCCEEDED,
+        source_key="shop/a.png",
+        photo=Photo(bucket=PHOTOS, key="shop/a.png", etag=etag),
+        settings=Settings(model_id="002", scene_type=SceneType.ORIGINAL, batch_size=4),
+    )
+    words = ("drop", "shop", "--dry-run")
+    assert "1 of 1 job is done or under way already" in shell(*words)[1]
+    shell.aws.s3.put_object(Bucket=PHOTOS, Key="shop/cut.png", Body=png())
+    assert "done or under way" not in shell(*words, "--mask", "shop/cut.png")[1]
+    shell.aws.s3.put_object(Bucket=PHOTOS, Key="shop/a.mask.png", Body=png())
+    assert "done or under way" not in shell(*words)[1]
+
+
 def test_drop_without_the_right_to_look(
     shell: Shell, photo: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
