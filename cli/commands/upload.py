@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from os.path import commonpath
@@ -200,7 +200,7 @@ def drop(
         )
     known = known_jobs(catwalk.jobs, rules.in_bucket, found.photos)
     _announce(found, catwalk, known, dry_run=dry_run, as_json=as_json)
-    remarks = _remarks(found, pattern, nameless, table, rows)
+    remarks = _remarks(found, pattern, nameless, table, own.listed)
     for remark in remarks:
         warn(remark)
     if dry_run:
@@ -270,7 +270,7 @@ def _remarks(
     pattern: SkuPattern | None,
     nameless: Sequence[str],
     table: Path | None,
-    rows: Sequence[Row],
+    listed: Iterable[str],
 ) -> list[str]:
     """Return what a person may not expect, as sentences; then the command asks."""
     keys = {upload.key for upload in found.photos}
@@ -278,8 +278,9 @@ def _remarks(
     left = sorted(keys & {*nameless})
     if pattern is not None and left:
         remarks.append(without_sku(left, pattern))
-    if table is not None and len(keys) > len(rows):
-        more = counted(len(keys) - len(rows), "photo")
+    unlisted = keys - {*listed}
+    if table is not None and unlisted:
+        more = counted(len(unlisted), "photo")
         remarks.append(f"{more} of {len(keys)} not in {table}: the other settings apply to them.")
     return remarks
 

@@ -4,7 +4,7 @@ import csv
 import difflib
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -99,6 +99,8 @@ class Own:
     """Settings under their metadata names."""
     masks: dict[str, Path] = field(default_factory=dict)
     """Local masks by the photos' keys."""
+    listed: frozenset[str] = frozenset()
+    """The photos that have a line in the table."""
 
 
 def read_table(file: Path) -> list[Row]:
@@ -181,8 +183,10 @@ def own_of_table(
         except CommandError as error:
             advice = f" {error.next_step}" if error.next_step else ""
             mistakes.append(f"line {row.line}: {str(error).removeprefix('--')}{advice}")
+    mistakes += _shared_masks(own, files, seen, base)
     if mistakes:
         raise TableError(file, mistakes)
+    own.listed = frozenset(seen)
     return own
 
 
@@ -203,6 +207,32 @@ def _take_mask(
     if beside is not None and not beside.samefile(local):
         raise CommandError(f"The photo has another mask beside it, {beside}.", "Leave one out.")
     own.masks[key] = local
+    # The name of another mask in the metadata would count more than the mask beside the photo.
+    own.values[key].pop("mask", None)
+
+
+def _shared_masks(
+    own: Own, files: Mapping[str, Path], rows: Mapping[str, Row], base: Mapping[str, str]
+) -> Iterator[str]:
+    """Yield, as mistakes, the masks of lines that other photos would get too.
+
+    `a.jpg` and `a.png` have the same mask beside them.
+    """
+    beside: dict[str, list[str]] = {}
+    for key in filter(is_photo_key, files):
+        if "mask" not in own.values.get(key, base):
+            beside.setdefault(mask_key(key), []).append(key)
+    for mask, keys in beside.items():
+        theirs = [own.masks.get(key) for key in keys]
+        first = next(filter(None, theirs), None)
+        if first is None or all(each is not None and each.samefile(first) for each in theirs):
+            continue
+        line = max(rows[key].line for key in keys if key in own.masks)
+        photos = " and ".join(map(repr, keys))
+        yield (
+            f"line {line}: {photos} share the mask {mask} beside them. Rename one, or drop them"
+            " into two folders."
+        )
 
 
 def _values_of(row: Row, base: Mapping[str, str]) -> dict[str, str]:

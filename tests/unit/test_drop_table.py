@@ -149,6 +149,37 @@ def test_table_and_names(shell: Shell, photo: Callable[..., Path]) -> None:
     assert settings_of(shell, "shop/B_1.png") == {"sku": "B"}
 
 
+def test_photos_that_are_not_in_the_table_are_told(
+    shell: Shell, photo: Callable[..., Path]
+) -> None:
+    """A line of a photo that is left out does not stand for one that is not in the table."""
+    photo("shop/a.png")
+    photo("shop/broken.png", "no picture")
+    photo("t.csv", "name,sku\nbroken.png,1\n")
+    code, out, err = shell("drop", "shop", "--table", "t.csv", says="n\n")
+    assert "1 photo of 1 not in t.csv: the other settings apply to them." in err
+    assert (code, "Go on with" in out, shell.versions()) == (1, True, [])
+
+
+def test_masks_of_a_table(shell: Shell, photo: Callable[..., Path]) -> None:
+    """A mask of a line stands before --mask, and is never that of another photo."""
+    photo("shop/a.png")
+    photo("cut.png")
+    photo("t.csv", "name,mask\na.png,cut.png\n")
+    shell.aws.s3.put_object(Bucket=PHOTOS, Key="shop/all.png", Body=png())
+    words = ("drop", "shop", "--table", "t.csv", "--yes")
+    assert shell(*words, "--mask", "shop/all.png")[0] == 0
+    assert settings_of(shell, "shop/a.png") == {}
+    assert shell.aws.s3.head_object(Bucket=PHOTOS, Key="shop/a.mask.png")
+    photo("shop/a.jpg")
+    photo("other.png")
+    photo("t.csv", "name,mask\na.png,cut.png\na.jpg,other.png\n")
+    before = shell.versions()
+    code, _, err = shell(*words)
+    assert (code, shell.versions()) == (1, before)
+    assert "t.csv: line 3: 'shop/a.jpg' and 'shop/a.png' share the mask shop/a.mask.png" in err
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
