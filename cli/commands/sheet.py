@@ -22,6 +22,7 @@ from cli.terminal.options import (
     Sku,
     StackName,
     Statuses,
+    home_expanded,
     refuse_empty,
 )
 from cli.terminal.output import console, counted, say, say_json, size_of, warn
@@ -46,7 +47,7 @@ def html_file(text: str) -> Path:
         CommandError: it is not the name of an HTML file on this machine.
 
     """
-    file = Path(text).expanduser()
+    file = home_expanded(text)
     if "://" in text or file.suffix.lower() not in {".html", ".htm"} or file.is_dir():
         raise CommandError(
             f"--to {text!r} is not an HTML file.", "Name one on this machine: --to sheet.html."
@@ -153,7 +154,7 @@ def _write(found: list[Job], to: Path, title: str, catwalk: Catwalk, *, as_json:
 
 def _write_whole(sheet: "Sheet", to: Path) -> None:
     """Write the file under another name first, so that there is never half of it."""
-    handle, name = tempfile.mkstemp(dir=to.parent, prefix=f".{to.stem[:100]}.", suffix=".part")
+    handle, name = tempfile.mkstemp(dir=to.parent, prefix=".catwalk-sheet-", suffix=".part")
     part = Path(name)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as output:

@@ -348,6 +348,7 @@ def test_links_in_the_folder(
     [
         (["one", "--to", ""], "--to is empty."),
         (["one", "--to", "s3://bucket/x"], "--to 's3://bucket/x' is an address."),
+        (["one", "--to", "~nobody-here"], "--to '~nobody-here' names no home"),
         (["one", "--to", "pyproject.toml"], "--to 'pyproject.toml' is a file."),
         (["--to", "{out}"], "It is not said what to download."),
         (["nobody", "--to", "{out}"], "There is no job and no photo 'nobody'."),

@@ -202,6 +202,14 @@ def test_existing_file_stays(desk: Shell, tmp_path: Path) -> None:
     assert file.read_text().startswith("<!doctype html>")
 
 
+def test_long_name(desk: Shell, tmp_path: Path) -> None:
+    """A file may have as long a name as the file system takes, in any writing."""
+    put(desk, "one")
+    file = tmp_path / f"{'夏' * 83}.html"
+    code, _, err = desk("sheet", "one", "--to", str(file))
+    assert (code, err, [each.name for each in tmp_path.iterdir()]) == (0, "", [file.name])
+
+
 def test_interrupted(desk: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C leaves no half of a file."""
     put(desk, "one")
@@ -228,6 +236,7 @@ def test_large_sheet(desk: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (["one", "--to", ""], "--to '' is not an HTML file."),
         (["one", "--to", "sheet.pdf"], "--to 'sheet.pdf' is not an HTML file."),
         (["one", "--to", "https://x/sheet.html"], "--to 'https://x/sheet.html' is not an HTML"),
+        (["one", "--to", "~nobody-here/x.html"], "--to '~nobody-here/x.html' names no home"),
         (["one", "--to", "none/sheet.html"], "There is no folder 'none' for sheet.html."),
         (["--to", "{file}"], "It is not said what to show."),
         (["--folder", "none", "--to", "{file}"], "No job matches."),
