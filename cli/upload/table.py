@@ -24,6 +24,8 @@ _SIMILAR: Final = 0.6
 """`difflib`'s ratio from which a name counts as misspelt."""
 _MOST_MISTAKES: Final = 10
 """Mistakes that are listed; more are counted."""
+_SPOILT: Final = re.compile(r"\d([.,]\d+)?E\+\d{2,}|#(N/A|NV|[^\W\d_]+(/0)?[!?])")
+"""What a spreadsheet writes in place of a long number, `4.00638E+12`, or of a formula's result."""
 _CORRECT: Final = "Nothing was uploaded. Correct the table and run the same command again."
 
 
@@ -237,6 +239,12 @@ def _shared_masks(
 
 def _values_of(row: Row, base: Mapping[str, str]) -> dict[str, str]:
     cells = row.cells
+    for column, cell in cells.items():
+        if _SPOILT.fullmatch(cell):
+            raise CommandError(
+                f"{column} is {cell!r}, which a spreadsheet writes in place of the value.",
+                "Format the column as text there, enter the value and save again.",
+            )
     images = cells.get("images")
     if images is not None and not re.fullmatch(f"[1-{parsing.MAX_IMAGES}]", images):
         raise CommandError(
