@@ -68,5 +68,5 @@ def test_show_offers_the_replacement(shell: Shell) -> None:
     """`show` says the same, and offers no new images for a damaged file."""
     commands(shell, ErrorCode.CORRUPT_IMAGE)
     out = shell("show", "j")[1]
-    assert "Replace this photo: drop a good one under the same name, 1 credit." in out
+    assert "Replace this photo: drop a good one under the same name, 1 credit per variant." in out
     assert "regenerate" not in out
