@@ -2,6 +2,7 @@
 
 import csv
 import difflib
+import io
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -114,9 +115,9 @@ def read_table(file: Path) -> list[Row]:
     """
     text = _text_of(file)
     # A header decides the delimiter: it holds only known words.
-    header_line = text.split("\n", 1)[0]
+    header_line = re.split("[\r\n]", text, maxsplit=1)[0]
     delimiter = max(_DELIMITERS, key=header_line.count)
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         lines = [(reader.line_num, cells) for cells in reader]
     except csv.Error as error:

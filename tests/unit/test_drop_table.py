@@ -266,6 +266,17 @@ def test_delimiters(photo: Callable[..., Path]) -> None:
         assert (row.name, row.cells, row.line) == ("ab.png", {"sku": "1"}, 2)
 
 
+def test_ends_of_lines(photo: Callable[..., Path]) -> None:
+    """Each system's ends of lines are read, and no other character ends one."""
+    for end in ("\n", "\r\n", "\r"):
+        names = "".join(f"a,b,{number}.png;A\u2028B{end}" for number in range(2))
+        rows = read_table(photo("t.csv", f"name;sku{end}{names}"))
+        assert [(row.name, row.cells["sku"], row.line) for row in rows] == [
+            ("a,b,0.png", "A\u2028B", 2),
+            ("a,b,1.png", "A\u2028B", 3),
+        ]
+
+
 # --- what it says before it spends ---------------------------------------------------------------
 
 
