@@ -198,7 +198,9 @@ def drop(
             "There is nothing to drop.",
             "Name JPEG or PNG photos, or folders of them; --anyway also uploads other files.",
         )
-    known = known_jobs(catwalk.jobs, rules.in_bucket, found.photos)
+    known = known_jobs(
+        catwalk.jobs, rules.in_bucket, catwalk.outputs["PhotosBucketName"], found.photos
+    )
     _announce(found, catwalk, known, dry_run=dry_run, as_json=as_json)
     remarks = _remarks(found, pattern, nameless, table, own.listed)
     for remark in remarks:

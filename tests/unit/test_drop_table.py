@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from cli.errors import CommandError
 from cli.upload.table import SkuPattern, read_table
 from shared.intake.settings import metadata_text
-from shared.models import JobStatus, Photo, SceneType, Settings
+from shared.models import JobStatus, Photo, SceneType, Settings, job_id_of
 from shared.records.jobs import JobRepository
 from tests.cli_runner import Shell
 from tests.factories import PHOTOS, png
@@ -280,16 +280,36 @@ def test_ends_of_lines(photo: Callable[..., Path]) -> None:
 # --- what it says before it spends ---------------------------------------------------------------
 
 
+def put_job(
+    shell: Shell,
+    file: Path,
+    status: JobStatus,
+    settings: Settings,
+    *,
+    bucket: str = PHOTOS,
+) -> None:
+    """Write the job that a drop of this file has made."""
+    key = str(file)
+    etag = hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
+    job_id = job_id_of(
+        bucket=bucket,
+        key=key,
+        etag=etag,
+        settings=settings.identity,
+        mask_etag=None,
+        request_id=None,
+    )
+    there = Photo(bucket=bucket, key=key, etag=etag)
+    shell.job(job_id, status, source_key=key, photo=there, settings=settings)
+
+
 def test_question_names_what_is_made(shell: Shell, photo: Callable[..., Path]) -> None:
     """The question says model, background, images, what is done already and the rest's price."""
     for number in range(14):
         photo(f"shop/{number}.png")
     settings = Settings(model_id="004", scene_type=SceneType.PRESET, scene_id="035", batch_size=2)
     for number, status in ((0, JobStatus.SUCCEEDED), (1, JobStatus.RUNNING), (2, JobStatus.FAILED)):
-        key = f"shop/{number}.png"
-        etag = hashlib.md5(Path(key).read_bytes(), usedforsecurity=False).hexdigest()
-        there = Photo(bucket=PHOTOS, key=key, etag=etag)
-        shell.job(f"j{number}", status, source_key=key, photo=there, settings=settings)
+        put_job(shell, Path(f"shop/{number}.png"), status, settings)
     words = ("drop", "shop", "--model", "mia", "--scene", "preset:035", "--images", "2")
     code, out, _ = shell(*words, says="n\n")
     assert code == 1
@@ -308,21 +328,28 @@ def test_question_names_what_is_made(shell: Shell, photo: Callable[..., Path]) -
 
 def test_a_mask_in_the_bucket_makes_a_new_job(shell: Shell, photo: Callable[..., Path]) -> None:
     """A photo whose mask is only in the bucket is not counted as done, because its job is new."""
-    file = photo("shop/a.png")
-    etag = hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
-    shell.job(
-        "before",
-        JobStatus.SUCCEEDED,
-        source_key="shop/a.png",
-        photo=Photo(bucket=PHOTOS, key="shop/a.png", etag=etag),
-        settings=Settings(model_id="002", scene_type=SceneType.ORIGINAL, batch_size=4),
-    )
+    settings = Settings(model_id="002", scene_type=SceneType.ORIGINAL, batch_size=4)
+    put_job(shell, photo("shop/a.png"), JobStatus.SUCCEEDED, settings)
     words = ("drop", "shop", "--dry-run")
     assert "1 of 1 job is done or under way already" in shell(*words)[1]
     shell.aws.s3.put_object(Bucket=PHOTOS, Key="shop/cut.png", Body=png())
     assert "done or under way" not in shell(*words, "--mask", "shop/cut.png")[1]
     shell.aws.s3.put_object(Bucket=PHOTOS, Key="shop/a.mask.png", Body=png())
     assert "done or under way" not in shell(*words)[1]
+
+
+def test_only_the_same_job_is_counted_as_done(shell: Shell, photo: Callable[..., Path]) -> None:
+    """What Python calls equal, and another bucket's photo, are other jobs and cost a credit."""
+    file = photo("shop/a.png")
+    settings = Settings(
+        model_id="002", scene_type=SceneType.ORIGINAL, batch_size=4, extra={"seed": 1}
+    )
+    words = ("drop", "shop", "--dry-run", "--extra")
+    put_job(shell, file, JobStatus.SUCCEEDED, settings, bucket="another")
+    assert "done or under way" not in shell(*words, '{"seed": 1}')[1]
+    put_job(shell, file, JobStatus.SUCCEEDED, settings)
+    assert "1 of 1 job is done or under way" in shell(*words, '{"seed": 1}')[1]
+    assert "done or under way" not in shell(*words, '{"seed": true}')[1]
 
 
 def test_drop_without_the_right_to_look(
