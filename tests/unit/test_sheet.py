@@ -7,13 +7,14 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 from PIL import Image
 
 from cli.commands import sheet as command
 from cli.sheet.copies import SIZE, NoCopyError, shrunk
+from cli.sheet.sheet import Sheet
 from shared.models import Job, JobStatus, Photo, Result, Review, ReviewState
 from tests.cli_runner import NOW, Shell
 from tests.factories import PHOTOS, RESULTS
@@ -200,6 +201,24 @@ def test_existing_file_stays(desk: Shell, tmp_path: Path) -> None:
     assert (code, f"{file} is there already." in err, file.read_text()) == (1, True, "mine")
     assert desk("sheet", "one", "--to", str(file), "--overwrite")[0] == 0
     assert file.read_text().startswith("<!doctype html>")
+
+
+def test_file_that_appears_meanwhile(
+    desk: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that another program writes while the sheet is made stays too."""
+    put(desk, "one")
+    file = tmp_path / "sheet.html"
+    write = Sheet.write
+
+    def racing(self: Sheet, output: TextIO) -> None:
+        write(self, output)
+        file.write_text("mine")
+
+    monkeypatch.setattr(Sheet, "write", racing)
+    code, _, err = desk("sheet", "one", "--to", str(file))
+    assert (code, f"{file} is there already." in err, file.read_text()) == (1, True, "mine")
+    assert [each.name for each in tmp_path.iterdir()] == [file.name]
 
 
 def test_long_name(desk: Shell, tmp_path: Path) -> None:
