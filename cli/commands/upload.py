@@ -55,7 +55,7 @@ from shared.clock import iso, utc_now
 from shared.errors import InputRejected
 from shared.intake.messages import is_photo_key, mask_ref
 from shared.intake.photos import mask_key
-from shared.intake.settings import metadata_value
+from shared.intake.settings import MAX_ID, metadata_value
 from shared.models import Job, JobStatus
 
 commands = typer.Typer()
@@ -254,11 +254,18 @@ def _own(
         # The table's article stands before that of the name.
         if "sku" in mine:
             continue
-        sku = pattern.sku_of(key.rpartition("/")[2]) if pattern is not None else None
+        name = key.rpartition("/")[2]
+        sku = pattern.sku_of(name) if pattern is not None else None
         if sku is None:
             nameless.append(key)
         else:
-            mine |= parsing.values(sku=sku)
+            try:
+                mine |= parsing.values(sku=sku)
+            except CommandError as error:
+                raise CommandError(
+                    f"--sku-from finds {sku!r} in {name!r}.",
+                    f"Nothing was uploaded. An article is a line of 1 to {MAX_ID} characters.",
+                ) from error
     if photos and len(nameless) == len(photos) and pattern is not None:
         raise CommandError(
             f"No photo's name matches {pattern.text!r}: {nameless[0].rpartition('/')[2]}.",

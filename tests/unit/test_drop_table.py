@@ -94,6 +94,14 @@ def test_names_without_an_article(shell: Shell, photo: Callable[..., Path]) -> N
     assert (code, "No photo's name matches '{sku}_*': other.png." in err) == (1, True)
 
 
+def test_article_that_cannot_be_used(shell: Shell, photo: Callable[..., Path]) -> None:
+    """A name whose article is no article is told, and not as an option that was never given."""
+    photo("A\x07_front.png")
+    code, _, err = shell("drop", "A\x07_front.png", "--sku-from", "{sku}_*", "--yes")
+    assert (code, shell.versions()) == (1, [])
+    assert err.startswith("--sku-from finds 'A\\x07' in 'A\\x07_front.png'.")
+
+
 # --- --table -------------------------------------------------------------------------------------
 
 
