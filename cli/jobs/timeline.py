@@ -121,7 +121,7 @@ def next_steps(job: Job, recovery: Recovery) -> Sequence[Step]:
         steps.append(
             Step(
                 "Its message is a dead letter: once the cause is mended, send it"
-                " again; a photo that has no task yet costs a credit.",
+                " again; a photo that has no task yet costs a credit per variant.",
                 "catwalk redrive",
                 1 if job.task_id is None else 0,
             )
