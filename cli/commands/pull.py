@@ -27,6 +27,7 @@ from cli.terminal.options import (
     Sku,
     StackName,
     Statuses,
+    home_expanded,
     refuse_empty,
 )
 from cli.terminal.output import (
@@ -70,7 +71,7 @@ def local_folder(text: str) -> Path:
         raise CommandError(
             f"--to {text!r} is an address.", "Name a folder on this machine: --to out/."
         )
-    folder = Path(text).expanduser()
+    folder = home_expanded(text)
     if folder.exists() and not folder.is_dir():
         raise CommandError(f"--to {text!r} is a file.", "Name a folder: --to out/.")
     return folder

@@ -22,6 +22,7 @@ from cli.terminal.options import (
     Sku,
     StackName,
     Statuses,
+    home_expanded,
     refuse_empty,
 )
 from cli.terminal.output import console, counted, say, say_json, size_of, warn
@@ -46,7 +47,7 @@ def html_file(text: str) -> Path:
         CommandError: it is not the name of an HTML file on this machine.
 
     """
-    file = Path(text).expanduser()
+    file = home_expanded(text)
     if "://" in text or file.suffix.lower() not in {".html", ".htm"} or file.is_dir():
         raise CommandError(
             f"--to {text!r} is not an HTML file.", "Name one on this machine: --to sheet.html."
@@ -93,8 +94,8 @@ def make_sheet(
             "It is not said what to show.",
             "Give job ids, --folder, --sku, --status or --approved; --folder / is everything.",
         )
-    if to.exists() and not overwrite:
-        raise CommandError(f"{to} is there already.", "Name another file, or give --overwrite.")
+    if not overwrite:
+        _refuse_existing(to)
     catwalk = Catwalk.chosen(stack)
     which = Filter(statuses=frozenset(statuses or ()), folder=folder, sku=sku, review=state)
     found = sorted(
@@ -106,7 +107,14 @@ def make_sheet(
             "No job matches." if not found else "None of these jobs has images yet.",
             "`catwalk jobs` lists the jobs, their folders and their status.",
         )
-    _write(found, to, _title(folder, sku), catwalk, as_json=as_json)
+    title = _title(folder, sku)
+    _write(found, to, title, catwalk, overwrite=overwrite, as_json=as_json)
+
+
+def _refuse_existing(to: Path) -> None:
+    # A symbolic link to nothing does not exist for `Path.exists`.
+    if os.path.lexists(to):
+        raise CommandError(f"{to} is there already.", "Name another file, or give --overwrite.")
 
 
 def _title(folder: str | None, sku: str | None) -> str:
@@ -114,7 +122,15 @@ def _title(folder: str | None, sku: str | None) -> str:
     return " · ".join(filter(None, (named, sku))) or "Contact sheet"
 
 
-def _write(found: list[Job], to: Path, title: str, catwalk: Catwalk, *, as_json: bool) -> None:
+def _write(
+    found: list[Job],
+    to: Path,
+    title: str,
+    catwalk: Catwalk,
+    *,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
     # Importing its packages takes a while, which other commands should not wait for.
     from cli.sheet.sheet import Sheet  # noqa: PLC0415  as said
 
@@ -130,7 +146,7 @@ def _write(found: list[Job], to: Path, title: str, catwalk: Catwalk, *, as_json:
     progress = _Progress(sheet, len(shown))
     screen = console()
     with live(screen, progress) if is_live(screen) and not as_json else nullcontext():
-        _write_whole(sheet, to)
+        _write_whole(sheet, to, overwrite=overwrite)
     size = to.stat().st_size
     if as_json:
         say_json(
@@ -151,15 +167,18 @@ def _write(found: list[Job], to: Path, title: str, catwalk: Catwalk, *, as_json:
         warn("Many mail servers refuse a file of this size; select fewer jobs.")
 
 
-def _write_whole(sheet: "Sheet", to: Path) -> None:
+def _write_whole(sheet: "Sheet", to: Path, *, overwrite: bool) -> None:
     """Write the file under another name first, so that there is never half of it."""
-    handle, name = tempfile.mkstemp(dir=to.parent, prefix=f".{to.stem[:100]}.", suffix=".part")
+    handle, name = tempfile.mkstemp(dir=to.parent, prefix=".catwalk-sheet-", suffix=".part")
     part = Path(name)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as output:
             sheet.write(output)
         # `mkstemp` makes files that only their owner may read.
         part.chmod(0o666 & ~_umask())
+        # It may have appeared while the sheet was made.
+        if not overwrite:
+            _refuse_existing(to)
         part.replace(to)
     finally:
         part.unlink(missing_ok=True)

@@ -104,7 +104,7 @@ def shoot(
         cost = sum(shot.credits for shot in good)
         refuse_questions(as_json=as_json, dry_run=dry_run, yes=yes)
         ask(f"Go on, and spend up to {credits_of(cost)}?", yes=yes)
-        _shoot(shooter, good, as_json=as_json)
+        _shoot(shooter, good, again=again, as_json=as_json)
     # A refusal is a failure only for jobs that were named.
     if not good or (jobs and len(good) < len(shots)):
         raise SystemExit(1)
@@ -195,10 +195,12 @@ def _document(settings: Settings) -> dict[str, Any]:
     return settings.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def _shoot(shooter: Shooter, shots: Sequence[Shot], *, as_json: bool) -> None:
+def _shoot(shooter: Shooter, shots: Sequence[Shot], *, again: bool, as_json: bool) -> None:
     """Send the shots."""
-    nonce = new_nonce()
+    fresh = new_nonce()
     for shot in shots:
+        # The first run of a command may have been stopped, or its jobs may have no records yet.
+        nonce = fresh if again else shooter.nonce_of(shot)
         request_id = shooter.shoot(shot, nonce=nonce)
         if as_json:
             say_json({"event": "shot", "jobId": shot.job.job_id, "requestId": request_id})

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from os.path import commonpath
@@ -55,7 +55,7 @@ from shared.clock import iso, utc_now
 from shared.errors import InputRejected
 from shared.intake.messages import is_photo_key, mask_ref
 from shared.intake.photos import mask_key
-from shared.intake.settings import metadata_value
+from shared.intake.settings import MAX_ID, metadata_value
 from shared.models import Job, JobStatus
 
 commands = typer.Typer()
@@ -198,9 +198,11 @@ def drop(
             "There is nothing to drop.",
             "Name JPEG or PNG photos, or folders of them; --anyway also uploads other files.",
         )
-    known = known_jobs(catwalk.jobs, found.photos)
+    known = known_jobs(
+        catwalk.jobs, rules.in_bucket, catwalk.outputs["PhotosBucketName"], found.photos
+    )
     _announce(found, catwalk, known, dry_run=dry_run, as_json=as_json)
-    remarks = _remarks(found, pattern, nameless, table, rows)
+    remarks = _remarks(found, pattern, nameless, table, own.listed)
     for remark in remarks:
         warn(remark)
     if dry_run:
@@ -252,11 +254,18 @@ def _own(
         # The table's article stands before that of the name.
         if "sku" in mine:
             continue
-        sku = pattern.sku_of(key.rpartition("/")[2]) if pattern is not None else None
+        name = key.rpartition("/")[2]
+        sku = pattern.sku_of(name) if pattern is not None else None
         if sku is None:
             nameless.append(key)
         else:
-            mine |= parsing.values(sku=sku)
+            try:
+                mine |= parsing.values(sku=sku)
+            except CommandError as error:
+                raise CommandError(
+                    f"--sku-from finds {sku!r} in {name!r}.",
+                    f"Nothing was uploaded. An article is a line of 1 to {MAX_ID} characters.",
+                ) from error
     if photos and len(nameless) == len(photos) and pattern is not None:
         raise CommandError(
             f"No photo's name matches {pattern.text!r}: {nameless[0].rpartition('/')[2]}.",
@@ -270,7 +279,7 @@ def _remarks(
     pattern: SkuPattern | None,
     nameless: Sequence[str],
     table: Path | None,
-    rows: Sequence[Row],
+    listed: Iterable[str],
 ) -> list[str]:
     """Return what a person may not expect, as sentences; then the command asks."""
     keys = {upload.key for upload in found.photos}
@@ -278,8 +287,9 @@ def _remarks(
     left = sorted(keys & {*nameless})
     if pattern is not None and left:
         remarks.append(without_sku(left, pattern))
-    if table is not None and len(keys) > len(rows):
-        more = counted(len(keys) - len(rows), "photo")
+    unlisted = keys - {*listed}
+    if table is not None and unlisted:
+        more = counted(len(unlisted), "photo")
         remarks.append(f"{more} of {len(keys)} not in {table}: the other settings apply to them.")
     return remarks
 

@@ -2,19 +2,22 @@
 
 A file that is not complete is named `name.part`. The next run goes on where it ends, if the object
 in the bucket is still the same, and checks the whole file against the record's SHA-256 before it
-gets its name.
+gets its name. A lock on the part keeps two commands from writing it at the same time.
 """
 
+import errno
+import fcntl
 import hashlib
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
@@ -98,6 +101,10 @@ class _Changed(Exception):
     """What was downloaded is not the image of the record."""
 
 
+class _Taken(Exception):
+    """Another command downloads the same file."""
+
+
 class Puller:
     """Downloads images; as a context manager, it leaves no download running."""
 
@@ -153,13 +160,17 @@ class Puller:
         except _Changed:
             pull.trouble = "The bucket holds another image than the record says; look again."
             pull.state = State.FAILED
+        except _Taken:
+            pull.trouble = "Another `catwalk pull` downloads it at this moment."
+            pull.state = State.FAILED
         except (ClientError, *_BROKEN, OSError) as error:
             pull.trouble = _why(error)
             pull.state = State.FAILED
 
     def _there(self, pull: Pull) -> bool:
         """Whether the file is there and stays as it is."""
-        if not pull.file.exists():
+        # A symbolic link to nothing does not exist for `Path.exists`.
+        if not os.path.lexists(pull.file):
             return False
         same_size = pull.file.is_file() and pull.file.stat().st_size == pull.result.bytes
         if same_size and _digest(pull.file, self._stop) == pull.result.sha256:
@@ -179,28 +190,31 @@ class Puller:
 
         Raises:
             _Changed: it is not the image of the record.
+            _Taken: another command downloads it.
 
         """
-        resumed = self._fetch(pull)
-        if not self._is_whole(pull) and resumed:
-            # The part of an earlier run may be of another version, so all is fetched anew.
-            pull.part.unlink()
-            self._fetch(pull)
-        if not self._is_whole(pull):
-            pull.part.unlink()
-            raise _Changed
-        # It may have appeared while this one was downloaded.
-        if not self._there(pull):
-            pull.part.replace(pull.file)
-            pull.state = State.PULLED
-        else:
-            pull.part.unlink(missing_ok=True)
+        which = self._object_of(pull)
+        with _held(pull.part) as output:
+            resumed = self._fetch(pull, which, output)
+            if resumed and not self._is_whole(pull):
+                # The part of an earlier run may be of another version, so all is fetched anew.
+                output.truncate(0)
+                self._fetch(pull, which, output)
+            if not self._is_whole(pull):
+                pull.part.unlink()
+                raise _Changed
+            # It may have appeared while this one was downloaded.
+            if not self._there(pull):
+                pull.part.replace(pull.file)
+                pull.state = State.PULLED
+            else:
+                pull.part.unlink(missing_ok=True)
 
     def _is_whole(self, pull: Pull) -> bool:
         return _digest(pull.part, self._stop) == pull.result.sha256
 
-    def _fetch(self, pull: Pull) -> bool:
-        """Complete the part; return whether it was begun by an earlier run.
+    def _object_of(self, pull: Pull) -> dict[str, Any]:
+        """Return the object's bucket, key and present ETag as arguments of `get_object`.
 
         Raises:
             _Changed: the object has another size than the record says.
@@ -208,30 +222,35 @@ class Puller:
         """
         which: dict[str, Any] = {"Bucket": pull.result.bucket, "Key": pull.result.key}
         about = self._s3.head_object(**which)
-        size = pull.result.bytes
-        if about["ContentLength"] != size:
+        if about["ContentLength"] != pull.result.bytes:
             raise _Changed
-        begun = pull.part.stat().st_size if pull.part.exists() else 0
+        return {**which, "IfMatch": about["ETag"]}
+
+    def _fetch(self, pull: Pull, which: dict[str, Any], output: IO[bytes]) -> bool:
+        """Complete the part; return whether it was begun by an earlier run."""
+        size = pull.result.bytes
+        begun = os.fstat(output.fileno()).st_size
         if begun > size:
-            pull.part.unlink()
+            output.truncate(0)
             begun = 0
         pull.received = begun
-        which["IfMatch"] = about["ETag"]
-        with pull.part.open("ab") as output:
-            for left in reversed(range(_TRIES)):
-                try:
-                    self._receive(pull, which, output)
-                except _BROKEN:
-                    output.flush()
-                    if not left:
-                        raise
-                if pull.received >= size:
-                    break
+        for left in reversed(range(_TRIES)):
+            try:
+                self._receive(pull, which, output)
+            except _BROKEN:
+                if not left:
+                    raise
+            if pull.received >= size:
+                break
         if pull.received < size:
             raise ConnectionError("The connection ended too early; run the command again")
+        # A full disk may be noticed only now. After a power failure, the name must not stand for
+        # bytes that were never written.
+        output.flush()
+        os.fsync(output.fileno())
         return begun > 0
 
-    def _receive(self, pull: Pull, which: dict[str, Any], output: Any) -> None:  # noqa: ANN401  a binary file
+    def _receive(self, pull: Pull, which: dict[str, Any], output: IO[bytes]) -> None:
         """Append what is missing, until the connection ends or breaks."""
         if pull.received >= pull.result.bytes:
             return
@@ -245,6 +264,39 @@ class Puller:
     def _check_stop(self) -> None:
         if self._stop.is_set():
             raise _Stopped
+
+
+@contextmanager
+def _held(part: Path) -> Iterator[IO[bytes]]:
+    """Open a part to append to it, and keep other commands from it while the block runs.
+
+    Raises:
+        _Taken: another command holds it.
+
+    """
+    while True:
+        # A symbolic link would lead to a file that is no part.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+        with os.fdopen(os.open(part, flags, 0o666), "ab") as output:
+            try:
+                fcntl.flock(output, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise _Taken from error
+            except OSError as error:
+                # Some network file systems have no locks.
+                if error.errno not in {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}:
+                    raise
+            # Another command may have finished it after it was opened here.
+            if _is_same(part, output):
+                yield output
+                return
+
+
+def _is_same(part: Path, output: IO[bytes]) -> bool:
+    try:
+        return os.path.samestat(part.lstat(), os.fstat(output.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def _pieces(file: Path, stop: threading.Event) -> Iterator[bytes]:
@@ -272,6 +324,8 @@ def _why(error: Exception) -> str:
             return "It was replaced during the download; run the command again."
         if code in {"403", "AccessDenied"}:
             return "These AWS credentials may not read it."
+    if isinstance(error, OSError) and error.errno == errno.ELOOP:
+        return f"{error.filename} is a symbolic link; move it away."
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'The file'} cannot be written: {error.strerror}."
     return sentence(str(error))

@@ -6,7 +6,8 @@ credit. The original job, its results and its review stay as they are.
 
 `Shooter.quote` reads the photo, checks it with SubmitFunction's code and returns the price. It
 changes nothing. `Shooter.shoot` sends the request. Its `requestId` is made of the form's nonce, the
-job and the settings: the same form sent twice is one job.
+job and the settings: the same form sent twice is one job. The command line has no form; its nonce
+is `Shooter.nonce_of`.
 
 The request names the photo by its key, so a photo that is replaced after the quote and before
 SubmitFunction reads it is shot with its new bytes.
@@ -25,6 +26,7 @@ from cli.stacks.stack import Catwalk
 from shared import clients
 from shared.clock import iso, utc_now
 from shared.errors import InputRejected
+from shared.intake.arrivals import digest
 from shared.intake.messages import request_message
 from shared.intake.photos import FolderCache, PhotoStore
 from shared.intake.settings import FIELDS, Layer, bad_settings, metadata_layer, resolve, shown
@@ -210,21 +212,45 @@ class Shooter:
         if mask is not None:
             self._photos.inspect_mask(mask, present)
 
+    def nonce_of(self, shot: Shot) -> str:
+        """Return a nonce that stays the same until the photo has another job with these settings.
+
+        A command that is run again before SubmitFunction has read the first run's request sends the
+        same request, which is one job.
+        """
+        photo, settings = shot.job.photo, shot.settings
+        if photo is None or settings is None:
+            raise ValueError(shot.refusal or "It has no settings.")
+        before = sorted([other.job_id, other.attempt] for other in self._same(shot.job, settings))
+        return digest([photo.key, photo.url, photo.etag, settings.model_dump(mode="json"), before])
+
     def _already(self, job: Job, settings: Settings) -> Job | None:
+        with_images = (
+            other for other in self._same(job, settings) if other.status not in _WITHOUT_IMAGES
+        )
+        return next(with_images, None)
+
+    def _same(self, job: Job, settings: Settings) -> list[Job]:
+        """Return the jobs of the same photo with these settings."""
         if job.source_key is None or job.photo is None:
-            return None
+            return []
         wanted = fields_of(settings)
         if job.source_key not in self._others:
             self._others[job.source_key] = list(self._jobs.of_source(job.source_key))
-        for other in self._others[job.source_key]:
-            same = other.settings is not None and fields_of(other.settings) == wanted
-            if same and _bytes_of(other) == _bytes_of(job) and other.status not in _WITHOUT_IMAGES:
-                return other
-        return None
+        return [
+            other
+            for other in self._others[job.source_key]
+            if other.settings is not None
+            and fields_of(other.settings) == wanted
+            and _bytes_of(other) == _bytes_of(job)
+        ]
 
 
 def once_each(shots: Sequence[Shot]) -> list[Shot]:
-    """Return the shots without those that would make the same of the same photo."""
+    """Return the shots without those that would make the same of the same photo.
+
+    Of these, the one with the first job id stays, in whatever order they are given.
+    """
     found: dict[object, Shot] = {}
     for shot in shots:
         photo, settings = shot.job.photo, shot.settings
@@ -232,7 +258,7 @@ def once_each(shots: Sequence[Shot]) -> list[Shot]:
             found[shot.job.job_id] = shot
         else:
             same = (photo.key, photo.url, photo.etag, settings.model_dump_json())
-            found.setdefault(same, shot)
+            found[same] = min(found.get(same, shot), shot, key=lambda each: each.job.job_id)
     return list(found.values())
 
 

@@ -43,7 +43,7 @@ class Step:
     command: str | None = None
     """A line for a shell."""
     credits: int = 0
-    """What it costs at most."""
+    """What it costs at most; for a new drop of a photo, per variant of its folder."""
 
 
 _ENDS: Final = {
@@ -135,7 +135,7 @@ def next_steps(job: Job, recovery: Recovery) -> Sequence[Step]:
         steps.append(
             Step(
                 "Its message is a dead letter: once the cause is mended, send it"
-                " again; a photo that has no task yet costs a credit.",
+                " again; a photo that has no task yet costs a credit per variant.",
                 "catwalk redrive",
                 1 if job.task_id is None else 0,
             )
@@ -200,11 +200,13 @@ def replacement(job: Job) -> Step | None:
         )
     if code in _ANOTHER_PHOTO:
         return Step(
-            "Replace this photo: drop a good one under the same name, 1 credit.", f"{drop}{to}", 1
+            "Replace this photo: drop a good one under the same name, 1 credit per variant.",
+            f"{drop}{to}",
+            1,
         )
     if code is ErrorCode.MASK_MISMATCH and not by_url and job.dropped:
         return Step(
-            "Replace the mask: drop the photo again with a good one, 1 credit.",
+            "Replace the mask: drop the photo again with a good one, 1 credit per variant.",
             f"{drop} --mask MASK.png{to}",
             1,
         )

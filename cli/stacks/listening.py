@@ -114,7 +114,15 @@ class Listener:
             self._quietly,
             lambda: events.remove_targets(Rule=name, EventBusName=bus, Ids=["queue"]),
         )
-        events.put_targets(Rule=name, EventBusName=bus, Targets=[{"Id": "queue", "Arn": queue_arn}])
+        answer = events.put_targets(
+            Rule=name, EventBusName=bus, Targets=[{"Id": "queue", "Arn": queue_arn}]
+        )
+        if answer["FailedEntryCount"]:
+            why = answer["FailedEntries"][0].get("ErrorMessage", "it gives no reason")
+            raise CommandError(
+                f"EventBridge does not send to the queue of this command: {sentence(why)}",
+                "Try again, or connect a queue of your own: docs/events.md.",
+            )
 
     def _delete_queue(self) -> None:
         url = self._url or self._sqs.get_queue_url(QueueName=self.name)["QueueUrl"]
@@ -144,7 +152,9 @@ class Listener:
         for number in _SIGNALS:
             self._undo.callback(signal.signal, number, signal.getsignal(number))
         for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, end)
+            # `nohup` has the hangup ignored.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, end)
 
 
 def policy(queue_arn: str, rule_arn: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Options that several commands have."""
 
 import re
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -35,6 +36,22 @@ def review_state(text: str) -> ReviewState:
     raise UsageError(
         f"--review {text!r} is not a review.", f"{meant}Give {listed(list(_REVIEWS))}."
     )
+
+
+def home_expanded(text: str) -> Path:
+    """Return the path of `--to`, with `~` and `~name` as the home folders that they stand for.
+
+    Raises:
+        CommandError: nobody has that name.
+
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise CommandError(
+            f"--to {text!r} names no home folder.",
+            f"A name that begins with ~ is written ./{text}.",
+        ) from error
 
 
 def _completed(incomplete: str) -> list[str]:

@@ -9,8 +9,10 @@ from typing import Final
 from botocore.exceptions import ClientError
 
 from cli.upload.collect import Upload
-from shared.intake.settings import metadata_text
-from shared.models import Job, JobStatus, Settings
+from shared.errors import InputRejected
+from shared.intake.photos import PhotoStore
+from shared.intake.settings import metadata_value
+from shared.models import JobStatus, job_id_of
 from shared.records.jobs import JobRepository
 
 _AT_ONCE: Final = 8
@@ -19,16 +21,21 @@ _AGAIN: Final = frozenset({JobStatus.FAILED, JobStatus.REJECTED})
 """Statuses in which a drop starts the next attempt."""
 
 
-def known_jobs(jobs: JobRepository, uploads: Sequence[Upload]) -> int:
+def known_jobs(
+    jobs: JobRepository, photos: PhotoStore, bucket: str, uploads: Sequence[Upload]
+) -> int:
     """Return how many of the jobs of these photos exist already, and so cost nothing.
 
-    A photo with a mask is never counted: its job also depends on the mask's bytes. In a bucket
+    A job exists if its id does: SubmitFunction makes the id in the same way.
+
+    A photo with a mask is never counted: its job also depends on the mask's bytes. The mask may be
+    among the files, named in the photo's metadata, or beside the photo in the bucket. In a bucket
     whose encryption gives objects another ETag than their MD5, none is counted; nor without the
     right to look for jobs.
     """
     try:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            return sum(pool.map(lambda upload: _known(jobs, upload), uploads))
+            return sum(pool.map(lambda upload: _known(jobs, photos, bucket, upload), uploads))
     except ClientError as error:
         # A person who may drop photos need not have the right to look for jobs.
         if error.response["Error"].get("Code") not in {"AccessDenied", "AccessDeniedException"}:
@@ -36,27 +43,34 @@ def known_jobs(jobs: JobRepository, uploads: Sequence[Upload]) -> int:
         return 0
 
 
-def _known(jobs: JobRepository, upload: Upload) -> int:
-    if upload.masked or not upload.settings:
+def _known(jobs: JobRepository, photos: PhotoStore, bucket: str, upload: Upload) -> int:
+    if upload.masked or metadata_value(upload.metadata, "mask") or not upload.settings:
         return 0
-    there = [job for job in jobs.of_source(upload.key) if job.status not in _AGAIN]
+    there = {job.job_id for job in jobs.of_source(upload.key) if job.status not in _AGAIN}
     if not there:
         return 0
-    etag, request_id = _md5(upload.file), metadata_text(upload.metadata.get("request-id", ""))
-    return sum(
-        any(_is_same(job, settings, etag, request_id) for job in there)
+    etag = _md5(upload.file)
+    job_ids = {
+        job_id_of(
+            bucket=bucket,
+            key=upload.key,
+            etag=etag,
+            settings=settings.identity,
+            mask_etag=None,
+            request_id=metadata_value(upload.metadata, "request-id"),
+        )
         for settings in upload.settings
-        if settings.mask is None
-    )
+    }
+    found = len(job_ids & there)
+    return 0 if found and _has_mask(photos, upload.key) else found
 
 
-def _is_same(job: Job, settings: Settings, etag: str, request_id: str) -> bool:
-    return (
-        job.photo is not None
-        and job.photo.etag == etag
-        and job.settings == settings
-        and (job.request_id or "") == request_id
-    )
+def _has_mask(photos: PhotoStore, key: str) -> bool:
+    """Whether a mask may be beside the photo in the bucket."""
+    try:
+        return photos.mask_beside(key) is not None
+    except InputRejected:  # it is there, or nobody may tell
+        return True
 
 
 def _md5(file: Path) -> str:

@@ -2,9 +2,10 @@
 
 import csv
 import difflib
+import io
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -24,6 +25,8 @@ _SIMILAR: Final = 0.6
 """`difflib`'s ratio from which a name counts as misspelt."""
 _MOST_MISTAKES: Final = 10
 """Mistakes that are listed; more are counted."""
+_SPOILT: Final = re.compile(r"\d([.,]\d+)?E\+\d{2,}|#(N/A|NV|[^\W\d_]+(/0)?[!?])")
+"""What a spreadsheet writes in place of a long number, `4.00638E+12`, or of a formula's result."""
 _CORRECT: Final = "Nothing was uploaded. Correct the table and run the same command again."
 
 
@@ -99,6 +102,8 @@ class Own:
     """Settings under their metadata names."""
     masks: dict[str, Path] = field(default_factory=dict)
     """Local masks by the photos' keys."""
+    listed: frozenset[str] = frozenset()
+    """The photos that have a line in the table."""
 
 
 def read_table(file: Path) -> list[Row]:
@@ -110,9 +115,9 @@ def read_table(file: Path) -> list[Row]:
     """
     text = _text_of(file)
     # A header decides the delimiter: it holds only known words.
-    header_line = text.split("\n", 1)[0]
+    header_line = re.split("[\r\n]", text, maxsplit=1)[0]
     delimiter = max(_DELIMITERS, key=header_line.count)
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         lines = [(reader.line_num, cells) for cells in reader]
     except csv.Error as error:
@@ -181,8 +186,10 @@ def own_of_table(
         except CommandError as error:
             advice = f" {error.next_step}" if error.next_step else ""
             mistakes.append(f"line {row.line}: {str(error).removeprefix('--')}{advice}")
+    mistakes += _shared_masks(own, files, seen, base)
     if mistakes:
         raise TableError(file, mistakes)
+    own.listed = frozenset(seen)
     return own
 
 
@@ -203,10 +210,42 @@ def _take_mask(
     if beside is not None and not beside.samefile(local):
         raise CommandError(f"The photo has another mask beside it, {beside}.", "Leave one out.")
     own.masks[key] = local
+    # The name of another mask in the metadata would count more than the mask beside the photo.
+    own.values[key].pop("mask", None)
+
+
+def _shared_masks(
+    own: Own, files: Mapping[str, Path], rows: Mapping[str, Row], base: Mapping[str, str]
+) -> Iterator[str]:
+    """Yield, as mistakes, the masks of lines that other photos would get too.
+
+    `a.jpg` and `a.png` have the same mask beside them.
+    """
+    beside: dict[str, list[str]] = {}
+    for key in filter(is_photo_key, files):
+        if "mask" not in own.values.get(key, base):
+            beside.setdefault(mask_key(key), []).append(key)
+    for mask, keys in beside.items():
+        theirs = [own.masks.get(key) for key in keys]
+        first = next(filter(None, theirs), None)
+        if first is None or all(each is not None and each.samefile(first) for each in theirs):
+            continue
+        line = max(rows[key].line for key in keys if key in own.masks)
+        photos = " and ".join(map(repr, keys))
+        yield (
+            f"line {line}: {photos} share the mask {mask} beside them. Rename one, or drop them"
+            " into two folders."
+        )
 
 
 def _values_of(row: Row, base: Mapping[str, str]) -> dict[str, str]:
     cells = row.cells
+    for column, cell in cells.items():
+        if _SPOILT.fullmatch(cell):
+            raise CommandError(
+                f"{column} is {cell!r}, which a spreadsheet writes in place of the value.",
+                "Format the column as text there, enter the value and save again.",
+            )
     images = cells.get("images")
     if images is not None and not re.fullmatch(f"[1-{parsing.MAX_IMAGES}]", images):
         raise CommandError(

@@ -315,6 +315,8 @@ def _requested(
         if value is not None and (not isinstance(value, str) or not 0 < len(value) <= MAX_ID):
             raise _rejected(f"{name} must be a string of 1 to {MAX_ID} characters.")
     _no_misspelt_name(detail, _REQUEST_FIELDS, "The event")
+    if detail.get("variants") is None:
+        _no_misplaced_setting(detail)
     if "photo" not in detail:
         raise _rejected("The event has no photo; give photo.key or photo.url.")
     photo = _photo_ref(detail["photo"], "photo", photos_bucket, vendor_origin)
@@ -352,6 +354,19 @@ def _no_misspelt_name(document: Mapping[str, Any], known: Sequence[str], origin:
     for name in document:
         if name not in known and nearest(name, known):
             raise _rejected(f"{origin} has the unknown name {shown(name)}.{nearest(name, known)}")
+
+
+def _no_misplaced_setting(detail: Mapping[str, Any]) -> None:
+    """Refuse a request without variants whose settings stand beside the photo.
+
+    They would be ignored, and a credit would be spent on the folder's settings instead.
+    """
+    for name in detail:
+        if name not in _REQUEST_FIELDS and nearest(name, FIELDS):
+            raise _rejected(
+                f"The event has {shown(name)} beside the photo. Settings belong into variants:"
+                f' "variants": [{{"modelId": "002"}}].'
+            )
 
 
 def _variants(value: object) -> tuple[Mapping[str, Any], ...]:

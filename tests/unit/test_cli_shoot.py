@@ -74,6 +74,23 @@ def test_shot_so_already(desk: Shell) -> None:
     assert [detail["photo"]["key"] for detail in sent(desk)] == ["summer/b.jpg"]
 
 
+def test_second_run_before_the_first_one_has_records(desk: Shell) -> None:
+    """The same command sends the same request until its job is there, so it is one credit."""
+    jamila = MIA.model_copy(update={"model_id": "003"})
+    put(desk, "jamila", settings=jamila)
+    words = ("shoot", "one", "jamila", "--model", "mia", "--yes")
+    turned = ("shoot", "jamila", "one", "--model", "mia", "--yes")
+    assert (desk(*words)[0], desk(*turned)[0]) == (0, 0)
+    first, second = (detail["requestId"] for detail in sent(desk))
+    assert first == second
+    assert (desk(*words, "--again")[0], desk(*words, "--again")[0]) == (0, 0)
+    others = {detail["requestId"] for detail in sent(desk)}
+    assert (len(others), first in others) == (2, False)
+    put(desk, "failed", status=JobStatus.FAILED, settings=MIA)
+    assert desk(*words)[0] == 0
+    assert sent(desk)[0]["requestId"] != first, "a job that failed is shot anew"
+
+
 def test_photo_with_two_jobs_is_shot_once(desk: Shell) -> None:
     """Two jobs of a photo that would become the same are one new job."""
     jamila = MIA.model_copy(update={"model_id": "003"})

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from cli.errors import CommandError
 from cli.upload.table import SkuPattern, read_table
 from shared.intake.settings import metadata_text
-from shared.models import JobStatus, Photo, SceneType, Settings
+from shared.models import JobStatus, Photo, SceneType, Settings, job_id_of
 from shared.records.jobs import JobRepository
 from tests.cli_runner import Shell
 from tests.factories import PHOTOS, png
@@ -94,6 +94,14 @@ def test_names_without_an_article(shell: Shell, photo: Callable[..., Path]) -> N
     assert (code, "No photo's name matches '{sku}_*': other.png." in err) == (1, True)
 
 
+def test_article_that_cannot_be_used(shell: Shell, photo: Callable[..., Path]) -> None:
+    """A name whose article is no article is told, and not as an option that was never given."""
+    photo("A\x07_front.png")
+    code, _, err = shell("drop", "A\x07_front.png", "--sku-from", "{sku}_*", "--yes")
+    assert (code, shell.versions()) == (1, [])
+    assert err.startswith("--sku-from finds 'A\\x07' in 'A\\x07_front.png'.")
+
+
 # --- --table -------------------------------------------------------------------------------------
 
 
@@ -149,6 +157,37 @@ def test_table_and_names(shell: Shell, photo: Callable[..., Path]) -> None:
     assert settings_of(shell, "shop/B_1.png") == {"sku": "B"}
 
 
+def test_photos_that_are_not_in_the_table_are_told(
+    shell: Shell, photo: Callable[..., Path]
+) -> None:
+    """A line of a photo that is left out does not stand for one that is not in the table."""
+    photo("shop/a.png")
+    photo("shop/broken.png", "no picture")
+    photo("t.csv", "name,sku\nbroken.png,1\n")
+    code, out, err = shell("drop", "shop", "--table", "t.csv", says="n\n")
+    assert "1 photo of 1 not in t.csv: the other settings apply to them." in err
+    assert (code, "Go on with" in out, shell.versions()) == (1, True, [])
+
+
+def test_masks_of_a_table(shell: Shell, photo: Callable[..., Path]) -> None:
+    """A mask of a line stands before --mask, and is never that of another photo."""
+    photo("shop/a.png")
+    photo("cut.png")
+    photo("t.csv", "name,mask\na.png,cut.png\n")
+    shell.aws.s3.put_object(Bucket=PHOTOS, Key="shop/all.png", Body=png())
+    words = ("drop", "shop", "--table", "t.csv", "--yes")
+    assert shell(*words, "--mask", "shop/all.png")[0] == 0
+    assert settings_of(shell, "shop/a.png") == {}
+    assert shell.aws.s3.head_object(Bucket=PHOTOS, Key="shop/a.mask.png")
+    photo("shop/a.jpg")
+    photo("other.png")
+    photo("t.csv", "name,mask\na.png,cut.png\na.jpg,other.png\n")
+    before = shell.versions()
+    code, _, err = shell(*words)
+    assert (code, shell.versions()) == (1, before)
+    assert "t.csv: line 3: 'shop/a.jpg' and 'shop/a.png' share the mask shop/a.mask.png" in err
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -176,6 +215,11 @@ def test_table_and_names(shell: Shell, photo: Callable[..., Path]) -> None:
         ("name,extra\na.png,[]\n", "line 2: extra is not a JSON object."),
         (f"name,sku\na.png,{'x' * 300}\n", "line 2: sku is"),
         ('name,sku\na.png,"x\n', "line 2: unexpected end of data."),
+        ("name,sku\na.png,4.00638E+12\n", "line 2: sku is '4.00638E+12', which a spreadsheet"),
+        ("name;sku\na.png;4,00638E+12\n", "line 2: sku is '4,00638E+12', which a spreadsheet"),
+        ("name,sku\na.png,#N/A\n", "line 2: sku is '#N/A', which a spreadsheet"),
+        ("name,sku\na.png,#BEZUG!\n", "line 2: sku is '#BEZUG!', which a spreadsheet"),
+        ("name,sku\na.png,#DIV/0!\n", "line 2: sku is '#DIV/0!', which a spreadsheet"),
         (b"name,sku\na.png,\xe9\n", "--table 't.csv' is not UTF-8"),
         (b"PK\x03\x04\0\0", "--table 't.csv' is not a table of text."),
     ],
@@ -230,7 +274,41 @@ def test_delimiters(photo: Callable[..., Path]) -> None:
         assert (row.name, row.cells, row.line) == ("ab.png", {"sku": "1"}, 2)
 
 
+def test_ends_of_lines(photo: Callable[..., Path]) -> None:
+    """Each system's ends of lines are read, and no other character ends one."""
+    for end in ("\n", "\r\n", "\r"):
+        names = "".join(f"a,b,{number}.png;A\u2028B{end}" for number in range(2))
+        rows = read_table(photo("t.csv", f"name;sku{end}{names}"))
+        assert [(row.name, row.cells["sku"], row.line) for row in rows] == [
+            ("a,b,0.png", "A\u2028B", 2),
+            ("a,b,1.png", "A\u2028B", 3),
+        ]
+
+
 # --- what it says before it spends ---------------------------------------------------------------
+
+
+def put_job(
+    shell: Shell,
+    file: Path,
+    status: JobStatus,
+    settings: Settings,
+    *,
+    bucket: str = PHOTOS,
+) -> None:
+    """Write the job that a drop of this file has made."""
+    key = str(file)
+    etag = hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
+    job_id = job_id_of(
+        bucket=bucket,
+        key=key,
+        etag=etag,
+        settings=settings.identity,
+        mask_etag=None,
+        request_id=None,
+    )
+    there = Photo(bucket=bucket, key=key, etag=etag)
+    shell.job(job_id, status, source_key=key, photo=there, settings=settings)
 
 
 def test_question_names_what_is_made(shell: Shell, photo: Callable[..., Path]) -> None:
@@ -239,10 +317,7 @@ def test_question_names_what_is_made(shell: Shell, photo: Callable[..., Path]) -
         photo(f"shop/{number}.png")
     settings = Settings(model_id="004", scene_type=SceneType.PRESET, scene_id="035", batch_size=2)
     for number, status in ((0, JobStatus.SUCCEEDED), (1, JobStatus.RUNNING), (2, JobStatus.FAILED)):
-        key = f"shop/{number}.png"
-        etag = hashlib.md5(Path(key).read_bytes(), usedforsecurity=False).hexdigest()
-        there = Photo(bucket=PHOTOS, key=key, etag=etag)
-        shell.job(f"j{number}", status, source_key=key, photo=there, settings=settings)
+        put_job(shell, Path(f"shop/{number}.png"), status, settings)
     words = ("drop", "shop", "--model", "mia", "--scene", "preset:035", "--images", "2")
     code, out, _ = shell(*words, says="n\n")
     assert code == 1
@@ -257,6 +332,32 @@ def test_question_names_what_is_made(shell: Shell, photo: Callable[..., Path]) -
     assert "1 of 14 jobs is done or under way already" in shell(*words, "--dry-run")[1]
     photo("shop/1.mask.png")
     assert "done or under way" not in shell(*words, "--dry-run")[1]
+
+
+def test_a_mask_in_the_bucket_makes_a_new_job(shell: Shell, photo: Callable[..., Path]) -> None:
+    """A photo whose mask is only in the bucket is not counted as done, because its job is new."""
+    settings = Settings(model_id="002", scene_type=SceneType.ORIGINAL, batch_size=4)
+    put_job(shell, photo("shop/a.png"), JobStatus.SUCCEEDED, settings)
+    words = ("drop", "shop", "--dry-run")
+    assert "1 of 1 job is done or under way already" in shell(*words)[1]
+    shell.aws.s3.put_object(Bucket=PHOTOS, Key="shop/cut.png", Body=png())
+    assert "done or under way" not in shell(*words, "--mask", "shop/cut.png")[1]
+    shell.aws.s3.put_object(Bucket=PHOTOS, Key="shop/a.mask.png", Body=png())
+    assert "done or under way" not in shell(*words)[1]
+
+
+def test_only_the_same_job_is_counted_as_done(shell: Shell, photo: Callable[..., Path]) -> None:
+    """What Python calls equal, and another bucket's photo, are other jobs and cost a credit."""
+    file = photo("shop/a.png")
+    settings = Settings(
+        model_id="002", scene_type=SceneType.ORIGINAL, batch_size=4, extra={"seed": 1}
+    )
+    words = ("drop", "shop", "--dry-run", "--extra")
+    put_job(shell, file, JobStatus.SUCCEEDED, settings, bucket="another")
+    assert "done or under way" not in shell(*words, '{"seed": 1}')[1]
+    put_job(shell, file, JobStatus.SUCCEEDED, settings)
+    assert "1 of 1 job is done or under way" in shell(*words, '{"seed": 1}')[1]
+    assert "done or under way" not in shell(*words, '{"seed": true}')[1]
 
 
 def test_drop_without_the_right_to_look(

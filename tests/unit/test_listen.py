@@ -144,6 +144,29 @@ def test_refusal_halfway_leaves_nothing(
     assert left(shell) == []
 
 
+def test_queue_that_the_rule_does_not_take(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """EventBridge answers a refused target without an error; the command does not wait in vain."""
+    failed = {"FailedEntryCount": 1, "FailedEntries": [{"ErrorMessage": "Too many."}]}
+    monkeypatch.setattr(shell.aws.events, "put_targets", lambda **_: failed)
+    code, _, err = shell("listen")
+    assert code == 1
+    assert err.startswith("EventBridge does not send to the queue of this command: Too many.")
+    assert left(shell) == []
+
+
+def test_nohup(shell: Shell, busy: Callable[[Callable[[], object]], Shell]) -> None:
+    """A hangup that the shell ignores does not end the command."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    happened = iter((signal.SIGHUP, signal.SIGTERM))
+    busy(lambda: os.kill(os.getpid(), next(happened)))
+    try:
+        assert shell("listen")[0] == 128 + signal.SIGTERM
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert left(shell) == []
+
+
 def test_what_cannot_be_removed_is_told(
     shell: Shell,
     busy: Callable[[Callable[[], object]], Shell],

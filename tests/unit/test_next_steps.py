@@ -64,9 +64,16 @@ def test_settings_are_read_again(shell: Shell) -> None:
     assert commands(shell, ErrorCode.BAD_SETTINGS)[0][1] == "catwalk regenerate j"
 
 
+def test_price_of_a_dead_letter(shell: Shell) -> None:
+    """A letter may stand for several jobs, so its price is told per variant."""
+    shell.job("j", settings=None, task_id=None, dead_letter="letter")
+    out = shell("show", "j")[1]
+    assert "a photo that has no task yet costs a credit per variant." in out
+
+
 def test_show_offers_the_replacement(shell: Shell) -> None:
     """`show` says the same, and offers no new images for a damaged file."""
     commands(shell, ErrorCode.CORRUPT_IMAGE)
     out = shell("show", "j")[1]
-    assert "Replace this photo: drop a good one under the same name, 1 credit." in out
+    assert "Replace this photo: drop a good one under the same name, 1 credit per variant." in out
     assert "regenerate" not in out

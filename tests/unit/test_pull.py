@@ -301,11 +301,54 @@ def test_file_that_appears_meanwhile(desk: Shell, out: Path) -> None:
     assert files(out) == {NAME: b"mine"}
 
 
+def test_two_pulls_at_once(desk: Shell, out: Path) -> None:
+    """A second pull of the same image leaves the first one's part alone, and says so."""
+    out.mkdir(parents=True)
+    job = desk.jobs.get("one")
+    assert job is not None
+    first, second = (Pull(job, job.results[0], out / NAME) for _ in range(2))
+
+    def run(s3: Breaking, pull: Pull) -> None:
+        with Puller(s3) as puller:  # type: ignore[arg-type]  # a double
+            puller.start([pull])
+            while not puller.ended(1):
+                pass
+
+    class Meanwhile(Breaking):
+        def get_object(self, **how: Any) -> dict[str, Any]:
+            run(Breaking(0), second)
+            return super().get_object(**how)
+
+    run(Meanwhile(0), first)
+    assert (first.state, second.state) == (State.PULLED, State.FAILED)
+    assert second.trouble == "Another `catwalk pull` downloads it at this moment."
+    assert files(out) == {NAME: BODY + b"one-1"}
+
+
+@pytest.mark.parametrize("name", [NAME, f"{NAME}.part"])
+@pytest.mark.parametrize("there", [True, False])
+def test_links_in_the_folder(
+    desk: Shell, out: Path, tmp_path: Path, *, name: str, there: bool
+) -> None:
+    """Nothing is written through a symbolic link, and none is replaced."""
+    out.mkdir(parents=True)
+    other = tmp_path / "other"
+    if there:
+        other.write_bytes(b"mine")
+    (out / name).symlink_to(other)
+    code, said, _ = desk("pull", "one", "--to", str(out))
+    assert (code, str(out / NAME) in said) == (1, True)
+    assert (out / name).is_symlink()
+    assert other.exists() is there
+    assert not there or other.read_bytes() == b"mine"
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
         (["one", "--to", ""], "--to is empty."),
         (["one", "--to", "s3://bucket/x"], "--to 's3://bucket/x' is an address."),
+        (["one", "--to", "~nobody-here"], "--to '~nobody-here' names no home"),
         (["one", "--to", "pyproject.toml"], "--to 'pyproject.toml' is a file."),
         (["--to", "{out}"], "It is not said what to download."),
         (["nobody", "--to", "{out}"], "There is no job, no photo and no request 'nobody'."),

@@ -7,13 +7,14 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 from PIL import Image
 
 from cli.commands import sheet as command
 from cli.sheet.copies import SIZE, NoCopyError, shrunk
+from cli.sheet.sheet import Sheet
 from shared.models import Job, JobStatus, Photo, Result, Review, ReviewState
 from tests.cli_runner import NOW, Shell
 from tests.factories import PHOTOS, RESULTS
@@ -202,6 +203,32 @@ def test_existing_file_stays(desk: Shell, tmp_path: Path) -> None:
     assert file.read_text().startswith("<!doctype html>")
 
 
+def test_file_that_appears_meanwhile(
+    desk: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that another program writes while the sheet is made stays too."""
+    put(desk, "one")
+    file = tmp_path / "sheet.html"
+    write = Sheet.write
+
+    def racing(self: Sheet, output: TextIO) -> None:
+        write(self, output)
+        file.write_text("mine")
+
+    monkeypatch.setattr(Sheet, "write", racing)
+    code, _, err = desk("sheet", "one", "--to", str(file))
+    assert (code, f"{file} is there already." in err, file.read_text()) == (1, True, "mine")
+    assert [each.name for each in tmp_path.iterdir()] == [file.name]
+
+
+def test_long_name(desk: Shell, tmp_path: Path) -> None:
+    """A file may have as long a name as the file system takes, in any writing."""
+    put(desk, "one")
+    file = tmp_path / f"{'夏' * 83}.html"
+    code, _, err = desk("sheet", "one", "--to", str(file))
+    assert (code, err, [each.name for each in tmp_path.iterdir()]) == (0, "", [file.name])
+
+
 def test_interrupted(desk: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C leaves no half of a file."""
     put(desk, "one")
@@ -228,6 +255,7 @@ def test_large_sheet(desk: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (["one", "--to", ""], "--to '' is not an HTML file."),
         (["one", "--to", "sheet.pdf"], "--to 'sheet.pdf' is not an HTML file."),
         (["one", "--to", "https://x/sheet.html"], "--to 'https://x/sheet.html' is not an HTML"),
+        (["one", "--to", "~nobody-here/x.html"], "--to '~nobody-here/x.html' names no home"),
         (["one", "--to", "none/sheet.html"], "There is no folder 'none' for sheet.html."),
         (["--to", "{file}"], "It is not said what to show."),
         (["--folder", "none", "--to", "{file}"], "No job matches."),
