@@ -23,6 +23,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from http import HTTPStatus
+from io import FileIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Self, cast
 
@@ -276,7 +277,8 @@ class Uploads:
     async def _write(self, request: Request, which: _List, file: _File) -> None:
         """Write a chunk; what has arrived of one that breaks off is kept."""
         begun = file.received
-        with file.spool.open("r+b") as spool:
+        # Without a buffer: what counts as received is in the file, also if the disk gets full.
+        with file.spool.open("r+b", buffering=0) as spool:
             spool.seek(begun)
             async for piece in request.stream():
                 if file.received + len(piece) > file.size:
@@ -289,7 +291,7 @@ class Uploads:
                         f"A chunk has at most {MOST_CHUNK_BYTES} bytes.",
                     )
                 try:
-                    await run_in_threadpool(spool.write, piece)
+                    await run_in_threadpool(_write_all, spool, piece)
                 except OSError as error:
                     raise HTTPException(
                         HTTPStatus.INSUFFICIENT_STORAGE,
@@ -696,6 +698,12 @@ def _number(request: Request, name: str) -> int:
     if not text.isascii() or not text.isdecimal() or len(text) > len(str(_LARGEST_BYTES)):
         raise HTTPException(HTTPStatus.BAD_REQUEST, f"{name} must be a number of bytes.")
     return int(text)
+
+
+def _write_all(file: FileIO, piece: bytes) -> None:
+    left = memoryview(piece)
+    while left:
+        left = left[file.write(left) :]
 
 
 def _md5(file: Path) -> str:

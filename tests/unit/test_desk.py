@@ -730,6 +730,20 @@ def test_no_room_is_said(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "There is no room for 'a.jpg'" in answer.json()["message"]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is full")
+def test_a_disk_that_gets_full_is_said(house: House) -> None:
+    """What could not be written has not arrived, and the person learns why."""
+    drop = Dropped(house)
+    assert drop.chunk(0, "a.jpg", b"", size=len(jpeg())).status_code == 200
+    (spooled,) = house.gallery.desk.spool.glob("*/*")
+    spooled.unlink()
+    spooled.symlink_to("/dev/full")
+    answer = drop.chunk(0, "a.jpg", jpeg())
+    assert answer.status_code == 507
+    assert answer.json()["message"].startswith("'a.jpg' cannot be kept on this machine: No space")
+    assert drop.received(0) == 0
+
+
 def test_what_is_there_already_is_said(house: House) -> None:
     """A name that the bucket has is told beforehand, and whether it is the same photo."""
     house.aws.s3.put_object(Bucket=PHOTOS, Key="s/same.jpg", Body=jpeg())
