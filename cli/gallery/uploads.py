@@ -348,17 +348,23 @@ class Uploads:
         if which.items:
             # The second click of the same button.
             return JSONResponse(_progress(which))
+        shown_standing = dict(which.standing)
         which.standing.clear()
         rows = await run_in_threadpool(self._rows, which, document)
+        if which.items:
+            return JSONResponse(_progress(which))
         price = sum(row.credits for row in rows)
         if price != document.get("credits"):
             now = {"message": f"It costs {credits_of(price)} by now; look again, then start."}
             return JSONResponse({**_told(rows), **now}, HTTPStatus.CONFLICT)
+        came = sum(row.exists not in {"", shown_standing.get(row.key, "")} for row in rows)
+        if came:
+            words = f"{counted(came, 'file')} {'has' if came == 1 else 'have'}"
+            now = {"message": f"{words} come into the bucket meanwhile; look again, then start."}
+            return JSONResponse({**_told(rows), **now}, HTTPStatus.CONFLICT)
         good = [row for row in rows if not row.problem and row.verdict.kind is not None]
         if not any(row.verdict.kind is Kind.PHOTO for row in good):
             raise HTTPException(HTTPStatus.BAD_REQUEST, "There is no photo that can be uploaded.")
-        if which.items:
-            return JSONResponse(_progress(which))
         which.items = [
             _Item(row.file, row.key, row.verdict.kind, row.metadata)
             for row in good

@@ -838,6 +838,19 @@ def test_another_price_uploads_nothing(house: House) -> None:
     assert keys(house) == ["s/catwalk.json"]
 
 
+def test_a_photo_that_came_in_between_is_not_replaced_unseen(house: House) -> None:
+    """If another photo has come under the same name since the check, the person looks again."""
+    drop = Dropped(house).send(0, "s/a.jpg", jpeg())
+    assert drop.do("check", 0).json()["rows"][0]["exists"] == ""
+    house.aws.s3.put_object(Bucket=PHOTOS, Key="s/a.jpg", Body=png())
+    answer = drop.do("start", 0, credits=1)
+    assert answer.status_code == 409
+    assert answer.json()["message"].startswith("1 file has come into the bucket meanwhile")
+    assert "would be replaced" in answer.json()["rows"][0]["exists"]
+    assert house.aws.s3.get_object(Bucket=PHOTOS, Key="s/a.jpg")["Body"].read() == png()
+    assert drop.finish(0, credits=1)["done"] is True
+
+
 def test_a_second_start_uploads_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """A double click of Start sends each photo once."""
     put, sent = house.aws.s3.put_object, []
