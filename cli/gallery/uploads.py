@@ -40,7 +40,7 @@ from cli.gallery.access import Access
 from cli.gallery.desk import Desk
 from cli.gallery.forms import TOKEN_HEADER, answered, check_token, document_of
 from cli.gallery.views import look_of
-from cli.terminal.output import counted, credits_of
+from cli.terminal.output import counted, credits_of, warn
 from cli.upload import parsing
 from cli.upload.collect import Kind, Rules, Verdict, examine
 from cli.upload.table import SkuPattern
@@ -224,6 +224,8 @@ class Uploads:
         finally:
             for each in list(self._lists.values()):
                 self._forget(each)
+                if left := _left(each):
+                    warn(f"{left} before the gallery was closed; drop what is missing once more.")
 
     # --- files arrive ----------------------------------------------------------------------
 
@@ -306,9 +308,15 @@ class Uploads:
 
     def _file(self, which: _List, request: Request) -> _File:
         number = request.path_params["number"]
-        if number in which.files:
-            return which.files[number]
         path, size = request.query_params.get("path", ""), _number(request, "size")
+        if number in which.files:
+            known = which.files[number]
+            if (known.path, known.size) != (path, size):
+                raise HTTPException(
+                    HTTPStatus.BAD_REQUEST,
+                    f"The file's number belongs to {shown(known.path)}; load the page anew.",
+                )
+            return known
         if len(which.files) >= MOST_FILES or number >= MOST_FILES:
             raise HTTPException(
                 HTTPStatus.BAD_REQUEST, f"A list has at most {MOST_FILES} files; drop fewer."
@@ -473,6 +481,15 @@ class Uploads:
         which.worker.start()
 
     def _upload_all(self, which: _List) -> None:
+        try:
+            self._upload_waiting(which)
+        finally:
+            failed = next((item for item in which.items if item.state is State.FAILED), None)
+            # Its page may be closed by now.
+            if failed is not None and not which.stop.is_set():
+                warn(f"{_left(which)}: {failed.why} The gallery's page can try again.")
+
+    def _upload_waiting(self, which: _List) -> None:
         waiting = [item for item in which.items if item.state is State.WAITING]
         # A mask or a catwalk.json must lie in the bucket before its photos.
         first = [item for item in waiting if item.kind is not Kind.PHOTO]
@@ -492,17 +509,24 @@ class Uploads:
 
     def _upload(self, which: _List, item: _Item) -> None:
         """Upload a file; a connection that is lost is waited for."""
+        try:
+            self._try(which, item)
+        finally:
+            if item.state is not State.DONE:
+                item.state = State.FAILED
+                item.why = item.why or "It broke off; the gallery's terminal says more."
+
+    def _try(self, which: _List, item: _Item) -> None:
         for pause in (*self._pauses, None):
             try:
                 item.state, item.sent = State.UPLOADING, 0
                 self._put(which, item)
             except _StoppedError:
-                item.state, item.why = State.FAILED, "It was stopped."
+                item.why = "It was stopped."
                 return
             except (ClientError, BotoCoreError, OSError) as error:
                 item.why = sentence(str(error))
                 if pause is None or not _may_pass(error):
-                    item.state = State.FAILED
                     return
                 item.state = State.RETRYING
                 which.stop.wait(pause)
@@ -538,7 +562,8 @@ class Uploads:
     def _tidy(self) -> None:
         """Forget lists that nobody uses any more, and the oldest of too many."""
         idle = sorted(
-            (each for each in self._lists.values() if not each.busy), key=lambda each: each.touched
+            (each for each in list(self._lists.values()) if not each.busy),
+            key=lambda each: each.touched,
         )
         late = self._clock() - _IDLE_SECONDS
         for place, each in enumerate(idle):
@@ -635,6 +660,13 @@ def _progress(which: _List) -> dict[str, Any]:
             for item in which.items
         ],
     }
+
+
+def _left(which: _List) -> str:
+    """Return how many files of a started list are not in the bucket; empty if all are."""
+    left = sum(item.state is not State.DONE for item in which.items)
+    verb = "was" if len(which.items) == 1 else "were"
+    return f"{left} of {counted(len(which.items), 'file')} {verb} not uploaded" if left else ""
 
 
 def _chosen(which: _List, document: Mapping[str, Any]) -> list[_File]:

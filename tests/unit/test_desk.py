@@ -1,5 +1,6 @@
 """The gallery's desk: many jobs at once, other looks, photos that are dropped into the page."""
 
+import asyncio
 import io
 import json
 import os
@@ -966,6 +967,57 @@ def test_an_upload_stops_when_the_gallery_ends(
     assert which.items[0].state is uploads.State.FAILED
     assert not which.folder.exists()
     assert keys(house) == []
+
+
+def test_photos_that_are_left_are_told_when_the_gallery_ends(
+    house: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No page may be open any more: the terminal says that photos did not get to the bucket."""
+    made, which = alone(house, ())
+
+    async def lived() -> None:
+        async with made.lifespan(None):
+            pass
+
+    asyncio.run(lived())
+    said = capsys.readouterr().err
+    assert (
+        "1 of 1 file was not uploaded before the gallery was closed; drop what is missing" in said
+    )
+    assert not which.folder.exists()
+
+
+def test_a_failed_upload_is_told_on_the_terminal(
+    house: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The person may have closed the page: what failed is not known to it alone."""
+    lose(house, monkeypatch, [refused("AccessDenied", 403)])
+    made, which = alone(house, ())
+    made._upload_all(which)
+    assert "1 of 1 file was not uploaded: An error occurred (AccessDenied)" in (
+        capsys.readouterr().err
+    )
+
+
+def test_what_stood_still_is_tried_again(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A photo whose upload ended in a way that nobody foresaw is not left in between for ever."""
+    lose(house, monkeypatch, [RecursionError("deep")])
+    bugs: list[str] = []
+    monkeypatch.setattr(threading, "excepthook", lambda bug: bugs.append(str(bug.exc_value)))
+    drop = Dropped(house).send(0, "a.jpg", jpeg())
+    failed = drop.finish(0, credits=1)
+    assert (failed["failed"], failed["done"], bugs) == (1, False, ["deep"])
+    post(house, f"/uploads/{drop.name}/retry")
+    assert drop.wait()["done"] is True
+
+
+def test_a_number_stands_for_one_file(house: House) -> None:
+    """Bytes of another file are never taken for those of the file that has the number."""
+    drop = Dropped(house).send(0, "a.jpg", jpeg())
+    for path, size in (("b.jpg", len(jpeg())), ("a.jpg", len(jpeg()) + 1)):
+        answer = drop.chunk(0, path, b"x", size=size)
+        assert answer.status_code == 400
+        assert "belongs to 'a.jpg'" in answer.json()["message"]
 
 
 def test_old_lists_are_forgotten(house: House) -> None:
