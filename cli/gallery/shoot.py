@@ -185,9 +185,9 @@ class Selections:
     def _review(self, document: Mapping[str, Any]) -> Response:
         selected = _selected(document)
         state = document.get("state")
-        if state not in {decision.value for decision in _DECISIONS}:
+        wanted = next((decision for decision in _DECISIONS if decision.value == state), None)
+        if wanted is None:
             raise HTTPException(HTTPStatus.BAD_REQUEST, "A job is approved or refused.")
-        wanted = ReviewState(state)
         jobs = self._browser.some([each.job_id for each in selected])
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             outcomes = list(

@@ -714,10 +714,15 @@ def _pattern(text: str) -> SkuPattern | None:
 
 def _text(document: Mapping[str, Any], name: str, most: int) -> str:
     value = document.get(name, "")
+    what = "SKU" if name != "folder" else "folder"
     if not isinstance(value, str) or len(value) > most:
         raise HTTPException(
+            HTTPStatus.UNPROCESSABLE_ENTITY, f"The {what} may have at most {most} characters."
+        )
+    if not value.isprintable():
+        raise HTTPException(
             HTTPStatus.UNPROCESSABLE_ENTITY,
-            f"The {'SKU' if name != 'folder' else 'folder'} may have at most {most} characters.",
+            f"The {what} {shown(value)} has characters that cannot be printed; type it again.",
         )
     return value.strip()
 

@@ -60,6 +60,14 @@ class Decision:
             raise ValueError("All of its images are refused; refuse the job, or choose one.")
         return cls(state, tuple(sorted({*chosen})), tuple(sorted({*refused})))
 
+    def is_in(self, review: Review | None) -> bool:
+        """Whether a record's review says the same."""
+        return review is not None and (review.state, review.chosen, review.refused) == (
+            self.state,
+            self.chosen,
+            self.refused,
+        )
+
 
 class Reviewer:
     """Writes reviews, and publishes `Job Reviewed` for each."""
@@ -119,11 +127,7 @@ class Reviewer:
 
         """
         old = job.review
-        if old is not None and (old.state, old.chosen, old.refused) == (
-            decision.state,
-            decision.chosen,
-            decision.refused,
-        ):
+        if decision.is_in(old):
             return job
         review = Review(
             state=decision.state,

@@ -193,6 +193,15 @@ def test_nonsense_is_refused(house: House, path: str, body: str) -> None:
     assert answer.json()["message"].endswith(".")
 
 
+@pytest.mark.parametrize("wanted", [None, [], {}, "deleted"])
+def test_no_decision_at_all(house: House, wanted: object) -> None:
+    """What is neither approval nor refusal is refused with a sentence."""
+    jobs = selected(house.job(results=1))
+    answer = post(house, "/selection/review", {"jobs": jobs, "state": wanted})
+    assert answer.status_code == 400
+    assert answer.json()["message"] == "A job is approved or refused."
+
+
 def test_too_many_are_refused(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """A selection is bounded, and the number is said."""
     monkeypatch.setattr(shoot, "MOST_SELECTED", 2)
@@ -420,7 +429,9 @@ def test_bad_choices_are_said(house: House, choice: dict[str, str], said: str) -
     assert quote["credits"] == 0
 
 
-@pytest.mark.parametrize("choice", [{"images": "two"}, {"model": 4}, {"scene": "x" * 65}])
+@pytest.mark.parametrize(
+    "choice", [{"images": "two"}, {"model": 4}, {"scene": "x" * 65}, {"model": "\ud800"}]
+)
 def test_no_choice_at_all(house: House, choice: dict[str, object]) -> None:
     """What no form can send is refused as a whole."""
     assert ask(house, "/selection/quote", house.job(results=1), **choice).status_code == 422
@@ -810,6 +821,8 @@ def test_articles_from_file_names(house: House) -> None:
     [
         ({"model": "cIara"}, 400, "Did you mean '002' (Clara)?"),
         ({"sku": "x" * 257}, 422, "at most 256 characters"),
+        ({"sku": "a\ud800"}, 422, "cannot be printed"),
+        ({"skus": {"0": "a\nb"}}, 422, "cannot be printed"),
         ({"folder": "a/../b"}, 422, "cannot be a name"),
         ({"folder": 1}, 422, "folder"),
         ({"skus": []}, 400, "skus"),

@@ -1213,6 +1213,21 @@ def test_a_review_is_kept_and_shown(house: House) -> None:
     assert job.job_id not in house.browser.get("/?status=to-review").text
 
 
+def test_the_same_choice_again_stands(house: House) -> None:
+    """A form whose answer was lost is sent again: its choice is in the record, and that is said."""
+    job = house.job(results=2)
+    assert review(house, job, chosen="1").status_code == 200
+    again = review(house, job, chosen="1")
+    assert (again.status_code, again.json()["message"]) == (200, "It is approved.")
+    assert again.json()["revision"] == 1
+    assert review(house, job, chosen="2").status_code == 409
+
+
+def test_an_attempt_that_cannot_be(house: House) -> None:
+    """A number that no page shows is another attempt, however long it is."""
+    assert review(house, house.job(results=1), attempt="9" * 5_000).status_code == 409
+
+
 def test_the_second_of_two_reviewers_is_told(house: House) -> None:
     """Nobody's choice is overwritten: the second person hears whose choice it is."""
     job = house.job(results=2)
