@@ -162,7 +162,7 @@ class Count:
 
 
 class Browser:
-    """Reads jobs from JobsTable's indexes, which are eventually consistent."""
+    """Reads jobs by id from JobsTable, and pages of them from its indexes, which may lag behind."""
 
     def __init__(self, dynamodb: "DynamoDBClient", table: str) -> None:
         """Read from this table."""
@@ -298,11 +298,12 @@ class Browser:
         return None
 
     def some(self, job_ids: Collection[str]) -> dict[str, Job]:
-        """Return the existing jobs among these, by id."""
+        """Return the existing jobs among these, by id, each as its last write left it."""
         keys: list[Any] = [{"pk": {"S": f"JOB#{job_id}"}} for job_id in dict.fromkeys(job_ids)]
         found: dict[str, Job] = {}
         while keys:
-            wanted: Any = {self._table: {"Keys": keys[:_MOST_KEYS]}}
+            # A replica may lag behind: a page would show a decision of this person as not made.
+            wanted: Any = {self._table: {"Keys": keys[:_MOST_KEYS], "ConsistentRead": True}}
             answer = self._dynamodb.batch_get_item(RequestItems=wanted)
             for item in answer["Responses"].get(self._table, []):
                 job = job_of(item)

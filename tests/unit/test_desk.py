@@ -328,6 +328,26 @@ def test_a_race_in_the_last_moment(house: House, monkeypatch: pytest.MonkeyPatch
     assert state(house, job) == (ReviewState.APPROVED, "Anna")
 
 
+def test_a_replica_that_lags_does_not_pass_for_the_record(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A decision goes by the record, not by a copy of it that is some moments old."""
+    job = approve(house, house.job(results=1))
+    read = house.aws.dynamodb.batch_get_item
+
+    def replica(**asked: Any) -> Any:
+        consistent = asked["RequestItems"][TABLE].get("ConsistentRead", False)
+        return read(**asked) if consistent else old
+
+    keys = [{"pk": {"S": f"JOB#{job.job_id}"}}]
+    old = read(RequestItems={TABLE: {"Keys": keys}})
+    refusal = Decision.about(job, ReviewState.REFUSED, chosen=[], refused=[])
+    assert anna(house).review(job, refusal) is not None
+    monkeypatch.setattr(house.aws.dynamodb, "batch_get_item", replica)
+    answer = post(house, "/selection/review", {"jobs": selected(job), "state": "approved"}).json()
+    assert answer["message"] == "None approved. Anna refused 1 of them in the meantime; look again."
+
+
 def test_what_cannot_be_reviewed_is_said(house: House) -> None:
     """A job without images, one that is gone and a new attempt are named, each by its reason."""
     empty = house.job(status=JobStatus.FAILED)
