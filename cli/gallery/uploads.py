@@ -397,19 +397,21 @@ class Uploads:
                 twice.append(file)
             else:
                 keys[key] = file
-        rules = self._desk.rules()
-        verdicts = _examined(keys, replace(rules, metadata=parsing.metadata(values)))
-        self._look_up(which, keys, verdicts)
+        rules = replace(self._desk.rules(), metadata=parsing.metadata(values))
+        # What is left out does not count for the others either: a catwalk.json, or a mask.
+        fit = {key: file for key, file in keys.items() if len(key.encode()) <= MAX_KEY_BYTES}
+        verdicts = _examined(fit, rules)
+        self._look_up(which, fit, verdicts)
         rows = []
         for key, file in keys.items():
-            verdict = verdicts[key]
+            verdict = verdicts.get(key, Verdict(None))
             sku = skus[file.number]
             metadata = parsing.metadata({**values, **({"sku": sku} if sku else {})})
             problem = verdict.problem
-            if verdict.kind is None:
-                problem = "Its name starts with a dot; it is left out."
-            elif len(key.encode()) > MAX_KEY_BYTES:
+            if key not in fit:
                 problem = f"Its name and folder are longer than {MAX_KEY_BYTES} bytes."
+            elif verdict.kind is None:
+                problem = "Its name starts with a dot; it is left out."
             own = metadata if verdict.kind is Kind.PHOTO else {}
             rows.append(_Row(file, key, verdict, problem, which.standing.get(key, ""), own, sku))
         for file in twice:

@@ -314,8 +314,8 @@ class Browser:
                 found[job.job_id] = job
             # Keys that the answer leaves unprocessed are requested again: the table is throttled,
             # or the answer would be larger than 16 MB.
-            left = answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
-            keys = [*left, *keys[_MOST_KEYS:]]
+            left: Any = answer.get("UnprocessedKeys", {}).get(self._table, {})
+            keys = [*left.get("Keys", []), *keys[_MOST_KEYS:]]
             if left:
                 time.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)

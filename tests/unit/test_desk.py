@@ -697,6 +697,25 @@ def test_what_would_be_rejected_is_said_first(house: House) -> None:
     assert keys(house) == ["good.jpg", "two.mask.png"]
 
 
+def test_too_long_a_key_is_told_of_its_file_alone(house: House) -> None:
+    """A name that is too long with its folder keeps no other photo from being uploaded.
+
+    A `catwalk.json` that is left out for it does not count for the price of the others.
+    """
+    three = {"variants": [{"modelId": "001"}, {"modelId": "002"}, {"modelId": "003"}]}
+    drop = Dropped(house).send(0, f"{'b' * 30}.jpg", jpeg()).send(1, "c.jpg", jpeg())
+    drop.send(2, "catwalk.json", json.dumps(three).encode())
+    folder = "d" * (1024 - len("/c.jpg"))
+    checked = drop.do("check", 0, 1, 2, folder=folder).json()
+    problems = [row["problem"] for row in checked["rows"]]
+    assert problems == [
+        "Its name and folder are longer than 1024 bytes.",
+        "",
+        "Its name and folder are longer than 1024 bytes.",
+    ]
+    assert (checked["photos"], checked["credits"], checked["rejected"]) == (1, 1, 2)
+
+
 def test_too_large_a_photo_is_not_kept_whole(house: House) -> None:
     """A file above the limit is known by its first bytes; the rest is not even sent."""
     size = 50_000_000_000
