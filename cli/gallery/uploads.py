@@ -537,6 +537,8 @@ class Uploads:
                 return
 
     def _put(self, which: _List, item: _Item) -> None:
+        with suppress(OSError):
+            os.utime(which.folder)  # another gallery, see `_remove_stale`
         with _Body(item, which.stop) as body:
             self._desk.s3.put_object(
                 Bucket=self._desk.photos_bucket,

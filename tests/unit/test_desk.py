@@ -1098,6 +1098,28 @@ def test_what_a_killed_gallery_left(tmp_path: Path) -> None:
     assert (old.exists(), new.exists()) == (False, True)
 
 
+def test_what_another_gallery_is_uploading_stays(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list that is uploaded for more than a day is nothing that a killed gallery left."""
+    made, which = alone(house, ())
+    day_ago = time.time() - 25 * 3600
+    os.utime(which.folder, (day_ago, day_ago))
+    put = house.aws.s3.put_object
+
+    def second_gallery(**what: Any) -> Any:
+        uploads._remove_stale(house.gallery.desk.spool)
+        return put(**what)
+
+    monkeypatch.setattr(house.aws.s3, "put_object", second_gallery)
+    assert which.folder.exists()
+    monkeypatch.setattr(uploads.shutil, "rmtree", lambda folder, **_: gone.append(folder))
+    gone: list[Path] = []
+    made._upload_waiting(which)
+    assert which.items[0].state is uploads.State.DONE
+    assert gone == [which.folder], "only its own gallery removes it, once all is uploaded"
+
+
 def test_memory_stays_flat(house: House) -> None:
     """A file is written as it arrives: the server holds a piece of it, not the file."""
     body = jpeg(fill=6 * 2**20)
