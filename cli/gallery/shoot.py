@@ -229,12 +229,12 @@ class Selections:
             return Reviewed(job, "have only refused images; choose one of them first")
         try:
             reviewed = self._reviewer.review(job, decision)
+            if reviewed is not None:
+                return Reviewed(reviewed)
+            now = self._jobs.get(job.job_id)
         except (ClientError, BotoCoreError, CommandError) as error:
             return Reviewed(job, f"could not be saved: {error}".rstrip("."))
-        if reviewed is None:
-            now = self._jobs.get(job.job_id)
-            return Reviewed(None, "are gone") if now is None else _changed(now)
-        return Reviewed(reviewed)
+        return Reviewed(None, "are gone") if now is None else _changed(now)
 
     # --- shooting again --------------------------------------------------------------------
 

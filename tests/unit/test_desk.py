@@ -328,6 +328,25 @@ def test_a_race_in_the_last_moment(house: House, monkeypatch: pytest.MonkeyPatch
     assert state(house, job) == (ReviewState.APPROVED, "Anna")
 
 
+def test_a_race_and_a_broken_connection(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was saved of many is said, also if AWS then does not say who was faster with one."""
+    first, second = house.job(results=1), house.job(results=1)
+    review = house.gallery.jobs.review
+
+    def raced(job: Job, decided: Any) -> Job | None:
+        return None if job.job_id == second.job_id else review(job, decided)
+
+    def breaks(_: str) -> Job | None:
+        raise EndpointConnectionError(endpoint_url="dynamodb")
+
+    monkeypatch.setattr(house.gallery.jobs, "review", raced)
+    monkeypatch.setattr(house.gallery.jobs, "get", breaks)
+    document = {"jobs": selected(first, second), "state": "approved"}
+    answer = post(house, "/selection/review", document).json()
+    assert answer["message"].startswith("1 approved. 1 could not be saved: ")
+    assert [each["id"] for each in answer["left"]] == [second.job_id]
+
+
 def test_a_replica_that_lags_does_not_pass_for_the_record(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
