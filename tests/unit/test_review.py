@@ -210,3 +210,20 @@ def test_a_job_without_images_has_nothing_to_review(jobs: JobRepository) -> None
     assert job.status is JobStatus.ACCEPTED
     with pytest.raises(ValueError, match="no images to review"):
         Decision.about(job, APPROVED, chosen=[], refused=[])
+
+
+def test_a_new_attempt_does_not_lose_a_review_of_the_last_moment(
+    anna: Reviewer, done: Job, jobs: JobRepository
+) -> None:
+    """A new attempt puts away the review that its person saw, and no later one without a trace."""
+    reviewed = anna.review(done, Decision(APPROVED))
+    assert reviewed is not None
+    assert jobs.start_attempt(done) is None
+    assert jobs.take_up(done, execution_arn="arn") is None
+    assert jobs.get("j") == reviewed
+    again = anna.review(reviewed, Decision(REFUSED))
+    assert again is not None
+    assert jobs.start_attempt(reviewed) is None
+    anew = jobs.take_up(again, execution_arn="arn")
+    assert anew is not None
+    assert anew.history[-1].review == again.review
