@@ -414,7 +414,12 @@ class _Pages:
 
     def _recover(self, request: Request, form: dict[str, str]) -> tuple[str, str]:
         job = self._job(request)
-        if (str(job.attempt), job.status.value) != (form.get("attempt"), form.get("status")):
+        now = {
+            "attempt": str(job.attempt),
+            "status": job.status.value,
+            "revision": str(job.review.revision if job.review else 0),
+        }
+        if any(form.get(name) != value for name, value in now.items()):
             return "doubt", "It has changed since this page was shown; nothing was done."
         recovery = self._gallery.recovery()
         wanted = form.get("action", "")
@@ -485,6 +490,7 @@ class _Pages:
             price = price or (credits_of(quote.credits) if quote.credits else "free")
             kept = action is RecoveryAction.REGENERATE and job.results
             more = " The present ones stay as older versions for 30 days." if kept else ""
+            more += " The new images are to be reviewed anew." if job.review else ""
             more += f" It is {quote.earlier}." if quote.earlier else ""
             buttons.append(
                 _Button(action.value, label, title, f"{says}{more}", price, quote.credits)

@@ -168,6 +168,7 @@ class House:
             "action": action,
             "attempt": str(job.attempt),
             "status": job.status.value,
+            "revision": str(job.review.revision if job.review else 0),
             "credits": "0",
             **changes,
         }
@@ -1221,6 +1222,26 @@ def test_the_same_choice_again_stands(house: House) -> None:
     assert (again.status_code, again.json()["message"]) == (200, "It is approved.")
     assert again.json()["revision"] == 1
     assert review(house, job, chosen="2").status_code == 409
+
+
+def test_new_images_do_not_put_away_a_review_unseen(house: House) -> None:
+    """A button that was shown before somebody decided does nothing; shown after it, it says so."""
+    job = house.job(results=2)
+    assert "reviewed anew" not in house.browser.get(f"/jobs/{job.job_id}").text
+    assert review(house, job).status_code == 200
+    answer = house.send(job, house.form(job, "regenerate", credits="1"))
+    said = house.browser.get(answer.headers["location"]).text
+    assert "It has changed since this page was shown; nothing was done." in said
+    now = house.gallery.jobs.get(job.job_id)
+    assert now is not None
+    assert (now.attempt, now.review_state) == (1, ReviewState.APPROVED)
+    page = house.browser.get(f"/jobs/{job.job_id}").text
+    assert "The new images are to be reviewed anew." in page
+    assert page.count('name="revision" value="1"') > 1
+    house.send(now, house.form(now, "regenerate", credits="1"))
+    anew = house.gallery.jobs.get(job.job_id)
+    assert anew is not None
+    assert anew.attempt == 2
 
 
 def test_an_attempt_that_cannot_be(house: House) -> None:
