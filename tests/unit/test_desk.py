@@ -1132,7 +1132,7 @@ def test_what_another_gallery_is_uploading_stays(
 
     monkeypatch.setattr(house.aws.s3, "put_object", second_gallery)
     assert which.folder.exists()
-    monkeypatch.setattr(uploads.shutil, "rmtree", lambda folder, **_: gone.append(folder))
+    monkeypatch.setattr("shutil.rmtree", lambda folder, **_: gone.append(folder))
     gone: list[Path] = []
     made._upload_waiting(which)
     assert which.items[0].state is uploads.State.DONE
