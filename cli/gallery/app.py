@@ -36,6 +36,7 @@ from cli.gallery import overview, reviews
 from cli.gallery.access import Access, Guard
 from cli.gallery.archive import zipped
 from cli.gallery.desk import Desk
+from cli.gallery.forms import answered
 from cli.gallery.images import WIDTHS, Picture, PictureGoneError, Pictures, Seal
 from cli.gallery.looks import MODEL_OPTIONS, SCENE_OPTIONS
 from cli.gallery.shoot import MOST_SELECTED, Selections
@@ -380,16 +381,22 @@ class _Pages:
 
     async def review(self, request: Request) -> Response:
         """Keep what a person decided about a job's results; a script is answered in JSON."""
+        if "application/json" in request.headers.get("accept", ""):
+            return await self._review_for_script(request)
         form = await self._form(request)
         answer = await run_in_threadpool(self._review, request, form)
-        if "application/json" in request.headers.get("accept", ""):
-            return JSONResponse(answer.document(), answer.status)
         tone = "good" if answer.status is HTTPStatus.OK else "doubt"
         said = self._said.keep(tone, answer.message)
         job_id = percent_encoded(request.path_params["job_id"], safe="")
         return RedirectResponse(
             f"{self._access.root}/jobs/{job_id}?said={said}", HTTPStatus.SEE_OTHER
         )
+
+    @answered
+    async def _review_for_script(self, request: Request) -> Response:
+        form = await self._form(request)
+        answer = await run_in_threadpool(self._review, request, form)
+        return JSONResponse(answer.document(), answer.status)
 
     def _review(self, request: Request, form: dict[str, str]) -> reviews.Answer:
         gallery = self._gallery

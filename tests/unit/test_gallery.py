@@ -1244,6 +1244,20 @@ def test_new_images_do_not_put_away_a_review_unseen(house: House) -> None:
     assert anew.attempt == 2
 
 
+def test_a_script_learns_why_a_choice_was_not_saved(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What AWS says is told in the page's own words, not as a page that the script cannot read."""
+
+    def breaks(*_: object) -> None:
+        raise EndpointConnectionError(endpoint_url="dynamodb")
+
+    monkeypatch.setattr(house.gallery.jobs, "review", breaks)
+    answer = review(house, house.job(results=1))
+    assert answer.status_code == 502
+    assert answer.json()["message"].startswith("AWS did not answer as it should: Could not connect")
+
+
 def test_an_attempt_that_cannot_be(house: House) -> None:
     """A number that no page shows is another attempt, however long it is."""
     assert review(house, house.job(results=1), attempt="9" * 5_000).status_code == 409
