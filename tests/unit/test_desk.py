@@ -429,6 +429,39 @@ def test_the_same_photo_is_shot_once(house: House) -> None:
     assert len(requests(house)) == 1
 
 
+def test_what_another_shot_in_the_meantime_is_not_paid_twice_unseen(house: House) -> None:
+    """If the same look has been shot in another tab since the quote, the person is asked again."""
+    job = house.job(results=1)
+    look = {"model": "044"}
+    quoted = ask(house, "/selection/quote", job, **look).json()
+    assert quoted["known"] == 0
+    assert job.settings is not None
+    settings = job.settings.model_copy(update={"model_id": "044"})
+    house.job(photo=job.photo, source_key=job.source_key, settings=settings, results=1)
+    answer = ask(house, "/selection/shoot", job, credits=1, known=0, **look)
+    assert answer.status_code == 409
+    assert answer.json()["message"].startswith("Somebody has shot 1 of them with this look")
+    assert answer.json()["known"] == 1
+    assert requests(house) == []
+    assert ask(house, "/selection/shoot", job, credits=1, known=1, **look).status_code == 200
+
+
+def test_what_this_form_shot_is_no_news(house: House) -> None:
+    """A form that is sent again after a lost answer is not held up by its own jobs."""
+    job = house.job(results=1)
+    assert job.settings is not None
+    settings = job.settings.model_copy(update={"model_id": "044"})
+    house.job(
+        photo=job.photo,
+        source_key=job.source_key,
+        settings=settings,
+        request_id=f"shoot-{NONCE}-abc",
+        results=1,
+    )
+    again = ask(house, "/selection/shoot", job, credits=1, known=0, model="044")
+    assert again.status_code == 200
+
+
 def test_another_price_spends_nothing(house: House) -> None:
     """If fewer photos can be shot than the dialog said, it says so instead of going on."""
     jobs = [house.job(results=1), house.job(results=1)]
