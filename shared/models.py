@@ -323,6 +323,23 @@ class Job(_Model):
         )
 
     @property
+    def as_reviewed(self) -> "Job | None":
+        """The job as it was in its newest attempt that has a review; None if none has."""
+        if self.review is not None:
+            return self
+        for place in reversed(range(len(self.history))):
+            past = self.history[place]
+            if past.review is None:
+                continue
+            then = {name: getattr(past, name) for name in PastAttempt.model_fields}
+            # These belong to the present attempt; history does not keep them.
+            unknown = {"submitted_at": None, "resumed_at": None, "execution_arn": None}
+            return self.model_copy(
+                update={**then, **unknown, "progress": 100, "history": self.history[:place]}
+            )
+        return None
+
+    @property
     def review_state(self) -> ReviewState | None:
         """What was decided about the results; None if there are none to decide about."""
         if self.status not in REVIEWABLE:

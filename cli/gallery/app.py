@@ -36,6 +36,7 @@ from cli.gallery import overview, reviews
 from cli.gallery.access import Access, Guard
 from cli.gallery.archive import zipped
 from cli.gallery.desk import Desk
+from cli.gallery.forms import answered
 from cli.gallery.images import WIDTHS, Picture, PictureGoneError, Pictures, Seal
 from cli.gallery.looks import MODEL_OPTIONS, SCENE_OPTIONS
 from cli.gallery.shoot import MOST_SELECTED, Selections
@@ -380,16 +381,22 @@ class _Pages:
 
     async def review(self, request: Request) -> Response:
         """Keep what a person decided about a job's results; a script is answered in JSON."""
+        if "application/json" in request.headers.get("accept", ""):
+            return await self._review_for_script(request)
         form = await self._form(request)
         answer = await run_in_threadpool(self._review, request, form)
-        if "application/json" in request.headers.get("accept", ""):
-            return JSONResponse(answer.document(), answer.status)
         tone = "good" if answer.status is HTTPStatus.OK else "doubt"
         said = self._said.keep(tone, answer.message)
         job_id = percent_encoded(request.path_params["job_id"], safe="")
         return RedirectResponse(
             f"{self._access.root}/jobs/{job_id}?said={said}", HTTPStatus.SEE_OTHER
         )
+
+    @answered
+    async def _review_for_script(self, request: Request) -> Response:
+        form = await self._form(request)
+        answer = await run_in_threadpool(self._review, request, form)
+        return JSONResponse(answer.document(), answer.status)
 
     def _review(self, request: Request, form: dict[str, str]) -> reviews.Answer:
         gallery = self._gallery
@@ -414,7 +421,12 @@ class _Pages:
 
     def _recover(self, request: Request, form: dict[str, str]) -> tuple[str, str]:
         job = self._job(request)
-        if (str(job.attempt), job.status.value) != (form.get("attempt"), form.get("status")):
+        now = {
+            "attempt": str(job.attempt),
+            "status": job.status.value,
+            "revision": str(job.review.revision if job.review else 0),
+        }
+        if any(form.get(name) != value for name, value in now.items()):
             return "doubt", "It has changed since this page was shown; nothing was done."
         recovery = self._gallery.recovery()
         wanted = form.get("action", "")
@@ -485,8 +497,7 @@ class _Pages:
             price = price or (credits_of(quote.credits) if quote.credits else "free")
             kept = action is RecoveryAction.REGENERATE and job.results
             more = " The present ones stay as older versions for 30 days." if kept else ""
-            if kept and job.review is not None:
-                more += " Their review is taken back."
+            more += " The new images are to be reviewed anew." if job.review else ""
             more += " To keep both, use Shoot again." if kept else ""
             more += f" It is {quote.earlier}." if quote.earlier else ""
             buttons.append(

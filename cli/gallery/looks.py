@@ -106,6 +106,6 @@ def examples(browser: Browser) -> dict[str, Job]:
 
 def _text(document: Mapping[str, Any], name: str) -> str:
     value = document.get(name, "")
-    if not isinstance(value, str) or len(value) > _MOST:
-        raise bad_settings(f"{name} must be a text of at most {_MOST} characters.")
+    if not isinstance(value, str) or len(value) > _MOST or not value.isprintable():
+        raise bad_settings(f"{name} must be a line of at most {_MOST} characters.")
     return value.strip()

@@ -17,6 +17,10 @@ _DONE: Final = {
 }
 
 
+_MOST_DIGITS: Final = 9
+"""Of an attempt's number in a form."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a review form is answered."""
@@ -56,8 +60,9 @@ def take(form: Mapping[str, str], job: Job, jobs: JobRepository, reviewer: Revie
 
     """
     revision = str(job.review.revision if job.review else 0)
-    if (str(job.attempt), revision) != (form.get("attempt"), form.get("revision")):
-        return Answer(HTTPStatus.CONFLICT, changed_since(_as_shown(job, form), job), job)
+    same_attempt = str(job.attempt) == form.get("attempt")
+    changed = not same_attempt or revision != form.get("revision")
+    conflict = Answer(HTTPStatus.CONFLICT, changed_since(_as_shown(job, form), job), job)
     try:
         decision = Decision.about(
             job,
@@ -66,7 +71,10 @@ def take(form: Mapping[str, str], job: Job, jobs: JobRepository, reviewer: Revie
             refused=_numbers(form.get("refused", "")),
         )
     except ValueError as error:
-        return Answer(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), job)
+        return conflict if changed else Answer(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), job)
+    # A form whose answer was lost is sent again: its decision is in the record.
+    if changed and not (same_attempt and decision.is_in(job.review)):
+        return conflict
     reviewed = reviewer.review(job, decision)
     if reviewed is None:
         now = jobs.get(job.job_id)
@@ -90,7 +98,7 @@ def _as_shown(job: Job, form: Mapping[str, str]) -> Job:
     """Return the job as the form shows it, as far as its attempt and review tell."""
     attempt = form.get("attempt", "")
     changes: dict[str, Any] = {"review": None}
-    if attempt.isdecimal():
+    if attempt.isdecimal() and len(attempt) <= _MOST_DIGITS:
         changes["attempt"] = int(attempt)
     return job.model_copy(update=changes)
 

@@ -29,7 +29,7 @@ from cli.gallery.forms import answered, body_of, check_token, document_of
 from cli.gallery.views import Asked, Shower, job_url, look_of, model_of, name_of, seen_of, status_of
 from cli.jobs.browse import Browser, Filter
 from cli.jobs.review import Decision, Reviewer
-from cli.jobs.shoot import Shooter, Shot, once_each, siblings
+from cli.jobs.shoot import Shooter, Shot, once_each, request_prefix, siblings
 from cli.terminal.output import counted, credits_of
 from shared.models import Job, ReviewState
 from shared.records.jobs import JobRepository
@@ -185,9 +185,9 @@ class Selections:
     def _review(self, document: Mapping[str, Any]) -> Response:
         selected = _selected(document)
         state = document.get("state")
-        if state not in {decision.value for decision in _DECISIONS}:
+        wanted = next((decision for decision in _DECISIONS if decision.value == state), None)
+        if wanted is None:
             raise HTTPException(HTTPStatus.BAD_REQUEST, "A job is approved or refused.")
-        wanted = ReviewState(state)
         jobs = self._browser.some([each.job_id for each in selected])
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             outcomes = list(
@@ -229,12 +229,12 @@ class Selections:
             return Reviewed(job, "have only refused images; choose one of them first")
         try:
             reviewed = self._reviewer.review(job, decision)
+            if reviewed is not None:
+                return Reviewed(reviewed)
+            now = self._jobs.get(job.job_id)
         except (ClientError, BotoCoreError, CommandError) as error:
             return Reviewed(job, f"could not be saved: {error}".rstrip("."))
-        if reviewed is None:
-            now = self._jobs.get(job.job_id)
-            return Reviewed(None, "are gone") if now is None else _changed(now)
-        return Reviewed(reviewed)
+        return Reviewed(None, "are gone") if now is None else _changed(now)
 
     # --- shooting again --------------------------------------------------------------------
 
@@ -244,7 +244,9 @@ class Selections:
         document = await document_of(request, self._access, most=_MOST_BYTES)
         values = looks.values_of(document)
         shots = await run_in_threadpool(self._quote_again, document, values)
-        return JSONResponse(_quoted(shots, values, chosen=len(_selected(document))))
+        known = _known(shots, document)
+        chosen = len(_selected(document))
+        return JSONResponse(_quoted(shots, values, chosen=chosen, known=known))
 
     @answered
     async def shoot(self, request: Request) -> Response:
@@ -275,11 +277,18 @@ class Selections:
         shots = self._quote(document, values, shooter)
         possible = [shot for shot in shots if shot.refusal is None]
         price = sum(shot.credits for shot in possible)
+        known, known_before = _known(possible, document), document.get("known")
+        changed = ""
         if price != document.get("credits"):
-            now = {"message": f"It costs {credits_of(price)} by now; nothing was done."}
-            return JSONResponse(
-                {**_quoted(shots, values, chosen=len(shots)), **now}, HTTPStatus.CONFLICT
+            changed = f"It costs {credits_of(price)} by now; nothing was done."
+        elif isinstance(known_before, int) and known > known_before:
+            changed = (
+                f"Somebody has shot {known - known_before} of them with this look in the meantime;"
+                " nothing was done. Look again."
             )
+        if changed:
+            quoted = _quoted(shots, values, chosen=len(shots), known=known)
+            return JSONResponse({**quoted, "message": changed}, HTTPStatus.CONFLICT)
         if not possible:
             raise HTTPException(HTTPStatus.CONFLICT, "None of these photos can be shot again.")
         sent = 0
@@ -427,12 +436,23 @@ def _have(count: int) -> str:
     return "has" if count == 1 else "have"
 
 
-def _quoted(shots: Sequence[Shot], values: Mapping[str, Any], *, chosen: int) -> dict[str, Any]:
+def _known(shots: Sequence[Shot], document: Mapping[str, Any]) -> int:
+    """Return how many shots would repeat a look that others have shot.
+
+    What this very form has shot does not count: it may be sent again after a lost answer.
+    """
+    own = request_prefix(str(document.get("nonce", "")))
+    repeated = (shot.already for shot in shots if shot.refusal is None and shot.already is not None)
+    return sum(not (job.request_id or "").startswith(own) for job in repeated)
+
+
+def _quoted(
+    shots: Sequence[Shot], values: Mapping[str, Any], *, chosen: int, known: int
+) -> dict[str, Any]:
     """Return the price of shots of so many chosen jobs, and what stands in the way of some."""
     possible = [shot for shot in shots if shot.refusal is None]
     price = sum(shot.credits for shot in possible)
     refused = Counter(shot.refusal for shot in shots if shot.refusal is not None)
-    known = sum(shot.already is not None for shot in possible)
     known_words = ""
     if known:
         which = "It has" if len(possible) == 1 else f"{known} of them {_have(known)}"
@@ -442,6 +462,7 @@ def _quoted(shots: Sequence[Shot], values: Mapping[str, Any], *, chosen: int) ->
         "credits": price,
         "price": credits_of(price),
         "sentence": f"{counted(len(possible), 'photo')}{looks.phrase(values)}",
+        "known": known,
         "already": known_words,
         "once": "Jobs of the same photo would become the same; it is shot once."
         if len(shots) < chosen

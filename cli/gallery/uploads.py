@@ -23,6 +23,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from http import HTTPStatus
+from io import FileIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Self, cast
 
@@ -39,7 +40,7 @@ from cli.gallery.access import Access
 from cli.gallery.desk import Desk
 from cli.gallery.forms import TOKEN_HEADER, answered, check_token, document_of
 from cli.gallery.views import look_of
-from cli.terminal.output import counted, credits_of
+from cli.terminal.output import counted, credits_of, warn
 from cli.upload import parsing
 from cli.upload.collect import Kind, Rules, Verdict, examine
 from cli.upload.table import SkuPattern
@@ -223,6 +224,8 @@ class Uploads:
         finally:
             for each in list(self._lists.values()):
                 self._forget(each)
+                if left := _left(each):
+                    warn(f"{left} before the gallery was closed; drop what is missing once more.")
 
     # --- files arrive ----------------------------------------------------------------------
 
@@ -276,7 +279,8 @@ class Uploads:
     async def _write(self, request: Request, which: _List, file: _File) -> None:
         """Write a chunk; what has arrived of one that breaks off is kept."""
         begun = file.received
-        with file.spool.open("r+b") as spool:
+        # Without a buffer: what counts as received is in the file, also if the disk gets full.
+        with file.spool.open("r+b", buffering=0) as spool:
             spool.seek(begun)
             async for piece in request.stream():
                 if file.received + len(piece) > file.size:
@@ -289,7 +293,7 @@ class Uploads:
                         f"A chunk has at most {MOST_CHUNK_BYTES} bytes.",
                     )
                 try:
-                    await run_in_threadpool(spool.write, piece)
+                    await run_in_threadpool(_write_all, spool, piece)
                 except OSError as error:
                     raise HTTPException(
                         HTTPStatus.INSUFFICIENT_STORAGE,
@@ -304,9 +308,15 @@ class Uploads:
 
     def _file(self, which: _List, request: Request) -> _File:
         number = request.path_params["number"]
-        if number in which.files:
-            return which.files[number]
         path, size = request.query_params.get("path", ""), _number(request, "size")
+        if number in which.files:
+            known = which.files[number]
+            if (known.path, known.size) != (path, size):
+                raise HTTPException(
+                    HTTPStatus.BAD_REQUEST,
+                    f"The file's number belongs to {shown(known.path)}; load the page anew.",
+                )
+            return known
         if len(which.files) >= MOST_FILES or number >= MOST_FILES:
             raise HTTPException(
                 HTTPStatus.BAD_REQUEST, f"A list has at most {MOST_FILES} files; drop fewer."
@@ -346,17 +356,23 @@ class Uploads:
         if which.items:
             # The second click of the same button.
             return JSONResponse(_progress(which))
+        shown_standing = dict(which.standing)
         which.standing.clear()
         rows = await run_in_threadpool(self._rows, which, document)
+        if which.items:
+            return JSONResponse(_progress(which))
         price = sum(row.credits for row in rows)
         if price != document.get("credits"):
             now = {"message": f"It costs {credits_of(price)} by now; look again, then start."}
             return JSONResponse({**_told(rows), **now}, HTTPStatus.CONFLICT)
+        came = sum(row.exists not in {"", shown_standing.get(row.key, "")} for row in rows)
+        if came:
+            words = f"{counted(came, 'file')} {'has' if came == 1 else 'have'}"
+            now = {"message": f"{words} come into the bucket meanwhile; look again, then start."}
+            return JSONResponse({**_told(rows), **now}, HTTPStatus.CONFLICT)
         good = [row for row in rows if not row.problem and row.verdict.kind is not None]
         if not any(row.verdict.kind is Kind.PHOTO for row in good):
             raise HTTPException(HTTPStatus.BAD_REQUEST, "There is no photo that can be uploaded.")
-        if which.items:
-            return JSONResponse(_progress(which))
         which.items = [
             _Item(row.file, row.key, row.verdict.kind, row.metadata)
             for row in good
@@ -381,19 +397,21 @@ class Uploads:
                 twice.append(file)
             else:
                 keys[key] = file
-        rules = self._desk.rules()
-        verdicts = _examined(keys, replace(rules, metadata=parsing.metadata(values)))
-        self._look_up(which, keys, verdicts)
+        rules = replace(self._desk.rules(), metadata=parsing.metadata(values))
+        # What is left out does not count for the others either: a catwalk.json, or a mask.
+        fit = {key: file for key, file in keys.items() if len(key.encode()) <= MAX_KEY_BYTES}
+        verdicts = _examined(fit, rules)
+        self._look_up(which, fit, verdicts)
         rows = []
         for key, file in keys.items():
-            verdict = verdicts[key]
+            verdict = verdicts.get(key, Verdict(None))
             sku = skus[file.number]
             metadata = parsing.metadata({**values, **({"sku": sku} if sku else {})})
             problem = verdict.problem
-            if verdict.kind is None:
-                problem = "Its name starts with a dot; it is left out."
-            elif len(key.encode()) > MAX_KEY_BYTES:
+            if key not in fit:
                 problem = f"Its name and folder are longer than {MAX_KEY_BYTES} bytes."
+            elif verdict.kind is None:
+                problem = "Its name starts with a dot; it is left out."
             own = metadata if verdict.kind is Kind.PHOTO else {}
             rows.append(_Row(file, key, verdict, problem, which.standing.get(key, ""), own, sku))
         for file in twice:
@@ -465,6 +483,15 @@ class Uploads:
         which.worker.start()
 
     def _upload_all(self, which: _List) -> None:
+        try:
+            self._upload_waiting(which)
+        finally:
+            failed = next((item for item in which.items if item.state is State.FAILED), None)
+            # Its page may be closed by now.
+            if failed is not None and not which.stop.is_set():
+                warn(f"{_left(which)}: {failed.why} The gallery's page can try again.")
+
+    def _upload_waiting(self, which: _List) -> None:
         waiting = [item for item in which.items if item.state is State.WAITING]
         # A mask or a catwalk.json must lie in the bucket before its photos.
         first = [item for item in waiting if item.kind is not Kind.PHOTO]
@@ -484,17 +511,24 @@ class Uploads:
 
     def _upload(self, which: _List, item: _Item) -> None:
         """Upload a file; a connection that is lost is waited for."""
+        try:
+            self._try(which, item)
+        finally:
+            if item.state is not State.DONE:
+                item.state = State.FAILED
+                item.why = item.why or "It broke off; the gallery's terminal says more."
+
+    def _try(self, which: _List, item: _Item) -> None:
         for pause in (*self._pauses, None):
             try:
                 item.state, item.sent = State.UPLOADING, 0
                 self._put(which, item)
             except _StoppedError:
-                item.state, item.why = State.FAILED, "It was stopped."
+                item.why = "It was stopped."
                 return
             except (ClientError, BotoCoreError, OSError) as error:
                 item.why = sentence(str(error))
                 if pause is None or not _may_pass(error):
-                    item.state = State.FAILED
                     return
                 item.state = State.RETRYING
                 which.stop.wait(pause)
@@ -503,6 +537,8 @@ class Uploads:
                 return
 
     def _put(self, which: _List, item: _Item) -> None:
+        with suppress(OSError):
+            os.utime(which.folder)  # another gallery, see `_remove_stale`
         with _Body(item, which.stop) as body:
             self._desk.s3.put_object(
                 Bucket=self._desk.photos_bucket,
@@ -530,7 +566,8 @@ class Uploads:
     def _tidy(self) -> None:
         """Forget lists that nobody uses any more, and the oldest of too many."""
         idle = sorted(
-            (each for each in self._lists.values() if not each.busy), key=lambda each: each.touched
+            (each for each in list(self._lists.values()) if not each.busy),
+            key=lambda each: each.touched,
         )
         late = self._clock() - _IDLE_SECONDS
         for place, each in enumerate(idle):
@@ -629,6 +666,13 @@ def _progress(which: _List) -> dict[str, Any]:
     }
 
 
+def _left(which: _List) -> str:
+    """Return how many files of a started list are not in the bucket; empty if all are."""
+    left = sum(item.state is not State.DONE for item in which.items)
+    verb = "was" if len(which.items) == 1 else "were"
+    return f"{left} of {counted(len(which.items), 'file')} {verb} not uploaded" if left else ""
+
+
 def _chosen(which: _List, document: Mapping[str, Any]) -> list[_File]:
     numbers = document.get("files")
     if not isinstance(numbers, list) or not numbers or not all(type(n) is int for n in numbers):
@@ -674,10 +718,15 @@ def _pattern(text: str) -> SkuPattern | None:
 
 def _text(document: Mapping[str, Any], name: str, most: int) -> str:
     value = document.get(name, "")
+    what = "SKU" if name != "folder" else "folder"
     if not isinstance(value, str) or len(value) > most:
         raise HTTPException(
+            HTTPStatus.UNPROCESSABLE_ENTITY, f"The {what} may have at most {most} characters."
+        )
+    if not value.isprintable():
+        raise HTTPException(
             HTTPStatus.UNPROCESSABLE_ENTITY,
-            f"The {'SKU' if name != 'folder' else 'folder'} may have at most {most} characters.",
+            f"The {what} {shown(value)} has characters that cannot be printed; type it again.",
         )
     return value.strip()
 
@@ -696,6 +745,12 @@ def _number(request: Request, name: str) -> int:
     if not text.isascii() or not text.isdecimal() or len(text) > len(str(_LARGEST_BYTES)):
         raise HTTPException(HTTPStatus.BAD_REQUEST, f"{name} must be a number of bytes.")
     return int(text)
+
+
+def _write_all(file: FileIO, piece: bytes) -> None:
+    left = memoryview(piece)
+    while left:
+        left = left[file.write(left) :]
 
 
 def _md5(file: Path) -> str:

@@ -38,6 +38,9 @@ _CHUNK: Final = 400
 """Records per query if a filter selects among them."""
 _MOST_KEYS: Final = 100
 """DynamoDB's limit for a BatchGetItem."""
+_FIRST_PAUSE_SECONDS: Final = 0.05
+_LONGEST_PAUSE_SECONDS: Final = 1.0
+"""Between requests for keys that DynamoDB has put off, as its documentation advises."""
 _JOB_ID: Final = re.compile(r"[0-9a-f]{32}")
 _NAMES: Final = ("source_key", "sku", "request_id")
 _IDS: Final = ("task_id", "job_id")
@@ -162,7 +165,7 @@ class Count:
 
 
 class Browser:
-    """Reads jobs from JobsTable's indexes, which are eventually consistent."""
+    """Reads jobs by id from JobsTable, and pages of them from its indexes, which may lag behind."""
 
     def __init__(self, dynamodb: "DynamoDBClient", table: str) -> None:
         """Read from this table."""
@@ -298,18 +301,24 @@ class Browser:
         return None
 
     def some(self, job_ids: Collection[str]) -> dict[str, Job]:
-        """Return the existing jobs among these, by id."""
+        """Return the existing jobs among these, by id, each as its last write left it."""
         keys: list[Any] = [{"pk": {"S": f"JOB#{job_id}"}} for job_id in dict.fromkeys(job_ids)]
         found: dict[str, Job] = {}
+        pause = _FIRST_PAUSE_SECONDS
         while keys:
-            wanted: Any = {self._table: {"Keys": keys[:_MOST_KEYS]}}
+            # A replica may lag behind: a page would show a decision of this person as not made.
+            wanted: Any = {self._table: {"Keys": keys[:_MOST_KEYS], "ConsistentRead": True}}
             answer = self._dynamodb.batch_get_item(RequestItems=wanted)
             for item in answer["Responses"].get(self._table, []):
                 job = job_of(item)
                 found[job.job_id] = job
-            # Keys that the answer leaves unprocessed are requested again.
+            # Keys that the answer leaves unprocessed are requested again: the table is throttled,
+            # or the answer would be larger than 16 MB.
             left: Any = answer.get("UnprocessedKeys", {}).get(self._table, {})
             keys = [*left.get("Keys", []), *keys[_MOST_KEYS:]]
+            if left:
+                time.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
         return found
 
     def came_since(self, which: Filter, moment: str, *, most: int = _MOST_KEYS) -> list[Job]:

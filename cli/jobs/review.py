@@ -6,8 +6,10 @@ people who review the same job never overwrite each other: the second one is tol
 
 import getpass
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from threading import Lock
 from typing import Final, Self
 
 import boto3
@@ -58,6 +60,14 @@ class Decision:
             raise ValueError("All of its images are refused; refuse the job, or choose one.")
         return cls(state, tuple(sorted({*chosen})), tuple(sorted({*refused})))
 
+    def is_in(self, review: Review | None) -> bool:
+        """Whether a record's review says the same."""
+        return review is not None and (review.state, review.chosen, review.refused) == (
+            self.state,
+            self.chosen,
+            self.refused,
+        )
+
 
 class Reviewer:
     """Writes reviews, and publishes `Job Reviewed` for each."""
@@ -85,6 +95,8 @@ class Reviewer:
         self._announcer = announcer
         self._outbox = outbox
         self._by = by
+        self._known: str | None = None
+        self._naming = Lock()
         self._now = now
 
     @classmethod
@@ -109,29 +121,44 @@ class Reviewer:
         Returns:
             The job as it is now; None if the job or its review has changed since it was read.
 
+        Raises:
+            CommandError: AWS does not say who the person is, or the events of too many earlier
+                reviews wait for EventBridge. Nothing was written.
+
         """
         old = job.review
-        if old is not None and (old.state, old.chosen, old.refused) == (
-            decision.state,
-            decision.chosen,
-            decision.refused,
-        ):
+        if decision.is_in(old):
             return job
         review = Review(
             state=decision.state,
             chosen=decision.chosen,
             refused=decision.refused,
-            by=self._by()[:MAX_NAME],
+            by=self._name()[:MAX_NAME],
             at=iso(self._now()),
             revision=1 if old is None else old.revision + 1,
         )
-        entry = self._outbox.add(job.job_id)
+        try:
+            entry = self._outbox.add(job.job_id)
+        except OverflowError as error:
+            raise CommandError(
+                f"Nothing was saved: {error}.",
+                "Check that EventBridge takes events, then decide again.",
+            ) from error
         reviewed = self._jobs.review(job, review)
-        if reviewed is not None:
-            # If this fails, the entry stays, and ReconcileFunction publishes the event.
-            self._announcer.reviewed(reviewed)
-        self._outbox.remove(entry)
+        # The decision stands in the record by now, or certainly does not. If what follows fails,
+        # the entry stays, and ReconcileFunction publishes the event.
+        with suppress(ClientError, BotoCoreError, RuntimeError):
+            if reviewed is not None:
+                self._announcer.reviewed(reviewed)
+            self._outbox.remove(entry)
         return reviewed
+
+    def _name(self) -> str:
+        """Return the person's name; it is asked for once, also by several threads."""
+        with self._naming:
+            if self._known is None:
+                self._known = self._by()
+            return self._known
 
 
 def changed_since(job: Job, now: Job | None) -> str:

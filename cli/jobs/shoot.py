@@ -295,7 +295,12 @@ def request_id_of(job: Job, settings: Settings, nonce: str) -> str:
     """Return the `requestId` of a shot: the same for the same form, job and settings."""
     settings_json = settings.model_dump_json()
     digest = hashlib.sha256(f"{job.job_id} {settings_json}".encode()).hexdigest()[:24]
-    return f"shoot-{nonce}-{digest}"
+    return f"{request_prefix(nonce)}{digest}"
+
+
+def request_prefix(nonce: str) -> str:
+    """Return what the `requestId` of each shot of a form begins with."""
+    return f"shoot-{nonce}-"
 
 
 def siblings(jobs: JobRepository, job: Job) -> list[Job]:

@@ -159,7 +159,8 @@ class JobRepository:
     def start_attempt(self, job: Job, new: NewJob | None = None) -> Job | None:
         """Start the next attempt of a job that ended or is SUBMIT_UNKNOWN.
 
-        The earlier attempt and its task id are kept in `history`.
+        The earlier attempt, its task id and its review are kept in `history`. None also if the
+        review has changed since the job was read: no decision goes without a trace.
         """
         error = new.error if new is not None else None
         now = iso(self._now())
@@ -195,13 +196,15 @@ class JobRepository:
             came_from={job.status},
             sets=sets,
             removes=[name for name in left_behind if name not in sets],
+            same_review=True,
             add_trigger=new.trigger if new is not None else None,
         )
 
     def take_up(self, job: Job, *, execution_arn: str, new: NewJob | None = None) -> Job | None:
         """Start the next attempt with the newest paid task; this costs nothing.
 
-        Results that were already copied stay in the record until new copies replace them.
+        Results that were already copied stay in the record until new copies replace them. None also
+        if the review has changed since the job was read, as for `start_attempt`.
 
         Args:
             job: a job that is RUNNING or has ended; this attempt or an earlier one has a task.
@@ -231,6 +234,7 @@ class JobRepository:
                 *("finished_at", "error", "dead_letter", "announced"),
                 *("lease_until", "unsent", "waiting", "review", "review_state"),
             ],
+            same_review=True,
             add_trigger=new.trigger if new is not None else None,
         )
 
@@ -443,13 +447,9 @@ class JobRepository:
 
         """
         states = {f":from{number}": status for number, status in enumerate(sorted(REVIEWABLE))}
-        condition = f"attempt = :attempt AND #status IN ({', '.join(states)})"
-        values: dict[str, Any] = {":attempt": job.attempt, **states}
-        if job.review is None:
-            condition += " AND attribute_not_exists(review)"
-        else:
-            condition += " AND review.revision = :revision"
-            values[":revision"] = job.review.revision
+        same, revision = _same_review(job)
+        condition = f"attempt = :attempt AND #status IN ({', '.join(states)}) AND {same}"
+        values: dict[str, Any] = {":attempt": job.attempt, **states, **revision}
         return self._update_item(
             job.job_id,
             condition=condition,
@@ -623,6 +623,7 @@ class JobRepository:
         removes: Iterable[str] = (),
         condition: str = "",
         same_lease: bool = False,
+        same_review: bool = False,
         own: Callable[[Job], bool] | None = None,
         add_trigger: str | None = None,
     ) -> Job | None:
@@ -635,6 +636,7 @@ class JobRepository:
             removes: attributes to remove.
             condition: a further condition.
             same_lease: whether the record must have the lease that `job` has.
+            same_review: whether the record must have the review that `job` has.
             own: called with the record if the condition fails in the same attempt; returns whether
                 this write was already made.
             add_trigger: the drop or request to note in the record.
@@ -657,6 +659,10 @@ class JobRepository:
                 parts.append(f"{name} = :{name}" if held else f"attribute_not_exists({name})")
                 if held:
                     values[f":{name}"] = held
+        if same_review:
+            same, revision = _same_review(job)
+            parts.append(same)
+            values |= revision
         adds = ""
         if add_trigger is not None and len(job.triggers) >= MAX_TRIGGERS:
             sets = {**sets, "triggers": {add_trigger}}
@@ -724,6 +730,13 @@ class JobRepository:
             now = job_of(item)
             return now if own(now) else None
         return job_of(answer["Attributes"])
+
+
+def _same_review(job: Job) -> tuple[str, dict[str, Any]]:
+    """Return the condition that a record has a job's review, and its values."""
+    if job.review is None:
+        return "attribute_not_exists(review)", {}
+    return "review.revision = :revision", {":revision": job.review.revision}
 
 
 def _of_drop(new: NewJob, now: str) -> dict[str, Any]:

@@ -554,13 +554,11 @@ class Reconciler:
         """Publish a review whose command may have ended between its record and its event."""
         entry, job_id = left_behind
         job = self._jobs.get(job_id)
-        reviewed = job is not None and (
-            job.review is not None or any(past.review is not None for past in job.history)
-        )
-        if job is not None and reviewed:
-            self._announcer.reviewed(job)
+        reviewed = None if job is None else job.as_reviewed
+        if reviewed is not None:
+            self._announcer.reviewed(reviewed)
         self._reviews.remove(entry)
-        return int(reviewed)
+        return int(reviewed is not None)
 
     def _photos_again(self, round_: _Round) -> None:
         """Send the drops without an arrival again, as far as the time allows."""

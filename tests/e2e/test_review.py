@@ -84,7 +84,7 @@ def test_filters_have_counts(page: Page, catwalk: Catwalk) -> None:
 
 
 def test_two_people_at_once(page: Page, visitor: Visitor, catwalk: Catwalk) -> None:
-    """The second decision changes nothing, and its person sees the first one."""
+    """The second decision changes nothing, nor does what follows it at once; its person is told."""
     opened(page, "bella.jpg")
     with visitor.context() as other:
         second = other.new_page()
@@ -94,11 +94,22 @@ def test_two_people_at_once(page: Page, visitor: Visitor, catwalk: Catwalk) -> N
         verdict(page, "approved").click()
         expect(page.locator(".hint")).to_contain_text("Approved by")
         second.unroute("**/live?*")
-        verdict(second, "refused").click()
+        for key in ("1", "r"):
+            second.keyboard.press(key)
         expect(second.locator("[data-toast]")).to_contain_text("in the meantime")
         expect(verdict(second, "approved")).to_have_attribute("aria-pressed", "true")
     (record,) = catwalk.records(f"{FOLDER}/bella.jpg")
-    assert record["review"]["state"] == "approved"
+    assert (record["review"]["state"], record["review"].get("chosen", [])) == ("approved", [])
+
+
+def test_a_choice_is_saved_before_the_page_is_left(page: Page, catwalk: Catwalk) -> None:
+    """The next photo is shown once the choices about this one are in its record."""
+    opened(page, "bella.jpg")
+    for key in ("1", "2", "ArrowRight"):
+        page.keyboard.press(key)
+    shows(page, "clio.jpg")
+    (record,) = catwalk.records(f"{FOLDER}/bella.jpg")
+    assert record["review"]["chosen"] == [1, 2]
 
 
 def test_the_way_back_leads_to_the_photo(page: Page) -> None:

@@ -287,3 +287,21 @@ def test_no_page_by_name(browser: Browser) -> None:
 def test_folder_in_another_case(browser: Browser, typed: str, spelled: str | None) -> None:
     """A folder is found however its letters are typed."""
     assert browser.folder_like(typed, seconds=5) == spelled
+
+
+def test_a_throttled_table_is_not_asked_without_a_pause(
+    browser: Browser, table: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keys that DynamoDB puts off are asked for again, later each time."""
+    read, pauses = table.dynamodb.batch_get_item, list[float]()
+
+    def throttles(**asked: Any) -> Any:
+        if len(pauses) < 3:
+            return {"Responses": {}, "UnprocessedKeys": asked["RequestItems"]}
+        return read(**asked)
+
+    monkeypatch.setattr(table.dynamodb, "batch_get_item", throttles)
+    monkeypatch.setattr("cli.jobs.browse.time.sleep", pauses.append)
+    assert len(browser.some([f"{number:032x}" for number in range(3)])) == 3
+    assert pauses == sorted(set(pauses))
+    assert len(pauses) == 3

@@ -1,5 +1,6 @@
 """The gallery's desk: many jobs at once, other looks, photos that are dropped into the page."""
 
+import asyncio
 import io
 import json
 import os
@@ -192,6 +193,15 @@ def test_nonsense_is_refused(house: House, path: str, body: str) -> None:
     assert answer.json()["message"].endswith(".")
 
 
+@pytest.mark.parametrize("wanted", [None, [], {}, "deleted"])
+def test_no_decision_at_all(house: House, wanted: object) -> None:
+    """What is neither approval nor refusal is refused with a sentence."""
+    jobs = selected(house.job(results=1))
+    answer = post(house, "/selection/review", {"jobs": jobs, "state": wanted})
+    assert answer.status_code == 400
+    assert answer.json()["message"] == "A job is approved or refused."
+
+
 def test_too_many_are_refused(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """A selection is bounded, and the number is said."""
     monkeypatch.setattr(shoot, "MOST_SELECTED", 2)
@@ -318,6 +328,45 @@ def test_a_race_in_the_last_moment(house: House, monkeypatch: pytest.MonkeyPatch
     assert state(house, job) == (ReviewState.APPROVED, "Anna")
 
 
+def test_a_race_and_a_broken_connection(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was saved of many is said, also if AWS then does not say who was faster with one."""
+    first, second = house.job(results=1), house.job(results=1)
+    review = house.gallery.jobs.review
+
+    def raced(job: Job, decided: Any) -> Job | None:
+        return None if job.job_id == second.job_id else review(job, decided)
+
+    def breaks(_: str) -> Job | None:
+        raise EndpointConnectionError(endpoint_url="dynamodb")
+
+    monkeypatch.setattr(house.gallery.jobs, "review", raced)
+    monkeypatch.setattr(house.gallery.jobs, "get", breaks)
+    document = {"jobs": selected(first, second), "state": "approved"}
+    answer = post(house, "/selection/review", document).json()
+    assert answer["message"].startswith("1 approved. 1 could not be saved: ")
+    assert [each["id"] for each in answer["left"]] == [second.job_id]
+
+
+def test_a_replica_that_lags_does_not_pass_for_the_record(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A decision goes by the record, not by a copy of it that is some moments old."""
+    job = approve(house, house.job(results=1))
+    read = house.aws.dynamodb.batch_get_item
+
+    def replica(**asked: Any) -> Any:
+        consistent = asked["RequestItems"][TABLE].get("ConsistentRead", False)
+        return read(**asked) if consistent else old
+
+    keys = [{"pk": {"S": f"JOB#{job.job_id}"}}]
+    old = read(RequestItems={TABLE: {"Keys": keys}})
+    refusal = Decision.about(job, ReviewState.REFUSED, chosen=[], refused=[])
+    assert anna(house).review(job, refusal) is not None
+    monkeypatch.setattr(house.aws.dynamodb, "batch_get_item", replica)
+    answer = post(house, "/selection/review", {"jobs": selected(job), "state": "approved"}).json()
+    assert answer["message"] == "None approved. Anna refused 1 of them in the meantime; look again."
+
+
 def test_what_cannot_be_reviewed_is_said(house: House) -> None:
     """A job without images, one that is gone and a new attempt are named, each by its reason."""
     empty = house.job(status=JobStatus.FAILED)
@@ -380,6 +429,39 @@ def test_the_same_photo_is_shot_once(house: House) -> None:
     assert len(requests(house)) == 1
 
 
+def test_what_another_shot_in_the_meantime_is_not_paid_twice_unseen(house: House) -> None:
+    """If the same look has been shot in another tab since the quote, the person is asked again."""
+    job = house.job(results=1)
+    look = {"model": "044"}
+    quoted = ask(house, "/selection/quote", job, **look).json()
+    assert quoted["known"] == 0
+    assert job.settings is not None
+    settings = job.settings.model_copy(update={"model_id": "044"})
+    house.job(photo=job.photo, source_key=job.source_key, settings=settings, results=1)
+    answer = ask(house, "/selection/shoot", job, credits=1, known=0, **look)
+    assert answer.status_code == 409
+    assert answer.json()["message"].startswith("Somebody has shot 1 of them with this look")
+    assert answer.json()["known"] == 1
+    assert requests(house) == []
+    assert ask(house, "/selection/shoot", job, credits=1, known=1, **look).status_code == 200
+
+
+def test_what_this_form_shot_is_no_news(house: House) -> None:
+    """A form that is sent again after a lost answer is not held up by its own jobs."""
+    job = house.job(results=1)
+    assert job.settings is not None
+    settings = job.settings.model_copy(update={"model_id": "044"})
+    house.job(
+        photo=job.photo,
+        source_key=job.source_key,
+        settings=settings,
+        request_id=f"shoot-{NONCE}-abc",
+        results=1,
+    )
+    again = ask(house, "/selection/shoot", job, credits=1, known=0, model="044")
+    assert again.status_code == 200
+
+
 def test_another_price_spends_nothing(house: House) -> None:
     """If fewer photos can be shot than the dialog said, it says so instead of going on."""
     jobs = [house.job(results=1), house.job(results=1)]
@@ -419,7 +501,9 @@ def test_bad_choices_are_said(house: House, choice: dict[str, str], said: str) -
     assert quote["credits"] == 0
 
 
-@pytest.mark.parametrize("choice", [{"images": "two"}, {"model": 4}, {"scene": "x" * 65}])
+@pytest.mark.parametrize(
+    "choice", [{"images": "two"}, {"model": 4}, {"scene": "x" * 65}, {"model": "\ud800"}]
+)
 def test_no_choice_at_all(house: House, choice: dict[str, object]) -> None:
     """What no form can send is refused as a whole."""
     assert ask(house, "/selection/quote", house.job(results=1), **choice).status_code == 422
@@ -665,6 +749,25 @@ def test_what_would_be_rejected_is_said_first(house: House) -> None:
     assert keys(house) == ["good.jpg", "two.mask.png"]
 
 
+def test_too_long_a_key_is_told_of_its_file_alone(house: House) -> None:
+    """A name that is too long with its folder keeps no other photo from being uploaded.
+
+    A `catwalk.json` that is left out for it does not count for the price of the others.
+    """
+    three = {"variants": [{"modelId": "001"}, {"modelId": "002"}, {"modelId": "003"}]}
+    drop = Dropped(house).send(0, f"{'b' * 30}.jpg", jpeg()).send(1, "c.jpg", jpeg())
+    drop.send(2, "catwalk.json", json.dumps(three).encode())
+    folder = "d" * (1024 - len("/c.jpg"))
+    checked = drop.do("check", 0, 1, 2, folder=folder).json()
+    problems = [row["problem"] for row in checked["rows"]]
+    assert problems == [
+        "Its name and folder are longer than 1024 bytes.",
+        "",
+        "Its name and folder are longer than 1024 bytes.",
+    ]
+    assert (checked["photos"], checked["credits"], checked["rejected"]) == (1, 1, 2)
+
+
 def test_too_large_a_photo_is_not_kept_whole(house: House) -> None:
     """A file above the limit is known by its first bytes; the rest is not even sent."""
     size = 50_000_000_000
@@ -728,6 +831,20 @@ def test_no_room_is_said(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = Dropped(house).chunk(0, "a.jpg", jpeg())
     assert answer.status_code == 507
     assert "There is no room for 'a.jpg'" in answer.json()["message"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is full")
+def test_a_disk_that_gets_full_is_said(house: House) -> None:
+    """What could not be written has not arrived, and the person learns why."""
+    drop = Dropped(house)
+    assert drop.chunk(0, "a.jpg", b"", size=len(jpeg())).status_code == 200
+    (spooled,) = house.gallery.desk.spool.glob("*/*")
+    spooled.unlink()
+    spooled.symlink_to("/dev/full")
+    answer = drop.chunk(0, "a.jpg", jpeg())
+    assert answer.status_code == 507
+    assert answer.json()["message"].startswith("'a.jpg' cannot be kept on this machine: No space")
+    assert drop.received(0) == 0
 
 
 def test_what_is_there_already_is_said(house: House) -> None:
@@ -795,6 +912,8 @@ def test_articles_from_file_names(house: House) -> None:
     [
         ({"model": "cIara"}, 400, "Did you mean '002' (Clara)?"),
         ({"sku": "x" * 257}, 422, "at most 256 characters"),
+        ({"sku": "a\ud800"}, 422, "cannot be printed"),
+        ({"skus": {"0": "a\nb"}}, 422, "cannot be printed"),
         ({"folder": "a/../b"}, 422, "cannot be a name"),
         ({"folder": 1}, 422, "folder"),
         ({"skus": []}, 400, "skus"),
@@ -822,6 +941,19 @@ def test_another_price_uploads_nothing(house: House) -> None:
     assert answer.json()["credits"] == 2
     assert answer.json()["message"].startswith("It costs 2 credits by now")
     assert keys(house) == ["s/catwalk.json"]
+
+
+def test_a_photo_that_came_in_between_is_not_replaced_unseen(house: House) -> None:
+    """If another photo has come under the same name since the check, the person looks again."""
+    drop = Dropped(house).send(0, "s/a.jpg", jpeg())
+    assert drop.do("check", 0).json()["rows"][0]["exists"] == ""
+    house.aws.s3.put_object(Bucket=PHOTOS, Key="s/a.jpg", Body=png())
+    answer = drop.do("start", 0, credits=1)
+    assert answer.status_code == 409
+    assert answer.json()["message"].startswith("1 file has come into the bucket meanwhile")
+    assert "would be replaced" in answer.json()["rows"][0]["exists"]
+    assert house.aws.s3.get_object(Bucket=PHOTOS, Key="s/a.jpg")["Body"].read() == png()
+    assert drop.finish(0, credits=1)["done"] is True
 
 
 def test_a_second_start_uploads_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -941,6 +1073,57 @@ def test_an_upload_stops_when_the_gallery_ends(
     assert keys(house) == []
 
 
+def test_photos_that_are_left_are_told_when_the_gallery_ends(
+    house: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No page may be open any more: the terminal says that photos did not get to the bucket."""
+    made, which = alone(house, ())
+
+    async def lived() -> None:
+        async with made.lifespan(None):
+            pass
+
+    asyncio.run(lived())
+    said = capsys.readouterr().err
+    assert (
+        "1 of 1 file was not uploaded before the gallery was closed; drop what is missing" in said
+    )
+    assert not which.folder.exists()
+
+
+def test_a_failed_upload_is_told_on_the_terminal(
+    house: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The person may have closed the page: what failed is not known to it alone."""
+    lose(house, monkeypatch, [refused("AccessDenied", 403)])
+    made, which = alone(house, ())
+    made._upload_all(which)
+    assert "1 of 1 file was not uploaded: An error occurred (AccessDenied)" in (
+        capsys.readouterr().err
+    )
+
+
+def test_what_stood_still_is_tried_again(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A photo whose upload ended in a way that nobody foresaw is not left in between for ever."""
+    lose(house, monkeypatch, [RecursionError("deep")])
+    bugs: list[str] = []
+    monkeypatch.setattr(threading, "excepthook", lambda bug: bugs.append(str(bug.exc_value)))
+    drop = Dropped(house).send(0, "a.jpg", jpeg())
+    failed = drop.finish(0, credits=1)
+    assert (failed["failed"], failed["done"], bugs) == (1, False, ["deep"])
+    post(house, f"/uploads/{drop.name}/retry")
+    assert drop.wait()["done"] is True
+
+
+def test_a_number_stands_for_one_file(house: House) -> None:
+    """Bytes of another file are never taken for those of the file that has the number."""
+    drop = Dropped(house).send(0, "a.jpg", jpeg())
+    for path, size in (("b.jpg", len(jpeg())), ("a.jpg", len(jpeg()) + 1)):
+        answer = drop.chunk(0, path, b"x", size=size)
+        assert answer.status_code == 400
+        assert "belongs to 'a.jpg'" in answer.json()["message"]
+
+
 def test_old_lists_are_forgotten(house: House) -> None:
     """Lists that nobody touches, and too many of them, do not fill the disk."""
     now = [0.0]
@@ -965,6 +1148,28 @@ def test_what_a_killed_gallery_left(tmp_path: Path) -> None:
     uploads._remove_stale(tmp_path / "missing")
     uploads._remove_stale(tmp_path)
     assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_what_another_gallery_is_uploading_stays(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list that is uploaded for more than a day is nothing that a killed gallery left."""
+    made, which = alone(house, ())
+    day_ago = time.time() - 25 * 3600
+    os.utime(which.folder, (day_ago, day_ago))
+    put = house.aws.s3.put_object
+
+    def second_gallery(**what: Any) -> Any:
+        uploads._remove_stale(house.gallery.desk.spool)
+        return put(**what)
+
+    monkeypatch.setattr(house.aws.s3, "put_object", second_gallery)
+    assert which.folder.exists()
+    monkeypatch.setattr("shutil.rmtree", lambda folder, **_: gone.append(folder))
+    gone: list[Path] = []
+    made._upload_waiting(which)
+    assert which.items[0].state is uploads.State.DONE
+    assert gone == [which.folder], "only its own gallery removes it, once all is uploaded"
 
 
 def test_memory_stays_flat(house: House) -> None:

@@ -168,6 +168,7 @@ class House:
             "action": action,
             "attempt": str(job.attempt),
             "status": job.status.value,
+            "revision": str(job.review.revision if job.review else 0),
             "credits": "0",
             **changes,
         }
@@ -1216,6 +1217,55 @@ def test_a_review_is_kept_and_shown(house: House) -> None:
     assert page.count('data-mark="chosen" aria-pressed="true"') == 2
     assert job.job_id in house.browser.get("/?status=approved").text
     assert job.job_id not in house.browser.get("/?status=to-review").text
+
+
+def test_the_same_choice_again_stands(house: House) -> None:
+    """A form whose answer was lost is sent again: its choice is in the record, and that is said."""
+    job = house.job(results=2)
+    assert review(house, job, chosen="1").status_code == 200
+    again = review(house, job, chosen="1")
+    assert (again.status_code, again.json()["message"]) == (200, "It is approved.")
+    assert again.json()["revision"] == 1
+    assert review(house, job, chosen="2").status_code == 409
+
+
+def test_new_images_do_not_put_away_a_review_unseen(house: House) -> None:
+    """A button that was shown before somebody decided does nothing; shown after it, it says so."""
+    job = house.job(results=2)
+    assert "reviewed anew" not in house.browser.get(f"/jobs/{job.job_id}").text
+    assert review(house, job).status_code == 200
+    answer = house.send(job, house.form(job, "regenerate", credits="1"))
+    said = house.browser.get(answer.headers["location"]).text
+    assert "It has changed since this page was shown; nothing was done." in said
+    now = house.gallery.jobs.get(job.job_id)
+    assert now is not None
+    assert (now.attempt, now.review_state) == (1, ReviewState.APPROVED)
+    page = house.browser.get(f"/jobs/{job.job_id}").text
+    assert "The new images are to be reviewed anew." in page
+    assert page.count('name="revision" value="1"') > 1
+    house.send(now, house.form(now, "regenerate", credits="1"))
+    anew = house.gallery.jobs.get(job.job_id)
+    assert anew is not None
+    assert anew.attempt == 2
+
+
+def test_a_script_learns_why_a_choice_was_not_saved(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What AWS says is told in the page's own words, not as a page that the script cannot read."""
+
+    def breaks(*_: object) -> None:
+        raise EndpointConnectionError(endpoint_url="dynamodb")
+
+    monkeypatch.setattr(house.gallery.jobs, "review", breaks)
+    answer = review(house, house.job(results=1))
+    assert answer.status_code == 502
+    assert answer.json()["message"].startswith("AWS did not answer as it should: Could not connect")
+
+
+def test_an_attempt_that_cannot_be(house: House) -> None:
+    """A number that no page shows is another attempt, however long it is."""
+    assert review(house, house.job(results=1), attempt="9" * 5_000).status_code == 409
 
 
 def test_the_second_of_two_reviewers_is_told(house: House) -> None:

@@ -363,6 +363,27 @@ def test_a_review_whose_command_ended_is_told(stage: Stage) -> None:
     assert stage.run() == {}
 
 
+def test_a_review_of_an_earlier_attempt_is_told_as_that_attempt_was(stage: Stage) -> None:
+    """Each `Job Reviewed` has a review, also if the next attempt has begun in the meantime."""
+    done = stage.jobs.finish(stage.running(), results=[], error=None)
+    assert done is not None
+    stage.announcer.announce(done)
+    outbox = ReviewOutbox(stage.aws.dynamodb, TABLE, now=stage.clock)
+    outbox.add("j")
+    review = Review(state=ReviewState.REFUSED, by="anna", at=iso(stage.clock()), revision=1)
+    reviewed = stage.jobs.review(done, review)
+    assert reviewed is not None
+    assert stage.jobs.start_attempt(reviewed) is not None
+    stage.aws.told()
+    stage.clock.advance(LATE_SECONDS)
+    assert stage.run() == {"reviews": 1}
+    (event,) = stage.aws.told()
+    detail = event["detail"]
+    assert (detail["attempt"], detail["status"], detail["taskId"]) == (1, "SUCCEEDED", "task-1")
+    assert detail["review"]["state"] == "refused"
+    assert detail["history"] == []
+
+
 def test_a_review_that_was_never_written_is_not_told(stage: Stage) -> None:
     """The command ended before it wrote anything: there is nothing to tell."""
     done = stage.jobs.finish(stage.running(), results=[], error=None)

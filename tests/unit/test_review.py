@@ -2,6 +2,7 @@
 
 import pytest
 
+from cli.errors import CommandError
 from cli.jobs.review import Decision, Reviewer, changed_since
 from shared.models import Job, JobStatus, Result, ReviewState, SceneType, Settings
 from shared.notify.announcer import Announcer
@@ -130,6 +131,63 @@ def test_a_crash_around_the_event_leaves_it_to_reconcile(
     assert outbox.left_behind() == []
 
 
+@pytest.mark.parametrize("refuses", ["put_events", "remove"])
+def test_what_is_written_is_saved_whatever_becomes_of_its_event(
+    anna: Reviewer,
+    done: Job,
+    aws: Aws,
+    jobs: JobRepository,
+    outbox: ReviewOutbox,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    refuses: str,
+) -> None:
+    """Nobody is told that a decision was not saved which stands in the record."""
+
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("EventBridge refused it")
+
+    monkeypatch.setattr(aws.events if refuses == "put_events" else outbox, refuses, fails)
+    reviewed = anna.review(done, Decision(APPROVED))
+    assert reviewed is not None
+    assert reviewed == jobs.get("j")
+    clock.advance(LATE_SECONDS)
+    assert [job_id for _, job_id in outbox.left_behind()] == ["j"]
+
+
+def test_a_full_outbox_is_said(
+    anna: Reviewer, done: Job, jobs: JobRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While EventBridge takes no events for long, a decision is refused with a sentence."""
+    monkeypatch.setattr("shared.notify.outbox._MOST_ENTRIES", 0)
+    with pytest.raises(CommandError, match="Nothing was saved") as caught:
+        anna.review(done, Decision(APPROVED))
+    assert caught.value.next_step
+    now = jobs.get("j")
+    assert now is not None
+    assert now.review is None
+
+
+def test_the_name_is_asked_once(
+    aws: Aws, jobs: JobRepository, outbox: ReviewOutbox, clock: Clock, done: Job
+) -> None:
+    """AWS is not asked for the person's name with each of some hundred decisions."""
+    asked: list[int] = []
+
+    def name() -> str:
+        asked.append(1)
+        return "anna"
+
+    announcer = Announcer(EventPublisher(aws.events, BUS), jobs)
+    one = Reviewer(jobs=jobs, announcer=announcer, outbox=outbox, by=name, now=clock)
+    first = one.review(done, Decision(APPROVED))
+    assert first is not None
+    second = one.review(first, Decision(REFUSED))
+    assert second is not None
+    assert second.review is not None
+    assert (second.review.by, len(asked)) == ("anna", 1)
+
+
 @pytest.mark.parametrize(
     ("state", "chosen", "refused", "message"),
     [
@@ -152,3 +210,20 @@ def test_a_job_without_images_has_nothing_to_review(jobs: JobRepository) -> None
     assert job.status is JobStatus.ACCEPTED
     with pytest.raises(ValueError, match="no images to review"):
         Decision.about(job, APPROVED, chosen=[], refused=[])
+
+
+def test_a_new_attempt_does_not_lose_a_review_of_the_last_moment(
+    anna: Reviewer, done: Job, jobs: JobRepository
+) -> None:
+    """A new attempt puts away the review that its person saw, and no later one without a trace."""
+    reviewed = anna.review(done, Decision(APPROVED))
+    assert reviewed is not None
+    assert jobs.start_attempt(done) is None
+    assert jobs.take_up(done, execution_arn="arn") is None
+    assert jobs.get("j") == reviewed
+    again = anna.review(reviewed, Decision(REFUSED))
+    assert again is not None
+    assert jobs.start_attempt(reviewed) is None
+    anew = jobs.take_up(again, execution_arn="arn")
+    assert anew is not None
+    assert anew.history[-1].review == again.review

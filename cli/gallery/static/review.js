@@ -6,6 +6,8 @@ const main = document.querySelector("#main");
 const form = () => main.querySelector("[data-review]");
 let saving = Promise.resolve();
 let waiting = 0;
+/** Whether the last choice could not be saved. */
+let refused = false;
 
 const numbers = (name) => form().elements[name].value.split(",").filter(Boolean);
 
@@ -31,25 +33,29 @@ function draw() {
 
 /** Sends what the form holds now; one after the other, each with the revision of the last answer. */
 function save(said) {
+  if (!waiting) refused = false;
   waiting += 1;
   main.toggleAttribute("data-saving", true);
   saving = saving.then(async () => {
     const review = form();
-    if (!review) return;
+    // What was chosen on top of a choice that was refused is refused with it.
+    if (!review || refused) return;
     const body = new URLSearchParams(new FormData(review));
     body.set("state", review.dataset.state);
     const answer = await fetch(review.action, {
-      method: "POST", body, headers: { Accept: "application/json" },
+      method: "POST", body, headers: { Accept: "application/json" }, keepalive: true,
     }).catch(() => null);
     if (answer === null) throw new Error("The gallery does not answer; your choice was not saved.");
     const now = await answer.json().catch(() => ({}));
-    if (now.revision !== undefined) {
-      review.elements.revision.value = now.revision;
-      review.elements.attempt.value = now.attempt;
-    }
     if (!answer.ok) throw new Error(now.message ?? "Your choice was not saved. Load the page anew.");
+    // Only now: with another person's revision, this page's marks would take the place of theirs.
+    review.elements.revision.value = now.revision;
+    review.elements.attempt.value = now.attempt;
     if (said) say(said);
   }).catch((error) => {
+    refused = true;
+    // The page shows what was not saved: it is drawn anew, also if the record has not changed.
+    main.querySelector("[data-job]").dataset.version = "";
     say(error.message);
   }).finally(() => {
     waiting -= 1;
@@ -59,6 +65,24 @@ function save(said) {
     document.dispatchEvent(new Event("catwalk:look"));
   });
 }
+
+/** Leaves the page once everything is saved; stays if something could not be. */
+async function go(address) {
+  const waited = waiting > 0;
+  while (waiting) await saving;
+  if (!waited || !refused) location.assign(address);
+}
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[href]");
+  if (!waiting || !link || link.target || event.defaultPrevented) return;
+  if (event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+  event.preventDefault();
+  go(link.href);
+});
+
+// Closing or reloading the page would break off what is being saved.
+addEventListener("beforeunload", (event) => { if (waiting) event.preventDefault(); });
 
 function mark(number, kind) {
   const review = form();
@@ -107,7 +131,7 @@ document.addEventListener("keydown", (event) => {
   if (event.target.matches("input, select, textarea, [data-handle]")) return;
   if (links[event.key]) {
     const [link] = links[event.key];
-    if (link.href) location.assign(link.href);
+    if (link.href) go(link.href);
     return;
   }
   if (!form()) return;

@@ -12,6 +12,8 @@ const { root, token } = dialog.dataset;
 let jobs = [];
 let nonce = "";
 let price = null;
+/** How many of the photos have images with this look already, as the dialog says. */
+let known = 0;
 let turn = 0;
 let done = () => {};
 
@@ -56,6 +58,7 @@ async function quote() {
 
 function show(answer) {
   price = answer.credits;
+  known = answer.known;
   const cost = document.createElement("p");
   cost.className = "cost";
   const sum = document.createElement("strong");
@@ -92,7 +95,7 @@ form.addEventListener("submit", async (event) => {
   ready(false);
   turn += 1;
   try {
-    const answer = await send(`${root}/selection/shoot`, token, { jobs, nonce, credits: price, ...chosenLook(form) });
+    const answer = await send(`${root}/selection/shoot`, token, { jobs, nonce, credits: price, known, ...chosenLook(form) });
     dialog.close();
     say(answer.message);
     done();

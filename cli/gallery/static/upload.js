@@ -63,19 +63,22 @@ addEventListener("drop", async (event) => {
   add(found);
 });
 
-/** Collects files with the folders that they lie in; dotfiles of folders are not meant. */
+/** Collects files with the folders that they lie in; dotfiles of folders are not meant.
+ *
+ * What the browser cannot read is listed without a file, so that nothing is left out unseen. */
 async function walk(entry, folder, found) {
   if (!entry || found.length > MOST) return;
   if (entry instanceof File) found.push({ file: entry, path: entry.name });
   else if (entry.isFile) {
     if (folder && entry.name.startsWith(".")) return;
     const file = await new Promise((done) => { entry.file(done, () => done(null)); });
-    if (file) found.push({ file, path: folder + entry.name });
+    found.push({ file, path: folder + entry.name });
   } else if (!entry.name.startsWith(".")) {
     const reader = entry.createReader();
     for (;;) {
-      const some = await new Promise((done) => { reader.readEntries(done, () => done([])); });
-      if (!some.length) break;
+      const some = await new Promise((done) => { reader.readEntries(done, () => done(null)); });
+      if (some === null) found.push({ file: null, path: `${folder}${entry.name}/` });
+      if (!some?.length) break;
       for (const inner of some) await walk(inner, `${folder}${entry.name}/`, found);
     }
   }
@@ -95,9 +98,11 @@ function open() {
   showFaces(dialog, root);
 }
 
+let beginning = null;
+
 async function add(found) {
   if (!found.length) return;
-  if (phase === "uploading") {
+  if (phase === "starting" || phase === "uploading") {
     open();
     say("Photos are being uploaded; add more once they are done.");
     return;
@@ -108,15 +113,20 @@ async function add(found) {
     return;
   }
   try {
-    if (name === null) ({ list: name, chunk } = await send(`${root}/uploads`, token));
+    // Photos that are dropped while the list begins belong to the same list.
+    if (name === null) ({ list: name, chunk } = await (beginning ??= send(`${root}/uploads`, token)));
   } catch (error) {
     say(error.message);
     return;
+  } finally {
+    beginning = null;
   }
   for (const { file, path } of found) {
     const number = next++;
     const row = draw(number, path, file);
-    rows.set(number, { number, file, path, row, state: "waiting" });
+    const entry = { number, file, path, row, state: file ? "waiting" : "broken" };
+    rows.set(number, entry);
+    if (!file) mark(entry, { problem: "This browser cannot read it; it is left out." });
   }
   open();
   drawHead();
@@ -202,6 +212,9 @@ const pauseOrOnline = (time) => new Promise((done) => {
   addEventListener("online", finish);
 });
 
+/** Tells whether a file is still as it was when it was added; else a browser sends nothing of it. */
+const readable = (piece) => piece.slice(0, 1).arrayBuffer().then(() => true, () => false);
+
 /** Sends a file in chunks; goes on where a chunk broke off, for as long as it takes. */
 async function sendFile(entry) {
   const { file, number, path } = entry;
@@ -212,14 +225,18 @@ async function sendFile(entry) {
   const bar = entry.row.querySelector("progress");
   do {
     if (entry.gone) return;
+    const piece = file.slice(offset, offset + chunk);
     try {
-      const piece = file.slice(offset, offset + chunk);
       const answer = await send(`${address}?${query}&offset=${offset}`, token, piece, { method: "PUT" });
       offset = answer.received;
       failures = 0;
     } catch (error) {
       if (error.status === 409) offset = error.document.received;
-      else if (!error.lost) {
+      else if (!(await readable(piece))) {
+        entry.state = "broken";
+        mark(entry, { problem: "It was changed or taken away since it was added; add it once more." });
+        return;
+      } else if (!error.lost) {
         entry.state = "broken";
         mark(entry, { problem: error.message });
         return;
@@ -280,6 +297,7 @@ function tell(text, kind = "faint") {
 }
 
 async function check() {
+  if (phase === "starting") return;
   const mine = ++turn;
   price = null;
   ready(false);
@@ -353,12 +371,17 @@ form.addEventListener("submit", async (event) => {
     await send(`${root}/uploads/${name}/retry`, token).then(follow, (error) => say(error.message));
     return;
   }
-  if (price === null) return;
+  if (price === null || phase !== "choosing") return;
   ready(false);
+  // From here on, photos may be on their way: the list is neither discarded nor forgotten.
+  phase = "starting";
+  sessionStorage.setItem(KEY, name);
   try {
     const answer = await send(`${root}/uploads/${name}/start`, token, { ...request(), credits: price });
     follow(answer);
   } catch (error) {
+    phase = "choosing";
+    if (!error.lost) sessionStorage.removeItem(KEY);
     if (error.document?.rows) show(error.document);
     else if (error.lost) ready(true);
     total.prepend(tell(error.message, "wrong"));
@@ -465,7 +488,7 @@ function reset() {
 
 discard.addEventListener("click", () => {
   dialog.close();
-  if (phase === "uploading") return;
+  if (phase === "starting" || phase === "uploading") return;
   if (name !== null) send(`${root}/uploads/${name}/cancel`, token).catch(() => {});
   reset();
 });
@@ -475,15 +498,26 @@ dialog.addEventListener("close", () => { if (phase === "done") reset(); });
 // Photos that were chosen and not started yet are worth a question before the page is left.
 addEventListener("beforeunload", (event) => { if (phase === "choosing" && rows.size) event.preventDefault(); });
 
-// After a reload, an upload that goes on is shown again.
-const before = sessionStorage.getItem(KEY);
-if (before) {
-  name = before;
-  get(`${root}/uploads/${name}`).then(
-    (answer) => { if (answer.started) follow(answer); else forget(); },
-    () => { forget(); drawHead(); },
-  );
+const STARTS = 20;
+
+/** After a reload, an upload that goes on, or that is about to start, is shown again. */
+async function goOn(before) {
+  for (let asked = 0; asked < STARTS && name === null; asked += 1) {
+    const answer = await get(`${root}/uploads/${before}`).catch(() => null);
+    if (name !== null) return;
+    if (answer?.started) {
+      name = before;
+      follow(answer);
+      return;
+    }
+    if (answer === null) break;
+    await new Promise((done) => { setTimeout(done, 500); });
+  }
+  if (name === null) sessionStorage.removeItem(KEY);
 }
+
+const before = sessionStorage.getItem(KEY);
+if (before) goOn(before);
 
 // "Replace this photo" on a job's page leads here.
 if (location.hash === "#upload") {
