@@ -188,7 +188,7 @@ def jpeg_header(width: int, height: int) -> bytes:
 
 ONLY_A_HEADER: Final = photo().partition(b"\xff\xda")[0]
 FILES = [
-    file("empty.jpg", b"", "empty_file", "0 bytes", "drop it again"),
+    file("empty.jpg", b"", "empty_file", "0 bytes", "Export it again"),
     file("empty.txt", b"", "empty_file", "0 bytes"),
     file("notes.txt", b"These are the sizes.", "unsupported_format", "JPEG and PNG"),
     file("no-extension", b"These are the sizes.", "unsupported_format", "JPEG and PNG"),
