@@ -148,7 +148,18 @@ def _take(browser: Browser, url: str) -> None:
     _save(page, "gallery-grid")
     page.locator(".card", has_text=_SHOWN).get_by_role("link").click()
     _settled(page)
+    page.keyboard.press("2")
+    page.keyboard.press("a")
+    page.locator(".decided").wait_for()
+    _settled(page)
     _save(page, "gallery-job")
+    page.locator("[data-back]").click()
+    _settled(page)
+    for box in page.locator("[data-pick]").all()[2:5]:
+        box.check()
+    _settled(page)
+    _save(page, "gallery-desk")
+    page.keyboard.press("Escape")
     state: Any = context.storage_state()
     for name, how in (("dark", {**_DESKTOP, "color_scheme": "dark"}), ("phone", _PHONE)):
         other = browser.new_context(storage_state=state, **how).new_page()
