@@ -252,8 +252,10 @@ class _Pages:
         asked = Asked.of(request.query_params)
         now = iso(utc_now())
         after = request.query_params.get("after")
-        asked = self._spelled(asked) if after is None else asked
         page = self._page_of(asked, after)
+        if after is None and asked.folder and not page.jobs:
+            asked = self._spelled(asked)
+            page = self._page_of(asked, after)
         banner = overview.banner(self._gallery.pause())
         cards = [self._show.card(job, paused=banner is not None) for job in page.jobs]
         shown = {
@@ -287,8 +289,6 @@ class _Pages:
 
     def _spelled(self, asked: Asked) -> Asked:
         """Return what is asked for with the folder as it is spelled in the bucket."""
-        if not asked.folder:
-            return asked
         spelled = self._gallery.browser.folder_like(asked.folder, seconds=_SECONDS)
         return asked if spelled is None else replace(asked, folder=spelled)
 

@@ -289,15 +289,16 @@ class Browser:
 
         None if there are photos in the folder as given, or in none that is spelled like it.
         """
-        wanted = _folded(folder.strip("/"))
-        if not wanted or self.page(Filter(folder=folder), size=1, seconds=seconds).jobs:
+        given = folder.strip("/")
+        wanted = _folded(given)
+        if not wanted:
             return None
         # Another folder's photos may have the text in their names.
         for job in self.page(Filter(text=wanted), size=_CHUNK, seconds=seconds).jobs:
             parts = folder_of(job.source_key or "").strip("/").split("/")
             there = "/".join(parts[: wanted.count("/") + 1])
             if _folded(there) == wanted:
-                return there
+                return None if there == given else there
         return None
 
     def some(self, job_ids: Collection[str]) -> dict[str, Job]:
