@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.e2e.driver import Catwalk, photo
+from tests.e2e.driver import Catwalk, photo, wait_for
 from tests.e2e.test_gallery import Visitor, browser, cards, page, visitor
 
 __all__ = ["browser", "page", "visitor"]
@@ -151,3 +151,50 @@ def test_a_photo_that_is_gone(visitor: Visitor, photos: dict[str, bytes]) -> Non
         expect(tab.locator(".compare .placeholder").first).to_have_text(
             "This image cannot be shown"
         )
+
+
+def test_a_folder_says_how_it_gets_on(visitor: Visitor, catwalk: Catwalk) -> None:
+    """Its header counts, and tells the person who asked for it when the last photo is done."""
+    folder = f"{FOLDER}-live"
+    stuck = {"path_contains": f"{folder}/"}
+    catwalk.vendor.fault("read", "stuck", match=stuck, percent=37, seconds=10)
+    catwalk.drop(f"{folder}/eva.jpg", photo())
+    with visitor.context() as context:
+        # The system's own notifications cannot be looked at from here.
+        context.add_init_script(
+            "window.told = []; window.Notification = class {"
+            " static permission = 'granted';"
+            " static async requestPermission() { return 'granted'; }"
+            " constructor(title, { body }) { window.told.push(`${title}: ${body}`); } };"
+        )
+        tab = context.new_page()
+        tab.goto(f"?folder={folder}")
+        expect(tab.locator("[data-summary]")).to_contain_text("1 under way")
+        tab.get_by_role("button", name="Tell me when it is done").click()
+        expect(tab.locator("[data-summary]")).to_have_text("1 done")
+        assert tab.evaluate("window.told") == [f"{folder} is done: 1 done"]
+
+
+def test_one_banner_while_photos_wait(visitor: Visitor, catwalk: Catwalk, api_key: str) -> None:
+    """While the vendor refuses the key, one banner says so; the card only waits, then goes on."""
+    key = f"{FOLDER}-paused/flora.jpg"
+    before = catwalk.vendor.settings()
+    catwalk.vendor.settings(api_key="sk-right")
+    try:
+        catwalk.drop(key, photo())
+        wait_for(lambda: any("waiting" in record for record in catwalk.records(key)), "it to wait")
+        with visitor.context() as context:
+            tab = context.new_page()
+            tab.goto(f"?folder={FOLDER}-paused")
+            expect(tab.locator(".banner")).to_have_count(1)
+            expect(tab.locator(".banner")).to_contain_text("does not accept the API key")
+            expect(cards(tab).locator(".status")).to_have_text("Waiting")
+            catwalk.vendor.settings(**before)
+            catwalk.run_command("set-key", stdin=api_key)
+            catwalk.close_breaker()
+            catwalk.again(key)
+            expect(cards(tab).locator(".status")).to_have_text("Done")
+            expect(tab.locator(".banner")).to_have_count(0)
+    finally:
+        catwalk.vendor.settings(**before)
+        catwalk.close_breaker()
