@@ -140,7 +140,7 @@ e2e-second:
 	@$(PY) -m pytest $(SECOND) tests/e2e/test_whole_run.py -v $(LATER)
 
 .PHONY: coverage
-coverage: $(TOOLS)/.dev ## branch coverage of shared/ and functions/ by unit and integration tests; 10 minutes
+coverage: $(TOOLS)/.dev ## branch coverage of shared/ and functions/ by unit and integration tests; 14 minutes
 	@$(VENV)/bin/coverage erase
 	@$(VENV)/bin/coverage run -m pytest tests/unit tests/integration -q -n auto
 	@$(VENV)/bin/coverage combine --quiet
