@@ -45,6 +45,7 @@ from shared.steps.start import Starter
 from tests.factories import KEY, PHOTOS, REGION, TABLE, VARIANT, jpeg, png, requested
 from tests.integration.conftest import World
 from tests.integration.lambdas import How, Invocation, Lambdas, Step
+from tests.thorough import THOROUGH
 
 pytestmark = pytest.mark.timeout(900)  # many runs in one test, on whatever machine
 ROOT = Path(__file__).parents[2]
@@ -512,8 +513,6 @@ TWICE = [
     in {"drop", "resubmitted", "lease over", "last credit", "probe passes", "finalize"}
 ]
 """Where two at the same time could spend twice, or tell of two ends."""
-ALL_KILLS: Final = "CATWALK_ALL_KILLS" in os.environ
-"""`make kills`: all that the tests below can do, where `make test` does what is most dangerous."""
 LONGER: Final = {"resubmitted", "last credit", "poll: done", "probe passes"}
 """Scenarios whose reads, or whose invocations at the same time, are for `make kills`: `drop`,
 `lease over` and `finalize` go through the same code."""
@@ -521,18 +520,19 @@ LONGER: Final = {"resubmitted", "last credit", "poll: done", "probe passes"}
 
 def now(scenarios: Sequence[Scenario]) -> list[Scenario]:
     """Return which of these scenarios are for this test run."""
-    return [scenario for scenario in scenarios if ALL_KILLS or scenario.name not in LONGER]
+    return [scenario for scenario in scenarios if THOROUGH or scenario.name not in LONGER]
 
 
 WHOLE: Final = {"drop", "unanswered", "lease over", "poll: done", "finalize"}
-"""Scenarios that `make test`, too, kills after every change; the others after every fourth one and
-the last, `make kills` after each: most of their changes are made by the same code as these'."""
-STRIDE: Final = 4
+"""`make test` kills these scenarios after every change, and the others after every eighth one and
+the last. Most changes of the others are made by the same code. `make kills` kills all of them after
+every change."""
+STRIDE: Final = 8
 
 
 def killed_here(scenario: Scenario, changes: Sequence[int]) -> list[int]:
     """Return which changes of a scenario this test run kills it after."""
-    if ALL_KILLS or scenario.name in WHOLE:
+    if THOROUGH or scenario.name in WHOLE:
         return list(changes)
     return sorted({*changes[SCENARIOS.index(scenario) % STRIDE :: STRIDE], changes[-1]})
 
