@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.e2e.driver import Catwalk, mask, photo, sha256
+from tests.e2e.driver import PHOTO_SIZE, Catwalk, mask, photo, sha256
 
 
 def checked_images(catwalk: Catwalk, record: dict[str, Any], count: int) -> None:
@@ -40,7 +40,7 @@ def test_a_dropped_photo_comes_back(catwalk: Catwalk) -> None:
     assert record["sku"] == "DR-1001"
     assert (record["attempt"], record["credits"], record["progress"]) == (1, 1, 100)
     assert record["photo"]["bytes"] == len(body)
-    assert (record["photo"]["width"], record["photo"]["height"]) == (240, 320)
+    assert (record["photo"]["width"], record["photo"]["height"]) == PHOTO_SIZE
     assert record["photo"]["content_type"] == "image/jpeg"
     assert "error" not in record
     checked_images(catwalk, record, 2)

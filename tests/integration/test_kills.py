@@ -198,8 +198,8 @@ def batch(stack: Stack) -> list[Any]:
 
 def request(stack: Stack) -> list[Any]:
     """A backend asks for two variants of a photo with a mask, a folder file and a long header."""
-    stack.aws.drop(PHOTO, jpeg(20, 50, before_frame=70_000))
-    stack.aws.drop("a/dress.mask.png", png(20, 50))
+    stack.aws.drop(PHOTO, jpeg(before_frame=70_000))
+    stack.aws.drop("a/dress.mask.png", png())
     stack.aws.drop("a/catwalk.json", b'{"sku": "S-1"}')
     variants = [{**VARIANT, "batchSize": size} for size in (1, 2)]
     event = requested({"requestId": "r-1", "photo": {"key": PHOTO}, "variants": variants})

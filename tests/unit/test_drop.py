@@ -22,7 +22,7 @@ from shared.intake.settings import metadata_text
 from shared.limits.settling import Settling
 from shared.models import ErrorCode, JobError, JobStatus, Photo, Result, SceneType, Settings
 from tests.cli_runner import Shell, refusal
-from tests.factories import PHOTOS, TABLE, png
+from tests.factories import HEIGHT, PHOTOS, TABLE, WIDTH, png
 
 
 class Backend:
@@ -196,7 +196,7 @@ def test_what_would_be_rejected_is_left_out(shell: Shell, photo: Callable[..., P
     photo("shop/notes.txt", "notes")
     photo("shop/empty.jpg", b"")
     photo("shop/wide.png")
-    photo("shop/wide.mask.png", png(16, 8))
+    photo("shop/wide.mask.png", png(HEIGHT, WIDTH))
     code, _, err = shell("drop", "shop")
     assert code == 1, "two of them are called photos"
     assert "notes.txt is left out" in err

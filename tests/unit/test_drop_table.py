@@ -328,7 +328,7 @@ def test_question_names_what_is_made(shell: Shell, photo: Callable[..., Path]) -
     assert (code, "done or under way" in out) == (1, False)
     for more in (["--images", "3"], ["--model", "clara"]):
         assert "done or under way" not in shell(*words, *more, "--dry-run")[1]
-    photo("shop/0.png", png(16, 16))
+    photo("shop/0.png", png(padding=99))
     assert "1 of 14 jobs is done or under way already" in shell(*words, "--dry-run")[1]
     photo("shop/1.mask.png")
     assert "done or under way" not in shell(*words, "--dry-run")[1]

@@ -454,7 +454,7 @@ def test_a_photo_that_arrived_is_not_dropped_again(stage: Stage, error: JobError
     if error is not None:
         assert stage.jobs.reject(job, error) is not None
     assert "photos" not in stage.run()
-    second = stage.put(body=jpeg(9, 9))
+    second = stage.put(body=jpeg(fill=9))
     assert stage.run()["photos"] == 1
     assert stage.versions() == [second]
 
@@ -477,7 +477,7 @@ def test_another_record_of_the_same_bytes_hides_no_drop(stage: Stage) -> None:
 def test_an_earlier_version_whose_event_was_lost(stage: Stage) -> None:
     """A photo that was overwritten meanwhile is a drop like any other."""
     first = stage.put()
-    stage.arrive("a.jpg", stage.put(body=jpeg(9, 9)))
+    stage.arrive("a.jpg", stage.put(body=jpeg(fill=9)))
     assert stage.run() == {"photos": 1}
     assert stage.versions() == [first]
 
@@ -551,7 +551,7 @@ def test_versions_of_one_photo_over_several_pages(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each version counts once, wherever a page of the listing or a run ends."""
-    versions = [stage.put(body=jpeg(9, 9 + number)) for number in range(7)]
+    versions = [stage.put(body=jpeg(fill=1 + number)) for number in range(7)]
     stage.short_pages(monkeypatch, 3)
     for _ in range(3):
         stage.remaining = ENOUGH_SECONDS + 15

@@ -156,7 +156,7 @@ def test_a_photo_that_is_gone_or_another_is_refused(
 ) -> None:
     """Nobody pays for other bytes than those they saw."""
     job = make()
-    stored(aws, png(9, 9))
+    stored(aws, png())
     replaced = shooter.quote(job, MIA)
     assert "Another photo lies under 'summer/dress.jpg'" in (replaced.refusal or "")
     assert replaced.credits == 0
