@@ -1,5 +1,7 @@
 """A backend asks by event."""
 
+import json
+
 import httpx
 
 from tests.e2e.driver import Catwalk, mask, photo, sha256, wait_for
@@ -104,6 +106,26 @@ def test_a_broken_request_gets_a_record(catwalk: Catwalk) -> None:
     record = catwalk.record(event["detail"]["jobId"])
     assert (record["status"], record["request_id"]) == ("REJECTED", "broken-1")
     assert record["error"]["code"] == "bad_request_event"
+
+
+def test_a_detail_that_is_no_json_object_is_refused_by_the_bus(catwalk: Catwalk) -> None:
+    """PutEvents says so, as on AWS: Catwalk cannot give a record to what it never sees."""
+    details = ("{'photo': 1}", "[]", json.dumps({"requestId": "beside-malformed"}))
+    entry = {
+        "EventBusName": catwalk.stack.output("EventBusName"),
+        "Source": "shop",
+        "DetailType": "Fashion Model Requested",
+    }
+    answer = catwalk.stack.clients.events.put_events(
+        Entries=[{**entry, "Detail": detail} for detail in details]
+    )
+    assert answer["FailedEntryCount"] == 2
+    codes = [result.get("ErrorCode") for result in answer["Entries"]]
+    assert codes == ["MalformedDetail", "MalformedDetail", None]
+    wait_for(
+        lambda: any(e["detail"].get("requestId") == "beside-malformed" for e in catwalk.heard),
+        "an event about the request that the bus accepted",
+    )
 
 
 def test_a_request_for_a_photo_that_is_not_there(catwalk: Catwalk) -> None:
