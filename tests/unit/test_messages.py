@@ -1,4 +1,4 @@
-"""What arrives on the queue: read as one of four things, and never an exception."""
+"""Messages on SubmitQueue: any text is read as one of six kinds, and none raises an exception."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.clock import iso
 from shared.intake.messages import (
     BrokenEvent,
     Incoming,
@@ -19,9 +18,8 @@ from shared.intake.messages import (
     is_photo_key,
     parse,
 )
-from shared.models import ErrorCode, Job, JobStatus, SceneType, Settings
-from shared.notify.events import DetailType, EventPublisher, detail_of
-from tests.factories import BUS, PHOTOS, START, VARIANT, VENDOR, Aws, dropped, requested
+from shared.models import ErrorCode
+from tests.factories import PHOTOS, VARIANT, VENDOR, dropped, requested
 
 PAYLOADS = Path(__file__).parents[2] / "events" / "eventbridge"
 
@@ -517,67 +515,3 @@ def test_vendors_own_origin_may_be_plain() -> None:
     incoming = read(event, vendor="http://127.0.0.1:9000")
     assert isinstance(incoming, ModelRequested)
     assert isinstance(read(event, vendor="http://127.0.0.1:9001"), BrokenEvent)
-
-
-# --- events out ----------------------------------------------------------------------------------
-
-
-def job(status: JobStatus = JobStatus.RUNNING) -> Job:
-    """Return a job with something in every corner."""
-    return Job(
-        job_id="j",
-        status=status,
-        settings=Settings(
-            model_id="002",
-            scene_type=SceneType.ORIGINAL,
-            batch_size=1,
-            extra={"snake_case": {"kept_as_is": None}},
-        ),
-        created_at=iso(START),
-        updated_at=iso(START),
-        lease_until="secret",
-        unsent=True,
-        announced="RUNNING",
-        triggers=frozenset({"t"}),
-    )
-
-
-def test_detail_is_the_record_in_camel_case() -> None:
-    """An event carries the record, camelCase, without bookkeeping; `extra` stays as it was."""
-    detail = detail_of(job())
-    assert detail["schemaVersion"] == "1"
-    assert detail["jobId"] == "j"
-    assert detail["settings"]["batchSize"] == 1
-    assert detail["settings"]["extra"] == {"snake_case": {"kept_as_is": None}}
-    assert not {"leaseUntil", "unsent", "announced", "triggers", "taskId"} & set(detail)
-
-
-@pytest.mark.parametrize(
-    ("status", "told"),
-    [
-        (JobStatus.RUNNING, "Job Submitted"),
-        (JobStatus.SUCCEEDED, "Job Succeeded"),
-        (JobStatus.PARTIAL, "Job Failed"),
-        (JobStatus.FAILED, "Job Failed"),
-        (JobStatus.REJECTED, "Job Rejected"),
-        (JobStatus.SUBMIT_UNKNOWN, "Job Needs Attention"),
-    ],
-)
-def test_each_end_is_told_under_its_name(aws: Aws, status: JobStatus, told: str) -> None:
-    """Each status that others wait for has its event."""
-    EventPublisher(aws.events, BUS).job_changed(job(status))
-    (event,) = aws.told()
-    assert (event["detail-type"], event["source"]) == (told, "catwalk")
-    assert event["detail"]["status"] == status
-    assert told in set(DetailType)
-
-
-def test_refused_event_is_an_error() -> None:
-    """If EventBridge takes the call but not the event, the caller hears of it."""
-
-    class Refusing:
-        def put_events(self, **_: object) -> dict[str, Any]:
-            return {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "ThrottlingException"}]}
-
-    with pytest.raises(RuntimeError, match="Throttling"):
-        EventPublisher(Refusing(), BUS).job_changed(job())  # type: ignore[arg-type]  # a double
