@@ -50,7 +50,7 @@ from shared.vmake.client import VmakeClient
 from shared.vmake.secret import ApiKey
 from shared.wiring import Wiring, finalizer, poller, reconciler, submitter
 from tests.factories import BUS, KEY, PHOTOS, RESULTS, START, TABLE, VENDOR, Aws, Clock, jpeg, png
-from tests.interleaving import AtOnce, Invocation, Pull, invocation_here
+from tests.interleaving import AtOnce, Fate, Invocation, invocation_here
 
 EXAMPLES: Final = int(os.environ.get("CATWALK_EXAMPLES", "12"))
 STEPS: Final = int(os.environ.get("CATWALK_STEPS", "30"))
@@ -614,7 +614,7 @@ class World:
             moved_on = now.attempt > job.attempt or now.status is not JobStatus.SUBMIT_UNKNOWN
             assert resolved is not None or moved_on, "a task that was found was not taken"
 
-    def pass_time(self, seconds: float, how: Pull, *, late: bool) -> None:
+    def pass_time(self, seconds: float, how: Fate, *, late: bool) -> None:
         """Let time pass; an invocation whose time is over dies.
 
         Args:
@@ -630,7 +630,7 @@ class World:
             if late and invocation.accepted is not None:
                 invocation.late = True
             else:
-                invocation.pull(how)
+                invocation.step(how)
         self.clock.advance(seconds)
 
     # --- the end ---------------------------------------------------------------------------
@@ -638,7 +638,7 @@ class World:
     def kill_all(self) -> None:
         """End every thread."""
         for invocation in list(self.live):
-            invocation.pull(Pull.DIE_BEFORE)
+            invocation.step(Fate.DIE_BEFORE)
 
     def settle(self) -> None:
         """Let everything go on without any more trouble, until nothing moves."""
@@ -779,8 +779,8 @@ such; (None, None) is to its end. What was read is oldest just before an effect.
 OPENERS = st.sampled_from(["delivery", "delivery", "delivery", "found", RecoveryAction.REGENERATE])
 CREATED = st.sampled_from(sorted(CREATES))
 READ = st.sampled_from(sorted(READS))
-DEATHS = st.sampled_from([Pull.DIE_BEFORE, Pull.DIE_AFTER])
-TROUBLES = st.sampled_from([Pull.FAIL_BEFORE, Pull.FAIL_AFTER, Pull.ASK_AGAIN])
+DEATHS = st.sampled_from([Fate.DIE_BEFORE, Fate.DIE_AFTER])
+TROUBLES = st.sampled_from([Fate.FAIL_BEFORE, Fate.FAIL_AFTER, Fate.ASK_AGAIN])
 Far = tuple[int | None, int | None]
 Opener = tuple[str, Far, str]
 
@@ -792,7 +792,7 @@ def _go(invocation: Invocation, far: Far) -> None:
         effect = invocation.at.rpartition(".")[2].startswith(EFFECTS)
         if calls == 0 or (effects == 0 and effect):
             return
-        invocation.pull()
+        invocation.step()
         calls = None if calls is None else calls - 1
         effects = None if effects is None else effects - effect
 
@@ -814,7 +814,7 @@ class Interleavings(RuleBasedStateMachine):
         how=DEATHS,
     )
     def photo_is_dropped(
-        self, on_unknown: str, before: str, openers: list[Opener], pause: int, how: Pull
+        self, on_unknown: str, before: str, openers: list[Opener], pause: int, how: Fate
     ) -> None:
         """Begin with a new photo, or one that was delivered before, and two who come at once."""
         self.world.begin(on_unknown=on_unknown)
@@ -877,20 +877,20 @@ class Interleavings(RuleBasedStateMachine):
 
     @precondition(_live)
     @rule(which=WHICH, how=DEATHS)
-    def invocation_dies(self, which: int, how: Pull) -> None:
-        self._pick(which).pull(how)
+    def invocation_dies(self, which: int, how: Fate) -> None:
+        self._pick(which).step(how)
 
     @precondition(_live)
     @rule(which=WHICH, how=TROUBLES)
-    def aws_is_in_trouble(self, which: int, how: Pull) -> None:
-        self._pick(which).pull(how)
+    def aws_is_in_trouble(self, which: int, how: Fate) -> None:
+        self._pick(which).step(how)
 
     @rule(
         seconds=st.sampled_from([1, 40, 160, 200, 400, 1000, 4000, 25_000]),
         how=DEATHS,
         late=st.booleans(),
     )
-    def time_passes(self, seconds: int, how: Pull, late: bool) -> None:
+    def time_passes(self, seconds: int, how: Fate, late: bool) -> None:
         self.world.pass_time(seconds, how, late=late)
 
     @precondition(_room)
@@ -1012,13 +1012,13 @@ def test_note_of_a_free_post_that_comes_twice(world: World) -> None:
     first = world.deliver(busy, "busy")
     _go(first, (None, 5))
     assert first.at == "dynamodb.UpdateItem"
-    first.pull(Pull.ASK_AGAIN)
-    world.pass_time(30, Pull.DIE_BEFORE, late=False)  # until botocore gives up waiting
+    first.step(Fate.ASK_AGAIN)
+    world.pass_time(30, Fate.DIE_BEFORE, late=False)  # until botocore gives up waiting
     other = world.deliver(second)
     _go(other, (None, 2))
     assert other.at == "vendor POST"
     try:
-        first.pull()
+        first.step()
         world.deliver(third).finish()
         other.finish()
     finally:
