@@ -1,6 +1,7 @@
 """A backend asks by event."""
 
 import json
+from typing import Any
 
 import httpx
 
@@ -111,7 +112,7 @@ def test_a_broken_request_gets_a_record(catwalk: Catwalk) -> None:
 def test_a_detail_that_is_no_json_object_is_refused_by_the_bus(catwalk: Catwalk) -> None:
     """PutEvents says so, as on AWS: Catwalk cannot give a record to what it never sees."""
     details = ("{'photo': 1}", "[]", json.dumps({"requestId": "beside-malformed"}))
-    entry = {
+    entry: Any = {
         "EventBusName": catwalk.stack.output("EventBusName"),
         "Source": "shop",
         "DetailType": "Fashion Model Requested",
