@@ -85,7 +85,7 @@ class Dozen:
         return self._catwalk.creates() - self._before
 
     def pauses(self) -> list[dict[str, Any]]:
-        """Return what was told of pauses about these photos."""
+        """Return the events about pauses that name one of these photos."""
         told = [event for event in self._catwalk.heard if "paused" in event["detail"]]
         assert {event["detail-type"] for event in told} <= {"Job Needs Attention"}
         ours = [event for event in told if event["detail"]["sourceKey"].startswith(self.name)]

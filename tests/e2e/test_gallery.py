@@ -254,7 +254,7 @@ def test_accessible(
 
 
 def test_endless(browser: Browser, tmp_path: Path) -> None:
-    """Whoever scrolls gets more, each job once."""
+    """Scrolling loads more jobs, each once."""
     with (
         Table(200) as table,
         chromium.gallery(bench_environment(table.url, tmp_path)) as url,

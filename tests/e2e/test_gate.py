@@ -1,4 +1,4 @@
-"""Who may use the local AWS: this stack's own credentials, and nobody else who reaches its port."""
+"""Only this stack's own credentials can use the local AWS."""
 
 import hashlib
 import ssl
@@ -185,7 +185,7 @@ def test_a_header_that_is_not_signed_commands_nothing(stack: Stack, web: httpx.C
 
 
 def test_presigned_urls_read_and_nothing_else(stack: Stack, web: httpx.Client) -> None:
-    """Whoever has a photo's URL reads that photo, until the URL ends."""
+    """A presigned URL reads its photo until it expires, and does nothing else."""
     bucket = stack.output("PhotosBucketName")
     credentials = stack.address.credentials
     s3 = boto3.Session(

@@ -74,7 +74,7 @@ def is_denied(catwalk: Catwalk, person: dict[str, str], *arguments: str) -> None
 
 @pytest.mark.parametrize("person", [["look"]], indirect=True)
 def test_to_look(catwalk: Catwalk, person: dict[str, str], job_id: str, tmp_path: Path) -> None:
-    """Who may look sees jobs and takes images away, and can neither drop nor review."""
+    """The policy for looking allows seeing jobs and downloading, but not dropping or reviewing."""
     assert PHOTO in works(catwalk, person, "jobs", "--folder", "people")
     assert "SUCCEEDED" in works(catwalk, person, "show", job_id, "--json")
     works(catwalk, person, "pull", "--folder", "people", "--to", str(tmp_path / "out"))
@@ -87,7 +87,7 @@ def test_to_look(catwalk: Catwalk, person: dict[str, str], job_id: str, tmp_path
 
 @pytest.mark.parametrize("person", [["look", "drop"]], indirect=True)
 def test_to_drop(catwalk: Catwalk, person: dict[str, str], job_id: str, tmp_path: Path) -> None:
-    """Who may drop gets images of a new photo, and cannot review."""
+    """The policy for dropping allows dropping a photo and waiting for it, but no review."""
     new = tmp_path / "new.jpg"
     new.write_bytes(photo())
     works(catwalk, person, "drop", str(new), "--to", "people", "--wait", "--yes")
@@ -96,7 +96,7 @@ def test_to_drop(catwalk: Catwalk, person: dict[str, str], job_id: str, tmp_path
 
 @pytest.mark.parametrize("person", [["look", "review"]], indirect=True)
 def test_to_review(catwalk: Catwalk, person: dict[str, str], job_id: str) -> None:
-    """Who may review approves a job, and it is told under their name."""
+    """The policy for reviewing allows approving a job, and the event has the reviewer's name."""
     works(catwalk, person, "review", job_id, "--approve", "--choose", "2", "--yes")
     (record,) = catwalk.records(PHOTO)
     assert record["review"]["state"] == "approved"

@@ -6,7 +6,7 @@ from tests.e2e.driver import Catwalk, photo, wait_for
 
 
 def test_a_photo_whose_event_was_lost(catwalk: Catwalk) -> None:
-    """A photo that nobody told of lies in the bucket, and is made all the same, once."""
+    """A photo whose event was lost is found in the bucket and made, once."""
     body = photo()
     with catwalk.deaf("PhotoDroppedRule"):
         catwalk.drop("lost-event/dress.jpg", body, {"batch-size": "1"})
@@ -41,7 +41,7 @@ def test_a_photo_whose_message_was_purged(catwalk: Catwalk) -> None:
 
 
 def test_a_dead_letter_has_a_record_and_comes_back(catwalk: Catwalk) -> None:
-    """A message that nothing could be made of is told of; sent again, it makes its images."""
+    """A dead letter gets a FAILED record; sent again, it makes its images."""
     body = photo()
     with catwalk.deaf("PhotoDroppedRule"):
         catwalk.drop("dead/dress.jpg", body, {"batch-size": "1"})

@@ -1,4 +1,4 @@
-"""What the vendor does wrong, and what becomes of the photo and the credit."""
+"""Faults of the vendor: how each photo ends, and what is charged."""
 
 import json
 
@@ -161,7 +161,7 @@ def test_a_refusal_at_length(catwalk: Catwalk, status: int) -> None:
 
 def test_a_vendor_that_throttles(catwalk: Catwalk) -> None:
     """A 429 fails no job: submission pauses, says so, and all photos come back, paid once."""
-    catwalk.close_breaker()  # throttling that was told of a moment ago would be no news
+    catwalk.close_breaker()  # throttling has one event in 15 minutes, and may have had it
     body, other, before = photo(), photo(), catwalk.creates()
     catwalk.vendor.fault(
         *("create", "status"),

@@ -219,7 +219,7 @@ def test_every_line_names_its_invocation(catwalk: Catwalk) -> None:
 
 
 def test_an_alarm_reaches_whoever_subscribes(catwalk: Catwalk) -> None:
-    """Submits that are parked make an alarm, and the topic tells of it."""
+    """Parked submits raise an alarm, which reaches a subscriber of the topic."""
     client, sqs = catwalk.stack.clients.client, catwalk.stack.clients.sqs
     url, arn = queue(catwalk.stack, "e2e-alarms", "sns")
     client("sns").subscribe(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 # An unlucky worker's photo is decided on when its lease is over: after three minutes.
 @pytest.mark.timeout(900)
 def test_the_storm(storm: "Beside", capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing is lost and nothing charged twice, whoever dies; `make storm` shows it at length."""
+    """Random kills lose no photo and charge none twice; `make storm` runs longer."""
     code = storm.process.wait()
     said = storm.log.read_text()
     with capsys.disabled():

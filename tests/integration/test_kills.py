@@ -401,7 +401,7 @@ def dead_letter(stack: Stack, message: str) -> None:
 
 
 def dead_request(stack: Stack) -> None:
-    """A request's message is a dead letter, and no job has been made of it."""
+    """A request's message is a dead letter, and it has no job yet."""
     detail = {"photo": {"url": "https://example.com/dress.jpg"}, "variants": [VARIANT]}
     dead_letter(stack, json.dumps(requested(detail)))
 
@@ -514,8 +514,8 @@ TWICE = [
 ALL_KILLS: Final = "CATWALK_ALL_KILLS" in os.environ
 """Whether all kills run (`make kills`), or only the most important ones (`make test`)."""
 LONGER: Final = {"resubmitted", "last credit", "poll: done", "probe passes"}
-"""Only `make kills` kills these scenarios at reads, and runs two invocations of them at once: `drop`,
-`lease over` and `finalize` run the same code."""
+"""Only `make kills` kills these scenarios at reads and runs two invocations of them at once, since
+`drop`, `lease over` and `finalize` run the same code."""
 
 
 def now(scenarios: Sequence[Scenario]) -> list[Scenario]:

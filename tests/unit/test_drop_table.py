@@ -363,7 +363,7 @@ def test_only_the_same_job_is_counted_as_done(shell: Shell, photo: Callable[...,
 def test_drop_without_the_right_to_look(
     shell: Shell, photo: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A person who may only upload is not kept from it by what cannot be looked up."""
+    """A person who may only upload can do so, although jobs and masks cannot be looked up."""
     photo("a.png")
 
     def refuse(*_: object, **__: object) -> None:

@@ -241,7 +241,7 @@ class World:
             self.send(json.dumps(event))
 
     def change(self, what: str) -> None:
-        """Change the world between two deliveries; no event of ours tells of it."""
+        """Change settings, mask or photo between two deliveries, without an event."""
         match what:
             case "folder file":
                 self._put("catwalk.json", b'{"modelId": "044", "batchSize": 1}')
@@ -298,7 +298,7 @@ class World:
         self.send(MessageBody, DelaySeconds)
         return {}
 
-    def _GetQueueAttributes(self, *, QueueUrl: str, AttributeNames: list[str]) -> Any:  # noqa: N802, N803  as above
+    def _GetQueueAttributes(self, *, QueueUrl: str, AttributeNames: list[str]) -> Any:  # noqa: N802, N803  AWS's names
         assert QueueUrl == QUEUE
         held = [message for message in self.queue if message.in_hands]
         rest = [message for message in self.queue if not message.in_hands]
@@ -310,7 +310,7 @@ class World:
         }
         return {"Attributes": {name: str(counts[name]) for name in AttributeNames}}
 
-    def _ReceiveMessage(self, *, QueueUrl: str, VisibilityTimeout: int, **_: Any) -> Any:  # noqa: N802, N803  as above
+    def _ReceiveMessage(self, *, QueueUrl: str, VisibilityTimeout: int, **_: Any) -> Any:  # noqa: N802, N803  AWS's names
         assert QueueUrl == DEAD
         letters = [letter for letter in self.dead if letter.visible_at <= self.seconds()]
         for letter in letters:
@@ -323,12 +323,12 @@ class World:
             ]
         }
 
-    def _DeleteMessage(self, *, QueueUrl: str, ReceiptHandle: str) -> Any:  # noqa: N802, N803  as above
+    def _DeleteMessage(self, *, QueueUrl: str, ReceiptHandle: str) -> Any:  # noqa: N802, N803  AWS's names
         assert QueueUrl == DEAD
         self.dead[int(ReceiptHandle.removeprefix("letter-"))].visible_at = float("inf")
         return {}
 
-    def _PutEvents(self, *, Entries: list[dict[str, Any]]) -> Any:  # noqa: N802, N803  as above
+    def _PutEvents(self, *, Entries: list[dict[str, Any]]) -> Any:  # noqa: N802, N803  AWS's names
         for entry in Entries:
             detail = json.loads(entry["Detail"])
             if "paused" not in detail:
@@ -337,7 +337,7 @@ class World:
                 self.told.add(event)
         return {"FailedEntryCount": 0}
 
-    def _StartExecution(self, *, stateMachineArn: str, name: str, input: str) -> Any:  # noqa: A002, N802, N803  as above
+    def _StartExecution(self, *, stateMachineArn: str, name: str, input: str) -> Any:  # noqa: A002, N802, N803  AWS's names
         arn = f"{stateMachineArn.replace(':stateMachine:', ':execution:')}:{name}"
         if arn in self.executions:
             exists = self.aws.executions.exceptions.ExecutionAlreadyExists
@@ -345,7 +345,7 @@ class World:
         self.executions[arn] = Execution(arn, input, json.loads(input))
         return {"executionArn": arn}
 
-    def _DescribeExecution(self, *, executionArn: str) -> Any:  # noqa: N802, N803  as above
+    def _DescribeExecution(self, *, executionArn: str) -> Any:  # noqa: N802, N803  AWS's names
         execution = self.executions.get(executionArn)
         if execution is None or execution.status == "gone":
             none = self.aws.executions.exceptions.ExecutionDoesNotExist
@@ -672,7 +672,7 @@ class World:
         return bool(moved or self.queue)
 
     def check_end(self) -> None:
-        """See that the photo came home, was told of, and that the books are right."""
+        """Check that the photo's jobs ended with events, and that charges and ledger agree."""
         job = self.job()
         if job is None:
             (lost,) = self.records.values()

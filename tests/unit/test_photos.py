@@ -1,4 +1,4 @@
-"""Photos in: what a dropped object is, without ever reading the whole of it."""
+"""Dropped photos are checked without reading them whole."""
 
 import base64
 import io
@@ -243,7 +243,7 @@ def test_too_many_pixels(store: PhotoStore, s3: Any, body: bytes) -> None:
 
 @given(st.binary(max_size=300), st.sampled_from([b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b""]))
 def test_no_bytes_break_the_look_at_them(body: bytes, magic: bytes) -> None:
-    """Whatever bytes strangers drop, they have a size or none."""
+    """Any bytes have a size or None, and raise no exception."""
     size = pixel_size(magic + body)
     assert size is None or min(size) > 0
     assert content_type_of(magic + body) in {JPEG, PNG, None}
@@ -276,7 +276,7 @@ def test_whole_photo_is_read_only_to_be_sent_inline(store: PhotoStore, s3: Any) 
 
 
 def opened(s3: Any, store: PhotoStore, answer: Any) -> StoredPhoto:
-    """Open what an event told of."""
+    """Open the photo of an event."""
     return store.open("a.jpg", etag=answer["ETag"].strip('"'), version_id=answer.get("VersionId"))
 
 
@@ -493,7 +493,7 @@ def test_object_that_may_not_be_read_is_refused(
 
 @pytest.mark.parametrize("encryption", ["aws:kms", "aws:kms:dsse"])
 def test_denied_without_a_cause_is_the_key_if_the_head_says_so(s3: Any, encryption: str) -> None:
-    """Where S3 says no more than Access Denied, the object's head tells of its KMS key."""
+    """If S3 answers only Access Denied, HeadObject shows whether a KMS key is the cause."""
     put(s3, "a.jpg", jpeg())
     client, store = refusing(s3, {"a.jpg": DENIED})
     client.encryption["a.jpg"] = encryption

@@ -206,7 +206,7 @@ def test_broken_settings_beside_the_photo(
 def test_already_shot_is_said(
     shooter: Shooter, make: Callable[..., Job], aws: Aws, jobs: JobRepository, clock: Clock
 ) -> None:
-    """Who has images of this look already hears so before paying for others."""
+    """A quote says that images of this look exist already."""
     job = make()
     assert job.settings is not None
     assert shooter.quote(job, {"modelId": "003"}).already is None

@@ -164,7 +164,7 @@ def stage(aws: Aws, clock: Clock) -> Stage:
 
 
 def test_dropped_photo_becomes_a_running_task(stage: Stage) -> None:
-    """A dropped photo is submitted once, waited for, recorded and told of."""
+    """A dropped photo is submitted once; its record, execution and event exist."""
     assert stage.drop() == Handled()
     job = stage.job()
     assert (job.status, job.task_id, job.credits, job.attempt) == (
@@ -235,7 +235,7 @@ def test_a_models_name_means_its_id_everywhere(stage: Stage) -> None:
 
 
 def test_an_event_may_name_any_mask_of_the_bucket(stage: Stage) -> None:
-    """Who may send events may name any object of the bucket, as a photo or as a mask."""
+    """An event may name any object of the bucket as its photo or mask."""
     stage.aws.drop("a/x.jpg", jpeg())
     stage.aws.drop("masks/m.png", png())
     detail = {"photo": {"key": "a/x.jpg"}, "mask": "masks/m.png", "variants": [VARIANT]}
@@ -329,7 +329,7 @@ def test_what_is_no_photo_leaves_no_trace(stage: Stage, key: str) -> None:
 def test_bad_photo_is_rejected_with_its_reason(
     stage: Stage, key: str, body: bytes, metadata: dict[str, str], code: str
 ) -> None:
-    """A photo that can never become a task is REJECTED at once, told of, and never sent."""
+    """An unusable photo is REJECTED at once, with an event, and never sent."""
     stage.set(max_photo_bytes=2_000)
     assert stage.drop(key, body, **metadata) == Handled()
     job = stage.job()
@@ -364,7 +364,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("event", BROKEN.values(), ids=BROKEN.keys())
 def test_broken_event_gets_a_record(stage: Stage, event: dict[str, Any] | str) -> None:
-    """A message that cannot be a request is REJECTED, however it is broken, and told of."""
+    """A message that is no valid request is REJECTED, with an event."""
     assert stage.take(event) == Handled()
     assert stage.error() is ErrorCode.BAD_REQUEST_EVENT
     assert stage.job().request_id
@@ -546,7 +546,7 @@ def test_failed_photo_dropped_again_is_sent_again(stage: Stage) -> None:
 
 
 def test_message_that_was_handled_before_its_event_went_out(stage: Stage) -> None:
-    """A crash after the write and before the event: the next delivery tells of it, once."""
+    """After a crash between write and event, the next delivery sends the event, once."""
     stage.drop()
     stage.aws.told()
     stage.aws.dynamodb.update_item(
@@ -747,7 +747,7 @@ UNCERTAIN = [
 def test_unknown_submit_is_parked_and_never_sent_again(
     stage: Stage, answer: httpx.Response | Exception
 ) -> None:
-    """A POST that may have been charged is parked, told of once, and left alone for ever."""
+    """A POST that may have been charged is parked, with one event, and never repeated."""
     stage.vendor.answers = [answer]
     event = stage.aws.drop("a.jpg", jpeg())
     assert stage.take(event) == Handled()
@@ -1344,7 +1344,7 @@ def test_what_cost_nothing_is_not_in_the_ledger(stage: Stage) -> None:
 
 
 def test_a_submit_that_stayed_unknown_is_in_the_ledger_as_that(stage: Stage) -> None:
-    """Whoever adds up sees what may have been spent beside what was."""
+    """A submit that stays unknown is an `unknown` charge in the ledger."""
     stage.vendor.answers = [httpx.ReadTimeout("silence")]
     stage.drop()
     assert entries(stage) == [("a", 1, "unknown")]
