@@ -25,6 +25,7 @@ def install() -> None:
     # MiniStack's interpreter alone has it.
     from ministack.services import eventbridge  # noqa: PLC0415
 
+    # Each call looks this name up, in MiniStack's API and in its Step Functions.
     eventbridge._put_events = checked(eventbridge._put_events)  # noqa: SLF001
 
 

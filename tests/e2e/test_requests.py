@@ -1,8 +1,5 @@
 """A backend asks by event."""
 
-import json
-from typing import Any
-
 import httpx
 
 from tests.e2e.driver import Catwalk, mask, photo, sha256, wait_for
@@ -111,14 +108,16 @@ def test_a_broken_request_gets_a_record(catwalk: Catwalk) -> None:
 
 def test_a_detail_that_is_no_json_object_is_refused_by_the_bus(catwalk: Catwalk) -> None:
     """PutEvents says so, as on AWS: Catwalk cannot give a record to what it never sees."""
-    details = ("{'photo': 1}", "[]", json.dumps({"requestId": "beside-malformed"}))
-    entry: Any = {
-        "EventBusName": catwalk.stack.output("EventBusName"),
-        "Source": "shop",
-        "DetailType": "Fashion Model Requested",
-    }
     answer = catwalk.stack.clients.events.put_events(
-        Entries=[{**entry, "Detail": detail} for detail in details]
+        Entries=[
+            {
+                "EventBusName": catwalk.stack.output("EventBusName"),
+                "Source": "shop",
+                "DetailType": "Fashion Model Requested",
+                "Detail": detail,
+            }
+            for detail in ("{'photo': 1}", "[]", '{"requestId": "beside-malformed"}')
+        ]
     )
     assert answer["FailedEntryCount"] == 2
     codes = [result.get("ErrorCode") for result in answer["Entries"]]

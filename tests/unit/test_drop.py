@@ -402,8 +402,8 @@ def test_upload_that_hangs_is_told_of(
         free.set()
 
     told: list[str] = []
-    monkeypatch.setattr("cli.upload.drop.tell", say)
-    monkeypatch.setattr("cli.upload.drop._GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("cli.transfers.tell", say)
+    monkeypatch.setattr("cli.transfers._GRACE_SECONDS", 0.0)
     drop = Drop(Upload(photo("a.png"), "a.png", Kind.PHOTO, 100))
     with Uploader(cast("Any", Deaf()), PHOTOS) as uploader:
         uploader.start([drop])
