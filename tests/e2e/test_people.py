@@ -17,7 +17,7 @@ PHOTO = "people/dress.jpg"
 
 
 def policy(catwalk: Catwalk, name: str) -> str:
-    """Return a policy as the page prints it, about this stack."""
+    """Return a policy from the page, with the names of this stack."""
     found = re.search(rf"^```json {name}\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     assert found, f"the page has no policy {name!r}"
     outputs = catwalk.stack.address.outputs
@@ -33,7 +33,7 @@ def policy(catwalk: Catwalk, name: str) -> str:
 def person(
     catwalk: Catwalk, request: pytest.FixtureRequest, tmp_path: Path
 ) -> Iterator[dict[str, str]]:
-    """Have a user with the policies that the test names; give what its shell has."""
+    """Create a user with the policies of the test; return its environment variables."""
     iam, name = catwalk.stack.clients.client("iam"), f"person-{tmp_path.name}"
     iam.create_user(UserName=name)
     for policy_name in request.param:
@@ -53,7 +53,7 @@ def person(
 
 @pytest.fixture(scope="module")
 def job_id(catwalk: Catwalk) -> str:
-    """Have a photo that is done."""
+    """Make a photo with images; return its job's id."""
     catwalk.drop(PHOTO, photo(), {"batch-size": "2"})
     return str(catwalk.end_of(PHOTO)["job_id"])
 
@@ -66,7 +66,7 @@ def works(catwalk: Catwalk, person: dict[str, str], *arguments: str) -> str:
 
 
 def is_denied(catwalk: Catwalk, person: dict[str, str], *arguments: str) -> None:
-    """Run a command that this person has no right to."""
+    """Run a command that IAM must deny to this person."""
     done = catwalk.run_command(*arguments, variables=person)
     assert done.returncode != 0
     assert re.search(r"AccessDenied|not authorized|not allowed", done.stdout + done.stderr)
