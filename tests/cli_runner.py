@@ -1,4 +1,4 @@
-"""A person at a shell in front of a stack: the `catwalk` command, run in this process."""
+"""Runs the `catwalk` command in this process, against a stack in moto."""
 
 import io
 import json
@@ -34,16 +34,16 @@ OUTPUTS = (
 
 
 class Stacks:
-    """CloudFormation: what is deployed."""
+    """A double of CloudFormation and Lambda that knows the deployed stacks."""
 
     def __init__(self) -> None:
         self.outputs: dict[str, dict[str, str]] = {}
         self.parameters: dict[str, str] = {}
         self.reconciled: dict[str, Any] = {}
-        """What ReconcileFunction answers."""
+        """The answer of ReconcileFunction."""
 
     def describe_stacks(self, *, StackName: str) -> dict[str, Any]:  # noqa: N803  AWS's names
-        """Show a stack."""
+        """Describe a stack."""
         if StackName not in self.outputs:
             raise refusal("ValidationError", f"Stack with id {StackName} does not exist")
         pairs = self.outputs[StackName].items()
@@ -55,11 +55,11 @@ class Stacks:
         return {"Stacks": [stack]}
 
     def describe_stack_resource(self, **_: str) -> dict[str, Any]:
-        """Name every resource alike."""
+        """Return the same name for every resource."""
         return {"StackResourceDetail": {"PhysicalResourceId": "reconcile"}}
 
     def invoke(self, *, FunctionName: str, Payload: bytes) -> dict[str, Any]:  # noqa: N803  AWS's names
-        """Answer for ReconcileFunction."""
+        """Answer as ReconcileFunction."""
         assert (FunctionName, json.loads(Payload)) == ("reconcile", {"still_seconds": 0})
         failed = {"FunctionError": "Unhandled"} if "errorMessage" in self.reconciled else {}
         return {"Payload": io.BytesIO(json.dumps(self.reconciled).encode()), **failed}
@@ -71,7 +71,7 @@ def refusal(code: str, message: str) -> ClientError:
 
 
 class Prompt:
-    """A person at a shell."""
+    """Runs the command as a person at an 80-column shell would."""
 
     def __init__(self, patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self._patch = patch
@@ -79,7 +79,7 @@ class Prompt:
         patch.setenv("COLUMNS", "80")
 
     def __call__(self, *arguments: str, says: str | None = None) -> tuple[int, str, str]:
-        """Run the command; return its exit status, its output and its complaints."""
+        """Run the command; return its exit status, standard output and standard error."""
         self._patch.setattr(sys, "argv", ["catwalk", *arguments])
         self._patch.setattr(sys, "stdin", io.StringIO(says or ""))
         with pytest.raises(SystemExit) as ended:
@@ -93,7 +93,7 @@ class Prompt:
 
 
 class Shell(Prompt):
-    """A person at a shell, in front of a stack."""
+    """Runs the command against a stack, and writes and reads what is in the stack."""
 
     def __init__(
         self, aws: Aws, patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -158,7 +158,7 @@ class Shell(Prompt):
         return job.status.value, job.attempt
 
     def state(self) -> object:
-        """Return all that a command could change."""
+        """Return everything that a command could change."""
         return sorted(map(repr, self.aws.records())), self.waiting(), self.waiting(self.dead_url)
 
     def versions(self) -> list[tuple[str, str, str]]:
@@ -172,7 +172,7 @@ class Shell(Prompt):
         return sorted({key for key, _, _ in self.versions()})
 
     def waiting(self, url: str | None = None) -> int:
-        """Return how many messages are in a queue, SubmitQueue if not said."""
+        """Return how many messages are in a queue; the default is SubmitQueue."""
         answer = self.aws.sqs.get_queue_attributes(
             QueueUrl=url or self.url, AttributeNames=["ApproximateNumberOfMessages"]
         )

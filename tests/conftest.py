@@ -1,4 +1,4 @@
-"""Fixtures of all tests: no test reaches AWS, the vendor, or any machine but this one."""
+"""Fixtures of all tests. No test reaches AWS, the vendor or another machine."""
 
 import shutil
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ guard.install()
 
 settings.register_profile(
     "catwalk",
-    # A slow machine is no failure, and the same examples on every run are a build to rely on.
+    # A slow machine must not fail a test, and each run must try the same examples.
     deadline=None,
     derandomize=True,
     max_examples=150 if THOROUGH else 50,
@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(autouse=True, scope="session")
 def no_laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Know nothing of what the developer's shell means, or has up in this clone."""
+    """Hide the stack that the developer's shell names or that runs in this clone."""
     folder = tmp_path_factory.mktemp("project")
     for name in NEEDED:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def no_laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def own_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Know nothing of which stack was used last, by the developer or an earlier test."""
+    """Hide which stack the developer or an earlier test used last."""
     folder = tmp_path_factory.getbasetemp() / "settings"
     shutil.rmtree(folder, ignore_errors=True)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(folder))
@@ -57,7 +57,7 @@ def own_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
 
 @pytest.fixture(scope="session")
 def aws_environment() -> Iterator[None]:
-    """Point every client at a made-up account, whatever the machine is set up for."""
+    """Point every client at a made-up account, whatever AWS settings the machine has."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_CA_BUNDLE"):
             patch.delenv(name, raising=False)
@@ -70,7 +70,7 @@ def aws_environment() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def aws_clients(aws_environment: None) -> Iterator[Aws]:
-    """Make the clients once: that takes longer than most tests."""
+    """Make the clients once, since that takes longer than most tests."""
     with pytest.MonkeyPatch.context() as patch:
         quicken(patch)
         with mock_aws():
@@ -87,7 +87,7 @@ def aws(aws_clients: Aws) -> Iterator[Aws]:
 
 @pytest.fixture
 def table(aws_clients: Aws) -> Iterator[Aws]:
-    """Build JobsTable alone, empty for each test; that is quicker."""
+    """Build only JobsTable, empty for each test; this is quicker than the whole stack."""
     with mock_aws():
         aws_clients.build_table()
         yield aws_clients
@@ -95,5 +95,5 @@ def table(aws_clients: Aws) -> Iterator[Aws]:
 
 @pytest.fixture
 def clock() -> Clock:
-    """Give a clock that stands still."""
+    """Return a clock that stands still."""
     return Clock()

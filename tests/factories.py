@@ -1,4 +1,4 @@
-"""What the tests are made of: pictures, events, clocks and a stack of AWS doubles."""
+"""What tests need: pictures, events, a clock, a raw HTTP server, and the stack's AWS resources."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final
 
 import boto3
@@ -26,13 +26,16 @@ RESULTS: Final = "results"
 TABLE: Final = "jobs"
 BUS: Final = "catwalk"
 KEY: Final = "sk-test-0123456789abcdef"
-"""The API key of all tests; it must never be seen anywhere."""
+"""The API key of all tests. Tests check that no log, record or event contains it."""
 VENDOR: Final = "https://open.vmake.ai"
 START: Final = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
+WIDTH: Final = 480
+"""The tests' photos are 480 x 640 pixels, so that they pass a lower limit that is set later."""
+HEIGHT: Final = 640
 
 
 class Clock:
-    """A clock that stands still until it is told to go on."""
+    """A clock that stands still until `advance` is called."""
 
     def __init__(self, now: datetime = START) -> None:
         self.now = now
@@ -41,25 +44,31 @@ class Clock:
         return self.now
 
     def advance(self, seconds: float) -> None:
-        """Go on by so many seconds."""
+        """Move forward by this many seconds."""
         self.now += timedelta(seconds=seconds)
 
 
 # --- pictures ------------------------------------------------------------------------------------
 
 
-def png(width: int = 8, height: int = 8, *, padding: int = 0) -> bytes:
+def png(width: int = WIDTH, height: int = HEIGHT, *, padding: int = 0) -> bytes:
     """Return a whole, valid PNG; `padding` bytes of text make it longer."""
-    rows = b"".join(b"\0" + b"\x40\x80\xc0" * width for _ in range(height))
     return b"".join(
         (
             b"\x89PNG\r\n\x1a\n",
             _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
             _chunk(b"tEXt", b"Comment\0" + b"x" * padding) if padding else b"",
-            _chunk(b"IDAT", zlib.compress(rows)),
+            _chunk(b"IDAT", _pixels(width, height)),
             _chunk(b"IEND", b""),
         )
     )
+
+
+@cache
+def _pixels(width: int, height: int) -> bytes:
+    """Return the compressed pixels of a PNG of one colour."""
+    row = b"\0" + b"\x40\x80\xc0" * width
+    return zlib.compress(row * height)
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:
@@ -67,14 +76,22 @@ def _chunk(name: bytes, data: bytes) -> bytes:
 
 
 def jpeg(
-    width: int = 8, height: int = 8, *, before_frame: int = 0, sof: int = 0xC0, fill: int = 0
+    width: int = WIDTH,
+    height: int = HEIGHT,
+    *,
+    before_frame: int = 0,
+    sof: int = 0xC0,
+    fill: int = 0,
 ) -> bytes:
-    """Return a JPEG whose header is in order, with metadata in front of its frame header.
+    """Return a JPEG with a valid header and no picture behind it.
+
+    It is short at any size, since no code of Catwalk decodes a photo. Photos with another `fill`
+    are other photos.
 
     Args:
         width: pixels.
         height: pixels.
-        before_frame: how many bytes of APP segments stand before the frame header.
+        before_frame: how many bytes of metadata (APP segments) precede the frame header.
         sof: the frame's marker: 0xC0 baseline, 0xC2 progressive.
         fill: how many bytes of picture data follow.
 
@@ -110,7 +127,7 @@ def dropped(
     event_id: str = "e-1",
     bucket: str = PHOTOS,
 ) -> dict[str, Any]:
-    """Return an S3 "Object Created" event as EventBridge sends it."""
+    """Return an S3 "Object Created" event as EventBridge delivers it."""
     item: dict[str, Any] = {"key": key, "size": 1, "etag": etag}
     if version_id is not None:
         item["version-id"] = version_id
@@ -137,7 +154,7 @@ def dropped(
 
 
 def requested(detail: Mapping[str, Any], *, event_id: str = "r-1") -> dict[str, Any]:
-    """Return a "Fashion Model Requested" event as EventBridge sends it."""
+    """Return a "Fashion Model Requested" event as EventBridge delivers it."""
     return {
         "version": "0",
         "id": event_id,
@@ -154,12 +171,12 @@ def requested(detail: Mapping[str, Any], *, event_id: str = "r-1") -> dict[str, 
 VARIANT: Final[Mapping[str, Any]] = {"modelId": "002", "sceneType": "original", "batchSize": 4}
 
 
-# --- a server that speaks raw bytes --------------------------------------------------------------
+# --- an HTTP server that sends raw bytes ----------------------------------------------------------
 
 
 @contextmanager
 def server(*replies: bytes) -> Iterator[tuple[str, list[bytes]]]:
-    """Serve raw bytes, one reply a connection, then close it; yield the URL and what was read."""
+    """Answer each connection with the next reply and close it; yield the URL and the requests."""
     seen: list[bytes] = []
     listener = socket.create_server(("127.0.0.1", 0))
 
@@ -179,13 +196,13 @@ def server(*replies: bytes) -> Iterator[tuple[str, list[bytes]]]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}", seen
     finally:
         with suppress(OSError):
-            listener.shutdown(socket.SHUT_RDWR)  # wakes the thread, if it still waits
+            listener.shutdown(socket.SHUT_RDWR)  # ends the thread's accept
         listener.close()
         thread.join(5)
 
 
 def read_request(connection: socket.socket) -> bytes:
-    """Read one HTTP request, head and body, or what comes of it."""
+    """Read one HTTP request, head and body; less if the client disconnects."""
     data, whole = b"", -1
     while whole < 0 or len(data) < whole:
         piece = connection.recv(65536)
@@ -200,7 +217,7 @@ def read_request(connection: socket.socket) -> bytes:
 
 
 def http(body: bytes, status: str = "200 OK", *headers: str, length: int | None = None) -> bytes:
-    """Return a raw answer."""
+    """Return a raw HTTP response."""
     size = len(body) if length is None else length
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {size}", *headers, "", ""]
     return "\r\n".join(lines).encode() + body
@@ -211,12 +228,12 @@ def http(body: bytes, status: str = "200 OK", *headers: str, length: int | None 
 
 @dataclass
 class Aws(AwsClients):
-    """The stack's resources, made by moto, and clients of them."""
+    """The stack's resources in moto, and their clients."""
 
     queue_url: str = ""
     dead_letter_url: str = ""
     inbox_url: str = ""
-    """Every event on CatwalkBus lands here too."""
+    """A queue that receives every event on CatwalkBus."""
     state_machine_arn: str = ""
     secret_arn: str = ""
     _counter: list[int] = field(default_factory=lambda: [0])
@@ -226,7 +243,7 @@ class Aws(AwsClients):
 
     @classmethod
     def connect(cls) -> "Aws":
-        """Make clients; the environment says of what."""
+        """Make clients for the account and region of the environment."""
         s3 = clients.s3.__wrapped__()
         s3.meta.events.register("request-created.s3", _moto_takes_bytes)
         return cls(
@@ -239,7 +256,7 @@ class Aws(AwsClients):
         )
 
     def build(self) -> "Aws":
-        """Have the stack's resources, as template.yaml describes them, in a moto that has none."""
+        """Create the stack's resources of template.yaml in an empty moto."""
         if self._built:
             bring_back(self._built)
             vars(self).update(self._names)
@@ -277,7 +294,7 @@ class Aws(AwsClients):
         )["stateMachineArn"]
 
     def build_table(self) -> None:
-        """Have JobsTable, empty, and no other table."""
+        """Create an empty JobsTable in an empty moto."""
         if self._table:
             bring_back(self._table)
         else:
@@ -317,7 +334,7 @@ class Aws(AwsClients):
     def drop(
         self, key: str, body: bytes, metadata: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
-        """Put a photo into PhotosBucket and return the event that S3 sends of it."""
+        """Put a photo into PhotosBucket and return the event that S3 sends for it."""
         answer = self.s3.put_object(
             Bucket=PHOTOS, Key=key, Body=body, Metadata=dict(metadata or {})
         )
@@ -331,11 +348,11 @@ class Aws(AwsClients):
         )
 
     def told(self) -> list[dict[str, Any]]:
-        """Take what was put on CatwalkBus since the last time: detail-type and detail."""
+        """Return the events that were put on CatwalkBus since the last call."""
         return [json.loads(body) for body in self.take(self.inbox_url)]
 
     def take(self, queue_url: str) -> list[str]:
-        """Take all messages of a queue and return their bodies."""
+        """Remove all messages from a queue and return their bodies."""
         bodies = []
         while messages := self.sqs.receive_message(
             QueueUrl=queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=0
@@ -346,11 +363,11 @@ class Aws(AwsClients):
         return bodies
 
     def told_types(self) -> list[str]:
-        """Take what was put on CatwalkBus: the detail-types."""
+        """Return the detail-types of the events since the last call."""
         return [event["detail-type"] for event in self.told()]
 
     def records(self) -> list[dict[str, Any]]:
-        """Return all items of JobsTable in DynamoDB's wire form."""
+        """Return all items of JobsTable in DynamoDB's JSON."""
         items: list[dict[str, Any]] = self.dynamodb.scan(TableName=TABLE)["Items"]
         return items
 
@@ -361,10 +378,10 @@ class Aws(AwsClients):
 
 
 class NewBucket:
-    """An S3 client as AWS's may be after versioning was enabled: 404 for what is there."""
+    """An S3 client that answers 404 for existing objects, as S3 may after versioning is enabled."""
 
     def __init__(self, s3: Any, now: Callable[[], datetime], seconds: float = 900) -> None:
-        """Answer 404 for so many seconds from now on."""
+        """Answer 404 for this many seconds from now."""
         self._s3 = s3
         self._now = now
         self._until = now() + timedelta(seconds=seconds)
@@ -376,11 +393,11 @@ class NewBucket:
 
     @staticmethod
     def _missing(name: str, **_: Any) -> Any:
-        code = "NoSuchKey" if name == "get_object" else "404"  # a HEAD has no body to say more
+        code = "NoSuchKey" if name == "get_object" else "404"  # HEAD has no body
         raise ClientError({"Error": {"Code": code, "Message": "The key does not exist."}}, name)
 
 
 def _moto_takes_bytes(request: Any, **_: Any) -> None:
-    """Send what S3 takes as a bytearray as bytes: moto takes the former for a form."""
+    """Convert a bytearray body to bytes, since moto reads a bytearray as a form."""
     if isinstance(request.data, bytearray):
         request.data = bytes(request.data)

@@ -1,6 +1,6 @@
-"""A DynamoDB table of one item that answers in microseconds, for tests that write it all the time.
+"""A fake DynamoDB table with one item, for tests that write very often.
 
-It knows what the breaker's expressions are made of, and no more.
+It answers in microseconds, and supports only the expressions of the circuit breaker.
 """
 
 import re
@@ -24,10 +24,10 @@ class ConditionalCheckFailedException(Exception):
 
 
 class OneItem:
-    """The client; its table is empty at first."""
+    """A DynamoDB client whose table is empty at first."""
 
     class exceptions:  # noqa: N801  botocore's name
-        """Where botocore has them."""
+        """The exceptions of the client, as in botocore."""
 
         ConditionalCheckFailedException = ConditionalCheckFailedException
 

@@ -1,8 +1,8 @@
-"""No test opens a connection to another machine: an attempt is refused here.
+"""Refuses each connection from a test to another machine.
 
-Names of other machines are not looked up either, since that asks a name server. The processes that
-a test starts are guarded too, as far as they are Python's: the stack, its functions, the simulated
-vendor, the SAM CLI, `catwalk` (see tests/guarded/sitecustomize.py).
+It also refuses to look up the names of other machines, since that asks a name server. The Python
+processes that a test starts are guarded, too: the stack, its functions, the simulated vendor, the
+SAM CLI and `catwalk` (see tests/guarded/sitecustomize.py).
 """
 
 import _socket
@@ -21,22 +21,21 @@ _FOLDER: Final = os.fspath(Path(__file__).resolve().parent / "guarded")
 class Refused(BaseException):
     """A test tried to reach another machine.
 
-    It is no Exception: code that handles trouble of the network must not hide it.
+    It is no Exception, so that code which handles network errors does not catch it.
     """
 
 
 def install() -> None:
-    """Refuse connections and look-ups from now on, in this process and in those it starts.
+    """Refuse connections and look-ups from now on, in this process and in those that it starts.
 
-    Python reports each of them to an audit hook before it happens, whatever calls it. A hook
-    cannot be taken away again.
+    Python reports each of them to an audit hook before it happens. A hook cannot be removed.
     """
     os.environ["PYTHONPATH"] = _with_guard(os.environ.get("PYTHONPATH"))
     sys.addaudithook(_check)
 
 
 def is_here(host: object) -> bool:
-    """Return whether a host is this machine, by loopback."""
+    """Return whether a host is a loopback name or address."""
     text = _text(host).lower().rstrip(".")
     if text in _NAMES or text.endswith(".localhost"):
         return True
@@ -52,22 +51,22 @@ def _check(event: str, arguments: tuple[Any, ...]) -> None:
     if event.startswith("socket."):
         match event.removeprefix("socket."), arguments:
             case "connect" | "sendto" | "sendmsg", (one, address):
-                # A message without an address goes where the socket is connected to.
+                # Without an address, the message goes to the peer of a checked `connect`.
                 if one.family in _INTERNET and address and not is_here(address[0]):
-                    one.close()  # the caller would leave it open
+                    one.close()  # the caller does not close it after a BaseException
                     raise Refused(f"a test connects to {address[0]!r}; tests stay on loopback")
             case "getaddrinfo" | "gethostbyname" | "gethostbyaddr", (host, *_):
                 if not is_here(host) and not _is_address(_text(host)):
                     raise Refused(f"a test looks up {host!r}; tests stay on loopback")
     elif event == "subprocess.Popen":
         environment = arguments[3]
-        # None is os.environ, where `install` has put it.
+        # None stands for os.environ, which `install` has changed.
         if isinstance(environment, dict):
             environment["PYTHONPATH"] = _with_guard(environment.get("PYTHONPATH"))
 
 
 def _is_address(text: str) -> bool:
-    """Return whether a text is an address in any spelling: looking it up asks nobody."""
+    """Return whether a text is an IP address, which is looked up without a name server."""
     with contextlib.suppress(OSError, UnicodeError, ValueError):
         _socket.inet_aton(text)
         return True
@@ -78,7 +77,7 @@ def _is_address(text: str) -> bool:
 
 
 def _with_guard(path: object) -> str:
-    """Return a PYTHONPATH that begins with the folder whose sitecustomize.py installs this."""
+    """Return a PYTHONPATH that begins with the folder of the guard's sitecustomize.py."""
     folders = [folder for folder in _text(path).split(os.pathsep) if folder]
     return os.pathsep.join([_FOLDER, *(folder for folder in folders if folder != _FOLDER)])
 

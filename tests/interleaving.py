@@ -1,9 +1,8 @@
-"""Invocations on strings: real product code that moves only when told, one call at a time.
+"""Runs invocations of product code in any order, one call at a time.
 
-Each invocation runs in a thread of its own and stops before every call to AWS or the vendor.
-Whoever holds the strings decides which of them makes its call next, and whether it lives to see
-the answer. The calls themselves are made in the puppeteer's thread, so nothing here happens at
-once, and the same pulls give the same run.
+Each invocation runs in its own thread and stops before each call to AWS or the vendor. The test
+chooses which invocation makes its next call, and whether it survives the call. The test's thread
+makes the calls, so no two calls happen at once, and the same choices give the same run.
 """
 
 import threading
@@ -17,58 +16,58 @@ from typing import Any, Final, Self
 from botocore.exceptions import ReadTimeoutError
 
 STUCK_SECONDS: Final = 60.0
-"""An invocation that neither calls nor ends for so long hangs: a bug of the test's own."""
+"""An invocation that neither makes a call nor ends within this time hangs; the test has a bug."""
 
 
 class Killed(BaseException):
-    """The invocation ends here, as if the machine had lost its power."""
+    """Ends an invocation, as if its machine had lost power."""
 
 
-class Pull(Enum):
-    """What becomes of the call that an invocation stands before."""
+class Fate(Enum):
+    """What happens to the next call of an invocation."""
 
     GO = auto()
-    """It is made and answered."""
+    """The call is made and answered."""
     DIE_BEFORE = auto()
-    """The invocation dies, and the call was never made."""
+    """The invocation dies before the call is made."""
     DIE_AFTER = auto()
-    """The call has its effect, and the invocation dies before the answer comes."""
+    """The call is made, and the invocation dies before it gets the answer."""
     FAIL_BEFORE = auto()
-    """AWS is in trouble: the call raises, without an effect."""
+    """The call raises an error and has no effect."""
     FAIL_AFTER = auto()
-    """As above, but it has had its effect."""
+    """The call raises an error but has its effect."""
     ASK_AGAIN = auto()
-    """It has its effect and the answer is lost: botocore will make the very call again."""
+    """The call has its effect and its answer is lost, so botocore makes the same call again."""
 
 
-FATAL: Final = frozenset({Pull.DIE_BEFORE, Pull.DIE_AFTER})
+FATAL: Final = frozenset({Fate.DIE_BEFORE, Fate.DIE_AFTER})
 
 
 @dataclass(eq=False)
 class Invocation:
-    """One invocation of product code, or one person's command, in a thread that waits."""
+    """An invocation of a function, or a person's command, in its own thread."""
 
     name: str
     work: Callable[[], Any]
     done: Callable[["Invocation"], None] = lambda _: None
-    """Told of its end, in the puppeteer's thread."""
+    """Called in the test's thread when it has ended."""
     deadline: datetime | None = None
-    """When Lambda ends it; None is a person's, who has time."""
+    """When Lambda ends it; None for a person's command."""
     answer: str = ""
-    """What the vendor says to it."""
+    """The vendor's answer to its create request."""
 
     at: str = ""
-    """The call it stands before; empty once it has ended."""
+    """Its next call; empty once it has ended."""
     value: Any = None
     error: BaseException | None = None
     troubled: bool = False
-    """Whether AWS let it down."""
+    """Whether one of its calls to AWS failed."""
     claimed: tuple[int, str] | None = None
     """The attempt and lease that it wrote SUBMITTING with."""
     accepted: tuple[int, str] | None = None
-    """The attempt and task id that the vendor told it of."""
+    """The attempt and the task id that the vendor answered."""
     late: bool = False
-    """Whether it went on after its time was over."""
+    """Whether it made a call after its deadline."""
     _dead: bool = False
     _effect: Callable[[], Any] | None = None
     _reply: Callable[[], Any] = lambda: None
@@ -79,7 +78,7 @@ class Invocation:
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
 
     def start(self) -> Self:
-        """Go as far as the first call."""
+        """Run until its first call."""
         self._thread.start()
         self._wait()
         return self
@@ -91,33 +90,33 @@ class Invocation:
 
     @property
     def killed(self) -> bool:
-        """Whether it was ended from outside."""
+        """Whether the test killed it."""
         return isinstance(self.error, Killed)
 
-    def pull(self, how: Pull = Pull.GO) -> None:
-        """Decide about the call that it stands before, and let it go on to the next."""
+    def step(self, how: Fate = Fate.GO) -> None:
+        """Decide about its next call, and run until the call after that."""
         effect = self._effect
         assert effect is not None, f"{self.name} has ended"
         of_aws = not self.at.startswith("vendor")
-        # The vendor's own faults are its answers; S3's bodies are streams, which are read once.
-        if how not in {Pull.GO, *FATAL} and (not of_aws or self.at.startswith("s3")):
-            how = Pull.GO
+        # The vendor's faults are in its answers, and a body from S3 can be read only once.
+        if how not in {Fate.GO, *FATAL} and (not of_aws or self.at.startswith("s3")):
+            how = Fate.GO
         self._dead = how in FATAL
-        self.troubled |= how is not Pull.GO and how not in FATAL
+        self.troubled |= how is not Fate.GO and how not in FATAL
         match how:
-            case Pull.GO:
+            case Fate.GO:
                 self._reply = _made(effect)
-            case Pull.DIE_BEFORE:
+            case Fate.DIE_BEFORE:
                 self._reply = _raising(Killed())
-            case Pull.DIE_AFTER:
+            case Fate.DIE_AFTER:
                 _made(effect)
                 self._reply = _raising(Killed())
-            case Pull.FAIL_BEFORE:
+            case Fate.FAIL_BEFORE:
                 self._reply = _raising(ReadTimeoutError(endpoint_url=self.at))
-            case Pull.FAIL_AFTER:
+            case Fate.FAIL_AFTER:
                 _made(effect)
                 self._reply = _raising(ReadTimeoutError(endpoint_url=self.at))
-            case Pull.ASK_AGAIN:
+            case Fate.ASK_AGAIN:
                 _made(effect)
                 return
         self._go.release()
@@ -126,7 +125,7 @@ class Invocation:
     def finish(self) -> None:
         """Make all its calls."""
         while self.live:
-            self.pull()
+            self.step()
 
     def _wait(self) -> None:
         assert self._arrived.acquire(timeout=STUCK_SECONDS), f"{self.name} hangs after {self.at}"
@@ -141,14 +140,14 @@ class Invocation:
         _here.invocation = self
         try:
             self.value = self.work()
-        # What ends an invocation is for the puppeteer to look at.
-        except BaseException as error:  # noqa: BLE001  as above
+        # The test looks at the error.
+        except BaseException as error:  # noqa: BLE001  the test looks at every error
             self.error = error
         self._effect = None
         self._arrived.release()
 
     def call(self, at: str, effect: Callable[[], Any]) -> Any:
-        """Stop before a call until its string is pulled."""
+        """Wait before a call until the test decides about it; called in the invocation's thread."""
         if self._dead:
             raise Killed
         self.at, self._effect = at, effect
@@ -158,7 +157,7 @@ class Invocation:
 
 
 class _Here(threading.local):
-    """Which invocation this thread belongs to."""
+    """The invocation of a thread."""
 
     invocation: Invocation | None = None
 
@@ -167,12 +166,12 @@ _here = _Here()
 
 
 def invocation_here() -> Invocation | None:
-    """Return the invocation whose code runs in this thread, if there is one."""
+    """Return the invocation of this thread, or None."""
     return _here.invocation
 
 
 class AtOnce:
-    """A ThreadPoolExecutor that does all work where it is submitted."""
+    """A ThreadPoolExecutor that runs each task in the thread that submits it."""
 
     def __init__(self, _workers: int) -> None:
         pass
@@ -184,24 +183,24 @@ class AtOnce:
         pass
 
     def submit(self, work: Callable[..., Any], *arguments: Any) -> "Future[Any]":
-        """Do it now."""
+        """Run the task now."""
         future: Future[Any] = Future()
         try:
             future.set_result(work(*arguments))
-        # Handed over to whoever asks for the result, as a pool does.
-        except Exception as error:  # noqa: BLE001  as above
+        # As in a pool, `result` raises it.
+        except Exception as error:  # noqa: BLE001  `result` raises it
             future.set_exception(error)
         return future
 
 
 def _made(effect: Callable[[], Any]) -> Callable[[], Any]:
-    """Make a call and return what gives its answer; a failed check of the test's own is raised."""
+    """Make a call; return a function that returns its answer or raises its error."""
     try:
         value = effect()
     except AssertionError:
         raise
-    # The invocation's to handle.
-    except Exception as error:  # noqa: BLE001  as above
+    # The invocation handles it.
+    except Exception as error:  # noqa: BLE001  the invocation handles it
         return _raising(error)
     return lambda: value
 

@@ -1,7 +1,7 @@
-"""moto's resources, made once and brought back for each test.
+"""Creates moto's resources once and restores them for each test.
 
-A call to moto takes milliseconds, and the stack takes thirteen. Its resources are pickled when they
-have been made, and unpickled for the next test, which takes less than one call.
+Creating the stack's resources takes thirteen calls of some milliseconds each. So the resources are
+pickled once they exist, and unpickled for each further test, which takes less than one call.
 """
 
 import copyreg
@@ -16,13 +16,13 @@ from moto.core.base_backend import BackendDict
 _SERVICES: Final[Any] = BackendDict
 _HOW: Final[Any] = {
     **copyreg.dispatch_table,
-    # A queue's lock, which is not held.
+    # A queue's lock. It is not held, so a new one replaces it.
     threading.Condition: lambda _: (threading.Condition, ()),
 }
 
 
 def keep(*services: str) -> bytes:
-    """Return a copy of what moto holds of these services, or of all."""
+    """Return a pickle of moto's state of these services, or of all."""
     held = {
         service.service_name: {
             account: dict(regions.items()) for account, regions in service.items()
@@ -38,7 +38,7 @@ def keep(*services: str) -> bytes:
 
 
 def bring_back(copy: bytes) -> None:
-    """Have moto hold of these services what it held when the copy was made."""
+    """Restore moto's state from a pickle of `keep`."""
     for name, accounts in pickle.loads(copy).items():  # noqa: S301  this process pickled it
         service: Any = get_backend(name)
         for account, regions in accounts.items():

@@ -1,9 +1,9 @@
-"""The AWS doubles, quicker, with the same answers.
+"""Makes moto faster without changing its answers.
 
-botocore signs each call and makes an HTTP request of it, which moto takes apart again. moto also
-asks abstract base classes what each node of an update's expression is, looks at all of a tree from
-each of its nodes, parses each expression several times, and searches every attribute value for
-members that it does not have. With ten thousands of calls that is much of what the tests take.
+botocore signs each call and turns it into an HTTP request, which moto parses again. moto also walks
+the tree of an update expression once from each of its nodes, parses each expression several times,
+and searches each attribute value for all ten possible members. The tests make tens of thousands of
+calls, and would spend much of their time there.
 """
 
 import functools
@@ -47,9 +47,9 @@ from moto.stepfunctions.responses import StepFunctionResponse
 from werkzeug.exceptions import HTTPException
 
 USED: Final = ("dynamodb", "events", "s3", "secretsmanager", "sqs", "stepfunctions")
-"""The services that nearly all calls go to."""
+"""The services that the tests call."""
 SMALL: Final = 100_000
-"""An item of fewer bytes is far from DynamoDB's limit of 400 KB."""
+"""The exact size of an item matters from here on; DynamoDB's limit is 400 KB."""
 _HANDLERS: Final[Mapping[str, type[BaseResponse]]] = {
     "dynamodb": DynamoHandler,
     "events": EventsHandler,
@@ -57,7 +57,7 @@ _HANDLERS: Final[Mapping[str, type[BaseResponse]]] = {
     "sqs": SQSResponse,
     "stepfunctions": StepFunctionResponse,
 }
-"""Who answers the calls that have a JSON body."""
+"""moto's classes for the services whose calls have a JSON body."""
 _READ_STRUCTURE: Final[Any] = BaseJSONParser._parse_structure
 _WRITE_STRUCTURE: Final = ResponseSerializer._serialize_type_structure
 _GET_VALUE: Final = ResponseSerializer.get_value
@@ -71,38 +71,38 @@ _is_kind: Final[Callable[[type, type], bool]] = functools.cache(issubclass)
 
 
 def quicken(patch: pytest.MonkeyPatch) -> None:
-    """Have moto and httpx do what they do in less time, until the patch is undone."""
+    """Replace slow parts of moto, botocore and httpx until the patch is undone."""
     _quicken_calls(patch)
     _quicken_expressions(patch)
-    # moto registers its 1,300 URL patterns for `requests` at each start. Nothing here uses
-    # `requests`; a call of it is refused, since no pattern fits.
+    # moto registers its 1,300 URL patterns with `requests` at each start. Nothing here uses
+    # `requests`, and without the patterns a call of it is refused.
     patch.setattr(MockAWS, "_enable_patching", _start)
-    # Each client would read all certificates of the machine anew.
+    # Without this, each client reads all certificates of the machine.
     context = functools.cache(httpx.create_ssl_context)
     for module in (httpx, httpx._transports.default):
         patch.setattr(module, "create_ssl_context", context)
 
 
 def _quicken_calls(patch: pytest.MonkeyPatch) -> None:
-    """Find the code for a call, read its request and write its answer in less time."""
+    """Speed up how a call is dispatched, parsed and answered."""
     modules = tuple(moto.backends.list_of_moto_modules())
     patch.setattr(moto.backends, "list_of_moto_modules", lambda: modules)
-    # EventBridge's patterns name their fields by JSONPath, which is parsed for each event.
+    # moto parses the JSONPaths of EventBridge's patterns for each event.
     patch.setattr("jsonpath_ng.ext.parse", functools.cache(parser.parse))
-    # A queue asks for the time thrice a message at each call.
+    # A queue asks for the time three times for each message of each call.
     patch.setattr(moto.core.utils, "unix_time", _unix_time)
-    # A call is compared with the addresses of all services, in turn, until one fits.
+    # moto compares a call with the URLs of all services until one matches.
     services = sorted(backend_index.backend_url_patterns, key=lambda entry: entry[0] not in USED)
     patch.setattr(backend_index, "backend_url_patterns", services)
-    # A service's addresses and the names of its methods are put together anew for each call.
+    # moto builds a service's URLs and method names for each call.
     patch.setattr(BaseBackend, "urls", property(_urls))
     for name in ("method_names_from_class", "camelcase_to_underscores"):
         patch.setattr(
             moto.core.responses, name, functools.cache(getattr(moto.core.responses, name))
         )
-    # botocore signs each call, and moto makes a web server's request of it.
+    # Without this, botocore signs each call and moto turns it into a web server's request.
     patch.setattr(Endpoint, "_send_request", _send)
-    # botocore checks 30 parts of its user agent at each call, character by character.
+    # botocore checks 30 parts of its user agent for each call, character by character.
     sanitize = functools.cache(botocore.useragent.sanitize_user_agent_string_component)
     patch.setattr(botocore.useragent, "sanitize_user_agent_string_component", sanitize)
     patch.setattr(BaseJSONParser, "_parse_structure", _read_structure)
@@ -111,12 +111,12 @@ def _quicken_calls(patch: pytest.MonkeyPatch) -> None:
 
 
 def _quicken_expressions(patch: pytest.MonkeyPatch) -> None:
-    """Parse an update's expression once, and go through its tree once a check."""
+    """Parse each expression once, and walk its tree once for each check."""
     patch.setattr(DepthFirstTraverser, "traverse", _traverse)
-    # What is wrong below a node of the tree is found at its root as well.
+    # A check of the root finds every error below it.
     for validator in (validators.OverlappingPathsValidator, validators.ActionCountValidator):
         patch.setattr(validator, "traverse", DepthFirstTraverser.process)
-    # The parsed tree is only read: a validator changes a copy, which pickle makes quicker.
+    # Validators change only a copy of the parsed tree; pickle copies it faster than deepcopy.
     patch.setattr(UpdateExpressionParser, "make", functools.cache(UpdateExpressionParser.make))
     pickled = functools.cache(pickle.dumps)
     copy: Callable[[Any], Any] = validators.deepcopy
@@ -127,16 +127,16 @@ def _quicken_expressions(patch: pytest.MonkeyPatch) -> None:
         return copy(value)
 
     patch.setattr(validators, "deepcopy", copied)
-    # The patterns that a condition is split by are built for each of its words.
+    # moto builds the patterns of its lexer for each word of a condition.
     lex = ConditionExpressionParser._lex_one_node
     known = functools.cache(lambda text: lex(ConditionExpressionParser(None, None, None), text))
     patch.setattr(ConditionExpressionParser, "_lex_one_node", lambda _, text: known(text))
-    # An item's size is added up anew for each attribute that is set.
+    # moto adds up the size of the whole item for each attribute that is set.
     patch.setattr(LimitedSizeDict, "__setitem__", _set_limited)
 
 
 def _start(mock: MockAWS, reset: bool = True) -> None:
-    """Answer botocore's calls from now on."""
+    """Start to answer botocore's calls; replaces `MockAWS._enable_patching`."""
     botocore_stubber.enabled = True
     if reset:
         mock.reset()
@@ -144,19 +144,19 @@ def _start(mock: MockAWS, reset: bool = True) -> None:
 
 
 def _unix_time(moment: datetime | None = None) -> float:
-    """Return the seconds since 1970, now or at a moment."""
+    """Return a time, or the present time, in seconds since 1970."""
     return time.time() if moment is None else _UNIX_TIME(moment)
 
 
 def _urls(backend: Any) -> Any:
-    """Return the addresses of a service, and what is called there."""
+    """Return the URLs of a service and their handlers."""
     if type(backend) not in _urls_of:
         _urls_of[type(backend)] = _URLS(backend)
     return _urls_of[type(backend)]
 
 
 def _send(endpoint: Any, request: Mapping[str, Any], operation: Any) -> Any:
-    """Have moto answer a call. One with a JSON body is handed over as it is, without HTTP."""
+    """Let moto answer a call; a call with a JSON body goes to its handler without HTTP."""
     kind = _HANDLERS.get(operation.service_model.service_name)
     if kind is None or not (botocore_stubber.enabled and ".amazonaws.com" in endpoint.host):
         return _SEND(endpoint, request, operation)
@@ -173,7 +173,7 @@ def _send(endpoint: Any, request: Mapping[str, Any], operation: Any) -> Any:
 
 
 def _answer(handler: Any, request: Mapping[str, Any], operation: Any) -> Any:
-    """Return moto's status, headers and body, as its `BaseResponse.dispatch` does."""
+    """Return moto's status, headers and body, as `BaseResponse.dispatch` does."""
     handler.uri, handler.headers = request["url"], request["headers"]
     handler.querystring, handler.uri_match, handler.response_headers = {}, {}, {}
     handler.region = request["context"]["client_region"]
@@ -196,14 +196,14 @@ def _answer(handler: Any, request: Mapping[str, Any], operation: Any) -> Any:
 
 
 def _read_structure(parser: Any, shape: Any, value: Any) -> Any:
-    """Read a structure of a request. An attribute value has one of its shape's ten members."""
+    """Parse a structure of a request; an attribute value has one of ten possible members."""
     if shape.name == "AttributeValue" and len(value) == 1:
         return _attribute(value, parser._blob_parser)
     return _READ_STRUCTURE(parser, shape, value)
 
 
 def _write_structure(serializer: Any, written: Any, value: Any, shape: Any, key: str) -> None:
-    """Write a structure of an answer. An attribute value has one of its shape's ten members."""
+    """Serialize a structure of an answer; an attribute value has one of ten possible members."""
     if shape.name == "AttributeValue" and key and type(value) is dict and len(value) == 1:
         serializer._default_serialize(written, _attribute(value, serializer._base64), shape, key)
     else:
@@ -211,14 +211,14 @@ def _write_structure(serializer: Any, written: Any, value: Any, shape: Any, key:
 
 
 def _value(serializer: Any, value: Any, key: str, shape: Any) -> Any:
-    """Take a member of an answer; DynamoDB's have no other names."""
+    """Return a member of an answer; DynamoDB's members have no alternative names."""
     if type(value) is dict and serializer.operation_model.service_model.service_name == "dynamodb":
         return value.get(key)
     return _GET_VALUE(serializer, value, key, shape)
 
 
 def _attribute(value: Mapping[str, Any], blob: Callable[[Any], Any]) -> dict[str, Any]:
-    """Return DynamoDB's attribute value with its binary content changed by `blob`."""
+    """Return an attribute value of DynamoDB with its binary content converted by `blob`."""
     ((kind, content),) = value.items()
     match kind:
         case "M":
@@ -233,10 +233,10 @@ def _attribute(value: Mapping[str, Any], blob: Callable[[Any], Any]) -> dict[str
 
 
 def _set_limited(item: Any, key: str, value: Any) -> None:
-    """Set an attribute of an item. Only that of an item that may be large needs its exact size."""
-    if not hasattr(item, "most"):  # new, or a copy
+    """Set an attribute of an item; the exact size is computed only if the item may be large."""
+    if not hasattr(item, "most"):  # it is new or a copy
         item.most = sum(_size(part) for entry in item.items() for part in entry)
-    item.most += _size(key) + _size(value)  # what it replaces may have been as large
+    item.most += _size(key) + _size(value)  # an upper bound: a replaced value is not subtracted
     if item.most < SMALL:
         dict.__setitem__(item, key, value)
     else:
@@ -248,7 +248,7 @@ def _size(part: Any) -> int:
 
 
 def _traverse(traverser: Any, root: Node) -> Node:
-    """Process a tree's nodes, children first."""
+    """Process the nodes of a tree, children first."""
     processors: Mapping[type[Node], Any] = traverser._processing_map()
 
     def visit(node: Any, place: int) -> Any:

@@ -1,4 +1,4 @@
-"""What dashboard and alarms of the template look at, as CloudWatch is told to."""
+"""Reads from the template which metrics its dashboard, alarms and saved queries use."""
 
 import json
 import re
@@ -18,32 +18,32 @@ _INSIGHTS: Final = {
     *("fields", "filter", "sort", "limit", "stats", "by", "as", "asc", "desc", "or"),
     *("coalesce", "count", "count_distinct", "ispresent", "latest"),
 }
-"""Words of the query language itself."""
+"""Keywords and functions of CloudWatch Logs Insights; other words are fields."""
 
 
 @dataclass(frozen=True)
 class Watched:
-    """A metric that somebody looks at."""
+    """A metric on the dashboard or of an alarm."""
 
     namespace: str
     name: str
     dimensions: tuple[str, ...]
-    """Their names, in order."""
+    """The names of its dimensions, in order."""
     values: tuple[str, ...]
-    """What the template has for them; `*` where all are looked at."""
+    """The values of its dimensions in the template; `*` means every value."""
 
 
 @cache
 def template() -> dict[str, Any]:
-    """Return the template as it is written, with CloudFormation's functions in their long form.
+    """Return the template, with CloudFormation's functions in their long form.
 
-    It is read once for all, and not to be changed.
+    All callers share the result, so do not change it.
     """
     return json.loads(json.dumps(loads((ROOT / "template.yaml").read_text())))  # type: ignore[no-any-return]  # JSON
 
 
 def alarms() -> dict[str, dict[str, Any]]:
-    """Return the alarms' properties, by name without the stack's."""
+    """Return the properties of each alarm, by its name without the stack's name."""
     found = {}
     for resource in template()["Resources"].values():
         if resource["Type"] == "AWS::CloudWatch::Alarm":
@@ -53,7 +53,7 @@ def alarms() -> dict[str, dict[str, Any]]:
 
 
 def dashboard() -> dict[str, Any]:
-    """Return the dashboard's body; references to resources stand as `${...}`."""
+    """Return the dashboard's body, with references to resources as `${...}`."""
     body, variables = template()["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
     limit = variables["CreditsNearLimit"]["Fn::If"][1]["Fn::Sub"]
     document: dict[str, Any] = json.loads(
@@ -65,7 +65,7 @@ def dashboard() -> dict[str, Any]:
 
 
 def of_alarm(alarm: Mapping[str, Any]) -> Iterator[Watched]:
-    """Yield what an alarm looks at."""
+    """Yield the metrics of an alarm."""
     asked = [
         each["MetricStat"]["Metric"] for each in alarm.get("Metrics", ()) if "MetricStat" in each
     ]
@@ -77,7 +77,7 @@ def of_alarm(alarm: Mapping[str, Any]) -> Iterator[Watched]:
 
 
 def of_dashboard() -> Iterator[Watched]:
-    """Yield what the dashboard shows."""
+    """Yield the metrics on the dashboard."""
     for widget in dashboard()["widgets"]:
         for row in widget["properties"].get("metrics", ()):
             if isinstance(row[0], dict):
@@ -97,12 +97,12 @@ def of_dashboard() -> Iterator[Watched]:
 
 
 def watched() -> set[Watched]:
-    """Return all that anybody looks at."""
+    """Return the metrics of the dashboard and of all alarms."""
     return {*of_dashboard(), *(each for alarm in alarms().values() for each in of_alarm(alarm))}
 
 
 def _shown(value: Any) -> str:
-    """Return a value as `Fn::Sub` would have it."""
+    """Return a value in the syntax of `Fn::Sub`."""
     match value:
         case {"Ref": name}:
             return f"${{{name}}}"
@@ -112,7 +112,7 @@ def _shown(value: Any) -> str:
 
 
 def emitted(lines: list[str]) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
-    """Return the metrics that log lines make: each one's name and its dimensions with values."""
+    """Return the metrics in EMF log lines: each name with its dimensions and their values."""
     found = set()
     for line in lines:
         if '"_aws"' not in line:
@@ -130,7 +130,7 @@ def emitted(lines: list[str]) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
 
 
 def saved_queries() -> dict[str, set[str]]:
-    """Return the fields that each saved query asks for, by its logical id."""
+    """Return the fields that each saved query uses, by the query's logical id."""
     asked = {}
     for logical_id, resource in template()["Resources"].items():
         if resource["Type"] != "AWS::Logs::QueryDefinition":

@@ -23,7 +23,6 @@ from cli.terminal.options import (
     Yes,
     ask,
     refuse_empty,
-    refuse_questions,
 )
 from cli.terminal.output import (
     SHORT_ID,
@@ -133,8 +132,7 @@ def review(
         _show(found, wish, as_json=as_json)
         return
     if len(found) > _ASKED_FROM:
-        refuse_questions(as_json=as_json, dry_run=dry_run, yes=yes)
-        ask(f"Review {counted(len(found), 'job')}?", yes=yes)
+        ask(f"Review {counted(len(found), 'job')}?", yes=yes, as_json=as_json)
     reviewer = Reviewer.of(catwalk)
     done = [_review(job, wish, reviewer, catwalk, as_json=as_json) for job in found]
     if not as_json and len(done) > 1:

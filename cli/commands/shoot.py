@@ -22,7 +22,6 @@ from cli.terminal.options import (
     Yes,
     ask,
     refuse_empty,
-    refuse_questions,
 )
 from cli.terminal.output import (
     SHORT_ID,
@@ -102,8 +101,7 @@ def shoot(
         return
     if good:
         cost = sum(shot.credits for shot in good)
-        refuse_questions(as_json=as_json, dry_run=dry_run, yes=yes)
-        ask(f"Go on, and spend up to {credits_of(cost)}?", yes=yes)
+        ask(f"Go on, and spend up to {credits_of(cost)}?", yes=yes, as_json=as_json)
         _shoot(shooter, good, again=again, as_json=as_json)
     # A refusal is a failure only for jobs that were named.
     if not good or (jobs and len(good) < len(shots)):

@@ -18,7 +18,7 @@ from cli.jobs.timeline import next_steps, results_uri
 from cli.stacks import selection
 from cli.stacks.stack import Catwalk
 from cli.stacks.submission import NewBucket, Pause, new_bucket, pause_of
-from cli.terminal.options import DryRun, Json, StackName, Yes, ask, refuse_questions
+from cli.terminal.options import DryRun, Json, StackName, Yes, ask
 from cli.terminal.output import (
     Column,
     console,
@@ -209,9 +209,8 @@ def drop(
         return
     cost = found.jobs - known
     if cost > _ASKED_FROM or remarks:
-        refuse_questions(as_json=as_json, dry_run=dry_run, yes=yes)
         price = f"spend {credits_of(cost)}" if cost > 0 else "spend nothing"
-        ask(f"Go on with {looks_of(found)}, and {price}?", yes=yes)
+        ask(f"Go on with {looks_of(found)}, and {price}?", yes=yes, as_json=as_json)
     run = _Run(catwalk, found, wait=wait, patience=patience, as_json=as_json)
     raise SystemExit(run())
 

@@ -11,31 +11,26 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Final, Self
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
 from cli.errors import sentence
 from cli.jobs.naming import file_names
+from cli.transfers import StoppedError, Transfers
 from shared.models import Job, Result
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_AT_ONCE: Final = 4
-"""Parallel downloads; more do not help on a usual connection."""
 _CHUNK: Final = 256 * 1024
 _TRIES: Final = 3
 """How often a download whose connection breaks is continued, before it is given up."""
-_GRACE_SECONDS: Final = 1.0
-"""A running download notices within this time that it must stop."""
 _BROKEN: Final = (BotoCoreError, HTTPError, ConnectionError, TimeoutError)
 """What a connection that breaks raises."""
 
@@ -93,10 +88,6 @@ def pulls_of(named: Sequence[Job], wanted: Sequence[Job], folder: Path) -> list[
     ]
 
 
-class _Stopped(Exception):
-    """The download must end because the person pressed Ctrl-C."""
-
-
 class _Changed(Exception):
     """What was downloaded is not the image of the record."""
 
@@ -105,49 +96,18 @@ class _Taken(Exception):
     """Another command downloads the same file."""
 
 
-class Puller:
-    """Downloads images; as a context manager, it leaves no download running."""
+class Puller(Transfers):
+    """Downloads images; the `.part` files of downloads that are stopped stay."""
 
     def __init__(self, s3: "S3Client", *, overwrite: bool = False) -> None:
         """Read with this client; `overwrite` replaces files that differ."""
+        super().__init__("A download")
         self._s3 = s3
         self._overwrite = overwrite
-        self._stop = threading.Event()
-        self._pool = ThreadPoolExecutor(_AT_ONCE)
-        self._futures: list[Future[None]] = []
-
-    def __enter__(self) -> Self:
-        """Begin."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        problem: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop running downloads; their `.part` files stay."""
-        self._stop.set()
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        begun = [future for future in self._futures if not future.cancelled()]
-        wait(begun, timeout=_GRACE_SECONDS)
-        self._pool.shutdown()
 
     def start(self, pulls: Sequence[Pull]) -> None:
         """Start downloading in the background."""
-        self._futures = [self._pool.submit(self._pull, pull) for pull in pulls]
-
-    def ended(self, seconds: float) -> bool:
-        """Wait at most so many seconds for the downloads; return whether all have ended.
-
-        Raises:
-            Exception: an unexpected error of a download.
-
-        """
-        done, not_done = wait(self._futures, timeout=seconds, return_when=FIRST_EXCEPTION)
-        for future in done:
-            future.result()
-        return not not_done
+        self._start(self._pull, pulls)
 
     def _pull(self, pull: Pull) -> None:
         try:
@@ -155,7 +115,7 @@ class Puller:
                 return
             pull.state = State.PULLING
             self._download(pull)
-        except _Stopped:
+        except StoppedError:
             pull.state = State.QUEUED
         except _Changed:
             pull.trouble = "The bucket holds another image than the record says; look again."
@@ -263,7 +223,7 @@ class Puller:
 
     def _check_stop(self) -> None:
         if self._stop.is_set():
-            raise _Stopped
+            raise StoppedError
 
 
 @contextmanager
@@ -303,7 +263,7 @@ def _pieces(file: Path, stop: threading.Event) -> Iterator[bytes]:
     with file.open("rb") as opened:
         while piece := opened.read(_CHUNK):
             if stop.is_set():
-                raise _Stopped
+                raise StoppedError
             yield piece
 
 

@@ -118,15 +118,16 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmat
 Json = Annotated[bool, typer.Option("--json", help="Write JSON lines, for other programs.")]
 
 
-def ask(question: str, *, yes: bool) -> None:
-    """Ask for confirmation.
+def ask(question: str, *, yes: bool, as_json: bool = False) -> None:
+    """Ask for confirmation, unless --yes is given.
 
     Raises:
-        CommandError: the answer is no, or there is no terminal to answer.
+        CommandError: the answer is no, there is no terminal to answer, or --json is given.
 
     """
     if yes:
         return
+    refuse_questions(as_json=as_json, dry_run=False, yes=False)
     try:
         agreed = typer.confirm(question)
     except typer.Abort as abort:

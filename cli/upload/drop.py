@@ -8,7 +8,7 @@ settings is recognised.
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, Self, cast
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.errors import CommandError, sentence
-from cli.terminal.output import tell
+from cli.transfers import StoppedError, Transfers
 from cli.upload.collect import Collection, Kind, Upload
 from shared.intake.photos import content_type_of
 from shared.models import Job, JobStatus
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
 
-_UPLOADS_AT_ONCE: Final = 4
-"""Parallel uploads; more do not help on a usual connection."""
 _ASKED_AT_ONCE: Final = 8
 _NEWLY_ASKED: Final = 64
 """Photos without a record that one refresh looks up. Thousands may wait, so they take turns."""
@@ -40,8 +38,6 @@ _ALONE_SECONDS: Final = 5.0
 """How long to wait for further records after a rejected one. A photo that is rejected as a whole
 has a single record; otherwise the records of its other variants appear within moments."""
 _MAGIC_BYTES: Final = 16
-_GRACE_SECONDS: Final = 1.0
-"""A running upload notices within this time that it must stop."""
 
 
 class Stage(StrEnum):
@@ -107,12 +103,8 @@ class Drop:
         return version is not None and version != self.version_id
 
 
-class _Stopped(Exception):
-    """The upload must end because the person pressed Ctrl-C."""
-
-
-class Uploader:
-    """Uploads files; as a context manager, it leaves no upload running."""
+class Uploader(Transfers):
+    """Uploads files; S3 keeps nothing of an upload that is stopped."""
 
     def __init__(
         self,
@@ -131,35 +123,11 @@ class Uploader:
             clock: the monotonic clock.
 
         """
+        super().__init__("An upload")
         self._s3 = s3
         self._bucket = bucket
         self._before = before
         self._clock = clock
-        self._stop = threading.Event()
-        self._pool = ThreadPoolExecutor(_UPLOADS_AT_ONCE)
-        self._futures: list[Future[None]] = []
-
-    def __enter__(self) -> Self:
-        """Begin."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        problem: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop running uploads; S3 keeps nothing of an incomplete upload."""
-        self._stop.set()
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        # `wait` treats a future that was cancelled before its start as not done.
-        begun = [future for future in self._futures if not future.cancelled()]
-        if wait(begun, timeout=_GRACE_SECONDS).not_done:
-            tell(
-                "Stopping. An upload that hangs ends within a minute; press Ctrl-C again to end at"
-                " once."
-            )
-        self._pool.shutdown()
 
     def first(self, uploads: Sequence[Upload]) -> None:
         """Upload the files that must be in the bucket before the photos.
@@ -179,19 +147,7 @@ class Uploader:
 
     def start(self, drops: Sequence[Drop]) -> None:
         """Start uploading photos in the background."""
-        self._futures = [self._pool.submit(self._upload, drop) for drop in drops]
-
-    def ended(self, seconds: float) -> bool:
-        """Wait at most so many seconds for the uploads; return whether all have ended.
-
-        Raises:
-            Exception: an unexpected error of an upload.
-
-        """
-        done, not_done = wait(self._futures, timeout=seconds, return_when=FIRST_EXCEPTION)
-        for future in done:
-            future.result()
-        return not not_done
+        self._start(self._upload, drops)
 
     def _upload(self, drop: Drop) -> None:
         upload = drop.upload
@@ -208,7 +164,7 @@ class Uploader:
                     ContentType=body.content_type,
                     Metadata=dict(upload.metadata),
                 )
-        except _Stopped:
+        except StoppedError:
             return
         except (ClientError, BotoCoreError, OSError) as error:
             if not self._stop.is_set():
@@ -252,7 +208,7 @@ class _Reader:
 
     def read(self, size: int = -1) -> bytes:
         if self._stop.is_set():
-            raise _Stopped
+            raise StoppedError
         data = self._file.read(size)
         self._drop.sent = self._file.tell()
         return data

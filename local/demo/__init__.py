@@ -1,1 +1,1 @@
-"""`make demo`: sample photos through the whole pipeline, and what is shown of it."""
+"""`make demo`: runs sample photos through the whole pipeline and shows their progress."""

@@ -117,7 +117,7 @@ def _run(console: Console, running: Stack, out: Path, *, real: bool) -> _Outcome
                 lines.update(table.paused)
             if strays:
                 raise DemoError(
-                    f"A record came of something that is no photo: {strays[0].source_key}.",
+                    f"There is a record of an object that is no photo: {strays[0].source_key}.",
                     log=running.folder.logs,
                 )
             if not more and all(row.ended for row in rows):
@@ -139,7 +139,7 @@ def _run(console: Console, running: Stack, out: Path, *, real: bool) -> _Outcome
 
 
 def _next(todo: Iterator[scenario.Upload | scenario.Request], running: Stack) -> bool:
-    """Perform the next action, if any: a person does not drop ten photos at once."""
+    """Perform the next action, if any; one per refresh, as a person would drop the photos."""
     action = next(todo, None)
     if action is not None:
         action.perform(running)
@@ -147,7 +147,7 @@ def _next(todo: Iterator[scenario.Upload | scenario.Request], running: Stack) ->
 
 
 def _read(running: Stack) -> tuple[list[Job], str]:
-    """Return all records, and the reason of a pause of submission; empty if there is none."""
+    """Return all records, and the reason why submission is paused; empty if it is not."""
     table = running.output("JobsTableName")
     pages = running.clients.dynamodb.get_paginator("scan").paginate(
         TableName=table, ConsistentRead=True

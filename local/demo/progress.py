@@ -1,4 +1,4 @@
-"""The jobs of the demo as they go: a table that moves, or a line a change."""
+"""Shows the progress of the demo's jobs: as a live table, or as a line for each change."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -25,26 +25,26 @@ _STYLES: Final = {
 }
 _ALL: Final = 100
 _WIDE: Final = 96
-"""Columns from which a bar goes beside the per cent."""
+"""Width in columns from which progress bars are shown."""
 _NARROW: Final = 64
-"""Columns below which the credits are left out."""
+"""Width in columns below which the credits are left out."""
 
 
 @dataclass
 class Row:
-    """An expected job, and its record once there is one."""
+    """An expected job, and its record once it exists."""
 
     expected: Expected
     job: Job | None = None
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will happen to it."""
+        """Whether the job has ended."""
         return self.job is not None and self.job.terminal
 
     @property
     def as_expected(self) -> bool:
-        """Whether it ended as it should."""
+        """Whether the job has the expected status."""
         return self.job is not None and self.job.status is self.expected.status
 
     @property
@@ -59,17 +59,17 @@ class Row:
 
     @property
     def reason(self) -> str:
-        """Why it is not successful, in a word."""
+        """The error code of its record; empty if there is none."""
         return self.job.error.code.value if self.job and self.job.error else ""
 
 
 def rows_of(expected: Sequence[Expected]) -> list[Row]:
-    """Return a row for each job that is expected."""
+    """Return a row for each expected job."""
     return [Row(entry) for entry in expected]
 
 
 def match(rows: Sequence[Row], jobs: Sequence[Job]) -> list[Job]:
-    """Put each record into its row, and return those that belong to none."""
+    """Assign each record to its row; return the records without a row."""
     strays = []
     for job in jobs:
         row = next((row for row in rows if _belongs(job, row.expected)), None)
@@ -90,16 +90,16 @@ def _belongs(job: Job, expected: Expected) -> bool:
 
 
 class JobTable:
-    """The rows as a table, drawn anew each time."""
+    """A table of the rows, for a live display."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
-        """Draw these rows."""
+        """Show these rows."""
         self._rows = rows
         self.paused = ""
-        """Why submission is paused, if it is."""
+        """Why submission is paused; empty if it is not."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draw, as wide as there is room."""
+        """Draw the table in the available width."""
         width = options.max_width
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
         table.add_column("  Photo", no_wrap=True, overflow="ellipsis", ratio=None, min_width=12)
@@ -146,10 +146,10 @@ class JobTable:
 
 
 class ChangeLines:
-    """A line for each change of a status: for logs and pipes."""
+    """Writes a line for each change of a status, for logs and pipes."""
 
     def __init__(self, console: Console, rows: Sequence[Row]) -> None:
-        """Write to this console about these rows."""
+        """Write the changes of these rows to this console."""
         self._console = console
         self._rows = rows
         self._seen: dict[int, JobStatus] = {}
@@ -157,7 +157,7 @@ class ChangeLines:
         self._begun = time.monotonic()
 
     def update(self, paused: str) -> None:
-        """Write what is new; `paused` says why submission is, if it is."""
+        """Write the new changes; `paused` is why submission is paused, or empty."""
         if paused and paused != self._paused:
             self._console.print(f"  Submission is paused: {paused}", markup=False)
         self._paused = paused

@@ -1,6 +1,6 @@
-"""Records `make demo` as it runs into docs/images/demo.svg: `make recording`.
+"""Records a run of `make demo` as docs/images/demo.svg: `make recording`.
 
-The terminal's output is kept with its times (asciicast v2) and drawn by svg-term, from npm.
+The terminal's output and its times become an asciicast (version 2), which svg-term (npm) draws.
 """
 
 import fcntl
@@ -21,17 +21,17 @@ from local.paths import ROOT
 _COLUMNS: Final = 108
 _LINES: Final = 37
 _SPEED: Final = 2.0
-"""The recording is shown at so many times the speed of the run; docs/develop.md says so."""
+"""The picture plays this much faster than the run; docs/develop.md says so."""
 _FRAMES_A_SECOND: Final = 4
 _REST_SECONDS: Final = 6.0
-"""How long its end is shown before it begins anew."""
+"""How long the last frame is shown before the picture starts again."""
 _PROMPT: Final = "\x1b[32m$\x1b[0m make demo\r\n"
 _SVG: Final = ROOT / "docs" / "images" / "demo.svg"
 _DRAW: Final = ("npx", "--yes", "svg-term-cli@2.1.1", "--window", "--no-cursor")
 
 
 def main() -> None:
-    """Run the demo on a terminal of its own, and draw what it showed."""
+    """Run the demo in a pseudo-terminal, and draw its output."""
     frames = _thinned(_record(["make", "--no-print-directory", "demo"]))
     header = {"version": 2, "width": _COLUMNS, "height": _LINES}
     with tempfile.TemporaryDirectory() as folder:
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def _record(command: list[str]) -> list[tuple[float, str]]:
-    """Return what a command writes, with the seconds since its start."""
+    """Run a command; return its output in chunks, each with the seconds since the start."""
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", _LINES, _COLUMNS, 0, 0))
     begun = time.monotonic()
@@ -65,7 +65,7 @@ def _record(command: list[str]) -> list[tuple[float, str]]:
             sys.stdout.flush()
             written += new
             text = written.decode(errors="ignore")
-            # A letter that came by half stays for the next chunk.
+            # The bytes of an incomplete character stay for the next chunk.
             del written[: len(text.encode())]
             chunks.append((time.monotonic() - begun + 1, text))
     os.close(ours)
@@ -75,7 +75,7 @@ def _record(command: list[str]) -> list[tuple[float, str]]:
 
 
 def _thinned(chunks: list[tuple[float, str]]) -> list[tuple[float, str]]:
-    """Put together what belongs to one frame, and let the end rest."""
+    """Join the chunks of each frame, and show the last frame longer."""
     frames: dict[int, str] = {}
     for at, text in chunks:
         number = int(at / _SPEED * _FRAMES_A_SECOND)

@@ -1,4 +1,4 @@
-"""What the demo drops and asks for, and how each of it must end."""
+"""What the demo drops and requests, and how each job must end."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -17,14 +17,14 @@ RESULTS_A_TASK: Final = 4
 
 @dataclass(frozen=True)
 class Look:
-    """A model and a scene, as the record names them."""
+    """A model and a scene, in the words of the record."""
 
     model_id: str
     scene: str
     """`original`, `none`, `preset-035` or `color-ff0000`."""
 
     def __str__(self) -> str:
-        """Say it in words."""
+        """Return the look in words."""
         kind, _, value = self.scene.partition("-")
         words = {
             "original": "own background",
@@ -35,13 +35,13 @@ class Look:
         return f"{MODELS[self.model_id]}, {words[kind]}"
 
     def fields(self) -> dict[str, str]:
-        """Return the vendor's fields that ask for it."""
+        """Return the fields of a request for this look."""
         kind, _, value = self.scene.partition("-")
         extra = {"preset": {"sceneId": value}, "color": {"color": f"#{value}"}}.get(kind, {})
         return {"modelId": self.model_id, "sceneType": kind, **extra}
 
     def metadata(self) -> dict[str, str]:
-        """Return the S3 user metadata that asks for it."""
+        """Return the S3 user metadata for this look."""
         names = {"modelId": "model-id", "sceneType": "scene-type", "sceneId": "scene-id"}
         return {names.get(name, name): value for name, value in self.fields().items()}
 
@@ -93,17 +93,17 @@ class Request:
 
 @dataclass(frozen=True)
 class Expected:
-    """A job that must come of it."""
+    """A job that the demo must lead to."""
 
     key: str
     look: Look | None
-    """None where the file can be no photo."""
+    """None if the file is no photo."""
     by_event: bool = False
     status: JobStatus = JobStatus.SUCCEEDED
 
 
 _DEFAULT: Final = Look("002", "original")
-"""What the stack makes of a photo that says nothing else."""
+"""The stack's defaults."""
 _WINTER: Final = Look("044", "preset-033")
 
 _WITH_METADATA: Final = (
@@ -126,11 +126,11 @@ EXPECTED: Final = (
     Expected(_NO_PHOTO, None, status=JobStatus.REJECTED),
 )
 CREDITS: Final = sum(expected.status is JobStatus.SUCCEEDED for expected in EXPECTED)
-"""One a task."""
+"""A task costs one credit."""
 
 
 def actions() -> Iterator[Upload | Request]:
-    """Return what to do, in order: a folder's settings and masks come before its photos."""
+    """Yield the demo's actions: a folder's settings and masks come before its photos."""
     yield Upload("spring/dress.jpg", _sample("dress.jpg"), {"sku": "DR-2204"})
     for key, sample, look, sku in _WITH_METADATA:
         yield Upload(key, _sample(sample), {**look.metadata(), "sku": sku})
@@ -150,7 +150,7 @@ def actions() -> Iterator[Upload | Request]:
 
 
 def sample_of(key: str) -> str:
-    """Return the name of the sample that lies under a key."""
+    """Return the name of the sample file with this key."""
     return key.rpartition("/")[2]
 
 

@@ -1,4 +1,4 @@
-"""The contact sheet: every photo, and what became of it."""
+"""Draws the contact sheet: each photo beside its results."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,10 +14,10 @@ _INK: Final = "#23201c"
 _FAINT: Final = "#8a8378"
 _ACCENT: Final = "#c2543d"
 _CHECKS: Final = ("#ffffff", "#e4e1db")
-"""What shows through a result without a background."""
+"""The colours of the checks behind a result without a background."""
 
 _CELL: Final = (222, 296)
-"""An image's room; samples and results are 3:4."""
+"""Width and height of an image's cell; samples and results are 3:4."""
 _GAP: Final = 14
 _ARROW: Final = 58
 _PADDING: Final = 26
@@ -26,7 +26,7 @@ _GUTTER: Final = 36
 _CAPTION: Final = 74
 _HEADER: Final = 170
 _AFTER: Final = 4
-"""Results a card has room for: no task makes more."""
+"""A card has room for this many results; no task makes more."""
 _COLUMNS: Final = 2
 _RADIUS: Final = 10
 _CHECK: Final = 12
@@ -38,7 +38,7 @@ _CARD_HEIGHT: Final = 2 * _PADDING + _CELL[1] + _CAPTION
 
 @dataclass(frozen=True)
 class Card:
-    """A photo and its results; `note` stands in place of results where there are none."""
+    """A photo and its results; `note` is shown if there are none."""
 
     title: str
     subtitle: str
@@ -48,7 +48,7 @@ class Card:
 
 
 def draw(cards: Sequence[Card], *, title: str, subtitle: str, file: Path) -> None:
-    """Draw all cards on one sheet and save it as a JPEG."""
+    """Draw all cards on one sheet, and save it as a JPEG."""
     rows = -(-len(cards) // _COLUMNS)
     width = 2 * _MARGIN + _COLUMNS * _CARD_WIDTH + (_COLUMNS - 1) * _GUTTER
     height = _HEADER + rows * (_CARD_HEIGHT + _GUTTER) - _GUTTER + _MARGIN
@@ -106,7 +106,7 @@ def _card(sheet: Image.Image, left: int, top: int, card: Card) -> None:
 
 
 def _picture(sheet: Image.Image, x: int, y: int, picture: Image.Image) -> None:
-    """Paste an image with round corners, all of it to be seen."""
+    """Paste a whole image into a cell with round corners."""
     shown = ImageOps.contain(ImageOps.exif_transpose(picture).convert("RGBA"), _CELL)
     tile = Image.new("RGBA", _CELL, _PAPER)
     if shown.getchannel("A").getextrema() != (255, 255):

@@ -25,6 +25,7 @@ SERVERS: Final = (
         "local/stack/vendor.py",
         "local/stack/ministack.py",
         "local/stack/gate.py",
+        "local/stack/put_events.py",
     ),
     "local/stack/certificate.py",
     *("requirements/ministack.txt", "requirements/laptop.txt"),

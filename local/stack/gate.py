@@ -19,6 +19,8 @@ from html import escape
 from typing import Any, Final
 from urllib.parse import parse_qs, quote
 
+from local.stack import put_events
+
 HEALTH: Final = "/_ministack/health"
 """The gate answers this path without a signature; the answer says only that the local AWS is up."""
 _CONTROLS: Final = ("/_ministack", "/_localstack", "/_aws")
@@ -48,7 +50,8 @@ class RefusedError(Exception):
 def make_app() -> App:
     """Return MiniStack behind the gate."""
     _make_role_secrets_unguessable()
-    from ministack.app import app  # noqa: PLC0415  after the change above
+    put_events.install()
+    from ministack.app import app  # noqa: PLC0415  after the changes above
 
     return gate(app)
 

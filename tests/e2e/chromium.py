@@ -1,7 +1,7 @@
-"""Chromium for the browser tests: this machine's own, never a download of Playwright's.
+"""Finds or installs Chromium for the browser tests; Playwright downloads nothing.
 
-`python -m tests.e2e.chromium` (`make chromium`) finds it, or installs it where that needs nobody's
-leave; where neither is possible it says so, and the browser tests are skipped.
+`python -m tests.e2e.chromium` (`make chromium`) finds this machine's Chromium, or installs it as
+root with apt-get. If neither is possible, it says so, and the browser tests are skipped.
 """
 
 import os
@@ -39,7 +39,7 @@ def find() -> str | None:
 
 
 def install() -> str | None:
-    """Install Chromium where that needs nobody's leave: as root on Debian or Ubuntu.
+    """Install Chromium as root on Debian or Ubuntu; elsewhere a person must do that.
 
     Returns:
         Why that is not possible, as a sentence; None if it was done.
@@ -83,7 +83,7 @@ def _run(*arguments: str) -> str | None:
 
 @contextmanager
 def launched(path: str) -> Iterator[Browser]:
-    """Have a browser for a while."""
+    """Start Chromium; close it after the block."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=path,
@@ -105,7 +105,7 @@ def launched(path: str) -> Iterator[Browser]:
 
 @contextmanager
 def gallery(environment: Mapping[str, str], *arguments: str) -> Iterator[str]:
-    """Run `catwalk gallery` for a while; yield the address that opens it, once.
+    """Run `catwalk gallery` while the block runs; yield the address that opens it, once.
 
     Ctrl-C ends it, and must do so well.
     """
@@ -115,10 +115,10 @@ def gallery(environment: Mapping[str, str], *arguments: str) -> Iterator[str]:
         env=dict(environment),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        # What it says while it runs; nobody reads it, and a pipe would fill up.
+        # A pipe that nobody reads would fill up, so the output goes to a file.
         stderr=subprocess.DEVNULL,
         text=True,
-        # A Ctrl-C reaches the tests alone, which end it.
+        # Ctrl-C must reach only the tests, which end the gallery.
         start_new_session=True,
     )
     try:
@@ -137,7 +137,7 @@ def gallery(environment: Mapping[str, str], *arguments: str) -> Iterator[str]:
 
 
 def main() -> int:
-    """Have Chromium, or say loudly why there is none."""
+    """Find or install Chromium, or print why there is none."""
     if find() is None:
         reason = install()
         if reason is not None:

@@ -1,4 +1,4 @@
-"""One stack for all these tests: the real template, deployed to a local AWS by the real SAM CLI."""
+"""One stack for all end-to-end tests: the SAM CLI deploys the template to a local AWS."""
 
 import contextlib
 import os
@@ -22,14 +22,14 @@ KEY = f"sk-e2e-{secrets.token_hex(24)}"
 PLAN = Plan(
     api_key=KEY,
     task_seconds=0.3,
-    # A second of the state machine is twenty milliseconds here.
+    # A second of a Wait state takes 20 ms.
     wait_scale=0.02,
     parameters={
         "PollMaxSeconds": "5",
         "TaskTimeoutSeconds": "1800",
         "DefaultBatchSize": "2",
         "MaxSubmitConcurrency": "2",
-        # A result without an end is refused soon enough, and late enough to be copied in parts.
+        # 20 MiB: an endless result is refused quickly, and a large one is copied in several parts.
         "MaxResultBytes": "20971520",
     },
 )
@@ -37,13 +37,13 @@ PLAN = Plan(
 
 @pytest.fixture(scope="session")
 def api_key() -> str:
-    """Return the key in the secret, which must show up nowhere else."""
+    """Return the API key in the secret. A test checks that it is nowhere else."""
     return KEY
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Have the stack up, whatever AWS the user's shell points at."""
+    """Start the stack, without the AWS settings of the user's shell."""
     with pytest.MonkeyPatch.context() as patch:
         cleaned = dict(os.environ)
         environment.forget_users_aws(cleaned)
@@ -56,7 +56,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def catwalk(stack: Stack) -> Iterator[Catwalk]:
-    """Drive the stack, with a queue that hears every event which Catwalk emits."""
+    """Return a driver of the stack that receives every event of Catwalk."""
     with stack.vendor() as vendor:
         yield Catwalk(stack, vendor, inbox(stack))
 
@@ -73,7 +73,7 @@ class Beside:
 def storm(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Beside | None]:
-    """Let a small storm rage beside the tests, on a stack of its own: most of it is waiting."""
+    """Run a small storm beside the tests, on its own stack; it waits most of the time."""
     wanted = any(item.path.name == "test_whole_storm.py" for item in request.session.items)
     if not wanted or sys.platform != "linux":
         yield None
@@ -88,7 +88,7 @@ def storm(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            # A Ctrl-C reaches these tests alone; they end the storm, which ends its stack.
+            # Ctrl-C must reach only the tests. They end the storm, and the storm ends its stack.
             start_new_session=True,
         )
     try:

@@ -27,13 +27,16 @@ from local.stack.stack import STACK, Stack
 T = TypeVar("T")
 
 PATIENCE_SECONDS: Final = 60.0
-"""How long anything may take; far more than it does, for slow machines."""
+"""Timeout of every wait. It is far longer than needed, for slow machines."""
 _LOOK_SECONDS: Final = 0.1
 _MOST_LOOK_SECONDS: Final = 0.5
-"""Looks come ever more seldom, up to this: each is work for the local AWS."""
+"""The pause between two looks grows up to this, since each look loads the local AWS."""
 _LARGEST_MESSAGES: Final = 10
 _CONTROL: Final[Any] = {"pk": {"S": "CONTROL#submit"}}
 
+PHOTO_SIZE: Final = (384, 512)
+"""Width and height in pixels. The simulated vendor enlarges results of smaller photos to this
+size, so smaller photos would save nothing."""
 TERMINAL: Final = ("SUCCEEDED", "PARTIAL", "FAILED", "REJECTED")
 ENDED: Final = (*TERMINAL, "SUBMIT_UNKNOWN")
 
@@ -41,12 +44,12 @@ _colours = itertools.count()
 
 
 def wait_for(look: Callable[[], T | None], what: str, *, seconds: float = PATIENCE_SECONDS) -> T:
-    """Look again and again until there is something to see, and return it.
+    """Call `look` until it returns something, and return that.
 
     Args:
-        look: returns what was waited for, or anything that counts as false.
-        what: is waited for, for the message of the failure.
-        seconds: after which the wait has failed.
+        look: returns a falsy value as long as the wait goes on.
+        what: the thing that is waited for, for the failure message.
+        seconds: the timeout.
 
     """
     deadline = time.monotonic() + seconds
@@ -60,8 +63,8 @@ def wait_for(look: Callable[[], T | None], what: str, *, seconds: float = PATIEN
         pause = min(1.1 * pause, _MOST_LOOK_SECONDS)
 
 
-def photo(kind: str = "JPEG", size: tuple[int, int] = (240, 320)) -> bytes:
-    """Draw a garment as no other photo has it: its bytes are found again in the charges."""
+def photo(kind: str = "JPEG", size: tuple[int, int] = PHOTO_SIZE) -> bytes:
+    """Draw a garment; the bytes of each call are unique, since charges are counted by bytes."""
     number = next(_colours)
     picture = Image.new("RGB", size, (232, 228, 222))
     draw = ImageDraw.Draw(picture)
@@ -71,11 +74,11 @@ def photo(kind: str = "JPEG", size: tuple[int, int] = (240, 320)) -> bytes:
     draw.point((number % width, number // width), fill=(255, 0, 0))
     buffer = io.BytesIO()
     picture.save(buffer, kind)
-    # Colours may come out alike after compression; a trailing comment never does.
+    # After compression, two colours may be the same; the trailing number never is.
     return buffer.getvalue() + f"\n#{number}".encode() if kind == "JPEG" else buffer.getvalue()
 
 
-def mask(size: tuple[int, int] = (240, 320)) -> bytes:
+def mask(size: tuple[int, int] = PHOTO_SIZE) -> bytes:
     """Draw a mask."""
     picture = Image.new("L", size, 0)
     width, height = size
@@ -88,12 +91,12 @@ def mask(size: tuple[int, int] = (240, 320)) -> bytes:
 
 
 def sha256(data: bytes) -> str:
-    """Return the digest as records and charges have it."""
+    """Return the digest in the form of records and charges."""
     return hashlib.sha256(data).hexdigest()
 
 
 def queue(stack: Stack, name: str, service: str) -> tuple[str, str]:
-    """Make a queue that a service of AWS may send to, and return its URL and ARN."""
+    """Make a queue that an AWS service may send to; return its URL and ARN."""
     sqs = stack.clients.sqs
     url = sqs.create_queue(QueueName=name)["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"][
@@ -113,7 +116,7 @@ def queue(stack: Stack, name: str, service: str) -> tuple[str, str]:
 
 
 def inbox(stack: Stack) -> str:
-    """Make a queue that hears every event which Catwalk emits, and return its URL."""
+    """Make a queue that receives every event of Catwalk; return its URL."""
     events, bus = stack.clients.events, stack.output("EventBusName")
     url, arn = queue(stack, "e2e-inbox", "events")
     events.put_rule(
@@ -124,10 +127,10 @@ def inbox(stack: Stack) -> str:
 
 
 class Catwalk:
-    """A stack that is up, as its users see it."""
+    """A running stack, as its users see it."""
 
     def __init__(self, stack: Stack, vendor: SimulatorControl, inbox_url: str) -> None:
-        """Use this stack; the queue at `inbox_url` hears every event of its bus."""
+        """Use this stack; the queue at `inbox_url` receives every event of its bus."""
         self.stack = stack
         self.vendor = vendor
         self._inbox_url = inbox_url
@@ -146,7 +149,7 @@ class Catwalk:
         )
 
     def request(self, detail: Mapping[str, Any]) -> str:
-        """Ask for images as a backend does, and return the event's id."""
+        """Send a request event, as a backend does; return the event's id."""
         answer = self.stack.clients.events.put_events(
             Entries=[
                 {
@@ -161,18 +164,18 @@ class Catwalk:
         return answer["Entries"][0]["EventId"]
 
     def send(self, body: str) -> str:
-        """Put a message into SubmitQueue, as a rule of EventBridge does, and return its id."""
+        """Send a message to SubmitQueue, as EventBridge's rule does; return its id."""
         answer = self.stack.clients.sqs.send_message(
             QueueUrl=self.stack.output("SubmitQueueUrl"), MessageBody=body
         )
         return answer["MessageId"]
 
     def send_drop(self, key: str, *, etag: str, event_id: str = "again") -> None:
-        """Put the message into SubmitQueue that says that a photo was dropped, once more."""
+        """Send the message of a dropped photo to SubmitQueue again."""
         self.send(self.drop_event(key, etag=etag, event_id=event_id))
 
     def drop_event(self, key: str, *, etag: str, event_id: str = "again") -> str:
-        """Return the message that says that a photo was dropped."""
+        """Return the message of a dropped photo."""
         event = {
             "id": event_id,
             "detail-type": "Object Created",
@@ -185,16 +188,16 @@ class Catwalk:
         return json.dumps(event)
 
     def drop_again(self, key: str, trigger: str, *, event_id: str = "again") -> None:
-        """Deliver the event of a drop once more, as S3 and EventBridge may.
+        """Deliver the event of a drop again, as S3 and EventBridge may.
 
-        The local AWS names no version in its events: `trigger` is the drop's sequencer.
+        The events of the local AWS name no version, so `trigger` is the drop's sequencer.
         """
         item = {"key": key, "etag": self.etag(key), "sequencer": trigger}
         event = json.loads(self.drop_event(key, etag="", event_id=event_id))
         self.send(json.dumps({**event, "detail": {**event["detail"], "object": item}}))
 
     def request_again(self, event_id: str, detail: Mapping[str, Any]) -> None:
-        """Deliver the event of a request once more."""
+        """Deliver the event of a request again."""
         event = {"id": event_id, "detail-type": "Fashion Model Requested", "detail": dict(detail)}
         self.send(json.dumps(event))
 
@@ -204,7 +207,7 @@ class Catwalk:
         self.stack.clients.s3.delete_object(Bucket=bucket, Key=key)
 
     def again(self, key: str) -> None:
-        """Have a photo that waits come at once: its first message is delayed by the pause."""
+        """Send a message for a waiting photo now; the pause has delayed its first message."""
         self.send_drop(key, etag=self.etag(key))
 
     def etag(self, key: str) -> str:
@@ -215,7 +218,7 @@ class Catwalk:
         return head["ETag"].strip('"')
 
     def invoke(self, function: str, payload: Mapping[str, Any]) -> dict[str, Any]:
-        """Invoke a function by its logical id, and return its answer."""
+        """Invoke a function by its logical id; return its answer."""
         # Its stubs say that every answer has a FunctionError.
         answer: Any = self.stack.clients.functions.invoke(
             FunctionName=self.physical_id(function), Payload=json.dumps(payload).encode()
@@ -226,7 +229,7 @@ class Catwalk:
 
     @contextmanager
     def configured(self, function: str, **variables: str) -> Iterator[None]:
-        """Give a function, by its logical id, other environment variables for a while."""
+        """Set environment variables of a function (its logical id) while the block runs."""
         functions, name = self.stack.clients.functions, self.physical_id(function)
         before = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
 
@@ -249,9 +252,9 @@ class Catwalk:
         return detail["StackResourceDetail"]["PhysicalResourceId"]
 
     def end_pause(self) -> None:
-        """Let the pause of submission be over now: an account's first one takes a minute.
+        """End the pause of submission now. The first pause for account trouble takes a minute.
 
-        An operator who has mended the account does the same, and then a photo is tried.
+        `catwalk reconcile` does the same after an operator has fixed the account.
         """
         self.stack.clients.dynamodb.update_item(
             TableName=self.stack.output("JobsTableName"),
@@ -263,10 +266,10 @@ class Catwalk:
         )
 
     def close_breaker(self) -> None:
-        """Have submission forget the trouble so far, as an operator may who knows its cause.
+        """Close the circuit breaker and reset its counters.
 
-        Three unknown submits in a row pause the whole stack; unrelated tests that make one each
-        would come to three.
+        Three unknown submits in a row pause the whole stack. Without this, three unrelated tests
+        with one unknown submit each would pause it.
         """
         self.stack.clients.dynamodb.delete_item(
             TableName=self.stack.output("JobsTableName"), Key=_CONTROL
@@ -275,7 +278,7 @@ class Catwalk:
     # --- out -------------------------------------------------------------------------------
 
     def control(self) -> dict[str, Any]:
-        """Return what the table says of submission; there is an `until` while it pauses."""
+        """Return the circuit breaker's item; it has an `until` while submission is paused."""
         answer = self.stack.clients.dynamodb.get_item(
             TableName=self.stack.output("JobsTableName"), Key=_CONTROL, ConsistentRead=True
         )
@@ -292,7 +295,7 @@ class Catwalk:
         return [self._plain(item) for item in answer["Items"]]
 
     def record(self, job_id: str) -> dict[str, Any]:
-        """Return a record as it is now."""
+        """Return a record, read consistently."""
         answer = self.stack.clients.dynamodb.get_item(
             TableName=self.stack.output("JobsTableName"),
             Key={"pk": {"S": f"JOB#{job_id}"}},
@@ -301,7 +304,7 @@ class Catwalk:
         return self._plain(answer["Item"])
 
     def all_items(self, prefix: str = "") -> list[dict[str, Any]]:
-        """Return every item of JobsTable whose key begins so."""
+        """Return every item of JobsTable whose key begins with `prefix`."""
         pages = self.stack.clients.dynamodb.get_paginator("scan").paginate(
             TableName=self.stack.output("JobsTableName")
         )
@@ -309,25 +312,25 @@ class Catwalk:
         return [item for item in items if item["pk"].startswith(prefix)]
 
     def all_records(self) -> list[dict[str, Any]]:
-        """Return every record."""
+        """Return every job record."""
         return self.all_items("JOB#")
 
     def reconcile(self) -> dict[str, int]:
-        """Have ReconcileFunction look at everything now, not only at what stood still for long."""
+        """Run ReconcileFunction over all jobs, also those that changed a moment ago."""
         moved: dict[str, int] = self.invoke("ReconcileFunction", {"still_seconds": 0})
         return moved
 
     def reconcile_lost(self, photos: int) -> None:
-        """Have one run of ReconcileFunction send so many drops again that have not arrived.
+        """Run ReconcileFunction until one run has sent this many lost drops again.
 
-        A run by hand leaves photos of the last half hour alone while any message is ready or taken:
-        it may be theirs. Another test's delayed copy can come due at that moment.
+        A run by hand skips photos of the last half hour while a message is visible or in flight,
+        since the message may be theirs. Another test's delayed message may be visible just then.
         """
         wait_for(lambda: self.reconcile().get("photos", 0) >= photos, f"{photos} lost photos")
 
     @contextmanager
     def deaf(self, rule: str) -> Iterator[None]:
-        """Have what a rule listens for be lost for a while."""
+        """Disable a rule (its logical id) while the block runs; its events are lost."""
         name = self.physical_id(rule)
         self.stack.clients.events.disable_rule(Name=name)
         try:
@@ -336,7 +339,7 @@ class Catwalk:
             self.stack.clients.events.enable_rule(Name=name)
 
     def command(self, *arguments: str) -> str:
-        """Run the `catwalk` command and return what it prints."""
+        """Run the `catwalk` command, which must succeed; return its standard output."""
         done = self.run_command(*arguments)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -344,7 +347,7 @@ class Catwalk:
     def run_command(
         self, *arguments: str, stdin: str = "", variables: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run the `catwalk` command, whatever comes of it; `variables` are set last."""
+        """Run the `catwalk` command; `variables` override its environment."""
         address, folder = self.stack.address, self.stack.folder.path
         return subprocess.run(
             [sys.executable, "-m", "cli", *arguments],
@@ -356,7 +359,7 @@ class Catwalk:
                 ca_bundle=Path(address.ca_bundle),
                 credentials=address.credentials,
             )
-            # `catwalk deploy` leaves the user's SAM as it is, which asks pypi.org for its newest.
+            # The user's own SAM settings would make `catwalk deploy` ask pypi.org for updates.
             | {"__SAM_CLI_APP_DIR": str(environment.sam_settings(folder))}
             | dict(variables or {}),
             input=stdin,
@@ -366,7 +369,7 @@ class Catwalk:
         )
 
     def ended(self, source_key: str, count: int = 1) -> list[dict[str, Any]]:
-        """Wait until a photo has so many records and all have ended; return them."""
+        """Wait until a photo has `count` records and all have ended; return them."""
 
         def look() -> list[dict[str, Any]] | None:
             records = self.records(source_key)
@@ -378,13 +381,13 @@ class Catwalk:
         return records
 
     def end_of(self, source_key: str, status: str = "SUCCEEDED") -> dict[str, Any]:
-        """Wait until a photo's one record has ended; return it after a look at its status."""
+        """Wait until a photo's only record has ended; check its status and return it."""
         (record,) = self.ended(source_key)
         assert record["status"] == status, record
         return record
 
     def reached(self, source_key: str, status: str) -> dict[str, Any]:
-        """Wait until a photo's one record has a status, and return it."""
+        """Wait until a record of a photo has a status; return it."""
 
         def look() -> dict[str, Any] | None:
             return next(
@@ -394,26 +397,26 @@ class Catwalk:
         return wait_for(look, f"{source_key!r} to be {status}")
 
     def executing(self, source_key: str) -> dict[str, Any]:
-        """Wait until a photo's one task has its execution, and return the record.
+        """Wait until the execution of a photo's only job has started; return the record.
 
-        A record is RUNNING and names its execution a moment before that is started.
+        A record is RUNNING and names its execution a moment before the execution starts.
         """
         return self.told_of(self.reached(source_key, "RUNNING")["job_id"], "RUNNING")
 
     def told_of(self, job_id: str, status: str) -> dict[str, Any]:
-        """Wait until a record says that its event is out, and return it: nothing more is written.
+        """Wait until a record says that its event was sent; return the record.
 
-        A record ends a moment before its event is sent, and says so a moment after.
+        This is the last write: a job ends, then its event is sent, then the record notes the event.
         """
 
         def look() -> dict[str, Any] | None:
             record = self.record(job_id)
             return record if record.get("announced") == status else None
 
-        return wait_for(look, f"job {job_id} to be told of as {status}")
+        return wait_for(look, f"the event of job {job_id} as {status}")
 
     def states_entered(self, record: Mapping[str, Any]) -> list[str]:
-        """Wait until a job's execution has ended, and return the states that it has entered."""
+        """Wait until a job's execution has ended; return the states that it entered."""
         executions, arn = self.stack.clients.executions, record["execution_arn"]
         wait_for(
             lambda: executions.describe_execution(executionArn=arn)["status"] != "RUNNING",
@@ -432,29 +435,29 @@ class Catwalk:
         return self.vendor.charges().by_sha256.get(sha256(body), 0)
 
     def creates(self) -> int:
-        """Return how often the vendor was asked to create a task, whatever came of it."""
+        """Return how many create requests the vendor got, also those that it refused."""
         return self.vendor.state()["call_counts"].get("create", 0)
 
     def tasks(self, body: bytes) -> list[Any]:
-        """Return the vendor's tasks of a photo's bytes."""
+        """Return the vendor's tasks for a photo's bytes."""
         digest = sha256(body)
         return [task for task in self.vendor.state()["tasks"] if task["photo"]["sha256"] == digest]
 
     def object(self, bucket: str, key: str) -> tuple[bytes, dict[str, Any]]:
-        """Return an object's bytes, and what S3 says about it."""
+        """Return an object's bytes and S3's answer."""
         answer = self.stack.clients.s3.get_object(Bucket=bucket, Key=key)
         with answer["Body"] as body:
             return body.read(), dict(answer)
 
     def results_below(self, prefix: str) -> list[tuple[str, str]]:
-        """Return key and ETag of every object in ResultsBucket below a prefix."""
+        """Return the key and ETag of every object in ResultsBucket under a prefix."""
         pages = self.stack.clients.s3.get_paginator("list_objects_v2").paginate(
             Bucket=self.stack.output("ResultsBucketName"), Prefix=prefix
         )
         return [(item["Key"], item["ETag"]) for page in pages for item in page.get("Contents", [])]
 
     def events(self, job_id: str) -> list[dict[str, Any]]:
-        """Return the events about a job that have come so far."""
+        """Return the events about a job that have arrived so far."""
         while True:
             answer = self.stack.clients.sqs.receive_message(
                 QueueUrl=self._inbox_url, MaxNumberOfMessages=_LARGEST_MESSAGES
@@ -470,7 +473,7 @@ class Catwalk:
         return [event for event in self._heard if event["detail"].get("jobId") == job_id]
 
     def event(self, job_id: str, detail_type: str) -> dict[str, Any]:
-        """Wait for an event about a job, and return it."""
+        """Wait for an event about a job; return it."""
 
         def look() -> dict[str, Any] | None:
             return next(
@@ -482,15 +485,15 @@ class Catwalk:
 
     @property
     def heard(self) -> Sequence[dict[str, Any]]:
-        """Every event that has come so far."""
+        """Every event that has arrived so far."""
         self.events("")
         return self._heard
 
     def queue_is_empty(self, output: str = "SubmitQueueUrl") -> bool:
-        """Tell whether a queue holds no message, neither waiting nor taken.
+        """Return whether a queue has no message that is visible or in flight.
 
-        Delayed ones do not count: a copy that found its photo being submitted comes again when
-        the other invocation must have ended, minutes later.
+        Delayed messages are not counted. A duplicate whose photo was being submitted by another
+        invocation is delayed for minutes, until that invocation must have ended.
         """
         attributes = self.stack.clients.sqs.get_queue_attributes(
             QueueUrl=self.stack.output(output),
@@ -499,7 +502,7 @@ class Catwalk:
         return not any(int(count) for count in attributes.values())
 
     def idle(self) -> None:
-        """Wait until every message is dealt with and every execution has ended."""
+        """Wait until the queue is empty and every execution has ended."""
         machine = self.stack.output("StateMachineArn")
 
         def look() -> bool:
@@ -511,7 +514,7 @@ class Catwalk:
         wait_for(look, "all executions and messages to end")
 
     def logs(self) -> list[str]:
-        """Return every line that the functions and the state machine have logged."""
+        """Return every log line of the functions and the state machine."""
         client = self.stack.clients.client("logs")
         lines = []
         for group in client.get_paginator("describe_log_groups").paginate():
@@ -523,7 +526,7 @@ class Catwalk:
         return lines
 
     def log_of(self, group: str, *, since: float) -> list[str]:
-        """Return the lines of one log group, since a moment."""
+        """Return the lines of a log group since a time, in seconds since 1970."""
         pages = (
             self.stack.clients.client("logs")
             .get_paginator("filter_log_events")

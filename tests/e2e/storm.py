@@ -729,7 +729,7 @@ def settle(catwalk: Catwalk, photos: int, tell: Tell, *, seconds: float = math.i
 
 
 def has_reconcile(catwalk: Catwalk) -> bool:
-    """Tell whether the stack has a function that moves on what stands still."""
+    """Return whether the stack has ReconcileFunction."""
     resources = catwalk.stack.clients.cloudformation.describe_stack_resources(StackName=STACK)
     return any(
         entry["LogicalResourceId"] == "ReconcileFunction" for entry in resources["StackResources"]

@@ -1,4 +1,4 @@
-"""Trouble of the account or of the whole vendor: no photo fails, and nobody knocks in vain."""
+"""Trouble of the account or the whole vendor fails no photo, and causes few requests."""
 
 import secrets
 from collections.abc import Iterator
@@ -13,16 +13,16 @@ from tests.e2e.driver import Catwalk, photo, wait_for
 from tests.thorough import thorough
 
 pytestmark = pytest.mark.timeout(300)
-"""A dozen photos are waited for, each patiently."""
+"""Many waits for a dozen photos, each with its own timeout."""
 
 DOZEN: Final = 12
 FEW: Final = 8
-"""Creates that the vendor may see during the trouble of a dozen photos."""
+"""The most create requests that the vendor may get during the trouble of a dozen photos."""
 
 
 @pytest.fixture(autouse=True)
 def calm(catwalk: Catwalk, api_key: str) -> Iterator[None]:
-    """Begin with a stack in order, and leave it so."""
+    """Reset the vendor and the circuit breaker before and after each test."""
     before = catwalk.vendor.settings()
     catwalk.vendor.settings(plain_results=True)
     catwalk.close_breaker()
@@ -34,7 +34,7 @@ def calm(catwalk: Catwalk, api_key: str) -> Iterator[None]:
 
 
 class Dozen:
-    """Twelve photos in trouble."""
+    """Twelve photos that meet the trouble."""
 
     def __init__(self, catwalk: Catwalk, name: str) -> None:
         self._catwalk = catwalk
@@ -43,19 +43,19 @@ class Dozen:
         self.bodies = {f"{self.name}{number}.jpg": photo() for number in range(DOZEN)}
 
     def drop(self) -> None:
-        """Drop them all, and wait until they have met the trouble."""
+        """Drop all photos, and wait until they have met the trouble."""
         for key, body in self.bodies.items():
             self._catwalk.drop(key, body, {"batch-size": "1"})
         wait_for(lambda: len(self.records()) == DOZEN, "the dozen's records")
         wait_for(self._catwalk.queue_is_empty, "the queue to have tried them")
 
     def come_again(self) -> None:
-        """Have all come at once, as they would at the end of the pause."""
+        """Send the messages of all photos at once, as at the end of the pause."""
         for key in self.bodies:
             self._catwalk.again(key)
 
     def try_in_vain(self) -> None:
-        """End the pause though the trouble goes on: one photo is tried, and the pause is longer."""
+        """End the pause during the trouble: one photo is tried, and the next pause is longer."""
         pauses = self._catwalk.control()["pauses"]
         self._catwalk.end_pause()
         self.come_again()
@@ -63,7 +63,7 @@ class Dozen:
         wait_for(self._catwalk.queue_is_empty, "the queue to have put them off")
 
     def go_on(self) -> None:
-        """End the pause after the trouble: one photo goes first, and the others follow."""
+        """End the pause after the trouble: one photo is tried, and the others follow."""
         first, *others = self.bodies
         self._catwalk.end_pause()
         self._catwalk.again(first)
@@ -72,28 +72,28 @@ class Dozen:
             self._catwalk.again(key)
 
     def records(self) -> list[dict[str, Any]]:
-        """Return the records, one a photo at most."""
+        """Return the records, at most one for each photo."""
         records = [self._catwalk.records(key) for key in self.bodies]
         assert all(len(of_one) <= 1 for of_one in records)
         return [record for of_one in records for record in of_one]
 
     def statuses(self) -> set[str]:
-        """Return the statuses that the records have."""
+        """Return the statuses of the records."""
         return {record["status"] for record in self.records()}
 
     def creates(self) -> int:
-        """Return how often the vendor was asked since these photos were made."""
+        """Return how many create requests the vendor got since these photos were made."""
         return self._catwalk.creates() - self._before
 
     def pauses(self) -> list[dict[str, Any]]:
-        """Return what was told of pauses about these photos."""
+        """Return the events about pauses that name one of these photos."""
         told = [event for event in self._catwalk.heard if "paused" in event["detail"]]
         assert {event["detail-type"] for event in told} <= {"Job Needs Attention"}
         ours = [event for event in told if event["detail"]["sourceKey"].startswith(self.name)]
         return [event["detail"]["paused"] for event in ours]
 
     def all_succeed(self) -> None:
-        """See that every photo comes back, and is paid once."""
+        """Check that every photo succeeds and is charged once."""
         for key, body in self.bodies.items():
             record = self._catwalk.reached(key, "SUCCEEDED")
             assert record["attempt"] == 1
@@ -132,7 +132,7 @@ def test_a_refused_key(catwalk: Catwalk) -> None:
 
 @pytest.mark.parametrize("style", ["402", thorough("403"), thorough("200")])
 def test_no_credits_left(catwalk: Catwalk, style: str) -> None:
-    """However the vendor says it, photos wait until the account is topped up."""
+    """Photos wait until the account has credits, in whatever form the vendor refuses."""
     dozen = Dozen(catwalk, f"broke-{style}")
     catwalk.vendor.settings(credits=0, no_credits_as=style)
     dozen.drop()
@@ -147,7 +147,7 @@ def test_no_credits_left(catwalk: Catwalk, style: str) -> None:
 
 
 def test_a_vendor_that_is_down_and_says_so(catwalk: Catwalk) -> None:
-    """After 503s all photos come back by themselves."""
+    """After 503s, all photos succeed without help."""
     dozen = Dozen(catwalk, "down")
     catwalk.vendor.fault(
         *("create", "status"), times=None, match={"path_contains": dozen.name}, status=503
@@ -189,7 +189,7 @@ def test_a_vendor_that_is_down(catwalk: Catwalk, fault: str, params: dict[str, A
 
 @pytest.mark.parametrize("retry_after", [True, thorough(False)])
 def test_a_vendor_that_throttles(catwalk: Catwalk, retry_after: bool) -> None:
-    """With or without a Retry-After, all photos come back by themselves."""
+    """With or without Retry-After, all photos succeed without help."""
     dozen = Dozen(catwalk, f"throttled-{retry_after}")
     catwalk.vendor.settings(submits_per_second=1, retry_after=retry_after)
     dozen.drop()
@@ -204,12 +204,12 @@ POISON: Final[dict[str, dict[str, Any]]] = {
     "reason": {"fault": "status", "status": 403, "message": "forbidden"},
     "words": {"fault": "status", "status": 402, "message": "insufficient image resolution"},
 }
-"""Answers that may be taken for an account in trouble."""
+"""Answers that look like account trouble."""
 
 
 @pytest.mark.thorough
 def test_poisoned_photos(catwalk: Catwalk) -> None:
-    """Photos that are always refused end as refused after a few tries, and stop nobody."""
+    """Photos that are always refused fail after a few tries, and stop no other photo."""
     poisoned, dozen = {f"poison-{name}/1.jpg": photo() for name in POISON}, Dozen(catwalk, "among")
     for name, fault in POISON.items():
         match = {"path_contains": f"poison-{name}/"}
@@ -229,7 +229,7 @@ def test_poisoned_photos(catwalk: Catwalk) -> None:
 
 
 def test_a_probe_whose_photo_is_gone(catwalk: Catwalk) -> None:
-    """It sends nothing, and the next photo goes at once: nobody waits two minutes for it."""
+    """A probe whose photo is gone sends nothing, and the next photo is sent at once."""
     catwalk.vendor.fault("create", "bad_key", match={"path_contains": "gone-probe/"})
     catwalk.drop("gone-probe/a.jpg", photo(), {"batch-size": "1"})
     wait_for(lambda: "until" in catwalk.control(), "the pause")

@@ -1,4 +1,4 @@
-"""One drop and one request are decided once, whatever changes before the next delivery."""
+"""A drop or request is decided once; later changes do not alter the decision."""
 
 import time
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from tests.e2e.driver import Catwalk, mask, photo
 
 VARIANTS = [{"modelId": "001", "sceneType": "none", "batchSize": 1}]
 _A_SECOND = 1.1
-"""S3 says when an object landed in whole seconds."""
+"""S3's times are whole seconds, so a test must wait one."""
 
 
 def _folder_file(catwalk: Catwalk, folder: str) -> None:
@@ -23,14 +23,14 @@ def _mask(catwalk: Catwalk, folder: str) -> None:
 
 
 def _nothing(_catwalk: Catwalk, _folder: str) -> None:
-    """The stack's defaults change instead."""
+    """Change the stack's defaults."""
 
 
 @pytest.mark.parametrize("change", [_folder_file, _mask, _nothing])
 def test_a_drop_delivered_again_after_a_change(
     catwalk: Catwalk, change: Callable[[Catwalk, str], None]
 ) -> None:
-    """A catwalk.json, a mask or other defaults that come later make no second job of a photo."""
+    """A later catwalk.json, mask or default makes no second job of a photo."""
     folder, body = f"decided{change.__name__}/", photo()
     key = f"{folder}dress.jpg"
     catwalk.drop(key, body, {"batch-size": "1"})
@@ -47,7 +47,7 @@ def test_a_drop_delivered_again_after_a_change(
 
 
 def test_a_request_delivered_again_after_its_photo_was_overwritten(catwalk: Catwalk) -> None:
-    """The request was for the photo that lay there; the new one has a job of its own drop."""
+    """The request is for the old photo; the new photo has a job of its own drop."""
     key, first, second = "decided-request/dress.jpg", photo(), photo()
     catwalk.drop(key, first, {"batch-size": "1"})
     catwalk.end_of(key)
@@ -63,7 +63,7 @@ def test_a_request_delivered_again_after_its_photo_was_overwritten(catwalk: Catw
 
 
 def test_one_request_id_is_one_request(catwalk: Catwalk) -> None:
-    """PutEvents retried after the first attempt failed costs nothing; other content is told."""
+    """A request that is sent again after a failure costs nothing; other content is REJECTED."""
     key, body = "decided-order/dress.jpg", photo()
     catwalk.drop(key, body, {"batch-size": "1"})
     catwalk.end_of(key)
@@ -93,7 +93,7 @@ def test_one_request_id_is_one_request(catwalk: Catwalk) -> None:
 
 
 def test_a_photo_keeps_the_settings_of_the_moment_of_the_drop(catwalk: Catwalk) -> None:
-    """Folder file and mask are changed, added and deleted while no message has been read yet."""
+    """Folder file and mask at the time of the drop count, also if the message is read later."""
     catwalk.drop("moment/changed/catwalk.json", b'{"modelId": "003"}')
     catwalk.drop("moment/deleted/catwalk.json", b'{"modelId": "003"}')
     keys = [f"moment/{name}/dress.jpg" for name in ("changed", "deleted", "added", "masked")]

@@ -1,4 +1,4 @@
-"""The gallery's desk in a real browser: many at once, other looks, photos dropped into the page."""
+"""The gallery in a real browser: select many, shoot again, drop photos into the page."""
 
 import base64
 import json
@@ -21,7 +21,7 @@ NAMES = ("coat.jpg", "dress.jpg", "skirt.jpg")
 
 @pytest.fixture(scope="module")
 def photos(catwalk: Catwalk) -> dict[str, bytes]:
-    """Have three photos done."""
+    """Make three photos, and wait until they have images."""
     bodies = {f"{FOLDER}/{name}": photo() for name in NAMES}
     for key, body in bodies.items():
         catwalk.drop(key, body, {"sku": f"D-{key[5:9].upper()}"})
@@ -31,23 +31,23 @@ def photos(catwalk: Catwalk) -> dict[str, bytes]:
 
 
 def bar(page: Page) -> Locator:
-    """Return the bar of what is selected."""
+    """Return the bar of the selection."""
     return page.get_by_role("region", name="Selection")
 
 
 def box(page: Page, name: str) -> Locator:
-    """Return the box of a photo's card."""
+    """Return the checkbox of a photo's card."""
     return page.get_by_role("checkbox", name=f"Select {name}").first
 
 
 def reviews(catwalk: Catwalk, folder: str, names: tuple[str, ...] = NAMES) -> list[str]:
-    """Return what was decided about photos."""
+    """Return the review states of photos."""
     records = [catwalk.records(f"{folder}/{name}")[0] for name in names]
     return [record.get("review", {}).get("state", "") for record in records]
 
 
 def files(folder: Path, **bodies: bytes) -> list[str]:
-    """Write files, and return their paths."""
+    """Write photos to files; return their paths."""
     folder.mkdir(exist_ok=True)
     paths = []
     for name, body in bodies.items():
@@ -92,7 +92,7 @@ def test_selection_survives(page: Page, catwalk: Catwalk) -> None:
 
 
 def test_all_that_match_and_download(page: Page) -> None:
-    """All that match are selected on the server's word, and come as one zip."""
+    """All matching photos are selected by the server, and downloaded as one zip."""
     page.goto(f"?folder={FOLDER}&sku=D-DRES")
     page.get_by_role("button", name="Select all").click()
     expect(bar(page)).to_contain_text("1 selected")
@@ -103,7 +103,7 @@ def test_all_that_match_and_download(page: Page) -> None:
 
 
 def test_selection_by_keys_alone(page: Page, catwalk: Catwalk) -> None:
-    """`s` selects, Shift+S selects up to there, `b` leads to the bar, Escape clears."""
+    """`s` selects a photo, Shift+S a range, `b` moves to the bar, Escape clears the selection."""
     keyed = "desk-keys"
     for name in NAMES:
         catwalk.drop(f"{keyed}/{name}", photo())
@@ -134,7 +134,7 @@ def test_selection_by_keys_alone(page: Page, catwalk: Catwalk) -> None:
 
 
 def test_two_people(visitor: Visitor, page: Page, catwalk: Catwalk) -> None:
-    """What another person decided in the meantime is told, kept, and left selected."""
+    """A review by another person meanwhile is reported and kept; the photo stays selected."""
     page.goto(f"?folder={FOLDER}&q=desk/")
     for name in NAMES:
         box(page, name).check()
@@ -158,12 +158,12 @@ def test_two_people(visitor: Visitor, page: Page, catwalk: Catwalk) -> None:
 
 
 def looks_of(catwalk: Catwalk, key: str, count: int) -> set[str]:
-    """Return the models that a photo was shot with, once all its jobs have ended."""
+    """Wait until all jobs of a photo have ended; return their models."""
     return {record["settings"]["model_id"] for record in catwalk.ended(key, count)}
 
 
 def test_shoot_again_and_compare(page: Page, catwalk: Catwalk, photos: dict[str, bytes]) -> None:
-    """Two photos are shot with Mia for the price that was said; both looks lie side by side."""
+    """Two photos are shot with Mia for the price that was shown; both looks can be compared."""
     page.goto(f"?folder={FOLDER}&q=desk/")
     box(page, "dress.jpg").check()
     box(page, "skirt.jpg").check()
@@ -214,7 +214,7 @@ def test_shoot_again_and_compare(page: Page, catwalk: Catwalk, photos: dict[str,
 
 
 def test_two_fingers(visitor: Visitor, photos: dict[str, bytes], catwalk: Catwalk) -> None:
-    """On a phone, two fingers on one image zoom both, and one finger moves both."""
+    """On a phone, two fingers on an image zoom both images, and one finger moves both."""
     coat, skirt = (catwalk.records(f"{FOLDER}/{name}")[0]["job_id"] for name in NAMES[::2])
     phone: ViewportSize = {"width": 390, "height": 844}
     with visitor.context(viewport=phone, has_touch=True, is_mobile=True) as context:
@@ -244,7 +244,7 @@ def test_two_fingers(visitor: Visitor, photos: dict[str, bytes], catwalk: Catwal
 
 
 def test_shoot_again_by_keys_alone(page: Page, catwalk: Catwalk) -> None:
-    """From a job's page: open the dialog, choose with arrows, send with the button alone."""
+    """On a job's page the dialog can be opened, filled in and sent with the keyboard."""
     key = "desk-one/dress.jpg"
     catwalk.drop(key, photo())
     job_id = catwalk.end_of(key)["job_id"]
@@ -266,7 +266,7 @@ def test_shoot_again_by_keys_alone(page: Page, catwalk: Catwalk) -> None:
 
 
 def test_a_photo_that_is_gone(page: Page, catwalk: Catwalk) -> None:
-    """The dialog says that a photo cannot be shot any more, and sends nothing."""
+    """If the photo is gone, the dialog says so and sends nothing."""
     key = "desk-gone/dress.jpg"
     catwalk.drop(key, photo())
     job_id = catwalk.end_of(key)["job_id"]
@@ -284,12 +284,12 @@ def test_a_photo_that_is_gone(page: Page, catwalk: Catwalk) -> None:
 
 
 def sheet(page: Page) -> Locator:
-    """Return the sheet of photos."""
+    """Return the upload sheet."""
     return page.locator("[data-upload]")
 
 
 def drop(page: Page, *named: tuple[str, bytes]) -> None:
-    """Drop files onto the page, as the browser reports it."""
+    """Drop files onto the page by the events that a browser sends."""
     page.evaluate(
         """files => {
           const carried = new DataTransfer();
@@ -310,7 +310,7 @@ def drop(page: Page, *named: tuple[str, bytes]) -> None:
 
 
 def test_drop_check_start(page: Page, catwalk: Catwalk, tmp_path: Path) -> None:
-    """Dropped photos are listed, judged and priced; nothing is in the bucket before the start."""
+    """Dropped photos are listed, checked and priced; nothing is uploaded before the start."""
     page.goto("?folder=desk-drop")
     drop(page, ("A-1_front.jpg", photo()), ("notes.jpg", b"no photo"))
     assert page.evaluate("window.overlay") is True
@@ -339,18 +339,18 @@ def test_drop_check_start(page: Page, catwalk: Catwalk, tmp_path: Path) -> None:
 
 
 def test_lost_connection(visitor: Visitor, catwalk: Catwalk, tmp_path: Path) -> None:
-    """Chunks that are lost on their way are sent again from where the file had arrived."""
+    """After a lost chunk, the upload continues with the first missing byte."""
     with visitor.context() as context:
         lose_chunks(context.new_page(), catwalk, tmp_path)
 
 
 def lose_chunks(page: Page, catwalk: Catwalk, tmp_path: Path) -> None:
-    """Upload a photo while the connection breaks three times; the console may complain of it."""
+    """Upload a photo while the connection breaks three times; console errors are allowed."""
     page.goto("?folder=desk-lost")
     lost: list[str] = []
 
     def lose(route: Route) -> None:
-        # Of the second one, only the answer is lost.
+        # The second chunk arrives; only its answer is lost.
         offset = route.request.url.rpartition("offset=")[2]
         if route.request.method == "PUT" and len(lost) < 3:
             lost.append(offset)
@@ -374,8 +374,8 @@ def lose_chunks(page: Page, catwalk: Catwalk, tmp_path: Path) -> None:
 
 
 def test_add_photos_by_keys_alone(page: Page, catwalk: Catwalk, tmp_path: Path) -> None:
-    """A button opens the file chooser; the sheet is filled in and started without a pointer."""
-    # Choosers are caught from here on: the key press must not come before that.
+    """With the keyboard alone, photos are chosen, and the sheet is filled in and started."""
+    # Playwright must wait for the file chooser before the key press opens it.
     page.on("filechooser", lambda _: None)
     page.goto("?folder=desk-button")
     button = page.get_by_role("button", name="Add photos").first
@@ -403,7 +403,7 @@ def test_add_photos_by_keys_alone(page: Page, catwalk: Catwalk, tmp_path: Path) 
 
 
 def test_what_is_there_already(page: Page, catwalk: Catwalk, tmp_path: Path) -> None:
-    """A name that the bucket has is told, with whether it is the same photo."""
+    """The sheet says if a name is taken in the bucket, and whether by the same photo."""
     body = photo()
     catwalk.drop("desk-again/one.jpg", body)
     catwalk.end_of("desk-again/one.jpg")
@@ -424,7 +424,7 @@ def test_what_is_there_already(page: Page, catwalk: Catwalk, tmp_path: Path) -> 
 def test_accessible(
     visitor: Visitor, photos: dict[str, bytes], catwalk: Catwalk, scheme: Any, tmp_path: Path
 ) -> None:
-    """axe-core finds nothing serious in bar, dialogs and comparison; nothing is cut off at 320."""
+    """axe-core finds nothing serious in bar, dialogs and comparison; 320 px cut nothing off."""
     coat, skirt = (catwalk.records(f"{FOLDER}/{name}")[0]["job_id"] for name in NAMES[::2])
     small: ViewportSize = {"width": 320, "height": 740}
     with visitor.context(color_scheme=scheme, viewport=small, reduced_motion="reduce") as context:

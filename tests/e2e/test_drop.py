@@ -1,4 +1,4 @@
-"""`catwalk drop --wait` against the deployed stack: photos in, the truth about them out."""
+"""`catwalk drop --wait` against the deployed stack."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from tests.e2e.driver import Catwalk, photo
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
-    """Give a folder of photos with two looks each, and something that is none."""
+    """Return a folder of photos with two looks each, and a file that is no photo."""
     folder = tmp_path / "drop-été"
     folder.mkdir()
     for name in ("good", "bad"):
@@ -22,7 +22,7 @@ def shop(tmp_path: Path) -> Path:
 
 
 def test_some_of_a_folder_fail(catwalk: Catwalk, shop: Path) -> None:
-    """Each job ends in a line, the failed ones with what to do; then what was done is not paid."""
+    """Each job has a line, with advice if it failed; a second drop pays only for failed ones."""
     match = {"path_contains": "bad.jpg"}
     catwalk.vendor.fault("read", "task_error", match=match, times=2, message="no garment")
     words = ("drop", str(shop), "--images", "1", "--sku", "裙子-42", "--wait")
@@ -46,7 +46,7 @@ def test_some_of_a_folder_fail(catwalk: Catwalk, shop: Path) -> None:
     records = catwalk.records(f"{shop.name}/good.jpg")
     assert {record["sku"] for record in records} == {"裙子-42"}
 
-    # The same command again: what is done costs nothing, what failed gets its next attempt.
+    # The same command again: done jobs cost nothing, failed jobs get their next attempt.
     again = catwalk.run_command(*words, "--json")
     assert again.returncode == 0, again
     events = [json.loads(line) for line in again.stdout.splitlines()]
@@ -57,7 +57,7 @@ def test_some_of_a_folder_fail(catwalk: Catwalk, shop: Path) -> None:
 
 
 def test_what_was_dropped_is_found(catwalk: Catwalk, tmp_path: Path) -> None:
-    """`jobs` and `show` know the photo by its key, with its image's address."""
+    """`jobs` and `show` find the photo by its key, and show its image's address."""
     (tmp_path / "found.jpg").write_bytes(photo())
     words = ("drop", str(tmp_path / "found.jpg"), "--to", "drop-found", "--images", "1")
     assert "1 succeeded; " in catwalk.command(*words, "--wait")

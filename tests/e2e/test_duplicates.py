@@ -1,4 +1,4 @@
-"""Events, messages and calls come twice; photos are made, and paid, once."""
+"""Events, messages and calls may come twice; a photo is made and charged once."""
 
 import json
 from typing import Any
@@ -7,12 +7,12 @@ from tests.e2e.driver import Catwalk, photo
 
 
 def without_bookkeeping(record: dict[str, Any]) -> dict[str, Any]:
-    """Return a record without what it notes of drops and events."""
+    """Return a record without its notes about drops and events."""
     return {name: value for name, value in record.items() if name not in {"triggers", "announced"}}
 
 
 def test_the_same_event_again_changes_nothing(catwalk: Catwalk) -> None:
-    """S3 and EventBridge deliver at least once, under the same or another event id."""
+    """A drop that is delivered again, under the same or another event id, changes nothing."""
     body = photo()
     catwalk.drop("twice/dress.jpg", body, {"batch-size": "1"})
     before = catwalk.end_of("twice/dress.jpg")
@@ -28,7 +28,7 @@ def test_the_same_event_again_changes_nothing(catwalk: Catwalk) -> None:
 
 
 def test_many_copies_of_one_event_at_once(catwalk: Catwalk) -> None:
-    """Copies that are worked on side by side come to one task."""
+    """Many copies of a message at once make one task."""
     body = photo()
     catwalk.drop("crowd/dress.jpg", body, {"batch-size": "1"})
     etag = catwalk.etag("crowd/dress.jpg")
@@ -39,7 +39,7 @@ def test_many_copies_of_one_event_at_once(catwalk: Catwalk) -> None:
 
 
 def test_polling_and_finalizing_again_change_nothing(catwalk: Catwalk) -> None:
-    """Functions that run once more with the same payload find the work done."""
+    """Functions that run again with the same payload change nothing."""
     body = photo()
     catwalk.drop("rerun/dress.jpg", body, {"batch-size": "1"})
     job_id = catwalk.end_of("rerun/dress.jpg")["job_id"]
@@ -63,7 +63,7 @@ def test_polling_and_finalizing_again_change_nothing(catwalk: Catwalk) -> None:
 
 
 def test_dropping_a_photo_again_after_a_failure(catwalk: Catwalk) -> None:
-    """A failed job is tried again by dropping its photo again, and remembers the first time."""
+    """Dropping a failed photo again starts a new attempt, and the history has the first one."""
     body = photo()
     catwalk.vendor.fault(
         "read", "task_error", match={"path_contains": "retry/"}, message="no garment found"
@@ -81,7 +81,7 @@ def test_dropping_a_photo_again_after_a_failure(catwalk: Catwalk) -> None:
 
 
 def test_dropping_a_photo_again_after_a_success(catwalk: Catwalk) -> None:
-    """The same bytes with the same settings are the same job: nothing is spent again."""
+    """The same bytes with the same settings are the same job, and cost nothing again."""
     body = photo()
     catwalk.drop("same/dress.jpg", body, {"batch-size": "1"})
     before = catwalk.end_of("same/dress.jpg")
@@ -92,7 +92,7 @@ def test_dropping_a_photo_again_after_a_success(catwalk: Catwalk) -> None:
 
 
 def test_new_bytes_under_the_same_key_are_a_new_job(catwalk: Catwalk) -> None:
-    """Replacing a photo makes images of the new one, beside those of the old one."""
+    """A photo that replaces another one gets a job of its own; the old images stay."""
     catwalk.drop("replaced/dress.jpg", photo(), {"batch-size": "1"})
     catwalk.end_of("replaced/dress.jpg")
     catwalk.drop("replaced/dress.jpg", photo(), {"batch-size": "1"})

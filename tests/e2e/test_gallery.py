@@ -30,20 +30,20 @@ from tests.e2e.driver import PATIENCE_SECONDS, Catwalk, photo, wait_for
 FOLDER = "gallery"
 DRESS, SKIRT = f"{FOLDER}/dress.jpg", f"{FOLDER}/skirt.jpg"
 SLOW = PATIENCE_SECONDS * 1000
-"""Milliseconds: how long anything that the stack does may take."""
+"""Timeout in ms for everything that the stack does."""
 
 
 @dataclass(frozen=True)
 class Visitor:
-    """The browser that was let in."""
+    """A browser with the gallery's cookie."""
 
     browser: Browser
     home: str
     state: Any
-    """Its cookie."""
+    """The gallery's cookie."""
 
     def context(self, **how: Any) -> BrowserContext:
-        """Return a new window of it, which knows no page yet."""
+        """Return a new window without a page."""
         context = self.browser.new_context(storage_state=self.state, base_url=self.home, **how)
         context.set_default_timeout(SLOW)
         return context
@@ -51,11 +51,11 @@ class Visitor:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Have Chromium, or skip and say why."""
+    """Start Chromium, or skip the tests and say why."""
     path = chromium.find()
     if path is None:
         pytest.skip(f"NO BROWSER TESTS: there is no Chromium. {chromium.ADVICE}")
-    # Playwright's own five seconds are few where other tests keep the processors busy.
+    # Playwright's default of five seconds is too short beside other tests.
     expect.set_options(timeout=SLOW)
     with chromium.launched(path) as made:
         yield made
@@ -63,7 +63,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def photos(catwalk: Catwalk) -> dict[str, bytes]:
-    """Have two photos done; the second one's results are cut out."""
+    """Make two photos, and wait for their images; the second one's have no background."""
     bodies = {DRESS: photo(), SKIRT: photo()}
     catwalk.drop(DRESS, bodies[DRESS], {"sku": "G-DRESS", "model-id": "044"})
     catwalk.drop(SKIRT, bodies[SKIRT], {"sku": "G-SKIRT", "scene-type": "none"})
@@ -74,7 +74,7 @@ def photos(catwalk: Catwalk) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def visitor(browser: Browser, catwalk: Catwalk) -> Iterator[Visitor]:
-    """Open the gallery with the address that the command shows; Ctrl-C ends it well."""
+    """Open the gallery by the address that the command prints; end the command with Ctrl-C."""
     address, folder = catwalk.stack.address, catwalk.stack.folder.path
     variables = environment.bare(folder) | environment.aws(
         folder,
@@ -94,7 +94,7 @@ def visitor(browser: Browser, catwalk: Catwalk) -> Iterator[Visitor]:
 
 @pytest.fixture
 def page(visitor: Visitor, photos: dict[str, bytes]) -> Iterator[Page]:
-    """Open a window; what its console complains of fails the test."""
+    """Open a window; an error on its console fails the test."""
     with visitor.context() as context:
         made = context.new_page()
         complaints: list[str] = []
@@ -115,7 +115,7 @@ def cards(page: Page) -> Any:
 
 
 def test_filters_are_the_address(page: Page) -> None:
-    """What is looked for stands in the address: it can be copied, and the back button works."""
+    """The search is part of the address, so it can be copied and the back button works."""
     page.goto(f"?folder={FOLDER}")
     expect(cards(page)).to_have_count(2)
     page.keyboard.press("/")
@@ -136,7 +136,7 @@ def test_filters_are_the_address(page: Page) -> None:
 
 
 def test_grid_by_pointer_and_keys(page: Page) -> None:
-    """Pointing flips through results, arrow keys go from photo to photo, Enter opens one."""
+    """The pointer flips through results, arrow keys move between photos, Enter opens one."""
     page.goto(f"?folder={FOLDER}")
     pane = cards(page).first.locator("[data-flip]")
     box = pane.bounding_box()
@@ -155,7 +155,7 @@ def test_grid_by_pointer_and_keys(page: Page) -> None:
 
 
 def test_job_ends_before_ones_eyes(page: Page, catwalk: Catwalk) -> None:
-    """A photo that is dropped announces itself, and its images come without a reload."""
+    """A dropped photo and its images appear without a reload."""
     page.goto("?folder=gallery-live")
     expect(page.get_by_role("heading", name="No photos found")).to_be_visible()
     stuck = {"path_contains": "gallery-live/"}
@@ -173,7 +173,7 @@ def test_job_ends_before_ones_eyes(page: Page, catwalk: Catwalk) -> None:
 
 
 def test_compare_and_regenerate(page: Page, catwalk: Catwalk, photos: dict[str, bytes]) -> None:
-    """The slider follows keys and pointer; new images cost what was said, once, if one agrees."""
+    """The slider follows keys and pointer; new images cost the price that was confirmed, once."""
     job_id = catwalk.end_of(DRESS)["job_id"]
     page.goto(f"jobs/{job_id}")
     slider = page.get_by_role("slider")
@@ -214,7 +214,7 @@ def test_compare_and_regenerate(page: Page, catwalk: Catwalk, photos: dict[str, 
 
 
 def test_zip(page: Page, catwalk: Catwalk) -> None:
-    """All results of what is shown come as one zip, byte by byte as the bucket has them."""
+    """All results on the page come as one zip, with the same bytes as in the bucket."""
     record = catwalk.end_of(SKIRT)
     page.goto(f"?folder={FOLDER}&sku=G-SKIRT")
     with page.expect_download() as download:
@@ -254,7 +254,7 @@ def test_accessible(
 
 
 def test_endless(browser: Browser, tmp_path: Path) -> None:
-    """Whoever scrolls gets more, each job once."""
+    """Scrolling loads more jobs, each once."""
     with (
         Table(200) as table,
         chromium.gallery(bench_environment(table.url, tmp_path)) as url,
@@ -273,7 +273,7 @@ def test_endless(browser: Browser, tmp_path: Path) -> None:
 
 
 def test_stranger(browser: Browser, visitor: Visitor) -> None:
-    """Another browser on the same machine sees nothing, and is told what to do."""
+    """Another browser on the same machine gets a page that says what to do."""
     with browser.new_context() as context:
         page = context.new_page()
         answer = page.goto(visitor.home)
@@ -283,7 +283,7 @@ def test_stranger(browser: Browser, visitor: Visitor) -> None:
 
 
 def test_no_other_port_is_sent_the_cookie(visitor: Visitor) -> None:
-    """Cookies know no ports; this one's path is the gallery's secret."""
+    """A server on another port gets no cookie, since the cookie's path is the gallery's secret."""
     sent: list[str | None] = []
 
     class Neighbour(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""Who may use the local AWS: this stack's own credentials, and nobody else who reaches its port."""
+"""Only this stack's own credentials can use the local AWS."""
 
 import hashlib
 import ssl
@@ -27,7 +27,7 @@ from local.stack.state import StateFolder
 
 @pytest.fixture(scope="module")
 def web(stack: Stack) -> Iterator[httpx.Client]:
-    """Speak HTTP to the local AWS's port, as anybody can who reaches it."""
+    """Return an HTTP client without credentials for the local AWS."""
     context = ssl.create_default_context(cafile=stack.address.ca_bundle)
     with httpx.Client(
         base_url=stack.address.endpoint, verify=context, trust_env=False, timeout=30
@@ -36,7 +36,7 @@ def web(stack: Stack) -> Iterator[httpx.Client]:
 
 
 def intruder(stack: Stack, access_key: str, secret_key: str) -> Clients:
-    """Return clients with credentials that somebody has made up."""
+    """Return clients with made-up credentials."""
     address = stack.address
     return Clients(address.endpoint, address.ca_bundle, Credentials(access_key, secret_key))
 
@@ -74,7 +74,7 @@ CALLS: dict[str, Callable[[Clients, Stack], Any]] = {
 def test_made_up_credentials_open_nothing(
     stack: Stack, access_key: str | None, secret_key: str, call: Callable[[Clients, Stack], Any]
 ) -> None:
-    """MiniStack takes some key ids with any secret; the gate does not, and says what to do."""
+    """The gate refuses credentials that MiniStack accepts with any secret, and says what to do."""
     clients = intruder(stack, access_key or stack.address.access_key, secret_key)
     with pytest.raises(ClientError) as refused:
         call(clients, stack)
@@ -110,14 +110,14 @@ def test_made_up_credentials_open_nothing(
 def test_unsigned_requests_are_refused(
     web: httpx.Client, method: str, path: str, headers: dict[str, str]
 ) -> None:
-    """Nothing of MiniStack is open without a signature."""
+    """No path of MiniStack answers without a signature."""
     if "Upgrade" in headers:
         headers = headers | {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
     assert web.request(method, path, headers=headers).status_code in {400, 403}
 
 
 def test_health_is_open_and_tells_nothing(web: httpx.Client) -> None:
-    """That the stack is up can be asked without credentials; what it is made of cannot."""
+    """The health address answers without credentials, and says only that the stack is up."""
     answer = web.get("/_ministack/health", headers={"Host": "x.execute-api.localhost"})
     assert (answer.status_code, answer.json()) == (200, {})
 
@@ -125,7 +125,7 @@ def test_health_is_open_and_tells_nothing(web: httpx.Client) -> None:
 def signed(
     stack: Stack, method: str, path: str, body: bytes, headers: dict[str, str], service: str
 ) -> dict[str, str]:
-    """Return the headers of a request that the stack's own credentials sign."""
+    """Sign a request with the stack's credentials; return its headers."""
     credentials = stack.address.credentials
     request = AWSRequest(method, stack.address.endpoint + path, dict(headers), body)
     SigV4Auth(
@@ -135,7 +135,7 @@ def signed(
 
 
 def test_a_role_has_no_hold_on_ministack_itself(stack: Stack, web: httpx.Client) -> None:
-    """MiniStack asks no policy at its own paths: the stack's own credentials alone open them."""
+    """MiniStack's own paths have no policies, so only the stack's own credentials open them."""
     path = "/_ministack/ready"
     own = stack.address.credentials
     session = stack.clients.client("sts").get_session_token()["Credentials"]
@@ -152,7 +152,7 @@ def test_a_role_has_no_hold_on_ministack_itself(stack: Stack, web: httpx.Client)
 
 
 def test_what_is_signed_cannot_be_changed(stack: Stack, web: httpx.Client) -> None:
-    """A signature is for one request: its method, path, headers and body."""
+    """A signature covers the method, path, headers and body of one request."""
     target = {
         "X-Amz-Target": "secretsmanager.ListSecrets",
         "Content-Type": "application/x-amz-json-1.1",
@@ -168,7 +168,7 @@ def test_what_is_signed_cannot_be_changed(stack: Stack, web: httpx.Client) -> No
         assert web.post("/", content=body, headers=headers | more).status_code == 403
     assert web.put("/", content=b"{}", headers=headers).status_code == 403
     assert web.post("/?a", content=b"{}", headers=headers).status_code == 403
-    # MiniStack goes by the first credential of the header, its own checks by the last.
+    # MiniStack uses the first credential of the header; its signature check uses the last one.
     double = headers["Authorization"].replace(
         "Credential=", "Credential=test/20260101/us-east-1/s3/aws4_request, Credential=", 1
     )
@@ -177,7 +177,7 @@ def test_what_is_signed_cannot_be_changed(stack: Stack, web: httpx.Client) -> No
 
 
 def test_a_header_that_is_not_signed_commands_nothing(stack: Stack, web: httpx.Client) -> None:
-    """A header that MiniStack would go by must be covered by the signature."""
+    """The signature must cover each header that MiniStack reads."""
     headers = signed(stack, "GET", "/", b"", {}, "s3")
     assert web.get("/", headers=headers).status_code == 200
     more = {"X-Amz-Target": "secretsmanager.ListSecrets"}
@@ -185,7 +185,7 @@ def test_a_header_that_is_not_signed_commands_nothing(stack: Stack, web: httpx.C
 
 
 def test_presigned_urls_read_and_nothing_else(stack: Stack, web: httpx.Client) -> None:
-    """Whoever has a photo's URL reads that photo, until the URL ends."""
+    """A presigned URL reads its photo until it expires, and does nothing else."""
     bucket = stack.output("PhotosBucketName")
     credentials = stack.address.credentials
     s3 = boto3.Session(
@@ -194,7 +194,7 @@ def test_presigned_urls_read_and_nothing_else(stack: Stack, web: httpx.Client) -
         "s3",
         endpoint_url=stack.address.endpoint,
         verify=stack.address.ca_bundle,
-        # Without it, boto3 signs URLs with version 2.
+        # boto3's default for URLs is Signature Version 2.
         config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
     )
     s3.put_object(Bucket=bucket, Key=".gate", Body=b"the photo")
@@ -220,7 +220,7 @@ def test_presigned_urls_read_and_nothing_else(stack: Stack, web: httpx.Client) -
 
 
 def test_a_functions_credentials_cannot_be_guessed(stack: Stack) -> None:
-    """MiniStack makes them out of names alone; the stack's secret is mixed in."""
+    """A function's credentials depend on the stack's secret, not only on names."""
     resources = stack.clients.cloudformation.describe_stack_resources(StackName="catwalk")
     names = {
         each["LogicalResourceId"]: each.get("PhysicalResourceId", "")

@@ -1,4 +1,4 @@
-"""Whatever a photo is called and however it is uploaded, it comes back."""
+"""A photo with any key, uploaded in any way, succeeds."""
 
 import io
 import os
@@ -33,7 +33,7 @@ ODD_KEYS = [
 
 @pytest.fixture(scope="module")
 def odd_photos(catwalk: Catwalk) -> dict[str, bytes]:
-    """Drop all photos with odd keys at once."""
+    """Drop a photo under each odd key."""
     bodies = {key: photo() for key in ODD_KEYS}
     for key, body in bodies.items():
         catwalk.drop(key, body, {"batch-size": "1"})
@@ -42,13 +42,13 @@ def odd_photos(catwalk: Catwalk) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("key", ODD_KEYS, ids=range(len(ODD_KEYS)))
 def test_an_odd_key(catwalk: Catwalk, odd_photos: dict[str, bytes], key: str) -> None:
-    """The key stands in the record and in the result's key as it is, and costs one credit."""
+    """Record and result have the photo's key unchanged, and the photo costs one credit."""
     record = catwalk.end_of(key)
     (result,) = record["results"]
     stem = os.path.splitext(key)[0]  # noqa: PTH122  a key is no path
     assert result["key"] == f"{stem}/002-original/{record['job_id']}-1.jpg"
     _, answer = catwalk.object(result["bucket"], result["key"])
-    # Header values are ASCII; S3's own way to write others is that of mail headers.
+    # S3 returns metadata that is not ASCII encoded as in mail headers.
     assert str(make_header(decode_header(answer["Metadata"]["source-key"]))) == key
     assert catwalk.charges(odd_photos[key]) == 1
 
@@ -80,7 +80,7 @@ def copy(file: Path, target: str, aws_cli: dict[str, str], *more: str) -> None:
 def test_the_aws_cli_drops_a_photo(
     catwalk: Catwalk, aws_cli: dict[str, str], tmp_path: Path
 ) -> None:
-    """`aws s3 cp` with metadata is all that a merchandiser needs."""
+    """`aws s3 cp` with metadata drops a photo with its settings."""
     body, bucket = photo(), catwalk.stack.output("PhotosBucketName")
     file = tmp_path / "dress.jpg"
     file.write_bytes(body)
@@ -94,7 +94,7 @@ def test_the_aws_cli_drops_a_photo(
 def test_a_large_photo_in_parts_is_one_job(
     catwalk: Catwalk, aws_cli: dict[str, str], tmp_path: Path
 ) -> None:
-    """A photo that the AWS CLI uploads in parts, with an ETag to match, is paid once."""
+    """A photo that the AWS CLI uploads in parts, with a multipart ETag, is charged once."""
     buffer = io.BytesIO()
     noise = Image.frombytes("RGB", (2600, 2600), os.urandom(3 * 2600 * 2600))
     noise.save(buffer, "JPEG", quality=99)

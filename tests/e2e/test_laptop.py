@@ -1,4 +1,4 @@
-"""The runner of the local stack: nothing foreign goes in, nothing is left behind."""
+"""The local stack takes nothing from the user's environment, and leaves nothing behind."""
 
 import contextlib
 import os
@@ -27,7 +27,7 @@ PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {SLEEP!
 
 
 def started(folder: Path, script: str) -> subprocess.Popen[bytes]:
-    """Start a Python script as the runner starts its servers."""
+    """Start a Python script in the way in which the stack starts its servers."""
     return processes.start(
         [sys.executable, "-c", script],
         environment=environment.bare(folder),
@@ -36,11 +36,11 @@ def started(folder: Path, script: str) -> subprocess.Popen[bytes]:
 
 
 def members(session: int) -> list[int]:
-    """Return the processes of a session that run still."""
+    """Return the processes of a session that are still running."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
-            # After the name, which may hold anything: state, parent, group, session.
+            # The fields after the name, which may contain anything: state, parent, group, session.
             state, _, _, leader = entry.read_text().rpartition(")")[2].split()[:4]
             if int(leader) == session and state not in "ZX":
                 found.append(int(entry.parent.name))
@@ -48,7 +48,7 @@ def members(session: int) -> list[int]:
 
 
 def test_a_process_is_ended_with_its_children(tmp_path: Path) -> None:
-    """MiniStack's workers go with it, although they are children of a child."""
+    """Ending MiniStack also ends its workers, which are its grandchildren."""
     process = started(tmp_path, PARENT)
     wait_for(lambda: len(members(process.pid)) == 2, "the child's child")
     processes.end(process)
@@ -56,7 +56,7 @@ def test_a_process_is_ended_with_its_children(tmp_path: Path) -> None:
 
 
 def test_what_a_crash_left_behind_is_ended(tmp_path: Path) -> None:
-    """Processes are found again by what an earlier command wrote down."""
+    """A later command finds the processes by the stored state."""
     folder = StateFolder(tmp_path / "stack")
     process = started(tmp_path, PARENT)
     with folder.locked():
@@ -67,7 +67,7 @@ def test_what_a_crash_left_behind_is_ended(tmp_path: Path) -> None:
 
 
 def test_a_number_that_was_given_again_is_left_alone(tmp_path: Path) -> None:
-    """A process that only has the number of one of ours is not ended."""
+    """A foreign process that has got the id of one of ours is not ended."""
     folder = StateFolder(tmp_path / "stack")
     process = started(tmp_path, SLEEP)
     with folder.locked():
@@ -78,7 +78,7 @@ def test_a_number_that_was_given_again_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_two_commands_at_once(tmp_path: Path) -> None:
-    """The second one says so, and touches nothing."""
+    """A second `up` in the same folder says that a stack is running, and changes nothing."""
     folder = StateFolder(tmp_path / "stack")
     with folder.locked():
         code = f"""
@@ -100,7 +100,7 @@ except StackBusyError as problem:
 
 
 def test_a_port_in_use(tmp_path: Path) -> None:
-    """A port that somebody asked for and that is taken is a clear error, and nothing is left."""
+    """If a given port is in use, there is a clear error, and nothing is left running."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with (
@@ -111,7 +111,7 @@ def test_a_port_in_use(tmp_path: Path) -> None:
 
 
 def test_a_start_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If `sam build` fails, the servers that were started meanwhile are ended."""
+    """If `sam build` fails, the servers are ended."""
     broken = tmp_path / "sam"
     broken.write_text("#!/bin/sh\nsleep 1\necho 'Error: the template is broken'\nexit 1\n")
     broken.chmod(0o755)
@@ -135,7 +135,7 @@ def test_a_start_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_start_that_is_interrupted_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
-    """Ctrl-C, or the end of the terminal, ends all that was started."""
+    """Ctrl-C, or closing the terminal, ends everything that was started."""
     folder = StateFolder(tmp_path / "stack")
     code = f"""
 import signal
@@ -159,7 +159,7 @@ with running(StateFolder(Path({str(folder.path)!r})), Plan(), Quiet()):
 
 
 def test_the_stack_listens_on_loopback_only(stack: Stack) -> None:
-    """Nobody in the same network can reach it."""
+    """All servers of the stack listen on loopback only."""
     addresses = set()
     for server in stack.folder.read().processes:
         for pid in members(server.pid):
@@ -171,7 +171,7 @@ def test_the_stack_listens_on_loopback_only(stack: Stack) -> None:
 
 
 def listening(pid: int) -> set[tuple[str, int]]:
-    """Return the addresses, in the kernel's own hexadecimal, that a process listens on."""
+    """Return the addresses that a process listens on, in the hexadecimal of /proc/net/tcp."""
     inodes = set()
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):
@@ -189,7 +189,7 @@ def listening(pid: int) -> set[tuple[str, int]]:
 def test_nothing_of_the_users_goes_into_the_stack(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Profiles, keys, endpoints, proxies and certificates of the user's stay outside."""
+    """Profiles, keys, endpoints, proxies and certificates of the user do not reach the stack."""
     foreign = {
         "AWS_PROFILE": "work",
         "AWS_SECRET_ACCESS_KEY": "real",
@@ -218,7 +218,7 @@ def test_nothing_of_the_users_goes_into_the_stack(
 
 
 def test_the_runtime_is_this_machines() -> None:
-    """The functions are built for the interpreter that will run them."""
+    """The functions are built for the interpreter that runs them."""
     runtime, architecture = ministack.runtime()
     assert runtime in {"python3.11", "python3.12", "python3.13", "python3.14"}
     assert architecture in {"x86_64", "arm64"}

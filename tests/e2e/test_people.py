@@ -17,7 +17,7 @@ PHOTO = "people/dress.jpg"
 
 
 def policy(catwalk: Catwalk, name: str) -> str:
-    """Return a policy as the page prints it, about this stack."""
+    """Return a policy from the page, with the names of this stack."""
     found = re.search(rf"^```json {name}\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     assert found, f"the page has no policy {name!r}"
     outputs = catwalk.stack.address.outputs
@@ -33,7 +33,7 @@ def policy(catwalk: Catwalk, name: str) -> str:
 def person(
     catwalk: Catwalk, request: pytest.FixtureRequest, tmp_path: Path
 ) -> Iterator[dict[str, str]]:
-    """Have a user with the policies that the test names; give what its shell has."""
+    """Create a user with the policies of the test; return its environment variables."""
     iam, name = catwalk.stack.clients.client("iam"), f"person-{tmp_path.name}"
     iam.create_user(UserName=name)
     for policy_name in request.param:
@@ -53,7 +53,7 @@ def person(
 
 @pytest.fixture(scope="module")
 def job_id(catwalk: Catwalk) -> str:
-    """Have a photo that is done."""
+    """Make a photo with images; return its job's id."""
     catwalk.drop(PHOTO, photo(), {"batch-size": "2"})
     return str(catwalk.end_of(PHOTO)["job_id"])
 
@@ -66,7 +66,7 @@ def works(catwalk: Catwalk, person: dict[str, str], *arguments: str) -> str:
 
 
 def is_denied(catwalk: Catwalk, person: dict[str, str], *arguments: str) -> None:
-    """Run a command that this person has no right to."""
+    """Run a command that IAM must deny to this person."""
     done = catwalk.run_command(*arguments, variables=person)
     assert done.returncode != 0
     assert re.search(r"AccessDenied|not authorized|not allowed", done.stdout + done.stderr)
@@ -74,7 +74,7 @@ def is_denied(catwalk: Catwalk, person: dict[str, str], *arguments: str) -> None
 
 @pytest.mark.parametrize("person", [["look"]], indirect=True)
 def test_to_look(catwalk: Catwalk, person: dict[str, str], job_id: str, tmp_path: Path) -> None:
-    """Who may look sees jobs and takes images away, and can neither drop nor review."""
+    """The policy for looking allows seeing jobs and downloading, but not dropping or reviewing."""
     assert PHOTO in works(catwalk, person, "jobs", "--folder", "people")
     assert "SUCCEEDED" in works(catwalk, person, "show", job_id, "--json")
     works(catwalk, person, "pull", "--folder", "people", "--to", str(tmp_path / "out"))
@@ -87,7 +87,7 @@ def test_to_look(catwalk: Catwalk, person: dict[str, str], job_id: str, tmp_path
 
 @pytest.mark.parametrize("person", [["look", "drop"]], indirect=True)
 def test_to_drop(catwalk: Catwalk, person: dict[str, str], job_id: str, tmp_path: Path) -> None:
-    """Who may drop gets images of a new photo, and cannot review."""
+    """The policy for dropping allows dropping a photo and waiting for it, but no review."""
     new = tmp_path / "new.jpg"
     new.write_bytes(photo())
     works(catwalk, person, "drop", str(new), "--to", "people", "--wait", "--yes")
@@ -96,7 +96,7 @@ def test_to_drop(catwalk: Catwalk, person: dict[str, str], job_id: str, tmp_path
 
 @pytest.mark.parametrize("person", [["look", "review"]], indirect=True)
 def test_to_review(catwalk: Catwalk, person: dict[str, str], job_id: str) -> None:
-    """Who may review approves a job, and it is told under their name."""
+    """The policy for reviewing allows approving a job, and the event has the reviewer's name."""
     works(catwalk, person, "review", job_id, "--approve", "--choose", "2", "--yes")
     (record,) = catwalk.records(PHOTO)
     assert record["review"]["state"] == "approved"

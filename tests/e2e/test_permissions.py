@@ -24,24 +24,24 @@ from tests.e2e.driver import Catwalk, photo, wait_for
 
 @dataclass(frozen=True)
 class Need:
-    """A statement, and what a photo runs into without it."""
+    """A statement of a policy, and the call that fails without it."""
 
     role: str
     sid: str
     call: str
-    """The call that is refused, in the SDK's words."""
+    """The refused call, by its name in the SDK."""
     fault: dict[str, Any] = field(default_factory=dict)
-    """What the vendor must do wrong for that call to be made."""
+    """The fault of the vendor that leads to this call."""
     ends: str = "SUCCEEDED"
-    """How the photo ends once the statement is back."""
+    """The status of the photo's job once the statement is restored."""
 
     @property
     def function(self) -> str:
-        """The function that has the role."""
+        """The function with this role."""
         return self.role.replace("Role", "Function")
 
     def __str__(self) -> str:
-        """Name the test."""
+        """Return the name of the test case."""
         return f"{self.role}-{self.sid}-{self.call}"
 
 
@@ -68,7 +68,7 @@ NEEDS = [
 
 @pytest.fixture(scope="module", autouse=True)
 def quick_redelivery(catwalk: Catwalk) -> Iterator[None]:
-    """Let a message that failed come back after seconds, not minutes."""
+    """Set a short visibility timeout, so that a failed message comes back after seconds."""
     sqs, url = catwalk.stack.clients.sqs, catwalk.stack.output("SubmitQueueUrl")
     name: Literal["VisibilityTimeout"] = "VisibilityTimeout"
     before = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[name])["Attributes"][name]
@@ -80,7 +80,7 @@ def quick_redelivery(catwalk: Catwalk) -> Iterator[None]:
 
 @contextmanager
 def without(catwalk: Catwalk, role: str, sid: str) -> Iterator[None]:
-    """Take a statement out of a role for a while."""
+    """Remove a statement from a role while the block runs."""
     iam, name = catwalk.stack.clients.client("iam"), catwalk.physical_id(role)
     (policy,) = iam.list_role_policies(RoleName=name)["PolicyNames"]
     whole = iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]
@@ -99,7 +99,7 @@ def without(catwalk: Catwalk, role: str, sid: str) -> Iterator[None]:
 
 
 def start_cold(catwalk: Catwalk, function: str) -> None:
-    """Give a function its code anew, and so new workers: warm ones keep the key for minutes."""
+    """Update a function's code, which replaces its workers; warm ones keep the key for minutes."""
     template: Any = catwalk.stack.clients.cloudformation.get_template(
         StackName=STACK, TemplateStage="Processed"
     )["TemplateBody"]
@@ -123,7 +123,7 @@ RECONCILE = {
 
 @pytest.mark.parametrize("sid", RECONCILE)
 def test_reconcile_needs_each_permission(catwalk: Catwalk, sid: str) -> None:
-    """Without it the run says what it could not do; with it, all is moved on."""
+    """Without the statement the run reports what failed; with it, the run recovers the jobs."""
     key, body, since = f"needs/reconcile-{sid}/dress.jpg", photo(), time.time()
     with catwalk.deaf("PhotoDroppedRule"):
         catwalk.drop(key, body, {"batch-size": "1"})
@@ -140,7 +140,7 @@ def test_reconcile_needs_each_permission(catwalk: Catwalk, sid: str) -> None:
     with without(catwalk, "ReconcileRole", sid):
         answer = catwalk.stack.clients.functions.invoke(
             FunctionName=catwalk.physical_id("ReconcileFunction"),
-            # A task that is being polled does not stand still: everything until in an hour does.
+            # A time in the future makes also the task that is being polled count as stuck.
             Payload=b'{"still_seconds": -3600}',
         )
         assert "could not be moved on" in answer["Payload"].read().decode() or sid == "KeepRecords"
@@ -167,7 +167,7 @@ def test_reconcile_needs_each_permission(catwalk: Catwalk, sid: str) -> None:
 
 @pytest.mark.parametrize("need", NEEDS, ids=str)
 def test_a_photo_needs_each_permission(catwalk: Catwalk, need: Need) -> None:
-    """Without it the photo is held up where it is needed; with it, it comes back."""
+    """Without the statement the photo stops at that call; with it, the photo succeeds."""
     body, folder = photo(), f"needs/{need}"
     since = time.time()
     if need.fault:

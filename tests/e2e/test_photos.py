@@ -1,4 +1,4 @@
-"""A photo is dropped, and images come back."""
+"""Dropped photos, their settings and their images."""
 
 import io
 import json
@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.e2e.driver import Catwalk, mask, photo, sha256
+from tests.e2e.driver import PHOTO_SIZE, Catwalk, mask, photo, sha256
 
 
 def checked_images(catwalk: Catwalk, record: dict[str, Any], count: int) -> None:
-    """Check that a record's results are there, and are what it says."""
+    """Check that a record's results exist and match the record."""
     assert [result["index"] for result in record["results"]] == list(range(1, count + 1))
     for result in record["results"]:
         data, answer = catwalk.object(result["bucket"], result["key"])
@@ -27,7 +27,7 @@ def checked_images(catwalk: Catwalk, record: dict[str, Any], count: int) -> None
 
 
 def test_a_dropped_photo_comes_back(catwalk: Catwalk) -> None:
-    """A photo that says nothing else gets the stack's defaults, for one credit."""
+    """A photo without settings gets the stack's defaults, for one credit."""
     body = photo()
     catwalk.drop("plain/dress.jpg", body, {"sku": "DR-1001"})
     record = catwalk.end_of("plain/dress.jpg")
@@ -40,7 +40,7 @@ def test_a_dropped_photo_comes_back(catwalk: Catwalk) -> None:
     assert record["sku"] == "DR-1001"
     assert (record["attempt"], record["credits"], record["progress"]) == (1, 1, 100)
     assert record["photo"]["bytes"] == len(body)
-    assert (record["photo"]["width"], record["photo"]["height"]) == (240, 320)
+    assert (record["photo"]["width"], record["photo"]["height"]) == PHOTO_SIZE
     assert record["photo"]["content_type"] == "image/jpeg"
     assert "error" not in record
     checked_images(catwalk, record, 2)
@@ -55,7 +55,7 @@ def test_a_dropped_photo_comes_back(catwalk: Catwalk) -> None:
 
 
 def test_events_tell_of_a_job(catwalk: Catwalk) -> None:
-    """A consumer hears that a job was submitted and that it succeeded, record and all."""
+    """The events Job Submitted and Job Succeeded have the record as their detail."""
     catwalk.drop("told/dress.jpg", photo(), {"sku": "DR-1002", "batch-size": "1"})
     record = catwalk.end_of("told/dress.jpg")
     succeeded = catwalk.event(record["job_id"], "Job Succeeded")
@@ -84,7 +84,7 @@ def test_events_tell_of_a_job(catwalk: Catwalk) -> None:
 def test_every_scene_type(
     catwalk: Catwalk, scene: str, extension: str, metadata: dict[str, str]
 ) -> None:
-    """Each scene type goes to the vendor as it was asked for, and names the results."""
+    """The vendor gets each scene type as requested, and the results' keys name it."""
     key, body = f"scenes/{scene}.jpg", photo()
     catwalk.drop(key, body, {**metadata, "model-id": "044", "batch-size": "1"})
     record = catwalk.end_of(key)
@@ -98,7 +98,7 @@ def test_every_scene_type(
 
 
 def test_a_folder_has_settings_of_its_own(catwalk: Catwalk) -> None:
-    """A catwalk.json makes its variants of every photo below it, and is no photo itself."""
+    """A catwalk.json applies its variants to every photo below it, and is no photo itself."""
     settings = {
         "modelId": "003",
         "batchSize": 1,
@@ -116,7 +116,7 @@ def test_a_folder_has_settings_of_its_own(catwalk: Catwalk) -> None:
 
 
 def test_a_photos_own_settings_come_first(catwalk: Catwalk) -> None:
-    """What a photo's metadata says beats its folder's file."""
+    """A photo's metadata overrides its folder's file."""
     catwalk.drop("first/catwalk.json", b'{"modelId": "003", "batchSize": 1}')
     catwalk.drop("first/dress.jpg", photo(), {"model-id": "004"})
     settings = catwalk.end_of("first/dress.jpg")["settings"]
@@ -124,7 +124,7 @@ def test_a_photos_own_settings_come_first(catwalk: Catwalk) -> None:
 
 
 def test_a_mask_beside_the_photo_is_used(catwalk: Catwalk) -> None:
-    """A name.mask.png beside name.jpg goes to the vendor with it, and makes no record."""
+    """A name.mask.png beside name.jpg is sent as its mask, and has no record."""
     body, cut = photo(), mask()
     catwalk.drop("masked/dress.mask.png", cut)
     catwalk.drop("masked/dress.jpg", body, {"batch-size": "1"})
@@ -136,7 +136,7 @@ def test_a_mask_beside_the_photo_is_used(catwalk: Catwalk) -> None:
 
 
 def test_an_unknown_vendor_field_is_passed_on(catwalk: Catwalk) -> None:
-    """What metadata gives as extra stands in the vendor's request as it is."""
+    """The vendor's request has the fields of the metadata `extra` unchanged."""
     body = photo()
     catwalk.drop("extra/dress.jpg", body, {"extra": '{"expression": "smile"}', "batch-size": "1"})
     assert catwalk.end_of("extra/dress.jpg")["settings"]["extra"] == {"expression": "smile"}
@@ -145,6 +145,6 @@ def test_an_unknown_vendor_field_is_passed_on(catwalk: Catwalk) -> None:
 
 
 def test_a_png_works_like_a_jpeg(catwalk: Catwalk) -> None:
-    """PNG photos are taken too."""
+    """A PNG is a photo, too."""
     catwalk.drop("kinds/dress.png", photo("PNG"), {"batch-size": "1"})
     assert catwalk.end_of("kinds/dress.png")["photo"]["content_type"] == "image/png"

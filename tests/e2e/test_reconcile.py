@@ -1,4 +1,4 @@
-"""What was lost between the parts of the deployed stack, and how it comes back."""
+"""Events, messages and executions that are lost, and their recovery."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from tests.e2e.driver import Catwalk, photo, wait_for
 
 
 def test_a_photo_whose_event_was_lost(catwalk: Catwalk) -> None:
-    """A photo that nobody told of lies in the bucket, and is made all the same, once."""
+    """A photo whose event was lost is found in the bucket and made, once."""
     body = photo()
     with catwalk.deaf("PhotoDroppedRule"):
         catwalk.drop("lost-event/dress.jpg", body, {"batch-size": "1"})
@@ -19,9 +19,9 @@ def test_a_photo_whose_event_was_lost(catwalk: Catwalk) -> None:
 
 
 def test_a_photo_whose_message_was_purged(catwalk: Catwalk) -> None:
-    """A photo that waited in a queue that somebody emptied is sent on from its record."""
+    """A photo whose waiting message was purged continues from its record."""
     body = photo()
-    # So long a pause is not waited for inside the function: the photo goes back to the queue.
+    # The function does not wait for such a long pause; the photo goes back to the queue.
     catwalk.vendor.fault(
         *("create", "status"),
         match={"path_contains": "purged/"},
@@ -41,7 +41,7 @@ def test_a_photo_whose_message_was_purged(catwalk: Catwalk) -> None:
 
 
 def test_a_dead_letter_has_a_record_and_comes_back(catwalk: Catwalk) -> None:
-    """A message that nothing could be made of is told of; sent again, it makes its images."""
+    """A dead letter gets a FAILED record; sent again, it makes its images."""
     body = photo()
     with catwalk.deaf("PhotoDroppedRule"):
         catwalk.drop("dead/dress.jpg", body, {"batch-size": "1"})
@@ -62,7 +62,7 @@ def test_a_dead_letter_has_a_record_and_comes_back(catwalk: Catwalk) -> None:
 
 
 def lost(catwalk: Catwalk, folder: str) -> tuple[bytes, dict[str, Any]]:
-    """Have a task whose execution was stopped, and the news of that lost."""
+    """Make a job whose execution was stopped and whose event about that was lost."""
     body = photo()
     catwalk.vendor.fault("read", "stuck", match={"path_contains": folder}, seconds=5)
     catwalk.drop(f"{folder}dress.jpg", body, {"batch-size": "1"})
@@ -74,7 +74,7 @@ def lost(catwalk: Catwalk, folder: str) -> tuple[bytes, dict[str, Any]]:
 
 
 def test_a_stopped_execution_of_which_nobody_heard(catwalk: Catwalk) -> None:
-    """The record says `aborted` all the same, and keeps the task id."""
+    """The job still becomes FAILED `aborted`, and keeps its task id."""
     _, running = lost(catwalk, "unheard/")
     assert catwalk.reconcile()["running"] >= 1
     record = catwalk.end_of("unheard/dress.jpg", "FAILED")
@@ -82,7 +82,7 @@ def test_a_stopped_execution_of_which_nobody_heard(catwalk: Catwalk) -> None:
 
 
 def test_an_execution_that_is_gone(catwalk: Catwalk) -> None:
-    """A paid task without an execution is taken up by another one, and not paid for again."""
+    """A paid task without an execution gets a new execution, and is not paid again."""
     body, running = lost(catwalk, "orphan/")
     catwalk.stack.clients.dynamodb.update_item(
         TableName=catwalk.stack.output("JobsTableName"),
@@ -97,7 +97,7 @@ def test_an_execution_that_is_gone(catwalk: Catwalk) -> None:
 
 
 def test_an_idle_stack_has_nothing_to_be_moved_on(catwalk: Catwalk) -> None:
-    """A run over all that the other tests have left finds each job in good hands."""
+    """After the other tests, a run over all jobs finds nothing to recover."""
     catwalk.idle()
     catwalk.reconcile()
     catwalk.idle()

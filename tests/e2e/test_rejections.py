@@ -264,7 +264,7 @@ FOLDERS = [
 ]
 
 MASKS = [
-    masked("another-size", mask((100, 100)), "100 x 100", "240 x 320"),
+    masked("another-size", mask((100, 100)), "100 x 100", "384 x 512"),
     masked("jpeg-inside", photo(), "no readable PNG"),
     masked("text-inside", b"white", "no readable PNG"),
     masked("empty", b"", "no readable PNG"),

@@ -1,4 +1,4 @@
-"""A backend asks by event."""
+"""Requests of a backend, as events."""
 
 import httpx
 
@@ -11,7 +11,7 @@ VARIANTS = [
 
 
 def test_a_request_for_two_variants(catwalk: Catwalk) -> None:
-    """Each variant of a photo in the bucket is a job with the backend's own ids."""
+    """Each variant of a request is a job with the request's ids."""
     body = photo()
     catwalk.drop("shop/dress.jpg", body, {"batch-size": "1"})
     catwalk.end_of("shop/dress.jpg")
@@ -35,7 +35,7 @@ def test_a_request_for_two_variants(catwalk: Catwalk) -> None:
 
 
 def test_a_photo_by_url(catwalk: Catwalk) -> None:
-    """A photo may lie elsewhere; here at the vendor, the one host that a laptop can vouch for."""
+    """A photo may be a URL; here it is the vendor's, the only local host that is allowed."""
     body = photo()
     catwalk.drop("shop/source.jpg", body, {"batch-size": "1"})
     task_id = catwalk.end_of("shop/source.jpg")["task_id"]
@@ -55,7 +55,7 @@ def test_a_photo_by_url(catwalk: Catwalk) -> None:
 
 
 def test_a_mask_of_a_request(catwalk: Catwalk) -> None:
-    """A request may name a mask of its own."""
+    """A request may name a mask."""
     body, cut = photo(), mask()
     catwalk.drop("shop/cut/other.mask.png", cut)
     catwalk.drop("shop/cut/dress.jpg", body, {"batch-size": "1"})
@@ -73,7 +73,7 @@ def test_a_mask_of_a_request(catwalk: Catwalk) -> None:
 
 
 def test_the_same_request_again_costs_nothing(catwalk: Catwalk) -> None:
-    """A backend that sends its request once more, ids and all, gets the job that is there."""
+    """The same request again makes no new job."""
     body = photo()
     catwalk.drop("shop/again.jpg", body, {"batch-size": "1"})
     catwalk.end_of("shop/again.jpg")
@@ -92,7 +92,7 @@ def test_the_same_request_again_costs_nothing(catwalk: Catwalk) -> None:
 
 
 def test_a_broken_request_gets_a_record(catwalk: Catwalk) -> None:
-    """A backend's mistake is told to the backend, under its own id."""
+    """An invalid request has a REJECTED record and an event with its requestId."""
     catwalk.request({"requestId": "broken-1", "photo": {"key": "a.jpg", "url": "https://x.test/a"}})
     event = wait_for(
         lambda: next(
@@ -106,8 +106,30 @@ def test_a_broken_request_gets_a_record(catwalk: Catwalk) -> None:
     assert record["error"]["code"] == "bad_request_event"
 
 
+def test_a_detail_that_is_no_json_object_is_refused_by_the_bus(catwalk: Catwalk) -> None:
+    """PutEvents answers MalformedDetail, as on AWS; the other entries of the call are accepted."""
+    answer = catwalk.stack.clients.events.put_events(
+        Entries=[
+            {
+                "EventBusName": catwalk.stack.output("EventBusName"),
+                "Source": "shop",
+                "DetailType": "Fashion Model Requested",
+                "Detail": detail,
+            }
+            for detail in ("{'photo': 1}", "[]", '{"requestId": "beside-malformed"}')
+        ]
+    )
+    assert answer["FailedEntryCount"] == 2
+    codes = [result.get("ErrorCode") for result in answer["Entries"]]
+    assert codes == ["MalformedDetail", "MalformedDetail", None]
+    wait_for(
+        lambda: any(e["detail"].get("requestId") == "beside-malformed" for e in catwalk.heard),
+        "an event about the request that the bus accepted",
+    )
+
+
 def test_a_request_for_a_photo_that_is_not_there(catwalk: Catwalk) -> None:
-    """Each variant of a missing photo is a record that says so."""
+    """Each variant of a missing photo has a record with `photo_missing`."""
     catwalk.request({"photo": {"key": "shop/missing.jpg"}, "variants": VARIANTS})
     records = catwalk.ended("shop/missing.jpg", 2)
     assert {record["error"]["code"] for record in records} == {"photo_missing"}

@@ -15,7 +15,7 @@ NAMES = ("alba.jpg", "bella.jpg", "clio.jpg")
 
 @pytest.fixture(scope="module")
 def photos(catwalk: Catwalk) -> dict[str, bytes]:
-    """Have three photos done, with two images each."""
+    """Make three photos with two images each."""
     bodies = {f"{FOLDER}/{name}": photo() for name in NAMES}
     for key, body in bodies.items():
         catwalk.drop(key, body, {"sku": "R-1"})
@@ -25,7 +25,7 @@ def photos(catwalk: Catwalk) -> dict[str, bytes]:
 
 
 def chip(page: Page, label: str) -> Locator:
-    """Return a chip above the grid."""
+    """Return a filter chip above the grid."""
     return page.get_by_role("navigation", name="Status").get_by_role("link", name=label)
 
 
@@ -35,14 +35,14 @@ def verdict(page: Page, name: str) -> Locator:
 
 
 def shows(page: Page, name: str) -> None:
-    """Wait for a photo's page, until it takes keys."""
+    """Wait until a photo's page accepts keys."""
     expect(page.get_by_role("heading", level=1)).to_have_text(name)
-    # The script shows it once it listens.
+    # The script shows this element once it listens.
     expect(page.locator("[data-around]")).to_be_visible()
 
 
 def opened(page: Page, name: str) -> None:
-    """Open a photo from the folder, as a person does."""
+    """Open a photo from its folder."""
     page.goto(f"?folder={FOLDER}&sort=name")
     page.get_by_role("link", name=name).click()
     shows(page, name)
@@ -70,7 +70,7 @@ def test_with_the_keyboard_alone(page: Page, catwalk: Catwalk) -> None:
 
 
 def test_filters_have_counts(page: Page, catwalk: Catwalk) -> None:
-    """What is approved leaves the photos to review; the numbers say so."""
+    """An approved photo is no longer in "To review", and the counts change."""
     (record,) = catwalk.records(f"{FOLDER}/clio.jpg")
     done = catwalk.run_command("review", record["job_id"], "--approve", "--yes")
     assert done.returncode == 0, done.stderr
@@ -84,12 +84,12 @@ def test_filters_have_counts(page: Page, catwalk: Catwalk) -> None:
 
 
 def test_two_people_at_once(page: Page, visitor: Visitor, catwalk: Catwalk) -> None:
-    """The second decision changes nothing, nor does what follows it at once; its person is told."""
+    """The second reviewer changes nothing, also not with the next key, and is told so."""
     opened(page, "bella.jpg")
     with visitor.context() as other:
         second = other.new_page()
         second.goto(page.url)
-        # Until its own look at the record, this page shows the job as it was.
+        # Until it reads the record again, this page shows the old state.
         second.route("**/live?*", lambda route: route.abort())
         verdict(page, "approved").click()
         expect(page.locator(".hint")).to_contain_text("Approved by")
@@ -103,7 +103,7 @@ def test_two_people_at_once(page: Page, visitor: Visitor, catwalk: Catwalk) -> N
 
 
 def test_a_choice_is_saved_before_the_page_is_left(page: Page, catwalk: Catwalk) -> None:
-    """The next photo is shown once the choices about this one are in its record."""
+    """The next photo is shown only after the choices for this one are stored."""
     opened(page, "bella.jpg")
     for key in ("1", "2", "ArrowRight"):
         page.keyboard.press(key)
@@ -113,7 +113,7 @@ def test_a_choice_is_saved_before_the_page_is_left(page: Page, catwalk: Catwalk)
 
 
 def test_the_way_back_leads_to_the_photo(page: Page) -> None:
-    """From a job's page, back leads to the card that was looked at last."""
+    """Back from a job's page leads to the card of the job seen last."""
     opened(page, "alba.jpg")
     page.keyboard.press("ArrowRight")
     shows(page, "bella.jpg")
@@ -122,7 +122,7 @@ def test_the_way_back_leads_to_the_photo(page: Page) -> None:
 
 
 def test_nothing_jumps(visitor: Visitor, photos: dict[str, bytes]) -> None:
-    """The places of images are kept from the beginning: layout shift below 0.05."""
+    """Images have their size from the beginning: the layout shift is below 0.05."""
     with visitor.context() as context:
         context.add_init_script(
             "window.shift = 0; new PerformanceObserver((list) => { for (const entry of"
@@ -142,7 +142,7 @@ def test_nothing_jumps(visitor: Visitor, photos: dict[str, bytes]) -> None:
 
 
 def test_a_photo_that_is_gone(visitor: Visitor, photos: dict[str, bytes]) -> None:
-    """A picture that cannot be had has a sentence in its place, not the browser's broken image."""
+    """In place of a missing picture there is a sentence, not the browser's broken image."""
     assert photos
     with visitor.context() as context:
         tab = context.new_page()
@@ -154,13 +154,13 @@ def test_a_photo_that_is_gone(visitor: Visitor, photos: dict[str, bytes]) -> Non
 
 
 def test_a_folder_says_how_it_gets_on(visitor: Visitor, catwalk: Catwalk) -> None:
-    """Its header counts, and tells the person who asked for it when the last photo is done."""
+    """A folder's header counts, and a notification comes when its last photo is done."""
     folder = f"{FOLDER}-live"
     stuck = {"path_contains": f"{folder}/"}
     catwalk.vendor.fault("read", "stuck", match=stuck, percent=37, seconds=10)
     catwalk.drop(f"{folder}/eva.jpg", photo())
     with visitor.context() as context:
-        # The system's own notifications cannot be looked at from here.
+        # A test cannot see the system's notifications.
         context.add_init_script(
             "window.told = []; window.Notification = class {"
             " static permission = 'granted';"
@@ -176,7 +176,7 @@ def test_a_folder_says_how_it_gets_on(visitor: Visitor, catwalk: Catwalk) -> Non
 
 
 def test_one_banner_while_photos_wait(visitor: Visitor, catwalk: Catwalk, api_key: str) -> None:
-    """While the vendor refuses the key, one banner says so; the card only waits, then goes on."""
+    """While the vendor refuses the key, one banner says so; the card only waits, then continues."""
     key = f"{FOLDER}-paused/flora.jpg"
     before = catwalk.vendor.settings()
     catwalk.vendor.settings(api_key="sk-right")

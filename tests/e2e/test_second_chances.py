@@ -1,4 +1,4 @@
-"""The `catwalk` command against the deployed stack: what was paid for comes back."""
+"""The recovery commands against the deployed stack."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from tests.e2e.driver import Catwalk, photo
 
 
 def refused(catwalk: Catwalk, *arguments: str, stdin: str = "") -> str:
-    """Run a command that is to fail; return what it complains of."""
+    """Run a command that must fail; return its standard error."""
     done = catwalk.run_command(*arguments, stdin=stdin)
     assert done.returncode == 1, done
     assert "Traceback" not in done.stderr
@@ -16,7 +16,7 @@ def refused(catwalk: Catwalk, *arguments: str, stdin: str = "") -> str:
 
 
 def stopped(catwalk: Catwalk, folder: str) -> tuple[bytes, dict[str, Any]]:
-    """Have a paid task whose execution was stopped by hand; return photo and record."""
+    """Make a paid task whose execution was stopped by hand; return photo and record."""
     body, key = photo(), f"{folder}/dress.jpg"
     match = {"path_contains": f"{folder}/"}
     catwalk.vendor.fault("read", "stuck", match=match, percent=9, seconds=5)
@@ -27,7 +27,7 @@ def stopped(catwalk: Catwalk, folder: str) -> tuple[bytes, dict[str, Any]]:
 
 
 def test_resume(catwalk: Catwalk) -> None:
-    """A stopped execution's task is gone on with when somebody agrees, for no further credit."""
+    """`resume` continues the task of a stopped execution after a confirmation, for no credit."""
     body, failed = stopped(catwalk, "chance-resume")
     assert failed["error"]["code"] == "aborted"
     words = ("resume", "--folder", "chance-resume")
@@ -42,9 +42,9 @@ def test_resume(catwalk: Catwalk) -> None:
 
 
 def test_recopy(catwalk: Catwalk) -> None:
-    """A result that was missing is copied after all, for no further credit."""
+    """`recopy` copies a missing result, for no credit."""
     body, match = photo(), {"path_contains": "chance-recopy/", "result_index": 2}
-    # Where it leads to is refused at once, without further rounds.
+    # A redirect to a forbidden address is refused at once, without retries.
     catwalk.vendor.fault("download", "redirect", match=match)
     catwalk.drop("chance-recopy/dress.jpg", body)
     partial = catwalk.end_of("chance-recopy/dress.jpg", "PARTIAL")
@@ -55,7 +55,7 @@ def test_recopy(catwalk: Catwalk) -> None:
 
 
 def test_regenerate(catwalk: Catwalk) -> None:
-    """New images of a photo cost a credit, which is said before."""
+    """`regenerate` makes new images for one credit, and says so before."""
     body = photo()
     catwalk.drop("chance-regenerate/dress.jpg", body, {"batch-size": "1", "sku": "chance-new"})
     job_id = catwalk.end_of("chance-regenerate/dress.jpg")["job_id"]
@@ -71,7 +71,7 @@ def test_regenerate(catwalk: Catwalk) -> None:
 
 
 def unknown(catwalk: Catwalk, folder: str, fault: str) -> tuple[bytes, str]:
-    """Have a submit whose answer was lost; return photo and job id."""
+    """Make a submit whose answer was lost; return photo and job id."""
     body = photo()
     catwalk.vendor.fault("create", fault, match={"path_contains": f"{folder}/"})
     catwalk.drop(f"{folder}/dress.jpg", body, {"batch-size": "1"})
@@ -80,7 +80,7 @@ def unknown(catwalk: Catwalk, folder: str, fault: str) -> tuple[bytes, str]:
 
 @pytest.mark.parametrize("charged", [True, False])
 def test_resolve(catwalk: Catwalk, charged: bool) -> None:
-    """What a person found out at the vendor settles a lost answer, for one credit in all."""
+    """`resolve` settles a lost answer, for one credit in total."""
     folder = f"chance-resolve-{charged}".lower()
     body, job_id = unknown(catwalk, folder, "lost_response" if charged else "drop_before")
     if charged:
@@ -96,7 +96,7 @@ def test_resolve(catwalk: Catwalk, charged: bool) -> None:
 
 
 def test_redrive(catwalk: Catwalk) -> None:
-    """A dead letter is sent again only once that is agreed to; then its photo is made."""
+    """`redrive` sends a dead letter again after a confirmation; then its photo is made."""
     body, key = photo(), "chance-redrive/dress.jpg"
     with catwalk.deaf("PhotoDroppedRule"):
         catwalk.drop(key, body, {"batch-size": "1"})

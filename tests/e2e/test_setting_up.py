@@ -18,7 +18,7 @@ from tests.e2e.driver import Catwalk, photo, wait_for
 
 
 def bad(catwalk: Catwalk, *arguments: str) -> dict[str, str]:
-    """Return what the doctor says needs doing, by its check."""
+    """Return the doctor's advice, by check."""
     done = catwalk.run_command("doctor", "--json", *arguments)
     document = json.loads(done.stdout)
     found = {one["check"]: one for one in document["checks"] if one["verdict"] == "bad"}
@@ -28,7 +28,7 @@ def bad(catwalk: Catwalk, *arguments: str) -> dict[str, str]:
 
 @pytest.fixture
 def calm(catwalk: Catwalk, api_key: str) -> Iterator[None]:
-    """Begin with a stack in order, and leave it so."""
+    """Reset the vendor and the circuit breaker before and after each test."""
     before = catwalk.vendor.settings()
     catwalk.close_breaker()
     yield
@@ -39,7 +39,7 @@ def calm(catwalk: Catwalk, api_key: str) -> Iterator[None]:
 
 @pytest.mark.usefixtures("calm")
 def test_wrong_key_is_found_and_mended(catwalk: Catwalk) -> None:
-    """The vendor refuses the key: the doctor says so, set-key mends it, the photo comes back."""
+    """If the vendor refuses the key, the doctor says so; after set-key the photo succeeds."""
     before = catwalk.creates()
     catwalk.vendor.settings(api_key="sk-right")
     assert "catwalk set-key" in bad(catwalk)["key"]
@@ -53,7 +53,7 @@ def test_wrong_key_is_found_and_mended(catwalk: Catwalk) -> None:
     assert done.returncode == 0, done.stderr
     assert "tries the key" in done.stdout
     assert "sk-right" not in done.stdout + done.stderr
-    # A photo that an earlier test has left waiting may be the one that is tried.
+    # The photo that is tried may be one that an earlier test has left waiting.
     catwalk.again("doctor/dress.jpg")
     catwalk.reached("doctor/dress.jpg", "SUCCEEDED")
     assert catwalk.charges(body) == 1
@@ -62,9 +62,9 @@ def test_wrong_key_is_found_and_mended(catwalk: Catwalk) -> None:
 
 @pytest.mark.usefixtures("calm")
 def test_reconcile_during_a_pause(catwalk: Catwalk) -> None:
-    """It says until when submission is paused, adds no message, and ends a pause that is mended."""
+    """`reconcile` says until when submission is paused, and ends a pause whose cause is gone."""
     catwalk.idle()
-    # Copies that other tests have left behind would come due meanwhile.
+    # Delayed messages of other tests could become visible meanwhile.
     catwalk.stack.clients.sqs.purge_queue(QueueUrl=catwalk.stack.output("SubmitQueueUrl"))
     keys = [f"paused/{number}.jpg" for number in range(3)]
     catwalk.vendor.settings(api_key="sk-other")
@@ -90,7 +90,7 @@ def test_reconcile_during_a_pause(catwalk: Catwalk) -> None:
 
 
 def delayed(catwalk: Catwalk) -> int:
-    """Return how many messages wait in SubmitQueue for their time."""
+    """Return how many delayed messages are in SubmitQueue."""
     answer = catwalk.stack.clients.sqs.get_queue_attributes(
         QueueUrl=catwalk.stack.output("SubmitQueueUrl"), AttributeNames=["All"]
     )
@@ -98,7 +98,7 @@ def delayed(catwalk: Catwalk) -> int:
 
 
 def test_stack_in_another_region(catwalk: Catwalk) -> None:
-    """A stack that is not where the shell leads is named with the region that was asked."""
+    """The error about a missing stack names the region."""
     address, folder = catwalk.stack.address, catwalk.stack.folder.path
     aws = environment.aws(
         folder,
@@ -120,7 +120,7 @@ def test_stack_in_another_region(catwalk: Catwalk) -> None:
 
 
 def test_laptop_stack_is_found_from_anywhere(catwalk: Catwalk, tmp_path: Path) -> None:
-    """Who stands elsewhere finds the stack that is up; once it is gone, the doctor says so."""
+    """The running stack is found from any folder; once it is stopped, the doctor says so."""
     project = tmp_path / "project"
     for name in ("template.yaml", "Makefile", "cli/stacks/project.py", "local/stack/stack.py"):
         (project / name).parent.mkdir(parents=True, exist_ok=True)
@@ -154,7 +154,7 @@ def test_laptop_stack_is_found_from_anywhere(catwalk: Catwalk, tmp_path: Path) -
 
 
 def test_deploy(catwalk: Catwalk) -> None:
-    """The real SAM CLI deploys the template as another stack, which then lacks a key only."""
+    """`catwalk deploy` deploys a second stack with the SAM CLI; it lacks only the key."""
     now = catwalk.stack.clients.cloudformation.describe_stacks(StackName="catwalk")["Stacks"][0]
     given = {p["ParameterKey"]: p["ParameterValue"] for p in now["Parameters"]}
     machine = [

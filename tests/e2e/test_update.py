@@ -1,4 +1,4 @@
-"""`up` on a stack that is up, after the code has changed."""
+"""`up` on a running stack after the code has changed."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def up(clone: Path) -> str:
-    """Run what `catwalk up` runs; return what it says."""
+    """Run `catwalk up`; return its output."""
     done = subprocess.run(
         [sys.executable, "-P", "-c", "from cli.stacks import laptop; laptop.start('127.0.0.1', 0)"],
         cwd=clone,
@@ -65,7 +65,7 @@ def change(clone: Path, name: str, before: str, after: str) -> None:
 
 
 def test_up_deploys_what_has_changed_and_keeps_the_jobs(clone: Path) -> None:
-    """Functions and state machine are the changed ones; a job under way goes on to its end."""
+    """The changed functions and state machine are deployed; a running job continues to its end."""
     assert "already up" not in up(clone)
     stack = found(clone)
     processes = stack.folder.read().processes
@@ -101,7 +101,7 @@ def test_up_deploys_what_has_changed_and_keeps_the_jobs(clone: Path) -> None:
 
 
 def test_code_that_cannot_be_built_leaves_the_stack_alone(clone: Path) -> None:
-    """The stack stays as it was, and the next `up` tries again."""
+    """If the deployment fails, the stack stays as it was, and the next `up` tries again."""
     up(clone)
     change(clone, "template.yaml", "Resources:", "Resources: [")
     with pytest.raises(AssertionError, match="sam build"):

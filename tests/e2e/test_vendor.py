@@ -1,4 +1,4 @@
-"""What the vendor does wrong, and what becomes of the photo and the credit."""
+"""Faults of the vendor: how each photo ends, and what is charged."""
 
 import json
 
@@ -8,7 +8,7 @@ from tests.e2e.driver import Catwalk, photo, wait_for
 
 
 def test_a_task_that_fails(catwalk: Catwalk) -> None:
-    """The vendor's own words stand in the record, and the task id is kept."""
+    """The record of a failed task has the vendor's message and the task id."""
     body = photo()
     catwalk.vendor.fault(
         "read", "task_error", match={"path_contains": "failing/"}, message="no garment was found"
@@ -22,7 +22,7 @@ def test_a_task_that_fails(catwalk: Catwalk) -> None:
 
 
 def test_a_request_that_is_refused(catwalk: Catwalk) -> None:
-    """What the vendor refuses as wrong fails with its words and costs nothing."""
+    """A refused photo fails with the vendor's message and costs nothing."""
     body = photo()
     catwalk.vendor.fault(
         *("create", "status"),
@@ -39,7 +39,7 @@ def test_a_request_that_is_refused(catwalk: Catwalk) -> None:
 
 
 def test_a_lost_answer_is_never_paid_twice(catwalk: Catwalk) -> None:
-    """The vendor took the task and the answer was lost: a person is asked, nothing is sent."""
+    """If the answer of a create is lost, the job is parked and nothing is sent again."""
     body, before = photo(), catwalk.creates()
     catwalk.vendor.fault("create", "lost_response", match={"path_contains": "lost/"})
     catwalk.drop("lost/dress.jpg", body, {"batch-size": "1"})
@@ -55,7 +55,7 @@ def test_a_lost_answer_is_never_paid_twice(catwalk: Catwalk) -> None:
 
 
 def test_garbage_while_polling(catwalk: Catwalk) -> None:
-    """Gateways' pages, errors, broken JSON and unheard-of statuses are waited out."""
+    """Reads that return gateway pages, errors, broken JSON or unknown statuses are repeated."""
     body, match = photo(), {"path_contains": "garbage/"}
     catwalk.vendor.fault("read", "html", match=match, status=200)
     catwalk.vendor.fault("read", "html", match=match, status=502)
@@ -71,7 +71,7 @@ def test_garbage_while_polling(catwalk: Catwalk) -> None:
 
 
 def test_results_whose_urls_have_expired(catwalk: Catwalk) -> None:
-    """A paid result is not lost because its URL was: the task gives a fresh one."""
+    """If a result's URL has expired, the task gives a new one."""
     body = photo()
     catwalk.vendor.fault("download", "expired_url", match={"path_contains": "expired/"}, urls=1)
     catwalk.drop("expired/dress.jpg", body)
@@ -81,19 +81,19 @@ def test_results_whose_urls_have_expired(catwalk: Catwalk) -> None:
 
 
 def test_a_result_that_comes_right_in_the_end(catwalk: Catwalk) -> None:
-    """A download that breaks twice is tried again until it is whole."""
+    """A download that breaks twice is repeated until it is complete."""
     catwalk.vendor.fault("download", "truncated", times=2, match={"path_contains": "flaky/"})
     catwalk.drop("flaky/dress.jpg", photo(), {"batch-size": "1"})
     assert len(catwalk.end_of("flaky/dress.jpg")["results"]) == 1
 
 
 def test_a_late_task_keeps_its_id(catwalk: Catwalk) -> None:
-    """Past its deadline a job is timed_out; the task can still be had, for nothing."""
+    """After its deadline a job is timed_out; its task can still be resumed, free."""
     body = photo()
     catwalk.vendor.fault("read", "stuck", times=None, match={"path_contains": "late/"}, percent=40)
     catwalk.drop("late/dress.jpg", body, {"batch-size": "1"})
     running = catwalk.executing("late/dress.jpg")
-    # Six hours are a long time for a test: one call says that they are over.
+    # A call with an old start time stands in for six hours of waiting.
     execution = catwalk.stack.clients.executions.describe_execution(
         executionArn=running["execution_arn"]
     )
@@ -107,7 +107,7 @@ def test_a_late_task_keeps_its_id(catwalk: Catwalk) -> None:
 
 
 def test_an_execution_stopped_by_hand_ends_in_the_record(catwalk: Catwalk) -> None:
-    """Nobody can leave a job running for ever: it is FAILED as aborted, and keeps its task id."""
+    """A job whose execution was stopped by hand is FAILED aborted, and keeps its task id."""
     body = photo()
     catwalk.vendor.fault("read", "stuck", times=None, match={"path_contains": "halted/"}, percent=9)
     catwalk.drop("halted/dress.jpg", body, {"batch-size": "1"})
@@ -120,7 +120,7 @@ def test_an_execution_stopped_by_hand_ends_in_the_record(catwalk: Catwalk) -> No
 
 
 def test_a_request_that_is_quoted(catwalk: Catwalk, api_key: str) -> None:
-    """The photo's signature and the API key get into no record, event or log."""
+    """Neither the photo's signature nor the API key gets into a record, event or log."""
     body = photo()
     catwalk.vendor.fault(
         *("create", "status"),
@@ -139,7 +139,7 @@ def test_a_request_that_is_quoted(catwalk: Catwalk, api_key: str) -> None:
 
 @pytest.mark.parametrize("status", [401, 402, 403, 429, 503])
 def test_a_refusal_at_length(catwalk: Catwalk, status: int) -> None:
-    """A message of 900 KB makes no dead letter: the photo waits, and comes back."""
+    """A refusal of 900 KB makes no dead letter: the photo waits, and succeeds."""
     catwalk.close_breaker()
     key, body = f"long-{status}/dress.jpg", photo()
     catwalk.vendor.fault(
@@ -160,8 +160,8 @@ def test_a_refusal_at_length(catwalk: Catwalk, status: int) -> None:
 
 
 def test_a_vendor_that_throttles(catwalk: Catwalk) -> None:
-    """A 429 fails no job: submission pauses, says so, and all photos come back, paid once."""
-    catwalk.close_breaker()  # throttling that was told of a moment ago would be no news
+    """A 429 fails no job: submission pauses, with an event, and all photos are charged once."""
+    catwalk.close_breaker()  # throttling has one event in 15 minutes, and may have had it
     body, other, before = photo(), photo(), catwalk.creates()
     catwalk.vendor.fault(
         *("create", "status"),

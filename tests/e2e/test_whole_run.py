@@ -1,4 +1,4 @@
-"""What must be true of everything that the tests before these have done; the name sorts last."""
+"""What must hold after all other tests; the file's name sorts last."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from tests.e2e.driver import ENDED, Catwalk, photo, queue, wait_for
 from tests.watched import NAMESPACE, emitted, saved_queries, watched
 
 WHOLE = {"test_faults", "test_permissions", "test_reconcile", "test_rejections", "test_vendor"}
-"""Files whose tests use every permission, emit every metric and write every kind of line."""
+"""Files whose tests use every permission, emit every metric and write every kind of log line."""
 LAMBDA_ITSELF = "Lambda itself calls it for the function; the local AWS does not need to"
 NOT_SEEN = {
     "sqs:ReceiveMessage": LAMBDA_ITSELF,
@@ -33,7 +33,7 @@ NOT_SEEN = {
 
 @pytest.fixture(scope="module", autouse=True)
 def after_all_else(catwalk: Catwalk) -> None:
-    """Have something to look at even when these tests run alone, and let everything end."""
+    """Make one job, in case these tests run alone, and wait until everything has ended."""
     catwalk.drop("last/dress.jpg", photo(), {"batch-size": "1"})
     catwalk.drop("last/notes.txt", b"no photo")
     catwalk.end_of("last/dress.jpg")
@@ -42,12 +42,12 @@ def after_all_else(catwalk: Catwalk) -> None:
 
 
 def whole(session: pytest.Session) -> bool:
-    """Tell whether all those tests are part of this run."""
+    """Return whether all these files are part of this run."""
     return {item.path.stem for item in session.items} >= WHOLE
 
 
 def test_nothing_has_vanished(catwalk: Catwalk) -> None:
-    """Every record has ended, and no message is left over or given up."""
+    """Every job has ended, and no message is left in a queue."""
     unfinished = [record for record in catwalk.all_records() if record["status"] not in ENDED]
     assert unfinished == []
     assert catwalk.queue_is_empty()
@@ -55,7 +55,7 @@ def test_nothing_has_vanished(catwalk: Catwalk) -> None:
 
 
 def test_the_books_agree(catwalk: Catwalk) -> None:
-    """The vendor has charged what the records say, and at most one credit for a lost answer."""
+    """The vendor charged what the records say, plus at most one credit for each lost answer."""
     records = catwalk.all_records()
     charges = catwalk.vendor.charges()
     parked = Counter(_path(record) for record in records if record["status"] == "SUBMIT_UNKNOWN")
@@ -76,7 +76,7 @@ def _path(record: dict[str, Any]) -> str:
 
 
 def test_the_ledger_agrees(catwalk: Catwalk) -> None:
-    """There is one entry for each credit, and one in doubt for each submit that stayed unknown."""
+    """The ledger has an entry for each credit, and an `unknown` one for each unknown submit."""
     records = catwalk.all_records()
     entries = Counter(entry["certainty"] for entry in catwalk.all_items("CREDIT#"))
     assert entries["charged"] == sum(record["credits"] for record in records)
@@ -84,7 +84,7 @@ def test_the_ledger_agrees(catwalk: Catwalk) -> None:
 
 
 def test_every_end_was_told(catwalk: Catwalk) -> None:
-    """The bus has heard how each job ended."""
+    """Each end of a job has an event."""
     told = {(e["detail"]["jobId"], e["detail"]["status"]) for e in catwalk.heard}
     missing = [
         record
@@ -124,7 +124,7 @@ def test_the_api_key_is_seen_nowhere(catwalk: Catwalk, api_key: str) -> None:
 def test_no_permission_is_unused(
     catwalk: Catwalk, request: pytest.FixtureRequest, name: str
 ) -> None:
-    """What a role allows, its function has done in these tests."""
+    """Each function has used every permission of its role."""
     if not whole(request.session):
         pytest.skip("only a whole run uses every permission")
     iam, trail = catwalk.stack.clients.client("iam"), catwalk.stack.clients.client("cloudtrail")
@@ -152,7 +152,7 @@ def _actions(statement: dict[str, Any]) -> list[str]:
 
 
 def _access_key(catwalk: Catwalk, name: str) -> str:
-    """Return the access key that the local AWS gives a function: a digest of function and role."""
+    """Return the access key id that the local AWS gives a function."""
     function = catwalk.stack.clients.functions.get_function_configuration(
         FunctionName=catwalk.physical_id(f"{name}Function")
     )
@@ -163,7 +163,7 @@ def _access_key(catwalk: Catwalk, name: str) -> str:
 def test_the_dashboard_shows_what_is_emitted(
     catwalk: Catwalk, request: pytest.FixtureRequest
 ) -> None:
-    """Dashboard and alarms look at just those metrics that the functions have really emitted."""
+    """The functions have emitted every metric of the dashboard and the alarms."""
     if not whole(request.session):
         pytest.skip("only a whole run emits every metric")
     with catwalk.configured("ReconcileFunction", DAILY_CREDIT_LIMIT="100000"):
@@ -174,7 +174,7 @@ def test_the_dashboard_shows_what_is_emitted(
     assert {(name, tuple(dict(dimensions))) for name, dimensions in found} == {
         (each.name, each.dimensions) for each in records_read
     }
-    # An alarm on one reason of a pause is on a reason that there is.
+    # Each alarm on a reason of a pause uses an existing reason.
     causes = {(name, *dimensions[1]) for name, dimensions in found if len(dimensions) > 1}
     for each in records_read:
         if len(each.dimensions) > 1 and each.values[1] != "*":
@@ -182,7 +182,7 @@ def test_the_dashboard_shows_what_is_emitted(
 
 
 def test_the_dashboard_is_there(catwalk: Catwalk) -> None:
-    """It is JSON, with this stack's names in it, and only what CloudWatch fills in is open."""
+    """The dashboard is JSON with this stack's names; only CloudWatch's variables are left."""
     answer = catwalk.stack.clients.client("cloudwatch").get_dashboard(
         DashboardName=catwalk.stack.output("DashboardName")
     )
@@ -197,7 +197,7 @@ def test_the_dashboard_is_there(catwalk: Catwalk) -> None:
 def test_saved_queries_find_what_is_logged(
     catwalk: Catwalk, request: pytest.FixtureRequest
 ) -> None:
-    """Each field that a saved query asks for stands in some line."""
+    """Each field of a saved query is in some log line."""
     if not whole(request.session):
         pytest.skip("only a whole run writes every kind of line")
     lines = [json.loads(line) for line in catwalk.logs() if line.startswith("{")]
@@ -207,7 +207,7 @@ def test_saved_queries_find_what_is_logged(
 
 
 def test_every_line_names_its_invocation(catwalk: Catwalk) -> None:
-    """Whatever the functions log says which function's which request it was."""
+    """Each log line has the function's name and request id."""
     written = [line for line in catwalk.logs() if line.startswith("{")]
     assert written
     lacking = [
@@ -219,7 +219,7 @@ def test_every_line_names_its_invocation(catwalk: Catwalk) -> None:
 
 
 def test_an_alarm_reaches_whoever_subscribes(catwalk: Catwalk) -> None:
-    """Submits that are parked make an alarm, and the topic tells of it."""
+    """Parked submits raise an alarm, which reaches a subscriber of the topic."""
     client, sqs = catwalk.stack.clients.client, catwalk.stack.clients.sqs
     url, arn = queue(catwalk.stack, "e2e-alarms", "sns")
     client("sns").subscribe(
@@ -250,7 +250,7 @@ def test_an_alarm_reaches_whoever_subscribes(catwalk: Catwalk) -> None:
 
 
 def test_the_stack_is_the_template(catwalk: Catwalk) -> None:
-    """The stack was created in one go, and all of its outputs are there."""
+    """The stack was created without a rollback and has all outputs."""
     (stack,) = catwalk.stack.clients.cloudformation.describe_stacks(StackName=STACK)["Stacks"]
     assert stack["StackStatus"] == "CREATE_COMPLETE"
     assert {output["OutputKey"] for output in stack["Outputs"]} >= {

@@ -1,4 +1,4 @@
-"""A small storm, which has raged beside the tests before this one; the name sorts last."""
+"""The result of the small storm beside the other tests; the file's name sorts last."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="workers are found through /proc")
-# An unlucky worker's photo is decided on when its lease is over: after three minutes.
+# The photo of a killed worker continues when its lease has expired, after three minutes.
 @pytest.mark.timeout(900)
 def test_the_storm(storm: "Beside", capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing is lost and nothing charged twice, whoever dies; `make storm` shows it at length."""
+    """Random kills lose no photo and charge none twice; `make storm` runs longer."""
     code = storm.process.wait()
     said = storm.log.read_text()
     with capsys.disabled():

@@ -274,7 +274,9 @@ def _check_image_head(head: bytes) -> None:
 
 _GIF: Final = b"GIF89a\x08\0\x08\0\x80\0\0"
 _HEADS: Final = (
-    mutated(png(), png(30, 20, padding=300), jpeg(), jpeg(30, 20, sof=0xC2, before_frame=300), _GIF)
+    mutated(
+        png(8, 8), png(30, 20, padding=300), jpeg(), jpeg(30, 20, sof=0xC2, before_frame=300), _GIF
+    )
     | mutated(
         b"II*\0\x08\0\0\0\x02\0\0\x01\x03\0\x01\0\0\0\x08\0\0\0\x01\x01\x03\0\x01\0\0\0\x08\0\0\0",
         b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x14ftypjp2 \0\0\0\0jp2 \0\0\0-jp2h\0\0\0\x16ihdr\0",

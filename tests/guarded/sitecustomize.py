@@ -1,6 +1,6 @@
 """Guards each Python process that a test starts.
 
-Python imports a module of this name at its start. Tests put this folder on PYTHONPATH.
+Python imports the module `sitecustomize` at its start. Tests put this folder on PYTHONPATH.
 """
 
 import sys
@@ -11,7 +11,7 @@ _spec = spec_from_file_location("tests.guard", Path(__file__).parents[1] / "guar
 assert _spec is not None
 assert _spec.loader is not None
 _guard = module_from_spec(_spec)
-# A worker of pytest-xdist imports it too: there must be one `Refused`.
+# A worker of pytest-xdist imports tests.guard, too. Both must have the same class `Refused`.
 sys.modules[_spec.name] = _guard
 _spec.loader.exec_module(_guard)
 _guard.install()

@@ -17,7 +17,7 @@ Function = Literal["finalize", "poll", "submit"]
 
 @dataclass(frozen=True)
 class Case:
-    """A function that meets an answer, and what must become of the job."""
+    """A function that gets a hostile answer, and how the job must end."""
 
     function: Function
     answer: str

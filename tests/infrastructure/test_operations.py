@@ -213,7 +213,7 @@ SILENT = {"exists": 0}
         ("nothing-is-happening", [WORKING] * 4, "OK"),
         ("nothing-is-happening", [QUIET, QUIET, {**STANDING, "done": 3}, QUIET], "OK"),
         ("nothing-is-happening", [WORKING, STANDING, STANDING, STANDING], "OK"),
-        # The mapping is off; the function cannot start; a queue that tells of deletions no more.
+        # The mapping is off; the function cannot start; the queue sends no metric of deletions.
         ("nothing-is-happening", [STANDING] * 4, "ALARM"),
         ("nothing-is-happening", [CRASHING] * 4, "ALARM"),
         ("nothing-is-happening", [CRASHING, STANDING, CRASHING, STANDING], "ALARM"),
@@ -258,14 +258,14 @@ SILENT = {"exists": 0}
 def test_an_alarm_goes_off_when_it_should(
     name: str, periods: list[dict[str, float]], state: str
 ) -> None:
-    """What is told of a stack in that state, or is not told, makes it so."""
+    """The metrics of a stack in this state, present or missing, put the alarm into this state."""
     assert evaluate(alarms()[name], *periods) == state
 
 
 @pytest.mark.parametrize("name", alarms())
 @pytest.mark.parametrize("measured", [[], [SILENT], [SILENT, SILENT], [SILENT, RAN, RAN, RAN]])
 def test_no_alarm_goes_off_on_a_new_stack(name: str, measured: list[dict[str, float]]) -> None:
-    """Before the first photo and the first run of reconcile there is nothing to be told of."""
+    """Before the first photo and the first run of reconcile no alarm fires."""
     before_the_stack: list[dict[str, float]] = [{}] * 6
     state = evaluate(alarms()[name], *before_the_stack, *measured)
     assert state in {"OK", "INSUFFICIENT_DATA", "as before"}
@@ -319,7 +319,7 @@ def test_every_alarm_is_tried() -> None:
 
 
 def test_a_limit_that_there_is_not_has_no_alarm() -> None:
-    """Without DailyCreditLimit nothing tells of its use; CreditAlarmThreshold works without it."""
+    """The alarm on DailyCreditLimit exists only with it; CreditAlarmThreshold works without it."""
     document = template()
     limit = {"Fn::Not": [{"Fn::Equals": [{"Ref": "DailyCreditLimit"}, "0"]}]}
     assert document["Conditions"]["HasCreditLimit"] == limit

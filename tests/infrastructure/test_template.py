@@ -99,7 +99,7 @@ def test_each_parameter_has_its_documented_default(
 
 
 def test_no_parameter_lacks_a_default_or_a_description(source: dict[str, Any]) -> None:
-    """Whoever deploys is asked nothing that the template could not answer itself."""
+    """Each parameter has a default and a description, so a guided deployment needs no answer."""
     lacking = [
         name
         for name, parameter in source["Parameters"].items()

@@ -1,4 +1,4 @@
-"""The functions as Lambda calls them, on moto's AWS and the simulated vendor."""
+"""Fixtures that run the functions' handlers in this process, with moto and the simulated vendor."""
 
 import hashlib
 import json
@@ -23,10 +23,10 @@ from shared.steps import dead_letters
 from tests.factories import BUS, KEY, PHOTOS, REGION, RESULTS, TABLE, Aws, jpeg
 
 MAX_RECEIVES = 5
-"""After so many receives a message goes to the dead-letter queue. template.yaml has more, since
-Lambda's throttling counts there and not here."""
+"""A message that was received this often goes to the dead-letter queue. template.yaml allows more
+receives, since a receive that Lambda throttles counts on AWS."""
 MAX_STEPS = 200
-"""More steps than this in one execution are a loop without an end."""
+"""An execution with more steps than this is taken for an endless loop."""
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "submit": submit_function.handler,
     "poll": poll_function.handler,
@@ -41,49 +41,49 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class Context:
-    """What Lambda tells a function about its invocation."""
+    """The context object that Lambda passes to a function."""
 
     function_name = "catwalk-function"
     aws_request_id = "c6af9ac6-7b61-11e6-9a41-93e8deadbeef"
 
     def get_remaining_time_in_millis(self) -> int:
-        """Return what is left of the function's time."""
+        """Return the remaining time; it never runs out here."""
         return 149_000
 
 
 class World:
-    """The deployed stack."""
+    """The deployed stack, and a clock that tests can move forward."""
 
     def __init__(self, aws: Aws, vendor: SimulatorServer, environment: Mapping[str, str]) -> None:
         self.aws = aws
         self.vendor = vendor.control
         self.vendor_url = vendor.base_url
         self.environment = environment
-        """What the template tells the functions."""
+        """The environment variables that the template gives the functions."""
         self.dead: list[str] = []
         self.offset = timedelta()
         self._messages = 0
 
     def sleep(self, seconds: float) -> None:
-        """Let time pass, without waiting for it."""
+        """Move the clock forward without waiting."""
         self.offset += timedelta(seconds=seconds)
 
     def invoke(self, function: str, event: dict[str, Any]) -> dict[str, Any]:
-        """Invoke a function and return what it returned."""
+        """Invoke a function; return its answer."""
         answer: dict[str, Any] = FUNCTIONS[function](json.loads(json.dumps(event)), Context())
         return answer
 
     # --- events ----------------------------------------------------------------------------
 
     def submit(self, *bodies: str) -> list[str]:
-        """Invoke SubmitFunction once with these messages; return those that come again."""
+        """Invoke SubmitFunction once with these messages; return those that failed."""
         batch = self.batch(*bodies)
         answer = self.invoke("submit", batch)
         failed = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
         return [entry["body"] for entry in batch["Records"] if entry["messageId"] in failed]
 
     def batch(self, *bodies: str) -> dict[str, Any]:
-        """Return messages as Lambda takes them from SubmitQueue."""
+        """Return an SQS event with these messages, as Lambda passes it to SubmitFunction."""
         first = self._messages + 1
         self._messages += len(bodies)
         return {
@@ -102,7 +102,7 @@ class World:
         }
 
     def deliver(self, *events: dict[str, Any] | str, rounds: int = 20) -> None:
-        """Deliver events and what is in the queue, and again as often as the function asks."""
+        """Deliver these events and all queued messages until SubmitFunction has finished them."""
         waiting = [(event if isinstance(event, str) else json.dumps(event), 1) for event in events]
         for _ in range(rounds):
             for copy, seconds in self.queued():
@@ -120,8 +120,8 @@ class World:
         raise AssertionError(f"the event was still not done with after {rounds} deliveries")
 
     def queued(self) -> list[tuple[str, int]]:
-        """Take what the functions sent to SubmitQueue: each message and its delay in seconds."""
-        # Received as SQS gives them, delayed messages would have to be waited for.
+        """Remove the messages in SubmitQueue; return each with its delay in seconds."""
+        # receive_message would return a delayed message only after its delay.
         queue: Any = sqs_backends[DEFAULT_ACCOUNT_ID][REGION].queues["submit"]
         taken = [
             (message.body, max(0, round((message.delayed_until - message.sent_timestamp) / 1000)))
@@ -131,7 +131,7 @@ class World:
         return taken
 
     def drop(self, key: str = "a/dress.jpg", body: bytes | None = None, **metadata: str) -> None:
-        """Drop a photo and deliver its event until it is done with."""
+        """Drop a photo and deliver its event until it is finished."""
         names = {name.replace("_", "-"): value for name, value in metadata.items()}
         self.deliver(self.aws.drop(key, jpeg() if body is None else body, names))
 
@@ -146,18 +146,18 @@ class World:
         return self.invoke("finalize", state)
 
     def input_of(self, job: Job) -> dict[str, Any]:
-        """Return the input that a job's execution was started with."""
+        """Return the input of a job's execution."""
         assert job.execution_arn is not None
         answer = self.aws.executions.describe_execution(executionArn=job.execution_arn)
         state: dict[str, Any] = json.loads(answer["input"])
         return state
 
     def run(self, job: Job) -> str:
-        """Go through the state machine, as statemachine/job.asl.yaml describes it."""
+        """Run a job's execution as statemachine/job.asl.yaml would; return its last outcome."""
         return self.go_on(self.input_of(job))
 
     def go_on(self, state: dict[str, Any]) -> str:
-        """Go on through the state machine from a state that a function returned."""
+        """Continue an execution from a state that a function returned."""
         for _ in range(MAX_STEPS):
             match state["outcome"]:
                 case "wait":
@@ -170,11 +170,11 @@ class World:
         raise AssertionError(f"the execution did not end: {state}")
 
     def finish(self, key: str = "a/dress.jpg") -> Job:
-        """Run the one job of a photo to its end and return its record."""
+        """Run the only job of a photo to its end; return its record."""
         self.run(self.job(key))
         return self.job(key)
 
-    # --- what can be seen ------------------------------------------------------------------
+    # --- what can be read ------------------------------------------------------------------
 
     def jobs(self, key: str = "a/dress.jpg") -> list[Job]:
         """Return the records of a photo."""
@@ -187,19 +187,19 @@ class World:
         return [job_of(item) for item in answer["Items"]]
 
     def job(self, key: str = "a/dress.jpg") -> Job:
-        """Return the one record of a photo."""
+        """Return the only record of a photo."""
         (job,) = self.jobs(key)
         return job
 
     def charges(self, key: str = "a/dress.jpg") -> int:
-        """Return what the vendor charged for a photo; each photo of a test has its own bytes."""
+        """Return how many credits the vendor charged for a photo's bytes."""
         body = self.aws.s3.get_object(Bucket=PHOTOS, Key=key)["Body"].read()
         return self.vendor.charges().by_sha256.get(hashlib.sha256(body).hexdigest(), 0)
 
 
 @pytest.fixture(scope="session")
 def simulator() -> Iterator[SimulatorServer]:
-    """Run the simulated vendor; tasks are finished at once."""
+    """Run the simulated vendor; its tasks finish at once."""
     with SimulatorServer(Settings(seconds=0, jitter=0, plain_results=True)) as running:
         yield running
 
@@ -208,10 +208,10 @@ def simulator() -> Iterator[SimulatorServer]:
 def deploy(
     aws: Aws, simulator: SimulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., World]]:
-    """Deploy the stack, with parameters of one's own if need be.
+    """Return a function that deploys the stack, with environment variables of the test's own.
 
-    Photos are sent inline: the simulator cannot reach a bucket of moto's. Presigned URLs are
-    tried in tests/unit and, for real, in tests/e2e.
+    Photos are sent inline, since the simulator cannot read moto's buckets. tests/unit and tests/e2e
+    test presigned URLs.
     """
     simulator.control.reset()
     simulator.control.settings(api_key=KEY)
@@ -245,7 +245,7 @@ def deploy(
                 return super().now(tz) + world.offset
 
         monkeypatch.setattr(clock, "datetime", Shifted)
-        monkeypatch.setattr(dead_letters, "_WAIT_SECONDS", 0)  # moto hides no message
+        monkeypatch.setattr(dead_letters, "_WAIT_SECONDS", 0)  # moto needs no long polling
         return world
 
     yield build
@@ -259,7 +259,7 @@ def world(deploy: Callable[..., World]) -> World:
 
 
 def _forget() -> None:
-    """Let the next invocation be a cold start."""
+    """Clear the functions' caches, so that the next invocation is a cold start."""
     if finalize_function._finalizer.cache_info().currsize:
         finalize_function._finalizer()._results._http.close()
     for made in (submit_function._submitter, poll_function._poller, finalize_function._finalizer):

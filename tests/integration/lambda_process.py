@@ -32,22 +32,22 @@ import httpx
 ROOT: Final = Path(__file__).parents[2]
 SHARED: Final = str(ROOT / "shared") + os.sep
 LIFETIME_SECONDS: Final = 300
-"""No invocation lives longer, even if whoever asked for it has long gone."""
+"""An invocation ends after this time, also if the test has ended before."""
 
 
 class Context:
-    """What Lambda tells a function about its invocation."""
+    """The context object that Lambda passes to a function."""
 
     function_name = "catwalk-function"
     aws_request_id = "c6af9ac6-7b61-11e6-9a41-93e8deadbeef"
 
     def get_remaining_time_in_millis(self) -> int:
-        """Return what is left of the function's time."""
+        """Return the remaining time; it never runs out here."""
         return 149_000
 
 
 class Steps:
-    """Counts the steps of this process, tells of each, and ends the process at one of them."""
+    """Counts and reports the steps of this process, and kills or pauses it at one of them."""
 
     def __init__(self, tell: Callable[[object], None], at: int | str | None, how: str) -> None:
         self._tell = tell
@@ -57,7 +57,7 @@ class Steps:
         self._lock = threading.Lock()  # FinalizeFunction copies results side by side
 
     def watch(self) -> None:
-        """See every call to AWS and every request to the vendor from now on."""
+        """Start to watch all calls to AWS and requests to the vendor."""
         aws_call = botocore.client.BaseClient._make_api_call  # type: ignore[attr-defined]  # private
         send = httpx.Client.send
 

@@ -1,4 +1,4 @@
-"""Invokes the functions as Lambda does: each time in a process that can be killed."""
+"""Invokes the functions in processes of their own, which a test can kill or pause at any call."""
 
 import json
 import os
@@ -13,11 +13,10 @@ from typing import Any, Final, Literal, Self
 SCRIPT: Final = Path(__file__).with_name("lambda_process.py")
 READS: Final = ("GET", "HEAD", "LIST", "QUERY", "DESCRIBE", "RECEIVE")
 END_SECONDS: Final = 30
-"""So long may the last invocation take when nobody waits for it any more."""
+"""Timeout of an invocation that is still running when the test has ended."""
 
 How = Literal["before", "after", "pause"]
-"""What happens at a step: killed before it is made, or after it; or stopped before it, for a
-while."""
+"""What happens at a step: the function is killed before or after the call, or paused before it."""
 
 
 @dataclass(frozen=True)
@@ -25,49 +24,49 @@ class Step:
     """A call to AWS or a request to the vendor."""
 
     service: str
-    """As IAM names it; `vendor` for the vendor."""
+    """Its name in IAM; `vendor` for the vendor."""
     operation: str
-    """As AWS names it, or the HTTP method."""
+    """The AWS operation, or the HTTP method."""
     item: str | None
-    """The key of the item in JobsTable, if it is about one."""
+    """The key of the item in JobsTable, if the call names one."""
     versioned: bool
-    """Whether a certain version of an object is asked for."""
+    """Whether the call names a version of an object."""
     callers: tuple[str, ...]
-    """The functions of shared/ that led to it, the innermost first: `jobs.claim`."""
+    """The functions of shared/ on the call stack, innermost first: `jobs.claim`."""
 
     @property
     def reads(self) -> bool:
-        """Whether it changes nothing; a message that was received comes again."""
+        """Whether the call changes nothing; a receive changes nothing either."""
         return self.operation.upper().startswith(READS)
 
     def __str__(self) -> str:
-        """Say what it is, in short."""
+        """Return the call and its callers."""
         return f"{self.service}:{self.operation} in {' < '.join(self.callers)}"
 
 
 @dataclass(frozen=True)
 class Invocation:
-    """What became of an invocation, so far."""
+    """The state of an invocation."""
 
     steps: Sequence[Step]
     returned: Any = None
     raised: str | None = None
     exit: int | None = None
-    """0, or the negative number of the signal that ended it; None while it is paused."""
+    """0, or minus the number of the signal that killed it; None while it is paused."""
     paused: int | None = None
-    """The process that waits to be resumed."""
+    """The id of its process, while it is paused."""
 
 
 @dataclass
 class Lambdas:
-    """All functions of the stack, in processes of their own."""
+    """The functions of the stack; each invocation is a process of its own."""
 
     endpoint_url: str
-    """Where AWS is."""
+    """The URL of AWS."""
     _process: "subprocess.Popen[bytes]" = field(init=False)
 
     def __enter__(self) -> Self:
-        """Start the process that all invocations are forks of."""
+        """Start the process that forks a process for each invocation."""
         self._process = subprocess.Popen(
             [sys.executable, str(SCRIPT)],
             stdin=subprocess.PIPE,
@@ -82,7 +81,7 @@ class Lambdas:
         problem: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End it, and with it what is still paused."""
+        """End that process and the paused invocations."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
@@ -103,15 +102,15 @@ class Lambdas:
         at: int | str | None = None,
         how: How = "before",
     ) -> Invocation:
-        """Invoke a function, and wait for its end or its pause.
+        """Invoke a function; wait until it has ended or is paused.
 
         Args:
-            function: its folder's name in functions/.
-            event: what it is given.
-            environment: what the template would tell it.
+            function: the name of its folder in functions/.
+            event: the event that it gets.
+            environment: its environment variables, as the template sets them.
             seconds: how far its clock is ahead.
-            at: the step at which something happens: its number, from 0, or its operation.
-            how: what happens there.
+            at: the step at which it is killed or paused: a number from 0, or an operation.
+            how: what happens at that step.
 
         """
         return self._ask(
@@ -126,7 +125,7 @@ class Lambdas:
         )
 
     def resume(self, paused: Invocation) -> Invocation:
-        """Let a paused invocation go on to its end."""
+        """Let a paused invocation run to its end."""
         return self._ask({"resume": paused.paused})
 
     def _ask(self, request: Mapping[str, Any]) -> Invocation:
@@ -138,7 +137,7 @@ class Lambdas:
         known: dict[str, Any] = {}
         while not {"exit", "paused"} & known.keys():
             line = self._process.stdout.readline()
-            assert line, "the process of the functions has ended; what it logged says why"
+            assert line, "the process of the functions has ended; its log says why"
             answer = json.loads(line)
             if "operation" in answer:
                 steps.append(Step(**{**answer, "callers": tuple(answer["callers"])}))

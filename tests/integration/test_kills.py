@@ -1,10 +1,9 @@
-"""Kills: a function's process ends by SIGKILL at a call it makes, each call once.
+"""Kills a function's process by SIGKILL at each call that it makes.
 
-Each scenario is one invocation. It is run once to its end, which tells its steps: every call to
-AWS and every request to the vendor, whatever the code makes of them. Then it is run anew and
-killed, once for each step; what AWS delivers again is delivered again; and it must end as if
-nothing had happened. Only where a POST may or may not have reached the vendor its job is parked
-instead, and there it must be.
+Each scenario is one invocation. First it runs to its end, which records its steps: each call to AWS
+and each request to the vendor. Then the scenario starts again for each step, the process is killed
+there, and AWS's redelivery is simulated. The result must be the same as without a kill. The only
+exception is a kill while a POST may have reached the vendor: then the job must be parked.
 """
 
 import inspect
@@ -47,11 +46,11 @@ from tests.integration.conftest import World
 from tests.integration.lambdas import How, Invocation, Lambdas, Step
 from tests.thorough import THOROUGH
 
-pytestmark = pytest.mark.timeout(900)  # many runs in one test, on whatever machine
+pytestmark = pytest.mark.timeout(900)  # one test has many runs, and machines may be slow
 ROOT = Path(__file__).parents[2]
 AGAIN_SECONDS = 900
-"""The queue's VisibilityTimeout: a message whose invocation was killed comes again after it, when
-the lease that the invocation held is over."""
+"""The queue's VisibilityTimeout. A message whose invocation was killed is delivered again after it;
+by then, the invocation's lease has expired."""
 PHOTO = "a/dress.jpg"
 KILLED = -signal.SIGKILL
 ORDER = (
@@ -64,21 +63,21 @@ ORDER = (
     "FAILED",
     "REJECTED",
 )
-"""No job goes back in it."""
+"""A job's status never moves backwards in this order."""
 
 
 class Stack(World):
-    """The deployed stack, with functions in processes that can be killed."""
+    """The deployed stack; its functions run in processes that can be killed."""
 
     lambdas: Lambdas
     heard: tuple[Mapping[str, Any], ...] = ()
-    """The details of all events so far."""
+    """The details of all events that were published so far."""
 
     def renew(self) -> None:
-        """Begin anew: nothing has happened yet."""
-        # moto's server and its doubles in this process are one AWS.
+        """Reset AWS, the vendor and the clock."""
+        # moto's server shares its state with the moto of this process.
         httpx.post(f"{self.lambdas.endpoint_url}/moto-api/reset").raise_for_status()
-        self.aws._counter[:] = [0]  # the same drops once more
+        self.aws._counter[:] = [0]  # the drops get the same sequencers again
         self.aws.build()
         self.vendor.reset()
         self.vendor.settings(api_key=KEY)
@@ -86,7 +85,7 @@ class Stack(World):
         self.heard = ()
 
     def listen(self) -> None:
-        """Hear the events that are out; the record must already say what they tell."""
+        """Take the new events; each record must already have the status that its event has."""
         jobs = {job.job_id: job for job in self.all_jobs()}
         for detail in [event["detail"] for event in self.aws.told()]:
             self.heard += (detail,)
@@ -97,18 +96,18 @@ class Stack(World):
     def start(
         self, function: str, event: Any, *, at: int | str | None = None, how: How = "before"
     ) -> Invocation:
-        """Invoke a function in a process of its own, and say what became of it."""
+        """Invoke a function in its own process; return the state of the invocation."""
         seconds = self.offset.total_seconds()
         return self.lambdas.invoke(
             function, event, self.environment, seconds=seconds, at=at, how=how
         )
 
     def photo(self, key: str = PHOTO, **metadata: str) -> str:
-        """Drop a photo and return the message about it."""
+        """Drop a photo; return its message."""
         return json.dumps(self.aws.drop(key, jpeg(), metadata))
 
     def evening(self) -> None:
-        """Let it be half an hour before the end of the day."""
+        """Move the clock to half an hour before midnight, UTC."""
         now = utc_now()
         midnight = datetime.combine(now.date() + timedelta(days=1), time(), UTC)
         self.sleep((midnight - now).total_seconds() - 1800)
@@ -118,7 +117,7 @@ class Stack(World):
         return [job_of(item) for item in self.aws.records() if item["pk"]["S"].startswith("JOB#")]
 
     def settle(self, ends: str) -> "End":
-        """Let everything that is under way come to its end, or to a wait loop."""
+        """Run every job to its end, or to RUNNING if that is how the scenario ends."""
         self.deliver()
         for job in self.all_jobs():
             if job.status == "RUNNING":
@@ -145,17 +144,17 @@ class Stack(World):
 
 @dataclass(frozen=True)
 class End:
-    """What the world looks like when everything is done."""
+    """The state when all jobs have ended."""
 
     jobs: Mapping[str, Job]
     charges: int
     ledger: Mapping[str, str]
-    """Whether each attempt was charged, as the ledger says."""
+    """The certainty of each charge in the ledger, by key."""
     told: Counter[tuple[str, str]]
-    """How often each job's statuses were told of: by job, attempt and status."""
+    """How often each event was published, by job, and attempt with status."""
 
     def facts(self, job_id: str) -> tuple[object, ...]:
-        """Return what must be the same about a job whatever happened on its way."""
+        """Return what must be the same about a job with and without a kill."""
         job = self.jobs[job_id]
         code = job.error.code if job.error else None
         return job.status, job.attempt, job.credits, len(job.results), code
@@ -166,18 +165,18 @@ class End:
 
 @dataclass(frozen=True)
 class Scenario:
-    """An invocation, and how all its jobs must end wherever it is killed."""
+    """An invocation, and the status in which its jobs must end wherever it is killed."""
 
     name: str
     begin: Callable[[Stack], list[Any]]
-    """Does what comes before it; returns SubmitFunction's messages, or the other's event."""
+    """Prepares the stack; returns SubmitFunction's messages, or the event of another function."""
     ends: str = "SUCCEEDED"
-    """RUNNING where it is enough that the wait loop goes on, as it does in another scenario."""
+    """RUNNING if the rest of the way is the same as in another scenario."""
     function: str = "submit"
     parameters: Mapping[str, str] = field(default_factory=dict)
 
     def event(self, stack: Stack, given: Sequence[Any]) -> Any:
-        """Return what the function is given."""
+        """Return the event of the function."""
         return stack.batch(*given) if self.function == "submit" else given[0]
 
 
@@ -199,8 +198,8 @@ def batch(stack: Stack) -> list[Any]:
 
 def request(stack: Stack) -> list[Any]:
     """A backend asks for two variants of a photo with a mask, a folder file and a long header."""
-    stack.aws.drop(PHOTO, jpeg(20, 50, before_frame=70_000))
-    stack.aws.drop("a/dress.mask.png", png(20, 50))
+    stack.aws.drop(PHOTO, jpeg(before_frame=70_000))
+    stack.aws.drop("a/dress.mask.png", png())
     stack.aws.drop("a/catwalk.json", b'{"sku": "S-1"}')
     variants = [{**VARIANT, "batchSize": size} for size in (1, 2)]
     event = requested({"requestId": "r-1", "photo": {"key": PHOTO}, "variants": variants})
@@ -229,7 +228,7 @@ def third_unanswered(stack: Stack) -> list[Any]:
 
 
 def probe(stack: Stack, *, refusals: int) -> list[Any]:
-    """After a pause, one photo is tried; the one that met the trouble waits in the queue."""
+    """A pause is over and one photo is tried; the photo that started the pause waits."""
     stack.vendor.fault("create", "status", status=429, times=refusals)
     stack.submit(stack.photo("first.jpg"))
     stack.sleep(60)
@@ -237,8 +236,8 @@ def probe(stack: Stack, *, refusals: int) -> list[Any]:
 
 
 def suspected(stack: Stack, tries: int, **refusal: Any) -> list[Any]:
-    """A photo was refused so many times, and each time another one went through."""
-    stack.vendor.fault("read", "task_error", times=None)  # all photos end alike
+    """A photo was refused `tries` times, and each time another photo was accepted after it."""
+    stack.vendor.fault("read", "task_error", times=None)  # all photos end in the same way
     message = stack.photo()
     for number in range(tries):
         stack.vendor.fault("create", **refusal)
@@ -251,14 +250,14 @@ def suspected(stack: Stack, tries: int, **refusal: Any) -> list[Any]:
 
 
 def early(stack: Stack) -> list[Any]:
-    """Another photo was refused a moment ago: this one is tried in the middle of the pause."""
+    """Another photo was refused a moment ago, and this one is tried during the pause."""
     stack.vendor.fault("create", "bad_key")
     stack.submit(stack.photo("first.jpg"))
     return [stack.photo()]
 
 
 def paced(stack: Stack, **refusal: Any) -> list[Any]:
-    """The vendor has throttled, submits take turns, and others are before this photo."""
+    """The vendor has throttled, submits are rate limited, and other photos come first."""
     (photo,) = probe(stack, refusals=1)
     stack.deliver()
     stack.aws.dynamodb.update_item(
@@ -273,7 +272,7 @@ def paced(stack: Stack, **refusal: Any) -> list[Any]:
 
 
 def lease_over(stack: Stack) -> list[Any]:
-    """The invocation before this one was killed when the vendor had just answered."""
+    """The earlier invocation was killed just after the vendor's answer."""
     body = stack.photo()
     assert stack.start("submit", stack.batch(body), at="POST", how="after").exit == KILLED
     stack.sleep(AGAIN_SECONDS)
@@ -288,7 +287,7 @@ def dropped_again(stack: Stack) -> list[Any]:
 
 
 def dropped_after_a_stop(stack: Stack) -> list[Any]:
-    """The same bytes are dropped again after their execution was stopped: the task is paid."""
+    """The same bytes are dropped again after their execution was stopped; the task is paid."""
     stack.finalize(stopped(stack)[0])
     return [stack.photo()]
 
@@ -300,7 +299,7 @@ def dropped_twice(stack: Stack) -> list[Any]:
 
 
 def dropped_long_ago(stack: Stack) -> list[Any]:
-    """The message of a drop comes again, when its arrival is half forgotten."""
+    """The message of a drop is delivered again after 40 days."""
     message = stack.photo()
     stack.submit(message)
     stack.sleep(40 * 86_400)
@@ -315,7 +314,7 @@ def polled(stack: Stack, fault: str | None = None, **params: Any) -> list[Any]:
 
 
 def much_learnt(stack: Stack) -> Any:
-    """The task is done, and with it there is more to remember than shall be kept."""
+    """The task is done, and the task history is full."""
     taught = TaskHistory(KEEP_TASKS - 0.5, {100: KEEP_TASKS - 0.5})
     TaskHistoryStore(stack.aws.dynamodb, TABLE).add("original#1", taught)
     return polled(stack)
@@ -328,7 +327,7 @@ def late(stack: Stack) -> list[Any]:
 
 
 def finished(stack: Stack, fault: str | None = None, **params: Any) -> list[Any]:
-    """A task with two results is finished; the fault is met when they are taken."""
+    """A task with two results is finished; the fault occurs at their download."""
     stack.submit(stack.photo(**{"batch-size": "2"}))
     state = stack.poll(stack.input_of(stack.job()))
     assert state["outcome"] == "finalize"
@@ -338,25 +337,25 @@ def finished(stack: Stack, fault: str | None = None, **params: Any) -> list[Any]
 
 
 def gone_wrong(stack: Stack) -> list[Any]:
-    """The state machine has caught something unexpected."""
+    """The state machine has caught an unexpected error."""
     return [{**polled(stack)[0], "failure": {"Error": "Lambda.Unknown", "Cause": "x"}}]
 
 
 def stopped(stack: Stack) -> list[Any]:
-    """EventBridge tells that somebody stopped the execution."""
+    """An event says that somebody stopped the execution."""
     detail = {"status": "ABORTED", "input": json.dumps(polled(stack)[0])}
     return [{"detail-type": "Step Functions Execution Status Change", "detail": detail}]
 
 
 def ended_untold(stack: Stack) -> list[Any]:
-    """The invocation before this one was killed when the record had just said how it ended."""
+    """The earlier invocation was killed after the record's last status and before its event."""
     (event,) = gone_wrong(stack)
     assert stack.start("finalize", event, at="PutEvents", how="before").exit == KILLED
     return [event]
 
 
 def still(lost: Callable[[Stack], object]) -> Callable[[Stack], list[Any]]:
-    """Let something be lost, and an hour pass."""
+    """Return a scenario in which something is lost and an hour passes."""
 
     def begin(stack: Stack) -> list[Any]:
         lost(stack)
@@ -368,7 +367,7 @@ def still(lost: Callable[[Stack], object]) -> Callable[[Stack], list[Any]]:
 
 
 def cut(at: str, how: How) -> Callable[..., object]:
-    """Let SubmitFunction be killed, and its message be lost."""
+    """Return a function that kills SubmitFunction and loses its message."""
 
     def lose(stack: Stack, message: str | None = None) -> None:
         batch = stack.batch(message or stack.photo())
@@ -392,7 +391,7 @@ def stop(stack: Stack) -> None:
 
 
 def execution_gone(stack: Stack) -> None:
-    """The execution has ended so long ago that nobody knows it any more."""
+    """The execution ended so long ago that Step Functions has forgotten it."""
     stack.submit(stack.photo())
     (machine,) = stepfunctions_backends[DEFAULT_ACCOUNT_ID][REGION].state_machines
     machine.executions.clear()
@@ -403,13 +402,13 @@ def dead_letter(stack: Stack, message: str) -> None:
 
 
 def dead_request(stack: Stack) -> None:
-    """The message of a request never came to anything."""
+    """A request's message is a dead letter, and it has no job yet."""
     detail = {"photo": {"url": "https://example.com/dress.jpg"}, "variants": [VARIANT]}
     dead_letter(stack, json.dumps(requested(detail)))
 
 
 def dead_after(invoke: Callable[[Stack, str], object]) -> Callable[[Stack], object]:
-    """A photo's message ends in the dead-letter queue, after an invocation with it."""
+    """Return a function that invokes with a photo's message and makes it a dead letter."""
 
     def lose(stack: Stack) -> None:
         message = stack.photo()
@@ -420,7 +419,7 @@ def dead_after(invoke: Callable[[Stack, str], object]) -> Callable[[Stack], obje
 
 
 def photo_gone(stack: Stack) -> list[Any]:
-    """The photo waits since the vendor throttles, and is deleted meanwhile."""
+    """The photo waits because the vendor throttles, and is deleted meanwhile."""
     stack.vendor.fault("create", "status", status=429)
     stack.submit(stack.photo())
     ((message, _),) = stack.queued()
@@ -512,26 +511,25 @@ TWICE = [
     if scenario.name
     in {"drop", "resubmitted", "lease over", "last credit", "probe passes", "finalize"}
 ]
-"""Where two at the same time could spend twice, or tell of two ends."""
+"""Scenarios in which two invocations at once could spend twice or publish two ends."""
 LONGER: Final = {"resubmitted", "last credit", "poll: done", "probe passes"}
-"""Scenarios whose reads, or whose invocations at the same time, are for `make kills`: `drop`,
-`lease over` and `finalize` go through the same code."""
+"""Only `make kills` kills these scenarios at reads and runs two invocations of them at once, since
+`drop`, `lease over` and `finalize` run the same code."""
 
 
 def now(scenarios: Sequence[Scenario]) -> list[Scenario]:
-    """Return which of these scenarios are for this test run."""
+    """Return the scenarios of this test run."""
     return [scenario for scenario in scenarios if THOROUGH or scenario.name not in LONGER]
 
 
 WHOLE: Final = {"drop", "unanswered", "lease over", "poll: done", "finalize"}
-"""`make test` kills these scenarios after every change, and the others after every eighth one and
-the last. Most changes of the others are made by the same code. `make kills` kills all of them after
-every change."""
+"""Scenarios that are always killed after each change. `make test` kills the others after every
+eighth change and the last one, since the same code makes most of their changes."""
 STRIDE: Final = 8
 
 
 def killed_here(scenario: Scenario, changes: Sequence[int]) -> list[int]:
-    """Return which changes of a scenario this test run kills it after."""
+    """Return the changes after which this test run kills a scenario."""
     if THOROUGH or scenario.name in WHOLE:
         return list(changes)
     return sorted({*changes[SCENARIOS.index(scenario) % STRIDE :: STRIDE], changes[-1]})
@@ -544,7 +542,7 @@ each_scenario = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenar
 
 
 def go_on(stack: Stack, scenario: Scenario, invocation: Invocation) -> None:
-    """Go on after an invocation that returned."""
+    """Continue after an invocation that returned."""
     assert (invocation.raised, invocation.exit) == (None, 0)
     if scenario.function == "submit":
         assert invocation.returned == {"batchItemFailures": []}
@@ -553,14 +551,14 @@ def go_on(stack: Stack, scenario: Scenario, invocation: Invocation) -> None:
 
 
 def come_again(stack: Stack, scenario: Scenario, given: Sequence[Any]) -> None:
-    """Go on after an invocation that was killed."""
+    """Continue after an invocation that was killed."""
     if scenario.function == "submit":
         stack.sleep(AGAIN_SECONDS)
         stack.deliver(*given)
     elif scenario.function == "reconcile":
         stack.sleep(3_600)
         for letter in sqs_backends[DEFAULT_ACCOUNT_ID][REGION].queues["dead"]._messages:
-            letter.visible_at = 0  # an hour ago it was looked at
+            letter.visible_at = 0  # its visibility timeout is over
         stack.invoke("reconcile", *given)
     else:
         stack.go_on(stack.invoke(scenario.function, given[0]))
@@ -571,7 +569,7 @@ def come_again(stack: Stack, scenario: Scenario, given: Sequence[Any]) -> None:
 
 @pytest.fixture(scope="session")
 def lambdas(aws_environment: None) -> Iterator[Lambdas]:
-    """Run moto as a server, and the functions in processes that call it."""
+    """Run moto as a server, and start the process that runs the functions."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
@@ -590,10 +588,10 @@ Deploy = Callable[[Scenario], Stack]
 
 @pytest.fixture
 def deployed(deploy: Callable[..., Stack], lambdas: Lambdas) -> Deploy:
-    """Deploy the stack as a scenario wants it."""
+    """Return a function that deploys the stack with a scenario's parameters."""
 
     def build(scenario: Scenario) -> Stack:
-        # The secret's ARN would be another one each time that everything begins anew.
+        # By name, since the secret's ARN changes with each `renew`.
         stack = deploy(Stack, API_KEY_SECRET="key", DEFAULT_BATCH_SIZE="1", **scenario.parameters)
         stack.lambdas = lambdas
         return stack
@@ -611,13 +609,12 @@ def whole_run(stack: Stack, scenario: Scenario) -> tuple[Sequence[Step], End]:
 
 @each_scenario
 def test_killed_at_any_step(deployed: Deploy, recorded: "Recorded", scenario: Scenario) -> None:
-    """A kill anywhere changes nothing at the end, or parks the one job whose POST was open."""
+    """After a kill at any step the jobs end as without it; an open POST parks its job."""
     stack = deployed(scenario)
     steps, whole = whole_run(stack, scenario)
     recorded.keep(scenario, steps)
     assert {job.status for job in whole.jobs.values()} == {scenario.ends}
-    # Nothing leaves the process between two steps, and a read changes nothing: a kill before a
-    # change, or at a read, is one after the change before it.
+    # A kill before a change, or at a read, has the same effect as one after the previous change.
     changes = [number for number, step in enumerate(steps) if not step.reads]
     after = killed_here(scenario, changes)
     kills: list[tuple[int, How]] = [
@@ -631,7 +628,7 @@ def test_killed_at_any_step(deployed: Deploy, recorded: "Recorded", scenario: Sc
 
 @pytest.mark.parametrize("scenario", now([DROP, POLL, FINALIZE]), ids=lambda given: given.name)
 def test_killed_at_any_read(deployed: Deploy, scenario: Scenario) -> None:
-    """A kill at a step that only reads is no different."""
+    """After a kill at a read the jobs end as without it."""
     stack = deployed(scenario)
     steps, whole = whole_run(stack, scenario)
     for number, step in enumerate(steps):
@@ -641,7 +638,7 @@ def test_killed_at_any_read(deployed: Deploy, scenario: Scenario) -> None:
 
 
 def kill(stack: Stack, scenario: Scenario, whole: End, number: int, how: How) -> None:
-    """Run a scenario anew with a kill at a step, and compare its end with the one without."""
+    """Run a scenario with a kill at a step; compare its end with the one without a kill."""
     stack.renew()
     given = scenario.begin(stack)
     killed = stack.start(scenario.function, scenario.event(stack, given), at=number, how=how)
@@ -662,7 +659,7 @@ def check(scenario: Scenario, whole: End, end: End, *, parked: str | None) -> No
         assert end.charges == whole.charges
         assert end.ledger == whole.ledger
         assert end.told.keys() == whole.told.keys()
-        # What was told of just before the kill, but not noted, is told of again.
+        # An event that was published just before the kill, and not noted, is published again.
         assert end.told.total() <= whole.told.total() + 1
         return
     job = end.jobs[parked]
@@ -677,13 +674,13 @@ def check(scenario: Scenario, whole: End, end: End, *, parked: str | None) -> No
 
 @pytest.mark.parametrize("scenario", now(TWICE), ids=lambda scenario: scenario.name)
 def test_two_at_the_same_time(deployed: Deploy, scenario: Scenario) -> None:
-    """While an invocation stands still at any step, another does the same: nothing changes."""
+    """An invocation that is paused at any step while another one does the same changes nothing."""
     stack = deployed(scenario)
     steps, whole = whole_run(stack, scenario)
     for number, step in enumerate(steps):
         if step.reads:
             continue
-        with where(f"stood still before step {number}, {step}"):
+        with where(f"paused before step {number}, {step}"):
             stack.renew()
             given = scenario.begin(stack)
             event = scenario.event(stack, given)
@@ -695,7 +692,7 @@ def test_two_at_the_same_time(deployed: Deploy, scenario: Scenario) -> None:
 
 
 def open_submit(done: Sequence[Step]) -> str | None:
-    """Return the job whose POST may or may not be out when these steps were made."""
+    """Return the job whose POST may have been sent when these steps were the last; else None."""
     job_id = None
     for step in done:
         if step.item is not None and step.item.startswith("JOB#"):
@@ -706,7 +703,7 @@ def open_submit(done: Sequence[Step]) -> str | None:
 
 @contextmanager
 def where(text: str) -> Iterator[None]:
-    """Say where it happened if something is wrong."""
+    """Add a note to an error that says where it happened."""
     try:
         yield
     except BaseException as error:
@@ -714,16 +711,16 @@ def where(text: str) -> Iterator[None]:
         raise
 
 
-# --- whether a scenario was forgotten ------------------------------------------------------------
+# --- is a scenario missing? ------------------------------------------------------------
 
 BY_OTHERS = {
-    # What Lambda itself does with SubmitQueue, in SubmitFunction's name.
+    # Lambda itself reads SubmitQueue with SubmitFunction's role.
     *("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"),
-    # Logs and traces are written by Lambda; listing tells a missing object from a forbidden one.
+    # Lambda writes logs and traces. With ListBucket, S3 answers 404 instead of 403.
     *("logs:CreateLogStream", "logs:PutLogEvents", "s3:ListBucket"),
     *("xray:PutTraceSegments", "xray:PutTelemetryRecords"),
-    # Versions are listed where a folder file or a mask changed while the message waited. S3 counts
-    # in seconds, which is too long to wait for here: tests/unit/test_intake.py.
+    # Versions are listed only if a folder file or mask changed while the message waited. S3's times
+    # are whole seconds, so tests/unit/test_intake.py tests that without waiting.
     "s3:ListBucketVersions",
 }
 AS_IAM_SAYS = {
@@ -744,27 +741,27 @@ CLASSES: Final = (
     Settling,
     Starter,
 )
-"""What writes to JobsTable or starts executions."""
+"""The classes that write to JobsTable or start executions."""
 BY_PEOPLE = {"jobs.forget_dead_letter"}
-"""What is called for the command line alone."""
+"""Methods that only the command line calls."""
 PURE = {"arrivals.expiry"}
-"""What calls nothing of AWS."""
+"""Methods that call no AWS service."""
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """The steps of the scenarios that some process of this test run has gone through."""
+    """The steps of the scenarios that have run, shared by the processes of a test run."""
 
     folder: Path
 
     def keep(self, scenario: Scenario, steps: Sequence[Step]) -> None:
-        """Note the steps of a scenario, for whichever process asks for them."""
+        """Store the steps of a scenario for all processes."""
         part = self.folder / f"{scenario.name}.part"
         part.write_text(json.dumps([asdict(step) for step in steps]))
         part.replace(self._file(scenario))
 
     def steps_of(self, scenario: Scenario) -> Sequence[Step] | None:
-        """Return the steps of a scenario, if it has been gone through."""
+        """Return the steps of a scenario; None if it has not run."""
         if not self._file(scenario).exists():
             return None
         steps = json.loads(self._file(scenario).read_text())
@@ -779,7 +776,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     """Share the recorded steps with the other processes of this test run."""
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent  # each worker has a folder of its own in that of the run
+        folder = folder.parent  # a worker's folder is inside that of the run
     (folder / "steps").mkdir(exist_ok=True)
     return Recorded(folder / "steps")
 
@@ -793,14 +790,14 @@ def steps_of(stack: Stack, scenario: Scenario) -> Sequence[Step]:
 
 
 class _Template(yaml.SafeLoader):
-    """Reads a template; of its own tags, what they are given."""
+    """Loads a template; CloudFormation's tags are replaced by their values."""
 
 
 _Template.add_multi_constructor("!", lambda _loader, _tag, node: node.value)
 
 
 def allowed_actions() -> dict[str, set[str]]:
-    """Return what the role of each function allows, by the function's folder."""
+    """Return the actions that each function's role allows, by the function's folder."""
     loader = _Template((ROOT / "template.yaml").read_text())
     try:
         resources = loader.get_single_data()["Resources"]
@@ -818,20 +815,20 @@ def allowed_actions() -> dict[str, set[str]]:
 
 
 def called_methods() -> set[str]:
-    """Return what of `CLASSES` the functions' code calls: `jobs.claim`."""
+    """Return the methods of `CLASSES` that the functions' code calls: `jobs.claim`."""
     texts = {path.stem: path.read_text() for path in (ROOT / "shared").rglob("*.py")}
     return {
         f"{module}.{name}"
         for cls in CLASSES
         for module in [cls.__module__.rpartition(".")[2]]
         for name, _ in inspect.getmembers(cls, inspect.isfunction)
-        if not name.startswith(("_", "of_"))  # whose queries are made by who goes through them
+        if not name.startswith(("_", "of_"))  # generators: their callers make the queries
         and any(f".{name}(" in text for stem, text in texts.items() if stem != module)
     }
 
 
 def test_no_scenario_is_missing(deployed: Deploy, recorded: Recorded) -> None:
-    """What a role allows, and what is written to the table, is a step that is cut off above."""
+    """Each action that a role allows, and each write to the table, is a step of a scenario."""
     used: dict[str, set[str]] = {}
     callers: set[str] = set()
     for scenario in SCENARIOS:

@@ -24,7 +24,7 @@ def test_no_job_is_left_behind(world: World, what: str) -> None:
             Bucket=PHOTOS, Key="a/dress.jpg", VersionId=waiting.photo.version_id
         )
     elif what == "replaced_unversioned":
-        world.aws.drop("a/dress.jpg", jpeg(9, 9))
+        world.aws.drop("a/dress.jpg", jpeg(fill=1))
     else:
         world.aws.drop("a/catwalk.json", b'{"modelId": "003"}')
     world.aws.secrets.put_secret_value(SecretId=world.aws.secret_arn, SecretString=KEY)

@@ -1,7 +1,6 @@
-"""A photo's whole way through the three functions, and what each fault of the vendor makes of it.
+"""A photo's way through the functions, and the outcome of each fault of the vendor.
 
-The state machine is gone through as statemachine/job.asl.yaml describes it; it runs for real in
-tests/e2e.
+`World.run` plays the state machine, statemachine/job.asl.yaml. In tests/e2e the local AWS runs it.
 """
 
 import hashlib
@@ -32,7 +31,7 @@ def stored(world: World, job: Job) -> list[str]:
     return [result.key for result in job.results]
 
 
-# --- the good way --------------------------------------------------------------------------------
+# --- without faults -----------------------------------------------------------------------------
 
 
 def test_photo_goes_all_the_way(world: World) -> None:
@@ -51,12 +50,12 @@ def test_photo_goes_all_the_way(world: World) -> None:
 
 
 def test_results_are_copied_at_once(world: World) -> None:
-    """All four results are under way to the bucket before the first of them is there."""
+    """The four results of a job are uploaded in parallel."""
     world.drop()
     all_four = Barrier(4, timeout=30)
 
     def wait(**_: Any) -> None:
-        all_four.wait()  # for ever less than four at once, it breaks
+        all_four.wait()  # with fewer than four at once, it times out
 
     events = world.aws.s3.meta.events
     events.register("before-call.s3.PutObject", wait)
@@ -70,15 +69,15 @@ def test_results_are_copied_at_once(world: World) -> None:
 
 def test_png_goes_all_the_way(world: World) -> None:
     """A PNG is a photo like a JPEG."""
-    world.drop("a/dress.png", png(40, 30))
+    world.drop("a/dress.png", png())
     assert world.finish("a/dress.png").status == "SUCCEEDED"
     assert world.charges("a/dress.png") == 1
 
 
 def test_settings_and_mask_arrive_at_the_vendor(world: World) -> None:
-    """What metadata, folder file and defaults say is what the vendor is asked for."""
+    """The vendor gets the settings of metadata, folder file and defaults, and the mask."""
     world.aws.drop("a/catwalk.json", b'{"sceneType": "preset", "sceneId": "035", "batchSize": 1}')
-    world.aws.drop("a/dress.mask.png", png(8, 8))
+    world.aws.drop("a/dress.mask.png", png())
     world.drop(model_id="044", extra='{"size": "m"}')
     (task,) = world.vendor.state()["tasks"]
     request = task["request"]
@@ -96,7 +95,7 @@ def test_settings_and_mask_arrive_at_the_vendor(world: World) -> None:
 
 
 def test_request_with_variants_goes_all_the_way(world: World) -> None:
-    """Each variant of a backend's request is a task, a job and images of its own."""
+    """Each variant of a backend's request gets its own task, job and images."""
     world.aws.drop("a/dress.jpg", jpeg())
     variants = [dict(VARIANT), {**VARIANT, "sceneType": "color", "color": "#FF0000"}]
     detail = {"requestId": "r-1", "photo": {"key": "a/dress.jpg"}, "variants": variants}
@@ -111,7 +110,7 @@ def test_request_with_variants_goes_all_the_way(world: World) -> None:
 
 
 def test_batch_of_messages_each_for_itself(world: World) -> None:
-    """Good, bad and broken messages of one batch each get what they deserve."""
+    """Each message of a batch is handled by itself: one is submitted, two are rejected."""
     good = world.aws.drop("good.jpg", jpeg())
     bad = world.aws.drop("bad.txt", b"hello")
     folder = world.aws.drop("catwalk.json", b"{}")
@@ -123,7 +122,7 @@ def test_batch_of_messages_each_for_itself(world: World) -> None:
 
 
 def test_duplicates_all_along_change_nothing(world: World) -> None:
-    """Every event and every step told twice: one charge, one record, each event once."""
+    """If every event and step comes twice, there is one charge, one record and each event once."""
     event = world.aws.drop("a/dress.jpg", jpeg())
     world.deliver(event)
     world.deliver(event)
@@ -141,7 +140,7 @@ def test_duplicates_all_along_change_nothing(world: World) -> None:
 
 
 def test_photo_dropped_again_after_a_failure(world: World) -> None:
-    """A failed job is run again by a new drop: attempt 2, one more credit, its own execution."""
+    """A new drop of a failed photo starts attempt 2, with one more credit and its own execution."""
     world.vendor.fault("read", "task_error")
     world.drop()
     assert world.finish().status == "FAILED"
@@ -154,7 +153,7 @@ def test_photo_dropped_again_after_a_failure(world: World) -> None:
 
 @pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "events/submit").glob("*")))
 def test_example_payload_ends_in_a_record_or_is_no_photo(deploy: Deploy, path: Path) -> None:
-    """Each example for `sam local invoke` can be handled, and none is dead-lettered."""
+    """Each example for `sam local invoke` is handled, and none becomes a dead letter."""
     world = deploy(PHOTOS_BUCKET="catwalk-photosbucket-example")
     world.aws.s3.create_bucket(Bucket="catwalk-photosbucket-example")
     event = json.loads(path.read_text("utf-8"))
@@ -207,7 +206,7 @@ CREATE: list[tuple[str, dict[str, Any], str, int]] = [
 def test_fault_of_a_create(
     world: World, fault: str, params: dict[str, Any], status: str, charges: int
 ) -> None:
-    """However a create goes wrong, the photo is charged once at most, and its record says so."""
+    """However a create fails, the photo is charged at most once, and its record says so."""
     world.vendor.fault("create", fault, **params)
     event = world.aws.drop("a/dress.jpg", jpeg())
     world.deliver(event)
@@ -217,7 +216,7 @@ def test_fault_of_a_create(
     assert (job.status, world.charges(), world.dead) == (status, charges, [])
     told = {
         "SUBMIT_UNKNOWN": ["Job Needs Attention"],
-        # Submission paused for all photos, and went on.
+        # Submission was paused for all photos and resumed.
         "RUNNING": ["Job Needs Attention", "Job Submitted"],
     }
     assert world.aws.told_types() == told.get(status, ["Job Failed"])
@@ -226,7 +225,7 @@ def test_fault_of_a_create(
 
 
 def test_fault_of_a_create_where_unknown_is_sent_again(deploy: Deploy) -> None:
-    """OnUnknownSubmit=resubmit gets the images after all, at the risk of a second credit."""
+    """With OnUnknownSubmit=resubmit the photo is sent again, at the risk of a second credit."""
     world = deploy(ON_UNKNOWN_SUBMIT="resubmit")
     world.vendor.fault("create", "lost_response")
     world.drop()
@@ -235,10 +234,10 @@ def test_fault_of_a_create_where_unknown_is_sent_again(deploy: Deploy) -> None:
 
 
 def test_empty_account_is_waited_out(world: World) -> None:
-    """Photos wait while the account is empty, and go out when it is filled up."""
+    """Photos wait while the account has no credits, and are sent once it has some."""
     world.vendor.settings(credits=1)
-    world.drop("one.jpg", jpeg(9, 9))
-    two = json.dumps(world.aws.drop("two.jpg", jpeg(10, 10)))
+    world.drop("one.jpg", jpeg(fill=1))
+    two = json.dumps(world.aws.drop("two.jpg", jpeg(fill=2)))
     for _ in range(6):
         assert world.submit(two) == []
         ((two, seconds),) = world.queued()
@@ -255,7 +254,7 @@ def test_empty_account_is_waited_out(world: World) -> None:
 
 
 def test_photo_that_the_vendor_cannot_read_is_refused(world: World) -> None:
-    """A refusal that repeats the photo's name is the photo's, whatever the name sounds like."""
+    """A photo's name in a refusal, such as new-balance, does not make it account trouble."""
     url = f"{world.vendor_url}/new-balance.jpg"
     world.deliver(requested({"photo": {"url": url}, "variants": [VARIANT]}))
     (item,) = [item for item in world.aws.records() if item["pk"]["S"].startswith("JOB#")]
@@ -301,7 +300,7 @@ READ: list[tuple[str, dict[str, Any], str, str | None]] = [
 def test_fault_of_a_read(
     deploy: Deploy, fault: str, params: dict[str, Any], status: str, code: str | None
 ) -> None:
-    """Trouble with reads is waited out; only the task's own end, or the deadline, ends it."""
+    """Failed reads are repeated; a job ends only with its task or at the deadline."""
     world = deploy(TASK_TIMEOUT_SECONDS="1800")
     world.vendor.fault("read", fault, **params)
     world.drop()
@@ -315,7 +314,7 @@ def test_fault_of_a_read(
 # --- faults of the vendor: download --------------------------------------------------------------
 
 DOWNLOAD: list[tuple[str, dict[str, Any], str, int, str | None]] = [
-    # A fault that passes is waited out.
+    # A temporary fault: the download is repeated.
     ("lost_response", {"times": 3}, "SUCCEEDED", 4, None),
     ("status", {"status": 500, "times": 6}, "SUCCEEDED", 4, None),
     ("status", {"status": 403, "times": 4}, "SUCCEEDED", 4, None),
@@ -328,7 +327,7 @@ DOWNLOAD: list[tuple[str, dict[str, Any], str, int, str | None]] = [
     ("empty", {"times": 4}, "SUCCEEDED", 4, None),
     ("expired_url", {"urls": 1}, "SUCCEEDED", 4, None),
     ("expired_url", {"urls": 3}, "SUCCEEDED", 4, None),
-    # One that stays ends the job, with what could be had.
+    # A permanent fault: the job ends with the results that could be downloaded.
     ("status", {"status": 500, "match": {"result_index": 3}}, "PARTIAL", 3, "result_unavailable"),
     ("short_image", {"match": {"result_index": 1}}, "PARTIAL", 3, "result_invalid"),
     (
@@ -361,7 +360,7 @@ DOWNLOAD: list[tuple[str, dict[str, Any], str, int, str | None]] = [
 def test_fault_of_a_download(
     deploy: Deploy, fault: str, params: dict[str, Any], status: str, count: int, code: str | None
 ) -> None:
-    """Results that can be had are had; what cannot is named, and nothing broken is kept."""
+    """Good results are kept, a bad result is named in the record, and no broken file is kept."""
     world = deploy(MAX_RESULT_BYTES="2000000")
     world.vendor.fault("download", fault, **{"times": None, **params})
     world.drop()
@@ -380,7 +379,7 @@ def test_fault_of_a_download(
 
 @pytest.mark.parametrize("fault", ["bad_key", "status", "lost_response", "html"])
 def test_key_is_seen_nowhere(world: World, caplog: pytest.LogCaptureFixture, fault: str) -> None:
-    """Whatever goes wrong, no log line, record, event or execution shows the key."""
+    """No log line, record, event or execution contains the key, whatever fault occurs."""
     caplog.set_level("DEBUG", logger="catwalk")
     params: dict[str, Any] = {"message": KEY} if fault == "status" else {}
     for call in ("create", "read"):

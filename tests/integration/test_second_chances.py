@@ -106,7 +106,7 @@ def lost(world: World) -> Job:
 
 
 def abort(world: World, job: Job) -> None:
-    """Stop a job's execution by hand, and have EventBridge tell of it."""
+    """Stop a job's execution by hand, and deliver EventBridge's event about it."""
     state = json.dumps(world.input_of(job))
     world.finalize(
         {

@@ -8,6 +8,6 @@ from tests.factories import Aws
 
 @pytest.fixture
 def shell(table: Aws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
-    """Give a shell in front of an empty stack, which it names."""
+    """Return a shell that uses an empty stack."""
     monkeypatch.setenv("CATWALK_STACK", "catwalk")
     return Shell(table, monkeypatch, capsys)

@@ -61,7 +61,7 @@ def test_each_word_is_used() -> None:
 
 
 def test_each_meaning_has_a_sentence_in_the_document() -> None:
-    """The page says what becomes of the photo for each class."""
+    """The page says for each class what happens to the photo."""
     text = PAGE.read_text()
     assert [name for name in {str(row.means) for row in ROWS} if f"- `{name}`:" not in text] == []
 

@@ -200,7 +200,7 @@ def test_throttling_that_comes_again_and_again_is_told_once(
 
 
 def test_other_trouble_is_news_at_once(breaker: CircuitBreaker, clock: Clock) -> None:
-    """A refused key is told of although the vendor had just throttled."""
+    """A refused key has an event of its own, although throttling has just had one."""
     assert _trips(breaker, BUSY)
     clock.advance(_pause(breaker))
     breaker.record(_way(breaker), Accepted("t"))

@@ -93,7 +93,7 @@ def test_what_a_command_says_asks_and_does(
 
 
 def test_yes_at_the_prompt(shell: Shell) -> None:
-    """Who is asked and says yes gets it done."""
+    """After the answer yes, the command does its work."""
     shell.job()
     assert shell("resume", "j", says="y\n")[0] == 0
     assert shell.now() == ("RUNNING", 2)
@@ -114,7 +114,7 @@ def test_ctrl_c_at_the_question(shell: Shell, monkeypatch: pytest.MonkeyPatch) -
 
 
 def _confirm(read: Callable[[], str]) -> Callable[[str], bool]:
-    """Return what asks as Typer does: it hides who has interrupted it."""
+    """Return a prompt that is interrupted as Typer's is: Abort hides the KeyboardInterrupt."""
 
     def confirm(_: str) -> bool:
         try:
@@ -441,7 +441,7 @@ def test_stack_from_the_environment(shell: Shell, monkeypatch: pytest.MonkeyPatc
 
 
 def test_stack_that_nobody_named_is_told(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who changes or spends something is told of what, unless it was just said."""
+    """A command that changes or spends names its stack, unless the person has just named it."""
     shell.job()
     monkeypatch.delenv("CATWALK_STACK")
     monkeypatch.setattr("cli.stacks.selection.condition", lambda _: Condition.NONE)

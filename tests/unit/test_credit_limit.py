@@ -1,4 +1,4 @@
-"""The daily credit limit: never more than that, whoever else reserves at the same time."""
+"""The daily credit limit: parallel reservations never exceed it."""
 
 import itertools
 
@@ -22,7 +22,7 @@ def reserve(credit_limit: CreditLimit) -> Reserved | SpentUp:
 
 
 def test_limit_is_kept(table: Aws, clock: Clock) -> None:
-    """So many credits a day can be reserved, by whoever asks, and then none."""
+    """Two clients together can reserve exactly as many credits as the limit."""
     first, second = purse_of(table, clock, 3), purse_of(table, clock, 3)
     answers = [reserve(credit_limit) for credit_limit in (first, second, first, second, first)]
     assert [type(answer) for answer in answers] == [Reserved, Reserved, Reserved, SpentUp, SpentUp]

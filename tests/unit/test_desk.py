@@ -25,7 +25,7 @@ from shared.models import Job, JobStatus, Photo, ReviewState, SceneType, Setting
 from shared.notify.announcer import Announcer
 from shared.notify.events import EventPublisher
 from shared.notify.outbox import ReviewOutbox
-from tests.factories import BUS, PHOTOS, TABLE, VENDOR, jpeg, png
+from tests.factories import BUS, HEIGHT, PHOTOS, TABLE, VENDOR, WIDTH, jpeg, png
 from tests.unit.test_gallery import HOME, NASTY, House, Tab, house
 
 __all__ = ["house"]
@@ -733,8 +733,8 @@ def test_what_would_be_rejected_is_said_first(house: House) -> None:
         .send(2, "text.jpg", b"hello")
         .send(3, ".hidden.jpg", jpeg())
         .send(4, "good.jpg", png())
-        .send(5, "two.jpg", jpeg(9, 9))
-        .send(6, "two.mask.png", png(7, 7))
+        .send(5, "two.jpg", jpeg(fill=1))
+        .send(6, "two.mask.png", png(WIDTH + 1, HEIGHT))
     )
     checked = drop.do("check", *range(7)).json()
     problems = {row["number"]: row["problem"] for row in checked["rows"]}

@@ -20,7 +20,7 @@ DOCUMENTS = sorted(
 OF_THIS_HOUSE = ("bench", "cli", "docs", "events", "functions", "local", "shared", "tests")
 """Folders of the repository; what a document names in them must be there."""
 OLD = {"docs/decisions.md", "CHANGELOG.md"}
-"""Pages that tell of earlier times, and may name what is gone."""
+"""Pages about the past; they may name files and options that no longer exist."""
 
 
 def _text(document: str) -> str:

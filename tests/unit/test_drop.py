@@ -1,4 +1,4 @@
-"""`catwalk drop`: what goes up, what is said before, and what comes of it."""
+"""`catwalk drop`: which files it uploads, what it says before, and how it follows the jobs."""
 
 import io
 import json
@@ -22,7 +22,7 @@ from shared.intake.settings import metadata_text
 from shared.limits.settling import Settling
 from shared.models import ErrorCode, JobError, JobStatus, Photo, Result, SceneType, Settings
 from tests.cli_runner import Shell, refusal
-from tests.factories import PHOTOS, TABLE, png
+from tests.factories import HEIGHT, PHOTOS, TABLE, WIDTH, png
 
 
 class Backend:
@@ -196,7 +196,7 @@ def test_what_would_be_rejected_is_left_out(shell: Shell, photo: Callable[..., P
     photo("shop/notes.txt", "notes")
     photo("shop/empty.jpg", b"")
     photo("shop/wide.png")
-    photo("shop/wide.mask.png", png(16, 8))
+    photo("shop/wide.mask.png", png(HEIGHT, WIDTH))
     code, _, err = shell("drop", "shop")
     assert code == 1, "two of them are called photos"
     assert "notes.txt is left out" in err
@@ -356,7 +356,7 @@ def test_for_programs(shell: Shell, backend: Backend, photo: Callable[..., Path]
 
 
 def test_ctrl_c(shell: Shell, backend: Backend, photo: Callable[..., Path]) -> None:
-    """Whoever stops it is told how much was uploaded; the status is 130."""
+    """Ctrl-C says how much was uploaded, with status 130."""
     photo()
     backend.stop = True
     code, _, err = shell("drop", "dress.png", "--wait")
@@ -364,7 +364,7 @@ def test_ctrl_c(shell: Shell, backend: Backend, photo: Callable[..., Path]) -> N
 
 
 def test_upload_under_way_is_stopped(photo: Callable[..., Path]) -> None:
-    """Whoever leaves in the middle of an upload does not wait for its end."""
+    """Ctrl-C during an upload does not wait for its end."""
     reading = threading.Event()
 
     class Slow:
@@ -386,7 +386,7 @@ def test_upload_under_way_is_stopped(photo: Callable[..., Path]) -> None:
 def test_upload_that_hangs_is_told_of(
     photo: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever leaves while S3 answers nothing hears why it takes a while, and how not to wait."""
+    """If Ctrl-C has to wait for S3, the command says why, and how to end at once."""
     hangs, free = threading.Event(), threading.Event()
 
     class Deaf:
@@ -402,8 +402,8 @@ def test_upload_that_hangs_is_told_of(
         free.set()
 
     told: list[str] = []
-    monkeypatch.setattr("cli.upload.drop.tell", say)
-    monkeypatch.setattr("cli.upload.drop._GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("cli.transfers.tell", say)
+    monkeypatch.setattr("cli.transfers._GRACE_SECONDS", 0.0)
     drop = Drop(Upload(photo("a.png"), "a.png", Kind.PHOTO, 100))
     with Uploader(cast("Any", Deaf()), PHOTOS) as uploader:
         uploader.start([drop])

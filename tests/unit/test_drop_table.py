@@ -328,7 +328,7 @@ def test_question_names_what_is_made(shell: Shell, photo: Callable[..., Path]) -
     assert (code, "done or under way" in out) == (1, False)
     for more in (["--images", "3"], ["--model", "clara"]):
         assert "done or under way" not in shell(*words, *more, "--dry-run")[1]
-    photo("shop/0.png", png(16, 16))
+    photo("shop/0.png", png(padding=99))
     assert "1 of 14 jobs is done or under way already" in shell(*words, "--dry-run")[1]
     photo("shop/1.mask.png")
     assert "done or under way" not in shell(*words, "--dry-run")[1]
@@ -363,7 +363,7 @@ def test_only_the_same_job_is_counted_as_done(shell: Shell, photo: Callable[...,
 def test_drop_without_the_right_to_look(
     shell: Shell, photo: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A person who may only upload is not kept from it by what cannot be looked up."""
+    """A person who may only upload can do so, although jobs and masks cannot be looked up."""
     photo("a.png")
 
     def refuse(*_: object, **__: object) -> None:

@@ -144,7 +144,7 @@ def stage(aws: Aws, clock: Clock) -> Stage:
 
 
 def test_all_results_make_a_success(stage: Stage) -> None:
-    """Four results are copied, recorded in the vendor's order, and told of."""
+    """Four results are copied and recorded in the vendor's order, and an event is sent."""
     assert stage.run()["outcome"] == "done"
     assert stage.job.status is JobStatus.SUCCEEDED
     assert [result.index for result in stage.job.results] == [1, 2, 3, 4]
@@ -392,7 +392,7 @@ def _stopped(stage: Stage, status: str) -> dict[str, Any]:
 def test_an_execution_that_was_stopped_ends_in_the_record(
     stage: Stage, status: str, code: str
 ) -> None:
-    """Whoever stops an execution by hand leaves no job running for ever."""
+    """An execution that is stopped by hand leaves no job RUNNING."""
     assert stage.finalizer.finalize(_stopped(stage, status))["outcome"] == "failed"
     error = stage.job.error
     assert error is not None

@@ -242,7 +242,7 @@ def house(aws: Aws, tmp_path: Path) -> Iterator[House]:
         yield House(aws, access, gallery, browser)
 
 
-# --- who may look ------------------------------------------------------------------------------
+# --- access ------------------------------------------------------------------------------
 
 
 def test_key_opens_once(house: House) -> None:
@@ -273,7 +273,7 @@ def test_nothing_for_strangers(house: House, path: str) -> None:
 
 @pytest.mark.parametrize("folder", ["", "/guess", "//", "/.", "/static/..", "/{folder}x"])
 def test_cookie_alone_opens_nothing(house: House, folder: str) -> None:
-    """Whoever got hold of the cookie, as a server on another port could, does not know the path."""
+    """The cookie alone opens nothing: a server on another port could get it, but not the path."""
     job = house.job(results=1)
     thief = TestClient(house.browser.app, base_url=HOME, follow_redirects=False)
     headers = {
@@ -671,7 +671,7 @@ def test_earlier_attempt(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
         raise ClientError({"Error": {"Code": code, "Message": "no"}}, "ListObjectVersions")
 
     for code, status in (("AccessDenied", 200), ("ExpiredToken", 502)):
-        # Who may not list sees the job without them; any other trouble is told as such.
+        # Without permission to list, the page shows the job alone; other errors are shown.
         monkeypatch.setattr(house.aws.s3, "list_object_versions", partial(refused, code))
         assert house.browser.get(f"/jobs/{job.job_id}").status_code == status
 

@@ -75,7 +75,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(
     installed: Path, here: Path, *arguments: str, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run the installed command in a folder, as a user who has nothing else."""
+    """Run the installed command in a folder outside of the clone."""
     bare = {"PATH": os.defpath, "HOME": str(here), "PYTHONPATH": str(installed), "COLUMNS": "80"}
     # Else botocore looks for credentials at 169.254.169.254.
     bare["AWS_EC2_METADATA_DISABLED"] = "true"

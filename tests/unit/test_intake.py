@@ -249,7 +249,7 @@ def test_mask_as_of_the_drop(stage: Stage, s3_clock: S3Clock) -> None:
     gone = s3_clock.put("c/dress.mask.png", png(), -60)
     events = [s3_clock.drop(f"{folder}/dress.jpg") for folder in "abc"]
     s3_clock.put("a/dress.mask.png", png(), 5)
-    s3_clock.put("b/dress.mask.png", png(9, 9), 5)
+    s3_clock.put("b/dress.mask.png", png(padding=9), 5)
     s3_clock.delete("c/dress.mask.png", 5)
     for event in events:
         stage.take(event)

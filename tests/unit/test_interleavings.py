@@ -50,7 +50,7 @@ from shared.vmake.client import VmakeClient
 from shared.vmake.secret import ApiKey
 from shared.wiring import Wiring, finalizer, poller, reconciler, submitter
 from tests.factories import BUS, KEY, PHOTOS, RESULTS, START, TABLE, VENDOR, Aws, Clock, jpeg, png
-from tests.interleaving import AtOnce, Invocation, Pull, invocation_here
+from tests.interleaving import AtOnce, Fate, Invocation, invocation_here
 from tests.thorough import THOROUGH
 
 EXAMPLES: Final = int(os.environ.get("CATWALK_EXAMPLES", "12" if THOROUGH else "6"))
@@ -242,7 +242,7 @@ class World:
             self.send(json.dumps(event))
 
     def change(self, what: str) -> None:
-        """Change the world between two deliveries; no event of ours tells of it."""
+        """Change settings, mask or photo between two deliveries, without an event."""
         match what:
             case "folder file":
                 self._put("catwalk.json", b'{"modelId": "044", "batchSize": 1}')
@@ -299,7 +299,7 @@ class World:
         self.send(MessageBody, DelaySeconds)
         return {}
 
-    def _GetQueueAttributes(self, *, QueueUrl: str, AttributeNames: list[str]) -> Any:  # noqa: N802, N803  as above
+    def _GetQueueAttributes(self, *, QueueUrl: str, AttributeNames: list[str]) -> Any:  # noqa: N802, N803  AWS's names
         assert QueueUrl == QUEUE
         held = [message for message in self.queue if message.in_hands]
         rest = [message for message in self.queue if not message.in_hands]
@@ -311,7 +311,7 @@ class World:
         }
         return {"Attributes": {name: str(counts[name]) for name in AttributeNames}}
 
-    def _ReceiveMessage(self, *, QueueUrl: str, VisibilityTimeout: int, **_: Any) -> Any:  # noqa: N802, N803  as above
+    def _ReceiveMessage(self, *, QueueUrl: str, VisibilityTimeout: int, **_: Any) -> Any:  # noqa: N802, N803  AWS's names
         assert QueueUrl == DEAD
         letters = [letter for letter in self.dead if letter.visible_at <= self.seconds()]
         for letter in letters:
@@ -324,12 +324,12 @@ class World:
             ]
         }
 
-    def _DeleteMessage(self, *, QueueUrl: str, ReceiptHandle: str) -> Any:  # noqa: N802, N803  as above
+    def _DeleteMessage(self, *, QueueUrl: str, ReceiptHandle: str) -> Any:  # noqa: N802, N803  AWS's names
         assert QueueUrl == DEAD
         self.dead[int(ReceiptHandle.removeprefix("letter-"))].visible_at = float("inf")
         return {}
 
-    def _PutEvents(self, *, Entries: list[dict[str, Any]]) -> Any:  # noqa: N802, N803  as above
+    def _PutEvents(self, *, Entries: list[dict[str, Any]]) -> Any:  # noqa: N802, N803  AWS's names
         for entry in Entries:
             detail = json.loads(entry["Detail"])
             if "paused" not in detail:
@@ -338,7 +338,7 @@ class World:
                 self.told.add(event)
         return {"FailedEntryCount": 0}
 
-    def _StartExecution(self, *, stateMachineArn: str, name: str, input: str) -> Any:  # noqa: A002, N802, N803  as above
+    def _StartExecution(self, *, stateMachineArn: str, name: str, input: str) -> Any:  # noqa: A002, N802, N803  AWS's names
         arn = f"{stateMachineArn.replace(':stateMachine:', ':execution:')}:{name}"
         if arn in self.executions:
             exists = self.aws.executions.exceptions.ExecutionAlreadyExists
@@ -346,7 +346,7 @@ class World:
         self.executions[arn] = Execution(arn, input, json.loads(input))
         return {"executionArn": arn}
 
-    def _DescribeExecution(self, *, executionArn: str) -> Any:  # noqa: N802, N803  as above
+    def _DescribeExecution(self, *, executionArn: str) -> Any:  # noqa: N802, N803  AWS's names
         execution = self.executions.get(executionArn)
         if execution is None or execution.status == "gone":
             none = self.aws.executions.exceptions.ExecutionDoesNotExist
@@ -615,7 +615,7 @@ class World:
             moved_on = now.attempt > job.attempt or now.status is not JobStatus.SUBMIT_UNKNOWN
             assert resolved is not None or moved_on, "a task that was found was not taken"
 
-    def pass_time(self, seconds: float, how: Pull, *, late: bool) -> None:
+    def pass_time(self, seconds: float, how: Fate, *, late: bool) -> None:
         """Let time pass; an invocation whose time is over dies.
 
         Args:
@@ -631,7 +631,7 @@ class World:
             if late and invocation.accepted is not None:
                 invocation.late = True
             else:
-                invocation.pull(how)
+                invocation.step(how)
         self.clock.advance(seconds)
 
     # --- the end ---------------------------------------------------------------------------
@@ -639,7 +639,7 @@ class World:
     def kill_all(self) -> None:
         """End every thread."""
         for invocation in list(self.live):
-            invocation.pull(Pull.DIE_BEFORE)
+            invocation.step(Fate.DIE_BEFORE)
 
     def settle(self) -> None:
         """Let everything go on without any more trouble, until nothing moves."""
@@ -673,7 +673,7 @@ class World:
         return bool(moved or self.queue)
 
     def check_end(self) -> None:
-        """See that the photo came home, was told of, and that the books are right."""
+        """Check that the photo's jobs ended with events, and that charges and ledger agree."""
         job = self.job()
         if job is None:
             (lost,) = self.records.values()
@@ -780,8 +780,8 @@ such; (None, None) is to its end. What was read is oldest just before an effect.
 OPENERS = st.sampled_from(["delivery", "delivery", "delivery", "found", RecoveryAction.REGENERATE])
 CREATED = st.sampled_from(sorted(CREATES))
 READ = st.sampled_from(sorted(READS))
-DEATHS = st.sampled_from([Pull.DIE_BEFORE, Pull.DIE_AFTER])
-TROUBLES = st.sampled_from([Pull.FAIL_BEFORE, Pull.FAIL_AFTER, Pull.ASK_AGAIN])
+DEATHS = st.sampled_from([Fate.DIE_BEFORE, Fate.DIE_AFTER])
+TROUBLES = st.sampled_from([Fate.FAIL_BEFORE, Fate.FAIL_AFTER, Fate.ASK_AGAIN])
 Far = tuple[int | None, int | None]
 Opener = tuple[str, Far, str]
 
@@ -793,7 +793,7 @@ def _go(invocation: Invocation, far: Far) -> None:
         effect = invocation.at.rpartition(".")[2].startswith(EFFECTS)
         if calls == 0 or (effects == 0 and effect):
             return
-        invocation.pull()
+        invocation.step()
         calls = None if calls is None else calls - 1
         effects = None if effects is None else effects - effect
 
@@ -815,7 +815,7 @@ class Interleavings(RuleBasedStateMachine):
         how=DEATHS,
     )
     def photo_is_dropped(
-        self, on_unknown: str, before: str, openers: list[Opener], pause: int, how: Pull
+        self, on_unknown: str, before: str, openers: list[Opener], pause: int, how: Fate
     ) -> None:
         """Begin with a new photo, or one that was delivered before, and two who come at once."""
         self.world.begin(on_unknown=on_unknown)
@@ -878,20 +878,20 @@ class Interleavings(RuleBasedStateMachine):
 
     @precondition(_live)
     @rule(which=WHICH, how=DEATHS)
-    def invocation_dies(self, which: int, how: Pull) -> None:
-        self._pick(which).pull(how)
+    def invocation_dies(self, which: int, how: Fate) -> None:
+        self._pick(which).step(how)
 
     @precondition(_live)
     @rule(which=WHICH, how=TROUBLES)
-    def aws_is_in_trouble(self, which: int, how: Pull) -> None:
-        self._pick(which).pull(how)
+    def aws_is_in_trouble(self, which: int, how: Fate) -> None:
+        self._pick(which).step(how)
 
     @rule(
         seconds=st.sampled_from([1, 40, 160, 200, 400, 1000, 4000, 25_000]),
         how=DEATHS,
         late=st.booleans(),
     )
-    def time_passes(self, seconds: int, how: Pull, late: bool) -> None:
+    def time_passes(self, seconds: int, how: Fate, late: bool) -> None:
         self.world.pass_time(seconds, how, late=late)
 
     @precondition(_room)
@@ -1014,13 +1014,13 @@ def test_note_of_a_free_post_that_comes_twice(world: World) -> None:
     first = world.deliver(busy, "busy")
     _go(first, (None, 5))
     assert first.at == "dynamodb.UpdateItem"
-    first.pull(Pull.ASK_AGAIN)
-    world.pass_time(30, Pull.DIE_BEFORE, late=False)  # until botocore gives up waiting
+    first.step(Fate.ASK_AGAIN)
+    world.pass_time(30, Fate.DIE_BEFORE, late=False)  # until botocore gives up waiting
     other = world.deliver(second)
     _go(other, (None, 2))
     assert other.at == "vendor POST"
     try:
-        first.pull()
+        first.step()
         world.deliver(third).finish()
         other.finish()
     finally:

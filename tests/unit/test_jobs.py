@@ -514,7 +514,7 @@ def test_record_has_the_names_that_others_build_on(jobs: JobRepository, table: A
 
 
 def test_a_photo_that_waits_says_why_and_until_when(jobs: JobRepository, clock: Clock) -> None:
-    """Whoever asks why nothing happens finds the answer in the record, until it goes on."""
+    """The record says why and until when a job waits, until the job continues."""
     job = jobs.claim(new_job())
     clock.advance(100)
     waiting = there(jobs.note_waiting(job, seconds=60, reason="no credits"))
@@ -691,7 +691,7 @@ def test_each_verb_comes_from_its_statuses_only(
         assert after == stored
         assert RANK[stored.status] >= RANK[status]
     else:
-        # Whoever finds that the submit is unknown already still has to tell of it.
+        # An invocation that finds an unknown submit must still send its event.
         told = (verb, status) == ("mark_unknown", JobStatus.SUBMIT_UNKNOWN)
         assert after == (before if told else None)
         assert stored == before
@@ -701,7 +701,7 @@ def test_each_verb_comes_from_its_statuses_only(
 def test_late_writer_of_an_old_attempt_changes_nothing(
     jobs: JobRepository, verb: str, status: JobStatus
 ) -> None:
-    """Whoever still holds a copy of attempt 1 cannot write into attempt 2."""
+    """A writer with a record of attempt 1 cannot write into attempt 2."""
     old = at(jobs, status)
     current = there(jobs.start_attempt(old))
     for stale in (old, old.model_copy(update={"status": current.status})):
@@ -895,7 +895,7 @@ def test_own_task_id_is_recognised(unlucky: JobRepository, jobs: JobRepository) 
 
 
 def test_own_unknown_submit_is_recognised(unlucky: JobRepository, jobs: JobRepository) -> None:
-    """Who wrote it, or met it later with the same lease, goes on to tell of it."""
+    """The lease's holder gets the record, also if its write was made twice."""
     submitting = there(jobs.mark_submitting(jobs.claim(new_job()), lease_seconds=60))
     assert there(unlucky.mark_unknown(submitting, ERROR)) == jobs.get("j")
     assert jobs.mark_unknown(submitting, ERROR) == jobs.get("j")

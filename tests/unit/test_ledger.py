@@ -195,5 +195,5 @@ def test_sums(ledger: Ledger) -> None:
     [("a/b/c.jpg", "a/b"), ("c.jpg", ""), ("", ""), ("a//c.jpg", "a/"), ("/c.jpg", "")],
 )
 def test_folder_of_a_key(key: str, folder: str) -> None:
-    """A folder is what stands before a key's last slash."""
+    """A folder is the part of a key before its last slash."""
     assert folder_of(key) == folder

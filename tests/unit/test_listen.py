@@ -73,7 +73,7 @@ def busy(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[]
 
 
 def test_events_are_printed(shell: Shell, busy: Callable[[Callable[[], object]], Shell]) -> None:
-    """Requests and what comes of them are lines; with --json, the events as they are delivered."""
+    """Each request and job event is a line; with --json, the event as it is delivered."""
     job = shell.job("one", JobStatus.SUCCEEDED, source_key="summer/a.jpg", results=(RESULT,))
 
     def work() -> None:

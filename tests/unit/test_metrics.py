@@ -188,7 +188,7 @@ def test_record_of_before_is_not_timed(log: Log) -> None:
 def test_metric_that_cannot_be_written_is_logged_and_forgotten(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A photo goes on whatever becomes of a figure about it."""
+    """A metric that cannot be written does not stop a photo."""
     monkeypatch.setattr(logger()._logger, "propagate", True)
 
     def full(_: str) -> None:

@@ -66,7 +66,7 @@ def test_our_level_stands_beside_lambdas(monkeypatch: pytest.MonkeyPatch, level:
 
 
 class Context:
-    """What Lambda tells of an invocation."""
+    """The context that Lambda passes to an invocation."""
 
     function_name = "catwalk-submit"
 
@@ -82,10 +82,10 @@ def test_lines_name_their_invocation(log: io.StringIO) -> None:
         logger().warning("at work")
         return len(event)
 
-    assert handler({"a": 1}, Context("r1")) == 1  # type: ignore[arg-type]  # what is read of one
+    assert handler({"a": 1}, Context("r1")) == 1  # type: ignore[arg-type]  # a double
     assert invocation_keys() == {
         "function_name": "catwalk-submit",
         "function_request_id": "r1",
     }
-    handler({}, Context("r2"))  # type: ignore[arg-type]  # as above
+    handler({}, Context("r2"))  # type: ignore[arg-type]  # a double
     assert [line["function_request_id"] for line in lines(log)] == ["r1", "r2"]

@@ -1,4 +1,4 @@
-"""Photos in: what a dropped object is, without ever reading the whole of it."""
+"""Dropped photos are checked without reading them whole."""
 
 import base64
 import io
@@ -26,9 +26,11 @@ from shared.intake.photos import (
 )
 from shared.intake.requests import photo_of
 from shared.models import ErrorCode, Photo
-from tests.factories import PHOTOS, Aws, jpeg, png
+from tests.factories import HEIGHT, PHOTOS, WIDTH, Aws, jpeg, png
 
 LIMIT = 20 * 1024 * 1024
+SIZE = (WIDTH, HEIGHT)
+FIRST, SECOND = jpeg(fill=1), jpeg(fill=2)
 
 
 class Counting:
@@ -95,26 +97,28 @@ def refused(store: PhotoStore, s3: Any, body: bytes, key: str = "a.jpg") -> Erro
 
 
 def pillow(form: str, **options: Any) -> bytes:
-    """Return a picture of 30 x 20 pixels as a real encoder writes it."""
+    """Return a picture as a real encoder writes it."""
     picture = io.BytesIO()
-    Image.new("RGB", (30, 20), "#806040").save(picture, form, **options)
+    Image.new("RGB", SIZE, "#806040").save(picture, form, **options)
     return picture.getvalue()
 
 
 @pytest.mark.parametrize(
     ("body", "content_type", "size"),
     [
-        pytest.param(pillow("JPEG"), JPEG, (30, 20), id="jpeg"),
-        pytest.param(pillow("JPEG", progressive=True), JPEG, (30, 20), id="progressive"),
-        pytest.param(pillow("JPEG", exif=b"Exif\0\0" + b"x" * 60_000), JPEG, (30, 20), id="exif"),
-        pytest.param(pillow("PNG"), PNG, (30, 20), id="png"),
-        pytest.param(pillow("PNG", bits=8, optimize=True), PNG, (30, 20), id="png_small"),
-        pytest.param(jpeg(300, 200, before_frame=70_000), JPEG, (300, 200), id="over_64_kib"),
-        pytest.param(jpeg(3, 2, before_frame=1_500_000), JPEG, (3, 2), id="over_1_mib"),
-        pytest.param(jpeg(3, 2, before_frame=3_900_000), JPEG, (3, 2), id="almost_4_mib"),
-        pytest.param(jpeg(3, 2, sof=0xC2, before_frame=70_000), JPEG, (3, 2), id="progressive_far"),
-        pytest.param(jpeg(3, 2, sof=0xC1), JPEG, (3, 2), id="extended"),
-        pytest.param(png(3, 2, padding=200_000), PNG, (3, 2), id="png_with_text"),
+        pytest.param(pillow("JPEG"), JPEG, SIZE, id="jpeg"),
+        pytest.param(pillow("JPEG", progressive=True), JPEG, SIZE, id="progressive"),
+        pytest.param(pillow("JPEG", exif=b"Exif\0\0" + b"x" * 60_000), JPEG, SIZE, id="exif"),
+        pytest.param(pillow("PNG"), PNG, SIZE, id="png"),
+        pytest.param(pillow("PNG", bits=8, optimize=True), PNG, SIZE, id="png_small"),
+        pytest.param(
+            jpeg(4_000, 3_000, before_frame=70_000), JPEG, (4_000, 3_000), id="over_64_kib"
+        ),
+        pytest.param(jpeg(before_frame=1_500_000), JPEG, SIZE, id="over_1_mib"),
+        pytest.param(jpeg(before_frame=3_900_000), JPEG, SIZE, id="almost_4_mib"),
+        pytest.param(jpeg(sof=0xC2, before_frame=70_000), JPEG, SIZE, id="progressive_far"),
+        pytest.param(jpeg(sof=0xC1), JPEG, SIZE, id="extended"),
+        pytest.param(png(padding=200_000), PNG, SIZE, id="png_with_text"),
     ],
 )
 @pytest.mark.parametrize("key", ["a.jpg", "a.webp", "a"])
@@ -239,7 +243,7 @@ def test_too_many_pixels(store: PhotoStore, s3: Any, body: bytes) -> None:
 
 @given(st.binary(max_size=300), st.sampled_from([b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b""]))
 def test_no_bytes_break_the_look_at_them(body: bytes, magic: bytes) -> None:
-    """Whatever bytes strangers drop, they have a size or none."""
+    """Any bytes have a size or None, and raise no exception."""
     size = pixel_size(magic + body)
     assert size is None or min(size) > 0
     assert content_type_of(magic + body) in {JPEG, PNG, None}
@@ -272,16 +276,16 @@ def test_whole_photo_is_read_only_to_be_sent_inline(store: PhotoStore, s3: Any) 
 
 
 def opened(s3: Any, store: PhotoStore, answer: Any) -> StoredPhoto:
-    """Open what an event told of."""
+    """Open the photo of an event."""
     return store.open("a.jpg", etag=answer["ETag"].strip('"'), version_id=answer.get("VersionId"))
 
 
 def test_photo_is_read_in_the_version_that_its_event_told_of(store: PhotoStore, s3: Any) -> None:
     """A photo that was replaced meanwhile is read as it was dropped."""
-    first = put(s3, "a.jpg", jpeg(10, 10), Metadata={"sku": "old"})
-    put(s3, "a.jpg", jpeg(20, 20), Metadata={"sku": "new"})
+    first = put(s3, "a.jpg", FIRST, Metadata={"sku": "old"})
+    put(s3, "a.jpg", SECOND, Metadata={"sku": "new"})
     stored = opened(s3, store, first)
-    assert store.inspect(stored).width == 10
+    assert store.inspect(stored).bytes == len(FIRST)
     assert (stored.version_id, stored.metadata) == (first["VersionId"], {"sku": "old"})
 
 
@@ -295,8 +299,8 @@ def test_same_bytes_dropped_twice_keep_their_own_metadata(store: PhotoStore, s3:
 
 def test_replaced_photo_whose_version_is_gone_is_missing(store: PhotoStore, s3: Any) -> None:
     """If the version is no longer there, the newer photo is not taken in its place."""
-    first = put(s3, "a.jpg", jpeg(10, 10))
-    put(s3, "a.jpg", jpeg(20, 20))
+    first = put(s3, "a.jpg", FIRST)
+    put(s3, "a.jpg", SECOND)
     s3.delete_object(Bucket=PHOTOS, Key="a.jpg", VersionId=first["VersionId"])
     with pytest.raises(InputRejected) as caught:
         opened(s3, store, first)
@@ -305,8 +309,8 @@ def test_replaced_photo_whose_version_is_gone_is_missing(store: PhotoStore, s3: 
 
 def test_replaced_photo_without_versions_is_missing(store: PhotoStore, s3: Any) -> None:
     """Without a version id other bytes under the key are not taken for the dropped ones."""
-    first = put(s3, "a.jpg", jpeg(10, 10))
-    put(s3, "a.jpg", jpeg(20, 20))
+    first = put(s3, "a.jpg", FIRST)
+    put(s3, "a.jpg", SECOND)
     with pytest.raises(InputRejected, match="replaced") as caught:
         opened(s3, store, {"ETag": first["ETag"]})
     assert caught.value.code is ErrorCode.PHOTO_MISSING
@@ -489,7 +493,7 @@ def test_object_that_may_not_be_read_is_refused(
 
 @pytest.mark.parametrize("encryption", ["aws:kms", "aws:kms:dsse"])
 def test_denied_without_a_cause_is_the_key_if_the_head_says_so(s3: Any, encryption: str) -> None:
-    """Where S3 says no more than Access Denied, the object's head tells of its KMS key."""
+    """If S3 answers only Access Denied, HeadObject shows whether a KMS key is the cause."""
     put(s3, "a.jpg", jpeg())
     client, store = refusing(s3, {"a.jpg": DENIED})
     client.encryption["a.jpg"] = encryption
@@ -522,18 +526,18 @@ def test_trouble_that_may_be_of_all_objects_rejects_none(
 
 def test_good_version_under_an_archived_one_is_read(s3: Any) -> None:
     """A drop is read though its key holds an object by now that cannot be."""
-    first = put(s3, "a.jpg", jpeg(10, 10))
-    put(s3, "a.jpg", jpeg(20, 20), StorageClass="GLACIER")
+    first = put(s3, "a.jpg", FIRST)
+    put(s3, "a.jpg", SECOND, StorageClass="GLACIER")
     _, store = refusing(s3, {"a.jpg": ARCHIVED})
-    assert store.inspect(opened(s3, store, first)).width == 10
+    assert store.inspect(opened(s3, store, first)).bytes == len(FIRST)
     etag, version = first["ETag"].strip('"'), first["VersionId"]
     assert store.reopen("a.jpg", etag=etag, version_id=version).version_id == version
 
 
 def test_forbidden_version_is_missing_if_others_can_be_read(s3: Any) -> None:
     """S3 may say Access Denied of a version that is gone: the photo is missing."""
-    first = put(s3, "a.jpg", jpeg(10, 10))
-    put(s3, "a.jpg", jpeg(20, 20))
+    first = put(s3, "a.jpg", FIRST)
+    put(s3, "a.jpg", SECOND)
     client, store = refusing(s3, {first["VersionId"]: DENIED})
     client.hidden = {first["VersionId"]}
     with pytest.raises(InputRejected) as caught:
@@ -543,8 +547,8 @@ def test_forbidden_version_is_missing_if_others_can_be_read(s3: Any) -> None:
 
 def test_function_that_may_read_no_version_rejects_no_photo(s3: Any) -> None:
     """Without s3:GetObjectVersion the message comes again, and the photo with it."""
-    first = put(s3, "a.jpg", jpeg(10, 10))
-    second = put(s3, "a.jpg", jpeg(20, 20))
+    first = put(s3, "a.jpg", FIRST)
+    second = put(s3, "a.jpg", SECOND)
     client, store = refusing(s3, {first["VersionId"]: DENIED})
     client.hidden = {first["VersionId"], second["VersionId"]}
     with pytest.raises(ClientError):
@@ -568,10 +572,10 @@ def test_same_bytes_as_a_newer_version_are_read_again(store: PhotoStore, s3: Any
 
 def test_other_bytes_are_not_read_again(store: PhotoStore, s3: Any) -> None:
     """Under other bytes the version is taken, and nothing if it is gone."""
-    first = put(s3, "a.jpg", jpeg(10, 10))
-    put(s3, "a.jpg", jpeg(20, 20))
+    first = put(s3, "a.jpg", FIRST)
+    put(s3, "a.jpg", SECOND)
     etag, version = first["ETag"].strip('"'), first["VersionId"]
-    assert store.inspect(store.reopen("a.jpg", etag=etag, version_id=version)).width == 10
+    assert store.inspect(store.reopen("a.jpg", etag=etag, version_id=version)).bytes == len(FIRST)
     s3.delete_object(Bucket=PHOTOS, Key="a.jpg", VersionId=version)
     for version_id in (version, None):
         with pytest.raises(InputRejected) as caught:
@@ -581,8 +585,8 @@ def test_other_bytes_are_not_read_again(store: PhotoStore, s3: Any) -> None:
 
 def test_mask_is_read_again_by_its_bytes(store: PhotoStore, s3: Any) -> None:
     """A mask that was replaced is the one that was decided on; one that is gone, mask_mismatch."""
-    first = put(s3, "m.png", png(8, 8))
-    put(s3, "m.png", png(9, 9))
+    first = put(s3, "m.png", png())
+    put(s3, "m.png", png(padding=9))
     etag, version = first["ETag"].strip('"'), first["VersionId"]
     assert store.reopen_mask("m.png", etag=etag, version_id=version).version_id == version
     s3.delete_object(Bucket=PHOTOS, Key="m.png", VersionId=version)
@@ -616,19 +620,19 @@ def test_mask_beside_a_photo(store: PhotoStore, s3: Any, photo: str, mask: str) 
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (png(9, 8), "9 x 8"),
-        (jpeg(8, 8), "no readable PNG"),
+        (png(WIDTH + 1, HEIGHT), f"{WIDTH + 1} x {HEIGHT}"),
+        (jpeg(), "no readable PNG"),
         (b"hello", "no readable PNG"),
         (b"", "no readable PNG"),
         (png()[:20], "no readable PNG"),
         (png()[:33], "no readable PNG"),
-        (png(8, 8, padding=3_000), "bytes"),
+        (png(padding=20_000), "bytes"),
     ],
 )
 def test_mask_must_fit(s3: Any, body: bytes, words: str) -> None:
     """A mask that is no PNG of the photo's size, or too large, is mask_mismatch."""
-    store = PhotoStore(s3, PHOTOS, max_bytes=2_000)
-    photo = look(store, s3, jpeg(8, 8))
+    store = PhotoStore(s3, PHOTOS, max_bytes=10_000)
+    photo = look(store, s3, jpeg())
     put(s3, "a.mask.png", body)
     with pytest.raises(InputRejected, match=words) as caught:
         store.inspect_mask(store.open("a.mask.png"), photo)
@@ -637,14 +641,14 @@ def test_mask_must_fit(s3: Any, body: bytes, words: str) -> None:
 
 def test_good_mask_passes(store: PhotoStore, s3: Any) -> None:
     """A PNG of the photo's size is a mask."""
-    photo = look(store, s3, jpeg(8, 8))
-    put(s3, "a.mask.png", png(8, 8))
+    photo = look(store, s3, jpeg())
+    put(s3, "a.mask.png", png())
     store.inspect_mask(store.open("a.mask.png"), photo)
 
 
 def test_photo_is_no_mask_of_itself(store: PhotoStore, s3: Any) -> None:
     """A photo named as its own mask has the right size, and is a mistake all the same."""
-    photo = look(store, s3, png(8, 8), "a.png")
+    photo = look(store, s3, png(), "a.png")
     with pytest.raises(InputRejected, match="the photo itself") as caught:
         store.inspect_mask(store.open("a.png"), photo)
     assert caught.value.code is ErrorCode.MASK_MISMATCH
@@ -653,7 +657,7 @@ def test_photo_is_no_mask_of_itself(store: PhotoStore, s3: Any) -> None:
 def test_mask_of_a_photo_by_url_must_be_a_png(store: PhotoStore, s3: Any) -> None:
     """The size of a photo elsewhere is not known, the format of its mask is."""
     photo = Photo(url="https://cdn.example.com/a.jpg")
-    put(s3, "m.png", png(9, 7))
+    put(s3, "m.png", png())
     store.inspect_mask(store.open("m.png"), photo)
     put(s3, "m.png", b"hello")
     with pytest.raises(InputRejected, match="no readable PNG"):

@@ -117,7 +117,7 @@ def test_the_unknown_is_waited_for_ever_less_often() -> None:
 
 
 def test_the_trade_is_the_parameter() -> None:
-    """Whoever gives more seconds for a poll gets fewer polls and later results."""
+    """A higher price of a poll, in seconds, means fewer polls and later results."""
     (trace,) = (trace for trace in SAMPLE if trace.name == "log-normal, none")
     costs = [polling.replay(trace, trade) for trade in (0.2, 0.7, 3.0)]
     assert all(sooner.polls > later.polls for sooner, later in pairwise(costs))
@@ -174,7 +174,7 @@ def test_progress_that_says_nothing_does_no_harm(
 
 def test_it_follows_a_change() -> None:
     """When tasks come to take three times as long, the old ones are soon forgotten."""
-    chance = random.Random(3)  # noqa: S311  as above
+    chance = random.Random(3)  # noqa: S311  reproducible, not secret
     before = [RecordedTask(chance.gauss(30, 2), ()) for _ in range(60)]
     after = [RecordedTask(chance.gauss(90, 3), ()) for _ in range(60)]
     whole = polling.replay(Trace("change", tuple(before + after)))

@@ -195,7 +195,7 @@ def test_finished_task_is_finalized(stage: Stage) -> None:
 
 
 def test_failed_task_fails_the_job(stage: Stage) -> None:
-    """The vendor's own failure ends the job with the vendor's reason, told of once."""
+    """A failed task ends the job with the vendor's reason and one event."""
     state = stage.poll(TaskFailed("no garment"))
     assert state["outcome"] == "failed"
     error = stage.job.error
@@ -311,7 +311,7 @@ def test_attempt_that_was_superseded_ends_quietly(stage: Stage) -> None:
 
 @pytest.mark.parametrize("told_before", [True, False])
 def test_second_run_of_a_poll_that_failed_the_job(stage: Stage, told_before: bool) -> None:
-    """A poll retried after its crash says the same again, and tells of it if that was missing."""
+    """A poll that is retried after a crash has the same result, and sends a missing event."""
     error = JobError(code=ErrorCode.VENDOR_TASK_ERROR, message="x")
     failed = stage.jobs.fail(stage.job, error)
     assert failed is not None

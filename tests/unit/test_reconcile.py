@@ -116,7 +116,7 @@ class Stage:
         return self.jobs.claim(NewJob(job_id, photo, key, SETTINGS, trigger="drop-1"))
 
     def running(self, job_id: str = "j", *, started: bool = True) -> Job:
-        """Have a job at the vendor, its execution started and told of unless that was lost."""
+        """Make a RUNNING job; its execution and its event exist unless they are lost."""
         submitting = self.jobs.mark_submitting(self.accepted(job_id), lease_seconds=180)
         assert submitting is not None
         arn = execution_arn(self.aws.state_machine_arn, job_id, 1)
@@ -198,7 +198,7 @@ def test_a_submit_that_nobody_came_back_from_is_decided_by_submit(stage: Stage) 
 
 
 def test_a_task_whose_execution_was_never_started(stage: Stage) -> None:
-    """A RUNNING job that was not told of is sent to SubmitFunction, which starts it."""
+    """A RUNNING job without an event is sent to SubmitFunction, which starts its execution."""
     stage.running(started=False)
     stage.clock.advance(STILL_SECONDS)
     assert stage.run() == {"running": 1}
@@ -216,7 +216,7 @@ def test_a_task_that_waits_long_is_left_to_its_execution(stage: Stage) -> None:
 
 
 def test_an_execution_that_was_stopped_by_hand(stage: Stage) -> None:
-    """If the news of it was lost, the record says `aborted` all the same, and it is told of."""
+    """A job whose execution was stopped unseen still ends as `aborted`, with an event."""
     job = stage.running()
     assert job.execution_arn is not None
     stage.aws.executions.stop_execution(executionArn=job.execution_arn)
@@ -322,7 +322,7 @@ class Refusing:
 
 
 def ended(stage: Stage, count: int) -> None:
-    """Have so many jobs that ended, a second between them, and were not told of."""
+    """Make this many jobs that ended, a second apart, and have no event yet."""
     for number in range(count):
         assert stage.jobs.reject(stage.accepted(f"j{number}", f"{number}.jpg"), ERROR) is not None
         stage.clock.advance(1)
@@ -332,7 +332,7 @@ def ended(stage: Stage, count: int) -> None:
 def test_an_event_that_is_refused_holds_up_no_other(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is told of once in the log, is counted, and goes out when EventBridge takes it."""
+    """A refused event is logged once and counted, and is sent once EventBridge accepts it."""
     ended(stage, 3)
     bridge = Refusing(stage, monkeypatch, "j1")
     with pytest.raises(RuntimeError, match="1 could not be moved on"):
@@ -435,7 +435,7 @@ def test_an_eventbridge_that_takes_nothing_is_waited_for(
 
 
 def test_a_photo_whose_event_was_lost(stage: Stage) -> None:
-    """A photo in the bucket that no record speaks of is dropped again, as S3 told of it."""
+    """The drop of a photo without a record is sent again, in the form of S3's event."""
     answer = stage.aws.s3.put_object(Bucket=PHOTOS, Key="a/lost.jpg", Body=jpeg())
     assert stage.run() == {"photos": 1}
     (detail,) = stage.sent()
@@ -455,7 +455,7 @@ def test_a_photo_that_arrived_is_not_dropped_again(stage: Stage, error: JobError
     if error is not None:
         assert stage.jobs.reject(job, error) is not None
     assert "photos" not in stage.run()
-    second = stage.put(body=jpeg(9, 9))
+    second = stage.put(body=jpeg(fill=9))
     assert stage.run()["photos"] == 1
     assert stage.versions() == [second]
 
@@ -478,7 +478,7 @@ def test_another_record_of_the_same_bytes_hides_no_drop(stage: Stage) -> None:
 def test_an_earlier_version_whose_event_was_lost(stage: Stage) -> None:
     """A photo that was overwritten meanwhile is a drop like any other."""
     first = stage.put()
-    stage.arrive("a.jpg", stage.put(body=jpeg(9, 9)))
+    stage.arrive("a.jpg", stage.put(body=jpeg(fill=9)))
     assert stage.run() == {"photos": 1}
     assert stage.versions() == [first]
 
@@ -552,7 +552,7 @@ def test_versions_of_one_photo_over_several_pages(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each version counts once, wherever a page of the listing or a run ends."""
-    versions = [stage.put(body=jpeg(9, 9 + number)) for number in range(7)]
+    versions = [stage.put(body=jpeg(fill=1 + number)) for number in range(7)]
     stage.short_pages(monkeypatch, 3)
     for _ in range(3):
         stage.remaining = ENOUGH_SECONDS + 15
@@ -745,7 +745,7 @@ def test_a_step_that_cannot_look_holds_up_no_other(
 
 
 def test_a_dead_letter_gets_its_record(stage: Stage) -> None:
-    """A photo whose message lies dead is found by whoever looks for failures."""
+    """A photo whose message is a dead letter has a FAILED record."""
     event = stage.aws.drop("a.jpg", jpeg())
     stage.aws.sqs.send_message(QueueUrl=stage.aws.dead_letter_url, MessageBody=json.dumps(event))
     assert stage.run() == {"dead_letters": 1}
@@ -759,7 +759,7 @@ def test_a_dead_letter_gets_its_record(stage: Stage) -> None:
 def test_a_full_dead_letter_queue_is_told_of_in_one_run(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """None of many letters waits behind others that were told of before."""
+    """One run makes a record for each of many dead letters, and the next run none."""
     monkeypatch.setattr(module, "MAX_ENTRIES", 2)
     for number in range(45):
         stage.aws.sqs.send_message(
@@ -780,7 +780,7 @@ def test_the_drop_of_a_lost_photo_is_the_drop_that_s3_told_of(stage: Stage) -> N
 
 
 def gauges(stage: Stage) -> dict[str, Any]:
-    """Return what the last run told of how things stand."""
+    """Return the gauges that the last run emitted."""
     told: dict[str, Any] = {}
     for line in stage.measured:
         told |= json.loads(line)

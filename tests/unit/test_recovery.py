@@ -1,4 +1,4 @@
-"""Second chances: who may have which, what it costs, and what is written, entered and sent."""
+"""Recovery: which jobs each action accepts, what it costs, and what it writes and sends."""
 
 import json
 from typing import Any, cast
@@ -165,7 +165,7 @@ def bench(table: Aws, clock: Clock) -> Bench:
     return Bench(table, clock)
 
 
-# --- who may have what ---------------------------------------------------------------------------
+# --- which jobs ---------------------------------------------------------------------------
 
 MAY = {
     JobStatus.ACCEPTED: set(),

@@ -517,7 +517,7 @@ def test_key_is_no_argument(desk: Desk) -> None:
 
 
 def test_key_ends_the_pause(desk: Desk) -> None:
-    """The next photo tries the new key at once; photos that waited are told of."""
+    """One of the waiting photos tries the new key at once, and the command names it."""
     desk.trip(Trouble.KEY)
     breaker = CircuitBreaker(desk.aws.dynamodb, TABLE)
     assert isinstance(breaker.ask(), Paused)

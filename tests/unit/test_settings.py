@@ -271,7 +271,7 @@ def test_mask_in_the_photos_folder_or_below(photo: str, mask: str) -> None:
     ],
 )
 def test_mask_of_another_folder_is_refused(photo: str, mask: str) -> None:
-    """Who may write into one folder cannot have another folder's objects sent to the vendor."""
+    """The settings of a folder cannot send another folder's objects to the vendor as a mask."""
     with pytest.raises(InputRejected, match="own folder 'a/") as caught:
         check_mask_key(mask, photo)
     assert caught.value.code is ErrorCode.MASK_MISMATCH

@@ -156,7 +156,7 @@ def test_a_photo_that_is_gone_or_another_is_refused(
 ) -> None:
     """Nobody pays for other bytes than those they saw."""
     job = make()
-    stored(aws, png(9, 9))
+    stored(aws, png())
     replaced = shooter.quote(job, MIA)
     assert "Another photo lies under 'summer/dress.jpg'" in (replaced.refusal or "")
     assert replaced.credits == 0
@@ -206,7 +206,7 @@ def test_broken_settings_beside_the_photo(
 def test_already_shot_is_said(
     shooter: Shooter, make: Callable[..., Job], aws: Aws, jobs: JobRepository, clock: Clock
 ) -> None:
-    """Who has images of this look already hears so before paying for others."""
+    """A quote says that images of this look exist already."""
     job = make()
     assert job.settings is not None
     assert shooter.quote(job, {"modelId": "003"}).already is None

@@ -40,11 +40,13 @@ from shared.vmake.secret import ApiKey
 from shared.wiring import Wiring, submitter
 from tests.factories import (
     BUS,
+    HEIGHT,
     KEY,
     PHOTOS,
     TABLE,
     VARIANT,
     VENDOR,
+    WIDTH,
     Aws,
     Clock,
     jpeg,
@@ -162,7 +164,7 @@ def stage(aws: Aws, clock: Clock) -> Stage:
 
 
 def test_dropped_photo_becomes_a_running_task(stage: Stage) -> None:
-    """A dropped photo is submitted once, waited for, recorded and told of."""
+    """A dropped photo is submitted once; its record, execution and event exist."""
     assert stage.drop() == Handled()
     job = stage.job()
     assert (job.status, job.task_id, job.credits, job.attempt) == (
@@ -174,7 +176,7 @@ def test_dropped_photo_becomes_a_running_task(stage: Stage) -> None:
     assert job.photo is not None
     assert (job.photo.key, job.photo.width, job.photo.content_type) == (
         "a/dress.jpg",
-        8,
+        WIDTH,
         "image/jpeg",
     )
     assert stage.aws.started() == [f"{job.job_id}-1"]
@@ -233,9 +235,9 @@ def test_a_models_name_means_its_id_everywhere(stage: Stage) -> None:
 
 
 def test_an_event_may_name_any_mask_of_the_bucket(stage: Stage) -> None:
-    """Who may send events may name any object of the bucket, as a photo or as a mask."""
+    """An event may name any object of the bucket as its photo or mask."""
     stage.aws.drop("a/x.jpg", jpeg())
-    stage.aws.drop("masks/m.png", png(8, 8))
+    stage.aws.drop("masks/m.png", png())
     detail = {"photo": {"key": "a/x.jpg"}, "mask": "masks/m.png", "variants": [VARIANT]}
     stage.take(requested(detail))
     assert stage.vendor.bodies[0]["mask"].startswith("https://")
@@ -327,7 +329,7 @@ def test_what_is_no_photo_leaves_no_trace(stage: Stage, key: str) -> None:
 def test_bad_photo_is_rejected_with_its_reason(
     stage: Stage, key: str, body: bytes, metadata: dict[str, str], code: str
 ) -> None:
-    """A photo that can never become a task is REJECTED at once, told of, and never sent."""
+    """An unusable photo is REJECTED at once, with an event, and never sent."""
     stage.set(max_photo_bytes=2_000)
     assert stage.drop(key, body, **metadata) == Handled()
     job = stage.job()
@@ -362,7 +364,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("event", BROKEN.values(), ids=BROKEN.keys())
 def test_broken_event_gets_a_record(stage: Stage, event: dict[str, Any] | str) -> None:
-    """A message that cannot be a request is REJECTED, however it is broken, and told of."""
+    """A message that is no valid request is REJECTED, with an event."""
     assert stage.take(event) == Handled()
     assert stage.error() is ErrorCode.BAD_REQUEST_EVENT
     assert stage.job().request_id
@@ -425,12 +427,12 @@ def test_failing_variant_does_not_hold_up_the_others(
 
 def test_masks(stage: Stage) -> None:
     """A mask beside the photo goes with it, and one of another size is REJECTED."""
-    stage.aws.drop("a/dress.mask.png", png(8, 8))
+    stage.aws.drop("a/dress.mask.png", png())
     stage.drop("a/dress.jpg")
     assert stage.vendor.bodies[0]["mask"].startswith("https://")
     assert stage.job().settings is not None
     assert stage.job().settings.mask == "a/dress.mask.png"  # type: ignore[union-attr]  # it has settings
-    stage.aws.drop("a/coat.mask.png", png(9, 8))
+    stage.aws.drop("a/coat.mask.png", png(WIDTH + 1, HEIGHT))
     stage.drop("a/coat.jpg")
     assert stage.all_jobs()[-1].source_key in {"a/coat.jpg", "a/dress.jpg"}
     assert stage.vendor.tasks == 1
@@ -439,7 +441,7 @@ def test_masks(stage: Stage) -> None:
 def test_bad_mask_is_told_though_the_photo_succeeded_without(stage: Stage) -> None:
     """A wrong mask put beside a photo that was done without one makes a REJECTED job of its own."""
     stage.drop("a/dress.jpg")
-    stage.aws.drop("a/dress.mask.png", png(9, 9))
+    stage.aws.drop("a/dress.mask.png", png(WIDTH + 1, HEIGHT))
     stage.drop("a/dress.jpg")
     assert sorted(job.status for job in stage.all_jobs()) == ["REJECTED", "RUNNING"]
 
@@ -449,11 +451,13 @@ def test_bad_mask_is_told_though_the_photo_succeeded_without(stage: Stage) -> No
 
 def test_photo_replaced_before_it_was_read_is_still_its_own(stage: Stage) -> None:
     """Two photos dropped under one key in a row are two jobs, each with its own bytes."""
-    first = stage.aws.drop("a.jpg", jpeg(10, 10))
-    second = stage.aws.drop("a.jpg", jpeg(20, 20))
+    first = stage.aws.drop("a.jpg", jpeg(fill=1))
+    second = stage.aws.drop("a.jpg", jpeg(fill=2))
     stage.take(first)
     stage.take(second)
-    assert {job.photo.width for job in stage.all_jobs() if job.photo} == {10, 20}
+    assert {job.photo.etag for job in stage.all_jobs() if job.photo} == {
+        event["detail"]["object"]["etag"] for event in (first, second)
+    }
     assert stage.vendor.tasks == 2
 
 
@@ -542,7 +546,7 @@ def test_failed_photo_dropped_again_is_sent_again(stage: Stage) -> None:
 
 
 def test_message_that_was_handled_before_its_event_went_out(stage: Stage) -> None:
-    """A crash after the write and before the event: the next delivery tells of it, once."""
+    """After a crash between write and event, the next delivery sends the event, once."""
     stage.drop()
     stage.aws.told()
     stage.aws.dynamodb.update_item(
@@ -743,7 +747,7 @@ UNCERTAIN = [
 def test_unknown_submit_is_parked_and_never_sent_again(
     stage: Stage, answer: httpx.Response | Exception
 ) -> None:
-    """A POST that may have been charged is parked, told of once, and left alone for ever."""
+    """A POST that may have been charged is parked, with one event, and never repeated."""
     stage.vendor.answers = [answer]
     event = stage.aws.drop("a.jpg", jpeg())
     assert stage.take(event) == Handled()
@@ -1235,9 +1239,9 @@ def test_what_is_archived_is_rejected_with_its_own_sentence(
 
 def test_a_mask_replaced_while_its_photo_waits_is_for_the_next_one(stage: Stage) -> None:
     """The vendor gets the mask that the job was decided with, also if another lies there by now."""
-    mask = stage.aws.s3.put_object(Bucket=PHOTOS, Key="a/dress.mask.png", Body=png(8, 8))
+    mask = stage.aws.s3.put_object(Bucket=PHOTOS, Key="a/dress.mask.png", Body=png())
     message = paused(stage)
-    stage.aws.s3.put_object(Bucket=PHOTOS, Key="a/dress.mask.png", Body=png(8, 8, padding=9))
+    stage.aws.s3.put_object(Bucket=PHOTOS, Key="a/dress.mask.png", Body=png(padding=9))
     assert stage.take(message) == Handled()
     assert stage.job().status is JobStatus.RUNNING
     sent = httpx.URL(stage.vendor.bodies[-1]["mask"])
@@ -1246,7 +1250,7 @@ def test_a_mask_replaced_while_its_photo_waits_is_for_the_next_one(stage: Stage)
 
 def test_a_mask_deleted_while_its_photo_waits_is_told(stage: Stage) -> None:
     """A job whose mask is gone is REJECTED; it is not sent without the mask."""
-    stage.aws.s3.put_object(Bucket=PHOTOS, Key="a/dress.mask.png", Body=png(8, 8))
+    stage.aws.s3.put_object(Bucket=PHOTOS, Key="a/dress.mask.png", Body=png())
     message = paused(stage)
     stage.aws.s3.delete_object(Bucket=PHOTOS, Key="a/dress.mask.png")
     posts = len(stage.vendor.bodies)
@@ -1340,7 +1344,7 @@ def test_what_cost_nothing_is_not_in_the_ledger(stage: Stage) -> None:
 
 
 def test_a_submit_that_stayed_unknown_is_in_the_ledger_as_that(stage: Stage) -> None:
-    """Whoever adds up sees what may have been spent beside what was."""
+    """A submit that stays unknown is an `unknown` charge in the ledger."""
     stage.vendor.answers = [httpx.ReadTimeout("silence")]
     stage.drop()
     assert entries(stage) == [("a", 1, "unknown")]

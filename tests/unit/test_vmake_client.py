@@ -594,7 +594,7 @@ def test_key_is_in_no_representation() -> None:
 def test_key_is_in_no_failure(
     error: type[httpx.RequestError], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What is told of a failed call never shows the key."""
+    """The error of a failed call never contains the key."""
     caplog.set_level(logging.DEBUG)
     outcomes = (create(failing(error("boom"))), read(failing(error("boom"))))
     assert KEY not in repr(outcomes)

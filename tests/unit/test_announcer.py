@@ -1,4 +1,4 @@
-"""Telling of a job: each status once, after a crash maybe twice, never not at all."""
+"""Events about jobs: one for each status, after a crash perhaps two, never none."""
 
 import pytest
 
@@ -38,7 +38,7 @@ def stored(jobs: JobRepository) -> Job:
 
 
 def test_status_is_told_once(aws: Aws, jobs: JobRepository, announcer: Announcer) -> None:
-    """Whoever comes later finds in the record that the event is out."""
+    """Later invocations see in the record that the event was sent."""
     announcer.announce(jobs.claim(REJECTED))
     announcer.announce(stored(jobs))
     assert aws.told_types() == ["Job Rejected"]

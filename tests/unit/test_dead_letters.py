@@ -121,7 +121,7 @@ def test_a_job_whose_message_died(stage: Stage) -> None:
 
 
 def test_the_message_of_a_job_that_waited_died(stage: Stage) -> None:
-    """A message that Catwalk wrote to itself is told of in the job that it names."""
+    """A dead letter that Catwalk sent itself is noted in the job that it names."""
     message_id = stage.dies(continue_message(stage.claimed("drop-1")))
     job = stage.job()
     assert (job.status, job.dead_letter) == (JobStatus.FAILED, message_id)
@@ -227,7 +227,7 @@ def test_who_looks_does_not_hide_the_letters_from_others(stage: Stage) -> None:
 
 
 def test_a_job_that_was_made_anew_is_not_buried_by_its_old_letter(stage: Stage) -> None:
-    """Whoever regenerates a job and leaves its letter lying hears of no second failure."""
+    """A dead letter that stays after its job was regenerated makes no second failure."""
     event = stage.aws.drop("a.jpg", jpeg())
     stage.claimed(trigger_of(event))
     stage.dies(event)
