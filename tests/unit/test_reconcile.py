@@ -26,6 +26,7 @@ from shared.models import (
 from shared.notify.metrics import Metrics
 from shared.notify.outbox import LATE_SECONDS, ReviewOutbox
 from shared.records.jobs import NewJob
+from shared.records.ledger import Certainty, Ledger
 from shared.steps import dead_letters
 from shared.steps import reconcile as module
 from shared.steps.reconcile import (
@@ -275,6 +276,18 @@ def test_an_end_that_was_not_told_of(stage: Stage, status: JobStatus) -> None:
     ]
     assert stage.run() == {}
     assert stage.aws.told() == []
+
+
+def test_an_unknown_submit_that_was_not_entered(stage: Stage) -> None:
+    """A function that was killed between an unknown submit and its ledger entry loses no credit."""
+    submitting = stage.jobs.mark_submitting(stage.accepted(), lease_seconds=180)
+    assert submitting is not None
+    assert stage.jobs.mark_unknown(submitting, ERROR) is not None
+    stage.clock.advance(STILL_SECONDS)
+    stage.run()
+    today = stage.clock().date()
+    (entry,) = Ledger(stage.aws.dynamodb, TABLE, now=stage.clock).entries(today, today)
+    assert (entry.job_id, entry.attempt, entry.certainty) == ("j", 1, Certainty.UNKNOWN)
 
 
 def test_each_end_is_looked_at_once(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
