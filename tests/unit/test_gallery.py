@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from queue import Queue
 from typing import Any
@@ -64,7 +64,7 @@ from shared.notify.events import EventPublisher
 from shared.notify.outbox import ReviewOutbox
 from shared.records.jobs import JobRepository, _plain, _wire
 from shared.records.ledger import Ledger
-from tests.factories import BUS, PHOTOS, RESULTS, TABLE, Aws
+from tests.factories import BUS, HEIGHT, PHOTOS, RESULTS, TABLE, WIDTH, Aws
 
 PORT = 8017
 HOME = f"http://127.0.0.1:{PORT}"
@@ -79,6 +79,12 @@ def picture(kind: str = "JPEG", size: tuple[int, int] = (60, 80), **how: Any) ->
     mode = "RGBA" if kind == "PNG" else "RGB"
     Image.new(mode, size, (200, 30, 30, 0)[: len(mode)]).save(buffer, kind, **how)
     return buffer.getvalue()
+
+
+@cache
+def photo() -> bytes:
+    """Draw the photo of each job."""
+    return picture(size=(WIDTH, HEIGHT))
 
 
 class Tab(TestClient):
@@ -111,22 +117,22 @@ class House:
         job_id = changes.pop("job_id", f"{self.count:032x}")
         key = changes.pop("source_key", f"summer/Photo {self.count}.jpg")
         count = changes.pop("results", 0)
-        put = self.aws.s3.put_object(Bucket=PHOTOS, Key=key, Body=picture())
-        photo = Photo(
+        put = self.aws.s3.put_object(Bucket=PHOTOS, Key=key, Body=photo())
+        dropped = Photo(
             bucket=PHOTOS,
             key=key,
             etag=put["ETag"].strip('"'),
             version_id=put["VersionId"],
             content_type=JPEG,
-            width=60,
-            height=80,
+            width=WIDTH,
+            height=HEIGHT,
         )
         moment = iso(utc_now())
         values: dict[str, Any] = {
             "job_id": job_id,
             "status": JobStatus.SUCCEEDED,
             "source_key": key,
-            "photo": photo,
+            "photo": dropped,
             "sku": "S-1",
             "settings": Settings(model_id="002", scene_type=SceneType.ORIGINAL, batch_size=4),
             "task_id": "task-1",
@@ -709,7 +715,7 @@ def test_exact_version_of_the_photo(house: House) -> None:
     house.aws.s3.put_object(Bucket=PHOTOS, Key="a/dress.jpg", Body=picture(size=(10, 10)))
     (original,) = set(house.addresses(f"/jobs/{job.job_id}", "original"))
     with Image.open(io.BytesIO(house.browser.get(original).content)) as shown:
-        assert shown.size == (60, 80)
+        assert shown.size == (WIDTH, HEIGHT)
 
 
 def test_only_what_belongs_to_a_job(house: House) -> None:
