@@ -61,6 +61,11 @@ simulator: $(TOOLS)/.laptop ## run the simulated vendor alone (PORT=9000)
 test: tools opinions lint types ## all checks, as CI runs them
 	@$(MAKE) --no-print-directory -j2 e2e beside-e2e
 
+# tests/thorough.py
+.PHONY: thorough
+thorough: ## all checks, with the cases that `make test` leaves out; 25 minutes
+	@CATWALK_THOROUGH=1 $(MAKE) --no-print-directory test
+
 .PHONY: beside-e2e
 beside-e2e:
 	@env -u MAKEFLAGS -u MFLAGS nice -n 10 $(MAKE) --no-print-directory unit integration infrastructure $(LATER)
@@ -148,7 +153,7 @@ coverage: $(TOOLS)/.dev ## branch coverage of shared/ and functions/ by unit and
 
 .PHONY: kills
 kills: $(TOOLS)/.dev ## kill a function at every call of every scenario (`make test`: at most calls)
-	@CATWALK_ALL_KILLS=1 $(PY) -m pytest tests/integration/test_kills.py -q -n auto
+	@CATWALK_THOROUGH=1 $(PY) -m pytest tests/integration/test_kills.py -q -n auto
 
 .PHONY: hostile
 hostile: $(TOOLS)/.dev ## test hostile servers with the real deadlines: docs/reliability.md; 10 minutes

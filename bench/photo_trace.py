@@ -25,7 +25,9 @@ TEST: Final = "tests/integration/test_pipeline.py::test_photo_goes_all_the_way"
 HELPERS: Final = frozenset(
     f"{ROOT}/shared/{name}.py" for name in ("clock", "observability", "texts", "records/attributes")
 )
-"""Small functions such as `iso`, which a reader does not follow; a third count leaves them out."""
+"""Small functions such as `iso`, which a reader does not follow."""
+CONSTRUCTORS: Final = frozenset({"__init__", "__post_init__"})
+"""They keep what they are given. `shared/wiring.py` calls those of all steps."""
 FOLDERS: Final = tuple(f"{ROOT / name}/" for name in ("shared", "functions"))
 
 
@@ -66,8 +68,10 @@ def main() -> None:
     threads = list(recorder.calls.values())
     print("main thread:", counts(threads[:1]))
     print("all threads:", counts(threads))
-    main_thread = [code for code in threads[0] if code.co_filename not in HELPERS]
-    print("main thread, without helpers:", counts([main_thread]))
+    followed = [code for code in threads[0] if code.co_filename not in HELPERS]
+    print("main thread, without helpers:", counts([followed]))
+    followed = [code for code in followed if code.co_name not in CONSTRUCTORS]
+    print("main thread, without helpers and constructors:", counts([followed]))
     if arguments.list:
         print_files(threads)
 

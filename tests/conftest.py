@@ -11,6 +11,7 @@ from cli.stacks.project import NEEDED
 from tests import guard
 from tests.factories import REGION, Aws, Clock
 from tests.quick import quicken
+from tests.thorough import THOROUGH
 
 guard.install()
 
@@ -19,10 +20,18 @@ settings.register_profile(
     # A slow machine must not fail a test, and each run must try the same examples.
     deadline=None,
     derandomize=True,
-    max_examples=150,
+    max_examples=150 if THOROUGH else 50,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("catwalk")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests that are marked `thorough`, except in `make thorough`."""
+    left_out = [] if THOROUGH else [item for item in items if item.get_closest_marker("thorough")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -10,6 +10,7 @@ import pytest
 from shared.intake.messages import continue_message
 from shared.models import Job
 from tests.e2e.driver import Catwalk, photo, wait_for
+from tests.thorough import thorough
 
 pytestmark = pytest.mark.timeout(300)
 """Many waits for a dozen photos, each with its own timeout."""
@@ -129,7 +130,7 @@ def test_a_refused_key(catwalk: Catwalk) -> None:
     assert catwalk.charges(running) == 1
 
 
-@pytest.mark.parametrize("style", ["402", "403", "200"])
+@pytest.mark.parametrize("style", ["402", thorough("403"), thorough("200")])
 def test_no_credits_left(catwalk: Catwalk, style: str) -> None:
     """Photos wait until the account has credits, in whatever form the vendor refuses."""
     dozen = Dozen(catwalk, f"broke-{style}")
@@ -161,8 +162,10 @@ def test_a_vendor_that_is_down_and_says_so(catwalk: Catwalk) -> None:
 
 @pytest.mark.parametrize(
     ("fault", "params"),
-    [("drop_before", {}), ("html", {"status": 503})],
-    ids=["drops every connection", "a gateway answers"],
+    [
+        pytest.param("drop_before", {}, id="drops every connection"),
+        thorough("html", {"status": 503}, name="a gateway answers"),
+    ],
 )
 def test_a_vendor_that_is_down(catwalk: Catwalk, fault: str, params: dict[str, Any]) -> None:
     """Without a clear answer the first photos are parked, and all others wait."""
@@ -184,7 +187,7 @@ def test_a_vendor_that_is_down(catwalk: Catwalk, fault: str, params: dict[str, A
     assert len(dozen.pauses()) == 1
 
 
-@pytest.mark.parametrize("retry_after", [True, False], ids=["with", "without"])
+@pytest.mark.parametrize("retry_after", [True, thorough(False)])
 def test_a_vendor_that_throttles(catwalk: Catwalk, retry_after: bool) -> None:
     """With or without Retry-After, all photos succeed without help."""
     dozen = Dozen(catwalk, f"throttled-{retry_after}")
@@ -204,6 +207,7 @@ POISON: Final[dict[str, dict[str, Any]]] = {
 """Answers that look like account trouble."""
 
 
+@pytest.mark.thorough
 def test_poisoned_photos(catwalk: Catwalk) -> None:
     """Photos that are always refused fail after a few tries, and stop no other photo."""
     poisoned, dozen = {f"poison-{name}/1.jpg": photo() for name in POISON}, Dozen(catwalk, "among")

@@ -20,10 +20,10 @@ _NOT_COPIED = shutil.ignore_patterns(".git", ".tools", ".catwalk", ".aws-sam", "
 BEFORE, AFTER = "it ends before its picture begins", "its picture is missing"
 
 
-@pytest.fixture
-def clone(tmp_path: Path) -> Iterator[Path]:
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Return a copy of this project, with the same tools and packages; end its stack."""
-    folder = tmp_path / "clone"
+    folder = tmp_path_factory.mktemp("update") / "clone"
     shutil.copytree(ROOT, folder, ignore=_NOT_COPIED)
     for name in (".tools", ".aws-sam"):
         (ROOT / name).mkdir(exist_ok=True)

@@ -4,8 +4,6 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,39 +27,22 @@ SUBSTITUTES: Final = {
 Done = subprocess.CompletedProcess[str]
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Done]]]:
-    """Run the slow ones side by side; each takes some ten seconds."""
-    # Elsewhere, so that checkov does not find its settings: all of its findings are wanted.
-    elsewhere = tmp_path_factory.mktemp("elsewhere")
+def _run(folder: Path, *command: str | Path) -> Done:
+    """Run a linter elsewhere, so that checkov does not find its settings: it is to find all."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
     environment |= {"AWS_DEFAULT_REGION": "eu-central-1", "SAM_CLI_TELEMETRY": "0"}
     environment["CKV_SKIP_PACKAGE_UPDATE_CHECK"] = "true"  # it would ask pypi.org
-    environment["__SAM_CLI_APP_DIR"] = str(sam_settings(elsewhere))
-
-    def run(*command: str | Path) -> Done:
-        return subprocess.run(
-            command, cwd=elsewhere, env=environment, capture_output=True, text=True, check=False
-        )
-
-    with ThreadPoolExecutor(2) as pool:
-        yield {
-            "sam": pool.submit(
-                run,
-                *(TOOLS / "sam" / "bin" / "sam", "validate", "--lint"),
-                *("--template-file", TEMPLATE),
-            ),
-            "checkov": pool.submit(
-                run,
-                *(TOOLS / "checkov" / "bin" / "checkov", "--file", TEMPLATE),
-                *("--framework", "cloudformation", "--skip-download", "--output", "json"),
-            ),
-        }
+    environment["__SAM_CLI_APP_DIR"] = str(sam_settings(folder))
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
 
 
-def test_sam_validate_finds_nothing(running: dict[str, Future[Done]]) -> None:
+@pytest.mark.thorough  # cfn-lint reads the translated template in each run: test_template.py
+def test_sam_validate_finds_nothing(tmp_path: Path) -> None:
     """`sam validate --lint`, which a developer runs first, has no complaint."""
-    done = running["sam"].result()
+    sam = TOOLS / "sam" / "bin" / "sam"
+    done = _run(tmp_path, sam, "validate", "--lint", "--template-file", TEMPLATE)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "is a valid SAM Template" in done.stdout
 
@@ -73,9 +54,13 @@ def _explained() -> dict[str, str]:
     return {check: comment.replace("#", "") for comment, check in entries}
 
 
-def test_checkov_finds_only_what_is_explained(running: dict[str, Future[Done]]) -> None:
+def test_checkov_finds_only_what_is_explained(tmp_path: Path) -> None:
     """No finding is without its reason, and no reason is without its finding."""
-    done = running["checkov"].result()
+    done = _run(
+        tmp_path,
+        *(TOOLS / "checkov" / "bin" / "checkov", "--file", TEMPLATE),
+        *("--framework", "cloudformation", "--skip-download", "--output", "json"),
+    )
     report: dict[str, Any] = json.loads(done.stdout)
     assert report["summary"]["resource_count"] > 40
     assert report["summary"]["parsing_errors"] == 0

@@ -44,6 +44,7 @@ from shared.steps.start import Starter
 from tests.factories import KEY, PHOTOS, REGION, TABLE, VARIANT, jpeg, png, requested
 from tests.integration.conftest import World
 from tests.integration.lambdas import How, Invocation, Lambdas, Step
+from tests.thorough import THOROUGH
 
 pytestmark = pytest.mark.timeout(900)  # one test has many runs, and machines may be slow
 ROOT = Path(__file__).parents[2]
@@ -511,8 +512,6 @@ TWICE = [
     in {"drop", "resubmitted", "lease over", "last credit", "probe passes", "finalize"}
 ]
 """Scenarios in which two invocations at once could spend twice or publish two ends."""
-ALL_KILLS: Final = "CATWALK_ALL_KILLS" in os.environ
-"""Whether all kills run (`make kills`), or only the most important ones (`make test`)."""
 LONGER: Final = {"resubmitted", "last credit", "poll: done", "probe passes"}
 """Only `make kills` kills these scenarios at reads and runs two invocations of them at once, since
 `drop`, `lease over` and `finalize` run the same code."""
@@ -520,18 +519,18 @@ LONGER: Final = {"resubmitted", "last credit", "poll: done", "probe passes"}
 
 def now(scenarios: Sequence[Scenario]) -> list[Scenario]:
     """Return the scenarios of this test run."""
-    return [scenario for scenario in scenarios if ALL_KILLS or scenario.name not in LONGER]
+    return [scenario for scenario in scenarios if THOROUGH or scenario.name not in LONGER]
 
 
 WHOLE: Final = {"drop", "unanswered", "lease over", "poll: done", "finalize"}
 """Scenarios that are always killed after each change. `make test` kills the others after every
-fourth change and the last one, since the same code makes most of their changes."""
-STRIDE: Final = 4
+eighth change and the last one, since the same code makes most of their changes."""
+STRIDE: Final = 8
 
 
 def killed_here(scenario: Scenario, changes: Sequence[int]) -> list[int]:
     """Return the changes after which this test run kills a scenario."""
-    if ALL_KILLS or scenario.name in WHOLE:
+    if THOROUGH or scenario.name in WHOLE:
         return list(changes)
     return sorted({*changes[SCENARIOS.index(scenario) % STRIDE :: STRIDE], changes[-1]})
 

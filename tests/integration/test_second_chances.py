@@ -121,7 +121,8 @@ def abort(world: World, job: Job) -> None:
 
 def late(deploy: Callable[..., World]) -> tuple[World, Desk]:
     """Deploy a stack whose tasks take longer than the timeout."""
-    world = deploy(TASK_TIMEOUT_SECONDS="600", DEFAULT_BATCH_SIZE="2")
+    seldom = {"POLL_MIN_SECONDS": "60"}  # ten polls until then instead of a hundred
+    world = deploy(TASK_TIMEOUT_SECONDS="600", DEFAULT_BATCH_SIZE="2", **seldom)
     world.vendor.fault("read", "unknown_status", times=None)
     return world, Desk(world)
 

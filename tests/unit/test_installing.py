@@ -14,6 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from cli.stacks.project import is_project
+from tests.thorough import thorough
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -128,10 +129,10 @@ def test_runs_from_anywhere(installed: Path, tmp_path: Path) -> None:
     [
         ("catwalk do", {"down", "doctor"}),
         ("catwalk resume --status F", {"FAILED"}),
-        ("catwalk jobs --status o", {"on-its-way"}),
-        ("catwalk jobs --review re", {"refused"}),
-        ("catwalk regenerate --status SU", {"SUBMITTING", "SUBMIT_UNKNOWN", "SUCCEEDED"}),
-        ("catwalk up --ho", {"--host"}),
+        thorough("catwalk jobs --status o", {"on-its-way"}),
+        thorough("catwalk jobs --review re", {"refused"}),
+        thorough("catwalk regenerate --status SU", {"SUBMITTING", "SUBMIT_UNKNOWN", "SUCCEEDED"}),
+        thorough("catwalk up --ho", {"--host"}),
     ],
 )
 def test_completion(installed: Path, tmp_path: Path, words: str, proposed: set[str]) -> None:

@@ -510,6 +510,7 @@ def test_arrival_stands_in_no_index_of_jobs(stage: Stage) -> None:
     assert CLAIMING not in set(JobStatus)
 
 
+@pytest.mark.thorough
 def test_twenty_variants_with_the_largest_extra_are_one_item(stage: Stage) -> None:
     """The largest decision fits into DynamoDB's 400 kB."""
     extra: dict[str, Any] = {"x": [[]] * 4000}

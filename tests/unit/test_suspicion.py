@@ -24,6 +24,7 @@ from shared.models import ErrorCode, Job, JobStatus, Refusals
 from shared.steps.submit import Batch
 from shared.vmake.client import Accepted, Refused, Trouble
 from tests.factories import START, TABLE, Aws, Clock, jpeg
+from tests.thorough import thorough
 from tests.unit.test_submit import Stage
 
 PAGE = httpx.Response(403, text="<html>Request blocked</html>")
@@ -34,9 +35,9 @@ NO_SUCH_PAGE = httpx.Response(404, text="<html>404</html>")
 DOUBTFUL = [
     pytest.param(PAGE, id="403 page"),
     pytest.param(FORBIDDEN, id="403 without a reason"),
-    pytest.param(NO_CREDITS, id="402"),
+    thorough(NO_CREDITS, name="402"),
     pytest.param(BAD_KEY, id="401"),
-    pytest.param(NO_SUCH_PAGE, id="404 page"),
+    thorough(NO_SUCH_PAGE, name="404 page"),
 ]
 A_WHILE = 8_000.0
 
@@ -109,7 +110,7 @@ def failed_as_refused(job: Job) -> bool:
     return job.status is JobStatus.FAILED and job.error.code is ErrorCode.VENDOR_REJECTED
 
 
-@pytest.mark.parametrize("refusal", [PAGE, NO_CREDITS, NO_SUCH_PAGE])
+@pytest.mark.parametrize("refusal", [PAGE, thorough(NO_CREDITS), thorough(NO_SUCH_PAGE)])
 def test_poisoned_photos_stop_nobody(world: World, refusal: httpx.Response) -> None:
     """Three photos are always refused, and come first; the others hardly notice."""
     poisoned = [f"bad-{n}.jpg" for n in range(3)]
@@ -129,7 +130,7 @@ def test_poisoned_photos_stop_nobody(world: World, refusal: httpx.Response) -> N
     assert world.done("later") == 30
 
 
-@pytest.mark.parametrize("refusal", [FORBIDDEN, BAD_KEY])
+@pytest.mark.parametrize("refusal", [FORBIDDEN, thorough(BAD_KEY)])
 def test_a_poisoned_photo_among_others_ends_after_three_tries(
     world: World, refusal: httpx.Response
 ) -> None:
