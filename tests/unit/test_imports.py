@@ -146,7 +146,7 @@ def made_by_importing(environment: dict[str, str]) -> dict[str, list[str]]:
 
 
 def test_clients_are_made_in_lambdas_init() -> None:
-    """A handler's import makes the clients of an ordinary invocation, since init has a whole core."""
+    """A handler's import makes the usual clients, since Lambda's init phase has a whole core."""
     assert made_by_importing(SETTINGS | INIT_PHASE) == NEEDED
     assert made_by_importing(SETTINGS) == {name: [] for name in NEEDED}
 

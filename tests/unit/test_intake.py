@@ -262,7 +262,7 @@ def test_mask_as_of_the_drop(stage: Stage, s3_clock: S3Clock) -> None:
 
 
 def test_request_without_variants_makes_what_a_drop_makes(stage: Stage) -> None:
-    """Without variants, a request has the settings of photo, folder and stack, and the folder's SKU."""
+    """Without variants, a request has the settings of photo, folder and stack, as a drop."""
     stage.aws.drop("a/catwalk.json", b'{"modelId": "044", "batchSize": 2, "sku": "S-1"}')
     event = stage.aws.drop("a/dress.jpg", jpeg(), {"batch-size": "1"})
     stage.take(requested({"requestId": "r-1", "photo": {"key": "a/dress.jpg"}}))

@@ -21,7 +21,7 @@ def test_loopback_is_always_listened_on(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_everywhere_only_when_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a Docker bridge, `docker` is an error; only 0.0.0.0 opens the stack to the network."""
+    """Without a Docker bridge, `docker` is an error; only 0.0.0.0 listens everywhere."""
     monkeypatch.setattr(interfaces, "address_of", lambda _: None)
     with pytest.raises(LocalError, match=r"no Docker bridge \(docker0\).* --host 0\.0\.0\.0"):
         addresses("docker")
