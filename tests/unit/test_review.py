@@ -142,7 +142,7 @@ def test_what_is_written_is_saved_whatever_becomes_of_its_event(
     monkeypatch: pytest.MonkeyPatch,
     refuses: str,
 ) -> None:
-    """If event or outbox fail after the write, the decision counts as stored and its entry stays."""
+    """If event or outbox fail after the write, the decision is stored and its entry stays."""
 
     def fails(*_: object, **__: object) -> None:
         raise RuntimeError("EventBridge refused it")
