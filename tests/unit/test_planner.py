@@ -19,12 +19,11 @@ from shared.polling.planner import (
     lesson,
     next_wait,
 )
-from tests.thorough import THOROUGH
 
 BOUNDS = Bounds(shortest=1, longest=600, trade=0.7)
 SAMPLE = [
     trace
-    for trace in traces.built_in(jobs=40 if THOROUGH else 15)
+    for trace in traces.built_in(jobs=40)
     if trace.name.startswith(("log-normal", "heavy-tailed"))
 ]
 
