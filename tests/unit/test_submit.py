@@ -993,7 +993,7 @@ def test_unknown_post_uses_up_the_day(stage: Stage) -> None:
 def test_a_record_that_cannot_be_written_uses_up_no_day(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Deliveries that fail before the POST reserve one credit per photo, however often they come."""
+    """Repeated deliveries that fail before the POST reserve one credit per photo."""
     stage.set(daily_credit_limit=3)
     events = [stage.aws.drop(f"{number}.jpg", jpeg()) for number in range(2)]
 
