@@ -200,6 +200,7 @@ def reconciler(config: ReconcileConfig, wiring: Wiring) -> "Reconciler":
     from shared.limits.circuit_breaker import CircuitBreaker
     from shared.limits.credit_limit import CreditLimit
     from shared.notify.outbox import ReviewOutbox
+    from shared.records.ledger import Ledger
     from shared.steps.dead_letters import DeadLetters
     from shared.steps.reconcile import Cursors, Reconciler, Resent, Unannounced
 
@@ -225,6 +226,7 @@ def reconciler(config: ReconcileConfig, wiring: Wiring) -> "Reconciler":
         unannounced=Unannounced(aws.dynamodb, table),
         reviews=ReviewOutbox(aws.dynamodb, table, now=now),
         announcer=wiring.announcer,
+        ledger=Ledger(aws.dynamodb, table, now=now),
         executions=aws.executions,
         sqs=aws.sqs,
         breaker=CircuitBreaker(aws.dynamodb, table, now=now),

@@ -9,7 +9,8 @@ entries that have not changed for a while, the longest unchanged first:
     SUBMITTING      past its lease: SubmitFunction decides, as on a redelivery
     ACCEPTED        without a message: a message is sent
     arrivals        with missing records: SubmitFunction makes them
-    ended           without an event: the event is published
+    ended           without an event: the event is published, and an unknown submit entered in
+                    the ledger
     photos          without an arrival: their drop is sent again
 
 The photos are listed page by page, and a cursor is written after each page. The next run continues
@@ -47,6 +48,7 @@ from shared.notify.metrics import Gauges, Metrics
 from shared.notify.outbox import ReviewOutbox
 from shared.observability import keys_of, log_keys, logger
 from shared.records.jobs import JobRepository
+from shared.records.ledger import Ledger
 from shared.steps.dead_letters import DeadLetter, DeadLetters
 from shared.steps.start import execution_arn, stop_error
 
@@ -310,6 +312,7 @@ class Reconciler:
         reviews: ReviewOutbox,
         settling: Settling,
         announcer: Announcer,
+        ledger: Ledger,
         executions: "SFNClient",
         sqs: "SQSClient",
         breaker: CircuitBreaker,
@@ -328,6 +331,7 @@ class Reconciler:
         self._reviews = reviews
         self._settling = settling
         self._announcer = announcer
+        self._ledger = ledger
         self._executions = executions
         self._sqs = sqs
         self._breaker = breaker
@@ -519,12 +523,19 @@ class Reconciler:
         if job is None or job.status is not found.status or job.announced == job.status:
             return False
         try:
-            self._announcer.announce(job)
+            self._announce(job)
         except Exception:  # noqa: BLE001  logged, counted, and tried again by each run
             self._unannounced.add(job.job_id)
             round_.note_failure("announced", job)
             return False
         return True
+
+    def _announce(self, job: Job) -> None:
+        """Announce the end of a job; enter a submit first whose outcome is unknown."""
+        # SubmitFunction may have been killed before both.
+        if job.status is JobStatus.SUBMIT_UNKNOWN:
+            self._ledger.doubt(job)
+        self._announcer.announce(job)
 
     def _announce_refused(self, round_: _Round) -> int:
         """Announce again the jobs whose event was refused; each run begins where the last ended."""
@@ -539,7 +550,7 @@ class Reconciler:
             job = self._jobs.get(job_id)
             if job is not None and job.status in _ENDS and job.announced != job.status:
                 try:
-                    self._announcer.announce(job)
+                    self._announce(job)
                 except Exception:  # noqa: BLE001  it is logged, and `catwalk doctor` counts them
                     with log_keys(**keys_of(job)):
                         logger().warning("its end could not be published", exc_info=True)

@@ -1,9 +1,8 @@
-"""The storm: many photos, copies and disorder, workers killed, a vendor that fails; then the books.
+"""The storm: many photos and duplicates, while workers are killed and the vendor fails.
 
-`python -m tests.e2e.storm`, or `make storm`, has a stack of its own up, lets the storm rage over
-it, lets it settle, and judges from outside what became of each photo: nothing may be lost, and
-nothing charged twice. Then the odd storm: a vendor that contradicts itself, five poisoned photos,
-and the question how long the good photos take.
+`python -m tests.e2e.storm`, or `make storm`, starts its own stack, waits until all jobs have ended,
+and compares records, results and charges: no photo may be lost or charged twice. The odd storm
+follows: the vendor contradicts itself, and five poisoned photos must not delay the good ones much.
 """
 
 import argparse
@@ -37,16 +36,16 @@ from shared.clock import parse_iso
 from tests.e2e.driver import ENDED, Catwalk, inbox, photo, sha256, wait_for
 
 FUNCTIONS: Final = ("SubmitFunction", "PollFunction", "FinalizeFunction")
-"""Whose workers are killed."""
+"""The functions whose workers are killed."""
 PLAN: Final = Plan(
     task_seconds=1.0,
-    # Step Functions waits as long as on AWS: its retries have to outlast the killing.
+    # Step Functions waits as long as on AWS, since its retries must outlast the killing.
     wait_scale=1.0,
     parameters={
         "PollMaxSeconds": "3",
         "TaskTimeoutSeconds": "1800",
         "DefaultBatchSize": "1",
-        # Copies are worked on side by side.
+        # Duplicates are handled in parallel.
         "MaxSubmitConcurrency": "3",
     },
 )
@@ -62,7 +61,7 @@ FAULTS: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
         {"fault": "error_after_charge"},
         {"fault": "status", "status": 500},
         {"fault": "status", "status": 503},
-        # Charged and not yet answered: the worst moment for a worker to be killed.
+        # Charged and not yet answered is the worst moment for a kill.
         {"fault": "slow", "seconds": 3},
     ),
     "read": (
@@ -81,7 +80,7 @@ FAULTS: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
         {"fault": "slow", "seconds": 3},
     ),
 }
-"""How the vendor fails: of a call's kinds, each as often as another."""
+"""The vendor's faults by kind of call; those of one call are equally frequent."""
 
 ODD_ANSWERS: Final[Sequence[Mapping[str, Any]]] = (
     {"fault": "contradiction"},
@@ -102,27 +101,27 @@ POISON: Final[Sequence[Mapping[str, Any]]] = (
     {"fault": "status", "status": 402, "message": "insufficient image resolution"},
     {"fault": "status", "status": 200, "code": 20018, "message": "insufficient image resolution"},
 )
-"""What the vendor always says to one of the poisoned photos each."""
+"""The answer that each of the poisoned photos always gets."""
 ODD_SHARE: Final = 0.1
 MOST_TIMES_AS_LONG: Final = 1.5
-"""How much longer the good photos may take for the sake of the poisoned ones."""
+"""The good photos may take at most this many times as long beside poisoned ones."""
 ENOUGH_FOR_A_MEAN: Final = 30
-"""Good photos below which the time is only shown: what else the machine does would decide."""
+"""With fewer good photos the factor is only shown, since other load would decide it."""
 ODD_GAP_SECONDS: Final = 0.5
-"""Between two drops of the odd storm."""
+"""The time between two drops of the odd storm."""
 ODD_SETTLE_SECONDS: Final = 900.0
 
 LIFE_SECONDS: Final = 5.0
-"""How long a worker lives on average while workers are killed: a few invocations."""
+"""The average life of a worker while workers are killed: a few invocations."""
 SHARE_WITH_DROPS: Final = 0.6
-"""The share of the killing in which photos still come."""
+"""The share of the killing during which photos are still dropped."""
 SPARED_SECONDS: Final = 60.0
-"""How much longer workers are killed at most, if some function has not lost any."""
+"""The killing is extended by at most this time if a function has not lost a worker yet."""
 BACK_SECONDS: Final = 30.0
-"""How long messages that come back may take to be dealt with before the vendor is mended."""
+"""How long messages that come back are waited for before the vendor stops failing."""
 STILL_SECONDS: Final = 600.0
-"""Whatever has not moved for so long has come to a stand: a message of a killed worker stays away
-for 300 s, and an invocation's lease lasts for 180 s."""
+"""If nothing has changed for this long, nothing will: a killed worker's message is invisible for at
+most 300 s, and an invocation's lease lasts for 180 s."""
 _MESSAGES: Final = (
     "ApproximateNumberOfMessages",
     "ApproximateNumberOfMessagesNotVisible",
@@ -134,7 +133,7 @@ _LOOK_SECONDS: Final = 1.0
 _TELL_SECONDS: Final = 5.0
 _TELL_STILL_SECONDS: Final = 30.0
 _QUIET_LOOKS: Final = 3
-"""So many looks in a row must show that nothing is under way."""
+"""This many looks in a row must show that nothing is under way."""
 _SHOWN_PROBLEMS: Final = 20
 _INTERRUPTED: Final = 130
 
@@ -143,22 +142,22 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Storm:
-    """How hard it blows."""
+    """The size of a storm."""
 
     photos: int = 300
     seconds: float = 30.0
-    """How long workers are killed."""
+    """The duration of the killing."""
     failing: float = 0.1
-    """The share of the vendor's calls that go wrong."""
+    """The share of the calls to the vendor that fail."""
     seed: int = 0
-    """Decides all chance but the machine's own."""
+    """The seed of all random choices."""
     visibility_seconds: int | None = None
-    """Set as the queue's visibility timeout, in place of the template's 900 s: the messages of
-    killed workers come back sooner, and so in the middle of the storm."""
+    """The queue's visibility timeout, instead of the template's 900 s, so that the messages of
+    killed workers come back during the storm."""
     odd: int = 60
-    """Good photos in each half of the odd storm."""
+    """The number of good photos in each half of the odd storm."""
     folder_seconds: float = 3.0
-    """Between two changes of the folder file in the odd storm."""
+    """The time between two changes of the folder file in the odd storm."""
 
 
 @dataclass(frozen=True)
@@ -650,17 +649,17 @@ def odd_table(odd: Odd) -> str:
 
 @dataclass(frozen=True)
 class Look:
-    """Where everything is at a moment."""
+    """The state of all jobs, messages and executions at a time."""
 
     statuses: Mapping[str, int]
     messages: int
-    """In the queue, those that are taken or delayed included."""
+    """Messages in the queue, including those in flight and delayed."""
     executions: int
-    """That run."""
+    """Running executions."""
 
     @classmethod
     def at(cls, catwalk: Catwalk) -> Self:
-        """Look."""
+        """Read the present state."""
         statuses = Counter(record["status"] for record in catwalk.all_records())
         pages = catwalk.stack.clients.executions.get_paginator("list_executions").paginate(
             stateMachineArn=catwalk.stack.output("StateMachineArn"), statusFilter="RUNNING"
@@ -674,18 +673,18 @@ class Look:
         return self.messages == self.executions == 0
 
     def ended(self, photos: int) -> bool:
-        """Tell whether so many photos have come to their end."""
+        """Return whether this many photos have ended."""
         ended = sum(count for status, count in self.statuses.items() if status in ENDED)
         return ended == sum(self.statuses.values()) >= photos
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Return the state as a line."""
         records = ", ".join(f"{count} {status}" for status, count in sorted(self.statuses.items()))
         return f"{records or 'no records'}; {self.messages} messages; {self.executions} executions"
 
 
 def messages_in(catwalk: Catwalk, output: str) -> int:
-    """Count a queue's messages: waiting, taken and delayed."""
+    """Count a queue's messages: visible, in flight and delayed."""
     attributes = catwalk.stack.clients.sqs.get_queue_attributes(
         QueueUrl=catwalk.stack.output(output), AttributeNames=_MESSAGES
     )["Attributes"]
@@ -693,13 +692,13 @@ def messages_in(catwalk: Catwalk, output: str) -> int:
 
 
 def settle(catwalk: Catwalk, photos: int, tell: Tell, *, seconds: float = math.inf) -> None:
-    """Wait until all photos have come to their end and nothing is under way, or all stands.
+    """Wait until all photos have ended and nothing is under way, or until nothing changes any more.
 
     Args:
         catwalk: the stack.
-        photos: how many there are.
-        tell: hears how it goes.
-        seconds: after which it is waited no longer.
+        photos: the number of photos.
+        tell: called with each state.
+        seconds: the timeout.
 
     """
     until = time.monotonic() + seconds
@@ -713,7 +712,7 @@ def settle(catwalk: Catwalk, photos: int, tell: Tell, *, seconds: float = math.i
         if look != before:
             before, moved, news = look, now, True
         quiet = quiet + 1 if look.quiet else 0
-        # Without ReconcileFunction nothing moves any more what no message speaks of.
+        # Without ReconcileFunction, a job without a message never changes again.
         over = quiet >= _QUIET_LOOKS and (look.ended(photos) or not reconciles)
         stands = now >= moved + STILL_SECONDS
         if over or stands or now >= until:

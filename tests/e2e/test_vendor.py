@@ -93,7 +93,7 @@ def test_a_late_task_keeps_its_id(catwalk: Catwalk) -> None:
     catwalk.vendor.fault("read", "stuck", times=None, match={"path_contains": "late/"}, percent=40)
     catwalk.drop("late/dress.jpg", body, {"batch-size": "1"})
     running = catwalk.executing("late/dress.jpg")
-    # A call with an old start time stands in for six hours of waiting.
+    # A call with a past deadline stands in for six hours of waiting.
     execution = catwalk.stack.clients.executions.describe_execution(
         executionArn=running["execution_arn"]
     )

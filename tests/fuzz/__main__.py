@@ -1,4 +1,4 @@
-"""Makes up inputs for each surface, for so many seconds each; prints inputs and crashes.
+"""Generates inputs for each surface for a number of seconds; prints their number and the crashes.
 
 `make fuzz SECONDS=600`. A crash is printed with the smallest input that makes it.
 """
@@ -16,7 +16,7 @@ from tests import guard
 from tests.fuzz.surfaces import SURFACES, Surface, wire
 
 BATCH: Final = 500
-"""Inputs a seed: Hypothesis has no limit of time."""
+"""Inputs of one batch. Hypothesis has no time limit, so the time is checked between batches."""
 _SETTINGS: Final = settings(
     max_examples=BATCH,
     deadline=None,
@@ -27,7 +27,7 @@ _SETTINGS: Final = settings(
 
 
 def main() -> int:
-    """Go through the surfaces; return 1 if anything crashed."""
+    """Fuzz the surfaces; return 1 if anything crashed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=600, help="for each surface")
     parser.add_argument("--seed", type=int, default=None, help="of the first batch")
@@ -45,7 +45,7 @@ def main() -> int:
 
 
 def fuzz(surface: Surface, seconds: float, first: int) -> tuple[int, int]:
-    """Try inputs for so many seconds; return how many, and how many batches crashed."""
+    """Fuzz for this many seconds; return the number of inputs and of batches that crashed."""
     inputs = crashes = 0
 
     def check(value: Any) -> None:
@@ -59,7 +59,7 @@ def fuzz(surface: Surface, seconds: float, first: int) -> tuple[int, int]:
             batch = seed(first + inputs)(_SETTINGS(given(surface.inputs)(check)))
             try:
                 batch()
-            except Exception:  # noqa: BLE001  each is a crash, and is told
+            except Exception:  # noqa: BLE001  each one is a crash, and is printed
                 crashes += 1
                 traceback.print_exc()
     return inputs, crashes

@@ -1,7 +1,7 @@
-"""Where bytes from strangers are read: how to make some up, and what must hold of any of them.
+"""The places where the functions read bytes from outside: how to generate some, and what must hold.
 
-A surface's check raises for a crash and for a broken promise. It uses the functions' own code; of
-the network it replaces the connection alone, by a pair of connected sockets.
+A surface's check raises an exception for a crash and for a broken promise. It runs the functions'
+own code, and replaces only network connections, by pairs of connected sockets.
 """
 
 import ipaddress
@@ -53,7 +53,7 @@ _DEFAULTS: Final = Layer("the stack's defaults", VARIANT)
 
 @dataclass(frozen=True)
 class Surface:
-    """One place where strangers' bytes are read."""
+    """A place where bytes from outside are read."""
 
     inputs: SearchStrategy[Any]
     check: Callable[[Any], None]
@@ -63,7 +63,7 @@ class Surface:
 
 
 def _json(*names: str) -> SearchStrategy[Any]:
-    """Return JSON values, with these names among their members'."""
+    """Return JSON values whose members may have these names."""
     return st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12) | URLS,
         lambda inner: (
@@ -78,7 +78,7 @@ def _json(*names: str) -> SearchStrategy[Any]:
 
 @st.composite
 def mutated(draw: Any, *whole: bytes) -> bytes:
-    """Take something whole, and change, cut, double or put in some bytes."""
+    """Return mutations of these values: bytes are changed, cut, doubled or inserted."""
     data = bytearray(draw(st.sampled_from(whole)))
     for _ in range(draw(st.integers(0, 6))):
         start = draw(st.integers(0, len(data)))
@@ -204,7 +204,7 @@ _EVENTS: Final = (
 
 
 def _check_message(message: str) -> None:
-    """A record takes it: it is not empty, not long, and can be encoded."""
+    """Check that a record can hold a text: it is not empty, not long, and can be encoded."""
     assert 0 < len(message.encode()) < 2_000, message
 
 
@@ -293,7 +293,7 @@ _HEADS: Final = (
 
 
 class _Wire:
-    """What the next connection says, and what names resolve to."""
+    """The answer of the next connection, and the addresses of names."""
 
     reply = b""
     addresses: tuple[str, ...] = ("93.184.216.34",)
@@ -336,7 +336,7 @@ def _sync_stream(ours: socket.socket) -> httpcore.NetworkStream:
 
 
 def _is_global(address: str) -> bool:
-    """Return what Python thinks of an address: another list than the one that is tried."""
+    """Return whether an address is public by Python's list, which is not the tested one."""
     ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv6Address):
         if ip in ipaddress.ip_network("64:ff9b::/96"):
@@ -348,9 +348,9 @@ def _is_global(address: str) -> bool:
 
 @contextmanager
 def wire() -> Iterator[None]:
-    """Connect to nobody while this lasts: each connection is a pair of sockets."""
+    """Replace each connection by a pair of sockets while the block runs."""
     connect, look_up = httpcore.SyncBackend.connect_tcp, socket.getaddrinfo
-    # A plain function: as a bound method it would not be given the backend.
+    # A plain function, since a bound method does not get the backend as its argument.
     httpcore.SyncBackend.connect_tcp = _connect  # type: ignore[method-assign, assignment]  # until the end of `wire`
     socket.getaddrinfo = _WIRE.getaddrinfo  # type: ignore[assignment]  # until the end of `wire`
     try:
@@ -364,7 +364,7 @@ def wire() -> Iterator[None]:
 
 
 class _Bucket:
-    """Takes what is stored, and keeps nothing."""
+    """An S3 client that accepts uploads and stores nothing."""
 
     def __getattr__(self, _operation: str) -> Callable[..., dict[str, Any]]:
         return lambda **_: {"UploadId": "u", "ETag": '"e"'}

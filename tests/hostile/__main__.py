@@ -17,7 +17,7 @@ _PARALLEL: Final = 12
 
 
 def main() -> int:
-    """Measure, write, and say what ended wrongly."""
+    """Measure all cases, write the table, and print the cases that ended wrongly."""
     found = measure(HOSTILE, seconds=0, parallel=_PARALLEL)
     wrong = misses((*HARMLESS, *HOSTILE), found)
     for line in wrong:

@@ -1,4 +1,4 @@
-"""What a hostile server answers, byte by byte, and a server on loopback that answers so."""
+"""The answers of a hostile server, as bytes, and a loopback server that sends them."""
 
 import gzip
 import itertools
@@ -24,7 +24,7 @@ Pieces = Iterator[bytes]
 
 
 def zeros(gibibytes: int) -> bytes:
-    """Return a gzip of so many GiB of zeros, without making them: equal blocks one by one."""
+    """Return a gzip of this many GiB of zeros, made from equal blocks."""
     block = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     mebibyte = block.compress(bytes(1024 * 1024)) + block.flush(zlib.Z_FULL_FLUSH)
     head = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"

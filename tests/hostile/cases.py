@@ -1,4 +1,4 @@
-"""Which hostile answer ends in which status, for each of the functions that meet one."""
+"""How each hostile answer must end, for each function that can get it."""
 
 import json
 import logging
@@ -21,13 +21,13 @@ class Case:
 
     function: Function
     answer: str
-    """A name in `answers.ANSWERS`; or a URL that a result is said to have."""
+    """A name in `answers.ANSWERS`, or a URL of a result."""
     end: str
-    """The record's status, with its error's code if it is PARTIAL; `waits` if it is sent again."""
+    """The status of the record, with the error code if PARTIAL; `waits` if the photo waits."""
 
     @property
     def name(self) -> str:
-        """How tests and tables call it."""
+        """Its name in tests and tables."""
         return f"{self.function}-{self.answer}"
 
 
@@ -40,7 +40,7 @@ _INVALID: Final = "PARTIAL result_invalid"
 _BLOCKED: Final = "PARTIAL result_blocked"
 
 FUNCTION_SECONDS: Final = {"finalize": 600, "poll": 60, "submit": 150}
-"""The functions' timeouts, as template.yaml has them."""
+"""The functions' timeouts in template.yaml."""
 
 HARMLESS: Final = (
     Case("finalize", "good", "SUCCEEDED"),
@@ -106,16 +106,16 @@ HOSTILE: Final = (
 )
 
 MORE_MEBIBYTES: Final = 96
-"""So much more memory than for a harmless answer may a hostile one take."""
+"""A hostile answer may take this much more memory than a harmless one."""
 
 
 def measure(cases: Iterable[Case], *, seconds: float, parallel: int) -> dict[str, dict[str, Any]]:
-    """Run cases in processes of their own; return what each ended in, by its name.
+    """Run cases in processes of their own; return the result of each by its name.
 
     Args:
-        cases: the harmless ones are run besides.
-        seconds: the longest that a request may take, 0 for the functions' own limits.
-        parallel: how many run at once.
+        cases: the cases; the harmless ones always run, too.
+        seconds: the deadline of a request; 0 keeps the functions' own deadlines.
+        parallel: how many cases run at once.
 
     """
     names = "\n".join(json.dumps(case.name) for case in (*HARMLESS, *cases))
@@ -149,7 +149,7 @@ def measure(cases: Iterable[Case], *, seconds: float, parallel: int) -> dict[str
 
 
 def misses(cases: Iterable[Case], found: dict[str, dict[str, Any]]) -> list[str]:
-    """Say of each case that did not end as it must, what was wrong."""
+    """Return a sentence about each case that did not end as it must."""
     wrong = []
     for case in cases:
         answer = found.get(case.name, {"raised": "it did not end"})

@@ -1,10 +1,10 @@
-"""Runs the functions against hostile servers, each case in a process of its own, and measures them.
+"""Runs the functions against hostile servers, each case in its own process, and measures them.
 
-S3 is a server elsewhere, so that what it stores is not counted; the rest of AWS is in each process.
+S3 runs in another process, so that its memory is not counted. The rest of AWS is in each process.
 
-`python -m tests.hostile.runner SECONDS PARALLEL` reads names of cases, a JSON string a line, and
-prints a JSON object a case. SECONDS is the longest that a request may take, 0 for the functions'
-own limits.
+`python -m tests.hostile.runner SECONDS PARALLEL` reads names of cases (a JSON string per line) and
+prints a JSON object per case. SECONDS is the deadline of a request; 0 keeps the functions' own
+deadlines.
 """
 
 import gc
@@ -35,7 +35,7 @@ from tests.hostile.cases import FUNCTION_SECONDS, HARMLESS, HOSTILE, Case
 
 _MAX_RESULT_BYTES: Final = 12 * 1024 * 1024
 _MEMORY_BYTES: Final = 1536 * 1024 * 1024
-"""No process takes more: a bomb shall not take the machine down with it."""
+"""The memory limit of each process, so that a bomb does not exhaust the machine."""
 CASES: Final = {case.name: case for case in (*HARMLESS, *HOSTILE)}
 
 
@@ -51,7 +51,7 @@ class _Context:
 
 
 def _run(case: Case, aws: Aws, url: str) -> dict[str, Any]:
-    """Invoke the function once, and say what became of the job."""
+    """Invoke the function once; return how the job ended."""
     jobs = JobRepository(aws.dynamodb, TABLE)
     os.environ["VMAKE_BASE_URL"] = url
     if case.function == "submit":
@@ -106,14 +106,14 @@ def _state(job: Job, case: Case, url: str) -> dict[str, Any]:
 
 
 def _child(case: Case, aws: Aws, limit: float, out: int) -> None:
-    """Be the process of a case; this never returns."""
+    """Run a case in this forked process; never return."""
     signal.alarm(60 if limit else FUNCTION_SECONDS[case.function])
     resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY_BYTES, _MEMORY_BYTES))
     answer: dict[str, Any] = {"name": case.name}
     try:
         with serving(case.answer if case.function != "finalize" else b"") as url:
             answer |= _run(case, aws, url)
-    except BaseException as error:  # noqa: BLE001  whatever it is, it is the answer
+    except BaseException as error:  # noqa: BLE001  every error is reported
         answer["raised"] = f"{type(error).__name__}: {error}"[:300]
     finally:
         os.write(out, json.dumps(answer).encode() + b"\n")
@@ -121,15 +121,15 @@ def _child(case: Case, aws: Aws, limit: float, out: int) -> None:
 
 
 def main() -> None:
-    """Fork a process for each case, so many at once."""
+    """Fork a process for each case, with a limit on how many run at once."""
     limit, parallel = float(sys.argv[1]), int(sys.argv[2])
     guard.install()
     _set_up(limit)
     names = [line.strip() for line in sys.stdin if line.strip()]
     answers = os.dup(1)
-    os.dup2(2, 1)  # what the functions log
+    os.dup2(2, 1)  # the functions' logs go to stderr
     with mock_aws():
-        # What takes long is made once; each process has a copy of this AWS.
+        # Slow things are made once; each process has a copy of this AWS.
         aws = Aws.connect().build()
         aws.s3.close()  # no two processes share a connection
         for name in ("s3", "dynamodb", "events", "secrets", "sqs", "executions"):

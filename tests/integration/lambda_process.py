@@ -1,12 +1,12 @@
-"""A small Lambda: each invocation is a process of its own, and may be killed at any of its steps.
+"""A small Lambda: each invocation is its own process, which can be killed at any of its steps.
 
-A step is a call to AWS or a request to the vendor. The functions are imported once; each
-invocation is a fork that builds what it needs anew, as a cold start does. A killed one ends by
-SIGKILL: no `except`, no `finally`, nothing of Python's runs.
+A step is a call to AWS or a request to the vendor. The functions are imported once. Each invocation
+is a fork that makes its own clients, as a cold start does. SIGKILL ends a killed invocation, so
+none of its `except` and `finally` blocks run.
 
-It reads a JSON object a line, `{"invoke": function, "event": ...}` or `{"resume": pid}`, and
-answers with JSON lines: one a step *before* the step is made, one with what the function returned
-or raised, and one that says how the process ended.
+This script reads JSON lines: `{"invoke": function, "event": ...}` or `{"resume": pid}`. It answers
+with JSON lines: one *before* each step, one with the function's result or exception, and one with
+the exit status of the process.
 """
 
 import functools
@@ -54,7 +54,7 @@ class Steps:
         self._at = at
         self._how = how
         self._numbers = itertools.count()
-        self._lock = threading.Lock()  # FinalizeFunction copies results side by side
+        self._lock = threading.Lock()  # FinalizeFunction copies results in threads
 
     def watch(self) -> None:
         """Start to watch all calls to AWS and requests to the vendor."""
@@ -105,7 +105,7 @@ class Steps:
 
 
 def _callers() -> list[str]:
-    """Return which functions of shared/ led here, the innermost first: `jobs.claim`."""
+    """Return the functions of shared/ on the call stack, innermost first: `jobs.claim`."""
     found = []
     frame: FrameType | None = sys._getframe()
     while frame is not None:
@@ -117,7 +117,7 @@ def _callers() -> list[str]:
 
 
 class Invoker:
-    """Runs one invocation at a time, beside those that are paused."""
+    """Runs one invocation at a time; others may be paused meanwhile."""
 
     def __init__(self, functions: Mapping[str, Callable[..., Any]], answers: int) -> None:
         self._functions = functions
@@ -125,7 +125,7 @@ class Invoker:
         self._paused: set[int] = set()
 
     def serve(self) -> None:
-        """Do what is asked for until nobody asks any more."""
+        """Handle requests until stdin ends."""
         try:
             for line in sys.stdin:
                 request = json.loads(line)
@@ -149,7 +149,7 @@ class Invoker:
             self._tell({"exit": os.waitstatus_to_exitcode(status)})
 
     def _invoke(self, request: Mapping[str, Any]) -> None:
-        """Be the function's process; this never returns."""
+        """Run the function in this forked process; never return."""
         signal.alarm(LIFETIME_SECONDS)
         try:
             os.environ.update(request["environment"])
@@ -158,7 +158,7 @@ class Invoker:
             self._tell(
                 {"returned": self._functions[request["invoke"]](request["event"], Context())}
             )
-        except BaseException as error:  # noqa: BLE001  whatever it is, it is the answer
+        except BaseException as error:  # noqa: BLE001  every error is reported
             self._tell({"raised": f"{type(error).__name__}: {error}"})
         finally:
             os._exit(0)
@@ -170,7 +170,7 @@ class Invoker:
 
 
 class _Time:
-    """This process's clock is so far ahead; who sleeps moves it on, and costs no time."""
+    """This process's clock; `sleep` moves it forward without waiting."""
 
     ahead = timedelta()
 
@@ -192,7 +192,7 @@ def _shift_time(offset: timedelta) -> None:
 
 
 def main() -> None:
-    """Serve on stdin and what was stdout; what the functions log goes to stderr."""
+    """Serve requests on stdin and stdout; the functions' logs go to stderr."""
     answers = os.dup(1)
     os.dup2(2, 1)
     sys.path.insert(0, str(ROOT))
@@ -203,15 +203,15 @@ def main() -> None:
         for package in pkgutil.iter_modules([str(ROOT / "functions")])
         if package.ispkg
     }
-    # What takes long and opens no connection is done once, for all invocations.
+    # Slow things that open no connection are made once, for all invocations.
     clients = importlib.import_module("shared.clients")
     for client in (made for made in vars(clients).values() if hasattr(made, "cache_info")):
         client()
-    # moto hides no message from who does not wait for it.
+    # moto needs no long polling.
     vars(importlib.import_module("shared.steps.dead_letters"))["_WAIT_SECONDS"] = 0
     httpx.create_ssl_context = functools.cache(httpx.create_ssl_context)
     httpx.create_ssl_context()
-    gc.freeze()  # a fork that need not look at all this copies less of it
+    gc.freeze()  # the garbage collector of a fork then touches, and so copies, less memory
     Invoker(functions, answers).serve()
 
 

@@ -1,4 +1,4 @@
-"""A bucket that changes while a photo waits, or while its submit is open, leaves no job behind."""
+"""Changes of the bucket while a photo waits leave no job without an end."""
 
 import json
 
@@ -10,7 +10,7 @@ from tests.integration.conftest import World
 
 @pytest.mark.parametrize("what", ["deleted", "replaced_unversioned", "folder_file_changed"])
 def test_no_job_is_left_behind(world: World, what: str) -> None:
-    """A waiting job whose photo or settings are others by now ends in words, or is carried on."""
+    """A waiting job is REJECTED if its photo is deleted, and continues if anything is changed."""
     world.aws.secrets.put_secret_value(SecretId=world.aws.secret_arn, SecretString="wrong-key")
     event = world.aws.drop("a/dress.jpg", jpeg())
     if what == "replaced_unversioned":

@@ -1,4 +1,4 @@
-"""What the functions log: JSON lines that say which job, function and request they are about."""
+"""The functions' logs: JSON lines with the ids of job, function and request."""
 
 import io
 import json
@@ -16,7 +16,7 @@ Lines = Callable[[], list[dict[str, Any]]]
 
 
 class Stdout(io.TextIOBase):
-    """Whatever stdout is at the moment: the logger keeps that of the process's start."""
+    """A stream that writes to the present sys.stdout; the logger keeps the first one."""
 
     def write(self, text: str) -> int:
         return sys.stdout.write(text)
@@ -24,7 +24,7 @@ class Stdout(io.TextIOBase):
 
 @pytest.fixture
 def lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Lines:
-    """Return what the functions have written so far: log lines, and lines of metrics."""
+    """Return the functions' output so far: log lines and metrics."""
     monkeypatch.setattr(logger().registered_handler, "stream", Stdout())
     written: list[dict[str, Any]] = []
 
@@ -36,7 +36,7 @@ def lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_every_line_names_its_job(world: World, lines: Lines) -> None:
-    """A job that throttling, lost polls and broken downloads befall is found by each id."""
+    """All log lines of a job can be found by each of its ids, also those about faults."""
     world.vendor.fault("create", "status", status=429)
     world.vendor.fault("read", "status", status=502)
     world.vendor.fault("download", "status", status=404)
@@ -60,7 +60,7 @@ def test_every_line_names_its_job(world: World, lines: Lines) -> None:
 
 
 def test_lines_of_a_request_name_it(world: World, lines: Lines) -> None:
-    """Each variant's lines bear its own job, and all the backend's requestId."""
+    """The lines of each variant have its job id and the request's requestId."""
     world.aws.drop("a/dress.jpg", jpeg())
     variants = [dict(VARIANT), {**VARIANT, "sceneType": "color", "color": "#FF0000"}]
     detail = {"requestId": "r-1", "photo": {"key": "a/dress.jpg"}, "variants": variants}
@@ -72,7 +72,7 @@ def test_lines_of_a_request_name_it(world: World, lines: Lines) -> None:
 
 
 def test_each_photo_is_counted_once(world: World, lines: Lines) -> None:
-    """A photo that comes twice, and one that waited, are each one photo, one job, one credit."""
+    """Metrics count a photo that is delivered twice, or waited, as one photo, job and credit."""
     world.vendor.fault("create", "status", status=429)
     event = world.aws.drop("a/dress.jpg", jpeg())
     world.deliver(event)
@@ -92,7 +92,7 @@ def test_each_photo_is_counted_once(world: World, lines: Lines) -> None:
 
 
 def test_photo_that_is_dropped_again_is_counted_again(world: World, lines: Lines) -> None:
-    """After a failure a drop is a new attempt, whose time begins with it."""
+    """The time of a new attempt begins with its drop."""
     world.vendor.fault("read", "task_error")
     world.drop()
     assert world.finish().status == "FAILED"
@@ -109,7 +109,7 @@ def test_photo_that_is_dropped_again_is_counted_again(world: World, lines: Lines
 def test_line_of_a_crash_names_the_job(
     world: World, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What nobody expected is logged with the job's ids before Lambda hears of it."""
+    """An unexpected error is logged with the job's ids before Lambda gets it."""
     world.drop()
     job = world.job()
 
@@ -132,7 +132,7 @@ def test_line_of_a_crash_names_the_job(
 def test_line_of_a_message_that_fails_names_the_job(
     world: World, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A photo that has waited runs into trouble: the job's own line says so, then the message's."""
+    """An error about a waiting photo has a line with the job's ids and one about the message."""
     world.vendor.fault("create", "bad_key")
     world.submit(json.dumps(world.aws.drop("a/dress.jpg", jpeg())))
     ((message, _),) = world.queued()
@@ -153,7 +153,7 @@ def test_line_of_a_message_that_fails_names_the_job(
 def test_line_of_what_reconcile_cannot_move_names_the_job(
     world: World, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which job stands still for ever is what somebody has to know."""
+    """A job that reconcile cannot recover is named in the log."""
     world.drop()
     job = world.job()
 
@@ -168,7 +168,7 @@ def test_line_of_what_reconcile_cannot_move_names_the_job(
 
 
 def test_reconcile_tells_how_things_stand(world: World, lines: Lines) -> None:
-    """A parked submit and a refused key are there to be seen at the end of a run."""
+    """A reconcile run emits metrics about parked submits and the refused key."""
     world.vendor.fault("create", "lost_response")
     world.drop("a/lost.jpg")
     world.vendor.fault("create", "bad_key")

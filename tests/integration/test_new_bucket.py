@@ -1,4 +1,4 @@
-"""A new stack's first quarter of an hour, in which S3 answers 404 for what is there."""
+"""The first 15 minutes of a bucket, in which S3 may answer 404 for existing objects."""
 
 import json
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from tests.integration.conftest import World
 
 @pytest.fixture
 def world(deploy: Callable[..., World], monkeypatch: pytest.MonkeyPatch) -> World:
-    """Deploy a stack whose bucket is new, as on AWS."""
+    """Deploy a stack with a new bucket."""
     made = deploy(SETTLING_SECONDS="960")
     hiding = NewBucket(made.aws.s3, clock.utc_now)
     monkeypatch.setattr(clients, "s3", lambda: hiding)
@@ -20,7 +20,7 @@ def world(deploy: Callable[..., World], monkeypatch: pytest.MonkeyPatch) -> Worl
 
 
 def test_first_photo_gets_what_its_folder_says(world: World) -> None:
-    """No record, no charge and no decision before S3 is certain; then one task, as it should be."""
+    """The photo is neither decided nor sent before the time is over; then it becomes one task."""
     world.aws.s3.put_object(Bucket=PHOTOS, Key="a/catwalk.json", Body=b'{"modelId": "044"}')
     world.aws.s3.put_object(Bucket=PHOTOS, Key="a/dress.mask.png", Body=png())
     event = world.aws.drop("a/dress.jpg", jpeg())
@@ -38,7 +38,7 @@ def test_first_photo_gets_what_its_folder_says(world: World) -> None:
 
 
 def test_request_of_a_backend_is_not_refused(world: World) -> None:
-    """A photo that a request names is not `photo_missing` since S3 does not find it yet."""
+    """A request whose photo S3 does not find yet is not rejected as `photo_missing`."""
     world.aws.s3.put_object(Bucket=PHOTOS, Key="a/dress.jpg", Body=jpeg())
     detail = {
         "requestId": "r-1",
@@ -50,7 +50,7 @@ def test_request_of_a_backend_is_not_refused(world: World) -> None:
 
 
 def test_first_photos_event_that_was_lost(world: World) -> None:
-    """S3 sends no events at first: a run by hand finds the photo, which then waits like others."""
+    """A photo whose event was lost is found by a reconcile by hand, and waits like the others."""
     world.aws.drop("a/dress.jpg", jpeg())
     world.sleep(60)
     assert world.invoke("reconcile", {"still_seconds": 0}) == {"photos": 1}

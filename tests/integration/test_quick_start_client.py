@@ -1,4 +1,4 @@
-"""A client just as the vendor's quick start has it, with only the base URL changed.
+"""The client of the vendor's quick start, with only the base URL changed.
 
 It shares no code with Catwalk: create, read in fixed intervals until it is done, download.
 """
@@ -29,7 +29,7 @@ def vendor() -> Iterator[SimulatorServer]:
 
 @pytest.fixture
 def image_url(vendor: SimulatorServer) -> str:
-    """Put the guide's picture on the web: a result of the simulator is at a URL too."""
+    """Return a URL of a picture: a result of the simulator."""
     image = (
         "data:image/jpeg;base64," + base64.b64encode((SAMPLES / "dress.jpg").read_bytes()).decode()
     )
@@ -71,7 +71,7 @@ def wait_for_results(base_url: str, task_id: str) -> list[dict[str, Any]]:
 
 
 def test_the_quick_start_works(vendor: SimulatorServer, image_url: str, tmp_path: Path) -> None:
-    """The guide's own example body gives four images that can be opened."""
+    """The guide's example request gives four images that can be opened."""
     task_id = create_task(
         vendor.base_url,
         {"image": image_url, "modelId": "002", "sceneType": "preset", "sceneId": "035"},

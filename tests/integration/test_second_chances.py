@@ -1,4 +1,4 @@
-"""Second chances from end to end: what was paid for comes back, and nothing is paid for twice."""
+"""Recovery through all functions: paid results come back, and nothing is paid twice."""
 
 import json
 from collections.abc import Callable
@@ -20,19 +20,19 @@ from tests.integration.conftest import World
 
 
 class Outbox:
-    """SubmitQueue as the command line sees it."""
+    """A double of SQS that keeps the messages of the command line."""
 
     def __init__(self) -> None:
         self.bodies: list[str] = []
 
     def send_message(self, *, QueueUrl: str, MessageBody: str) -> None:  # noqa: N803  SQS's names
-        """Keep a message, to be delivered."""
+        """Keep a message for delivery."""
         assert QueueUrl
         self.bodies.append(MessageBody)
 
 
 class Desk:
-    """A person who gives second chances in this world."""
+    """Recovers jobs as the command line does."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -42,7 +42,7 @@ class Desk:
 
     @property
     def recovery(self) -> Recovery:
-        """Make them anew, as each command does."""
+        """Create a new Recovery, as each command does."""
         return Recovery(
             jobs=self.jobs,
             ledger=self.ledger,
@@ -55,12 +55,12 @@ class Desk:
         )
 
     def take(self, action: RecoveryAction, *, twice: bool = True) -> Job:
-        """Give the one job a chance, and run it to its end; the message may come twice."""
+        """Recover the only job, and run it to its end; the message may be delivered twice."""
         assert self.recovery.perform(action, self.world.job()) is not None
         return self._went_on(2 if twice else 1)
 
     def resolve(self, resolution: Resolution, task_id: str | None = None) -> Job:
-        """Settle the one job, and run it to its end."""
+        """Resolve the only job, and run it to its end."""
         assert self.recovery.resolve(resolution, self.world.job(), task_id=task_id) is not None
         return self._went_on(2)
 
@@ -73,7 +73,7 @@ class Desk:
         return self.world.finish() if job.status is JobStatus.RUNNING else job
 
     def spent(self) -> tuple[int, int, int, list[str]]:
-        """Return the credits of the vendor, the record and the ledger, and the ledger's doubts."""
+        """Return the credits of vendor, record and ledger, and the unknown ones of the ledger."""
         first = (clock.utc_now() - timedelta(days=30)).date()
         last = (clock.utc_now() + timedelta(days=1)).date()
         found = [entry.certainty.value for entry in self.ledger.entries(first, last)]
@@ -87,18 +87,18 @@ class Desk:
 
 @pytest.fixture
 def world(deploy: Callable[..., World]) -> World:
-    """Deploy the stack; two images a task are enough here."""
+    """Deploy the stack with two images per task."""
     return deploy(DEFAULT_BATCH_SIZE="2")
 
 
 @pytest.fixture
 def desk(world: World) -> Desk:
-    """Give somebody a desk in front of the deployed stack."""
+    """Return a desk for the deployed stack."""
     return Desk(world)
 
 
 def lost(world: World) -> Job:
-    """Drop a photo whose submit stays unknown, charged or not as the scripted fault has it."""
+    """Drop a photo whose submit stays unknown; the fault says whether it was charged."""
     world.drop()
     job = world.job()
     assert job.status is JobStatus.SUBMIT_UNKNOWN
@@ -120,7 +120,7 @@ def abort(world: World, job: Job) -> None:
 
 
 def late(deploy: Callable[..., World]) -> tuple[World, Desk]:
-    """Deploy a stack whose tasks are not finished in time."""
+    """Deploy a stack whose tasks take longer than the timeout."""
     seldom = {"POLL_MIN_SECONDS": "60"}  # ten polls until then instead of a hundred
     world = deploy(TASK_TIMEOUT_SECONDS="600", DEFAULT_BATCH_SIZE="2", **seldom)
     world.vendor.fault("read", "unknown_status", times=None)
@@ -128,7 +128,7 @@ def late(deploy: Callable[..., World]) -> tuple[World, Desk]:
 
 
 def test_late_task_is_resumed(deploy: Callable[..., World]) -> None:
-    """A task that was given up is finished after all: its images come for the one credit."""
+    """`resume` gets the images of a task that timed out, for its one credit."""
     world, desk = late(deploy)
     world.drop()
     job = world.finish()
@@ -144,7 +144,7 @@ def test_late_task_is_resumed(deploy: Callable[..., World]) -> None:
 
 
 def test_stopped_execution_is_resumed(world: World, desk: Desk) -> None:
-    """An execution that somebody stopped is no loss."""
+    """`resume` continues a task whose execution was stopped."""
     world.drop()
     abort(world, world.job())
     assert world.job().status == "FAILED"
@@ -153,7 +153,7 @@ def test_stopped_execution_is_resumed(world: World, desk: Desk) -> None:
 
 
 def test_resumed_task_that_is_late_again(deploy: Callable[..., World]) -> None:
-    """Each resume gives the task all its time again, and costs nothing however often."""
+    """Each `resume` gives the task a new timeout, and costs nothing."""
     world, desk = late(deploy)
     world.drop()
     world.finish()
@@ -165,7 +165,7 @@ def test_resumed_task_that_is_late_again(deploy: Callable[..., World]) -> None:
 
 
 def test_late_steps_of_the_old_attempt_change_nothing(world: World, desk: Desk) -> None:
-    """An execution that was thought dead polls, copies or fails: the new attempt goes on."""
+    """An old execution that polls, copies or fails does not disturb the new attempt."""
     world.drop()
     first = world.job()
     state = world.input_of(first)
@@ -190,7 +190,7 @@ def test_late_steps_of_the_old_attempt_change_nothing(world: World, desk: Desk) 
 
 
 def test_drop_after_a_late_task_takes_that_up(deploy: Callable[..., World]) -> None:
-    """The photo that is dropped again gets the images that were paid for."""
+    """Dropping the photo again takes up the paid task."""
     world, desk = late(deploy)
     world.drop()
     job = world.finish()
@@ -205,7 +205,7 @@ def test_drop_after_a_late_task_takes_that_up(deploy: Callable[..., World]) -> N
 def test_drop_after_a_task_that_is_late_twice_pays_for_another(
     deploy: Callable[..., World],
 ) -> None:
-    """A task that never ends holds up its photo for one free try alone."""
+    """A task that never ends is resumed once, free; the next drop starts a new task."""
     world, desk = late(deploy)
     for spent in (1, 1, 2):
         world.drop()
@@ -214,7 +214,7 @@ def test_drop_after_a_task_that_is_late_twice_pays_for_another(
 
 
 def test_drop_after_a_task_that_failed_pays_for_another(world: World, desk: Desk) -> None:
-    """What the vendor could not make is asked for anew."""
+    """Dropping a photo whose task failed starts a new task."""
     world.vendor.fault("read", "task_error")
     world.drop()
     assert world.finish().status == "FAILED"
@@ -227,12 +227,12 @@ def test_drop_after_a_task_that_failed_pays_for_another(world: World, desk: Desk
 
 
 def broken_download(world: World, **match: Any) -> None:
-    """Have downloads fail until this is mended."""
+    """Let downloads fail until the vendor is reset."""
     world.vendor.fault("download", "status", times=None, match=match, status=500)
 
 
 def test_missing_result_is_copied_after_all(world: World, desk: Desk) -> None:
-    """A PARTIAL job becomes a whole one, for the one credit."""
+    """`recopy` completes a PARTIAL job, for its one credit."""
     broken_download(world, result_index=2)
     world.drop()
     partial = world.finish()
@@ -244,7 +244,7 @@ def test_missing_result_is_copied_after_all(world: World, desk: Desk) -> None:
 
 
 def test_results_that_all_failed_are_copied_after_all(world: World, desk: Desk) -> None:
-    """A FAILED job whose task did finish has its images for the one credit."""
+    """`recopy` gets the images of a FAILED job whose task finished, for its one credit."""
     broken_download(world)
     world.drop()
     failed = world.finish()
@@ -257,7 +257,7 @@ def test_results_that_all_failed_are_copied_after_all(world: World, desk: Desk) 
 
 @pytest.mark.parametrize("fault", ["download", "task_error"])
 def test_recopy_that_fails_loses_nothing(world: World, desk: Desk, fault: str) -> None:
-    """Good images stay in the record and in the bucket, whatever the vendor does by now."""
+    """A `recopy` that fails keeps the good images in record and bucket."""
     world.drop()
     before = world.finish()
     assert before.status == "SUCCEEDED"
@@ -274,7 +274,7 @@ def test_recopy_that_fails_loses_nothing(world: World, desk: Desk, fault: str) -
 
 
 def test_deleted_images_are_copied_again(world: World, desk: Desk) -> None:
-    """Somebody emptied the results bucket: what was paid for comes again, free."""
+    """`recopy` restores deleted results, free."""
     world.drop()
     before = world.finish()
     for result in before.results:
@@ -290,7 +290,7 @@ def test_deleted_images_are_copied_again(world: World, desk: Desk) -> None:
 
 
 def test_new_images_cost_a_second_credit(world: World, desk: Desk) -> None:
-    """Regenerating is a new task; the earlier one and its images stand in the history."""
+    """`regenerate` starts a new task; the earlier one and its images are in the history."""
     world.drop()
     before = world.finish()
     after = desk.take(RecoveryAction.REGENERATE)
@@ -301,7 +301,7 @@ def test_new_images_cost_a_second_credit(world: World, desk: Desk) -> None:
 
 
 def test_resume_after_regenerate_is_free_for_the_second_task(world: World, desk: Desk) -> None:
-    """Each attempt that was paid for is in the ledger once, those in between not at all."""
+    """Each paid attempt has one entry in the ledger; free attempts have none."""
     world.drop()
     abort(world, world.job())
     desk.recovery.perform(RecoveryAction.REGENERATE, world.job())
@@ -315,7 +315,7 @@ def test_resume_after_regenerate_is_free_for_the_second_task(world: World, desk:
 
 
 def test_photo_dropped_again_after_a_failure_is_regenerated(world: World, desk: Desk) -> None:
-    """Dropping the photo again costs what regenerate costs, and is entered like it."""
+    """Dropping a done photo again does not cost twice: drop and ledger agree with regenerate."""
     world.vendor.fault("read", "task_error")
     world.drop()
     assert world.finish().status == "FAILED"
@@ -325,7 +325,7 @@ def test_photo_dropped_again_after_a_failure_is_regenerated(world: World, desk: 
 
 
 def test_photo_dropped_again_after_its_regenerate_changes_nothing(world: World, desk: Desk) -> None:
-    """Who regenerates and drops the photo too pays once."""
+    """Regenerating and dropping the same photo costs one credit."""
     world.vendor.fault("read", "task_error")
     world.drop()
     world.finish()
@@ -335,7 +335,7 @@ def test_photo_dropped_again_after_its_regenerate_changes_nothing(world: World, 
 
 
 def test_settings_that_were_mended(world: World, desk: Desk) -> None:
-    """A photo rejected for its folder's file is made once that is mended, for the price said."""
+    """A photo rejected for its folder's file is made for the quoted price once that is fixed."""
     world.aws.drop("a/catwalk.json", b"{")
     world.drop()
     (rejected,) = world.jobs()
@@ -355,7 +355,7 @@ def test_settings_that_were_mended(world: World, desk: Desk) -> None:
 
 
 def test_photo_that_is_still_broken_costs_nothing(world: World, desk: Desk) -> None:
-    """Regenerating what the vendor is never asked for is REJECTED again, free."""
+    """Regenerating an unusable photo is REJECTED again, free."""
     world.drop(body=b"\xff\xd8 no picture")
     assert world.job().status == "REJECTED"
     again = desk.take(RecoveryAction.REGENERATE)
@@ -363,7 +363,7 @@ def test_photo_that_is_still_broken_costs_nothing(world: World, desk: Desk) -> N
 
 
 def test_requested_variant_is_regenerated_by_itself(world: World) -> None:
-    """Of a request's variants only the one that is named costs another credit."""
+    """Regenerating one variant of a request costs one credit."""
     desk = Desk(world)
     world.aws.drop("a/dress.jpg", jpeg())
     variants = [dict(VARIANT), {**VARIANT, "modelId": "044"}]
@@ -383,7 +383,7 @@ def test_requested_variant_is_regenerated_by_itself(world: World) -> None:
 
 
 def test_lost_answer_is_resolved_with_its_task(world: World, desk: Desk) -> None:
-    """The task that the vendor did take is found there: its images come for the one credit."""
+    """With --task-id, an unknown submit gets its images for its one credit."""
     world.vendor.fault("create", "lost_response")
     lost(world)
     assert desk.spent() == (1, 0, 0, ["unknown"])
@@ -396,7 +396,7 @@ def test_lost_answer_is_resolved_with_its_task(world: World, desk: Desk) -> None
 
 
 def test_lost_task_is_written_off(world: World, desk: Desk) -> None:
-    """A charged task that cannot be had is FAILED with its credit, until regenerated."""
+    """With --charged, the job is FAILED with its credit, and can be regenerated."""
     world.vendor.fault("create", "lost_response")
     lost(world)
     closed = desk.resolve(Resolution.CHARGED)
@@ -406,7 +406,7 @@ def test_lost_task_is_written_off(world: World, desk: Desk) -> None:
 
 
 def test_submit_that_was_not_charged_is_sent_again(world: World, desk: Desk) -> None:
-    """The photo comes back for the one credit that it costs."""
+    """With --not-charged, the photo is sent again for one credit."""
     world.vendor.fault("create", "drop_before")
     lost(world)
     assert desk.spent() == (0, 0, 0, ["unknown"])
@@ -417,7 +417,7 @@ def test_submit_that_was_not_charged_is_sent_again(world: World, desk: Desk) -> 
 def test_wrong_task_id_fails_and_can_be_corrected_by_nothing_dearer(
     world: World, desk: Desk
 ) -> None:
-    """An id that the vendor does not know fails in the end; the job is not lost."""
+    """A wrong task id fails the job in the end; it can be resolved again."""
     world.vendor.fault("create", "drop_before")
     lost(world)
     failed = desk.resolve(Resolution.TASK, "no-such-task")
@@ -429,7 +429,7 @@ def test_wrong_task_id_fails_and_can_be_corrected_by_nothing_dearer(
 
 
 def test_photo_dropped_again_does_not_settle_a_doubt(world: World, desk: Desk) -> None:
-    """While nobody has looked, another drop costs nothing and changes nothing."""
+    """Dropping a photo whose submit is unknown changes nothing and costs nothing."""
     world.vendor.fault("create", "lost_response")
     lost(world)
     world.drop()
@@ -438,7 +438,7 @@ def test_photo_dropped_again_does_not_settle_a_doubt(world: World, desk: Desk) -
 
 
 def test_chance_whose_message_is_lost(world: World, desk: Desk) -> None:
-    """The record is written first: a message that comes late finds all it needs there."""
+    """The record is written before the message, so a late message finds all it needs."""
     world.drop()
     abort(world, world.job())
     desk.recovery.perform(RecoveryAction.RESUME, world.job())

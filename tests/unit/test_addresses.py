@@ -1,4 +1,4 @@
-"""Which addresses and names are public: those that mean the same to anybody on the internet."""
+"""Which addresses and names are public: those that lead to the same host from anywhere."""
 
 import pytest
 
@@ -77,7 +77,7 @@ from shared.addresses import is_public, is_public_host
     ],
 )
 def test_what_is_public(address: str, public: bool) -> None:
-    """Only addresses that anybody could reach count as public, however they are wrapped."""
+    """Only globally reachable addresses are public, in any notation."""
     assert is_public(address) is public
 
 

@@ -20,13 +20,13 @@ REJECTED = NewJob(
 
 @pytest.fixture
 def jobs(aws: Aws, clock: Clock) -> JobRepository:
-    """Give JobsTable."""
+    """Return a repository of JobsTable."""
     return JobRepository(aws.dynamodb, TABLE, now=clock)
 
 
 @pytest.fixture
 def announcer(aws: Aws, jobs: JobRepository) -> Announcer:
-    """Give an announcer on the stack's bus."""
+    """Return an announcer for the stack's bus."""
     return Announcer(EventPublisher(aws.events, BUS), jobs)
 
 
@@ -45,7 +45,7 @@ def test_status_is_told_once(aws: Aws, jobs: JobRepository, announcer: Announcer
 
 
 def test_each_attempt_is_told(aws: Aws, jobs: JobRepository, announcer: Announcer) -> None:
-    """The same status in a new attempt is news again."""
+    """The same status of a new attempt has an event of its own."""
     announcer.announce(jobs.claim(REJECTED))
     again = jobs.start_attempt(stored(jobs), REJECTED)
     assert again is not None
@@ -56,7 +56,7 @@ def test_each_attempt_is_told(aws: Aws, jobs: JobRepository, announcer: Announce
 def test_event_that_was_not_taken_is_told_later(
     aws: Aws, jobs: JobRepository, announcer: Announcer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If EventBridge is away, the record does not say that it was told, and the next one tells."""
+    """If EventBridge fails, the record notes no event, and the next invocation sends it."""
     job = jobs.claim(REJECTED)
     with monkeypatch.context() as patch:
 
@@ -74,7 +74,7 @@ def test_event_that_was_not_taken_is_told_later(
 def test_crash_between_event_and_note_tells_twice_not_never(
     aws: Aws, jobs: JobRepository, announcer: Announcer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An event that went out unnoted goes out again."""
+    """An event that was sent but not noted is sent again."""
     job = jobs.claim(REJECTED)
     with monkeypatch.context() as patch:
 

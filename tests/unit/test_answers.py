@@ -50,13 +50,13 @@ def _phrases() -> list[str]:
 
 @pytest.mark.parametrize("table", [_table(), _phrases()], ids=["answers", "words"])
 def test_the_document_has_the_table_of_the_code(table: list[str]) -> None:
-    """Nobody reads one thing and gets another."""
+    """The table in the document is the table in the code."""
     text = "\n".join(table)
     assert text in PAGE.read_text(), f"docs/vendor-answers.md must hold:\n{text}"
 
 
 def test_each_word_is_used() -> None:
-    """No phrase stands there for nothing, and each row's words are known."""
+    """Each group of phrases is used by a row, and each row's group exists."""
     assert {row.words for row in ROWS} - {None} == WORDS.keys()
 
 
@@ -67,7 +67,7 @@ def test_each_meaning_has_a_sentence_in_the_document() -> None:
 
 
 def test_what_no_row_describes_is_unknown() -> None:
-    """The last row is for everything, and only that one is."""
+    """Only the last row matches every answer."""
     assert ROWS[-1] == Row(UNKNOWN, ROWS[-1].why)
     assert all(row != Row(row.means, row.why) for row in ROWS[:-1])
 
@@ -104,7 +104,7 @@ CASES: list[tuple[dict[str, Any], object]] = [
 
 @pytest.mark.parametrize("number", range(len(ROWS)))
 def test_each_row_can_match(number: int) -> None:
-    """No row is hidden by those before it: each has an answer that it is the first to match."""
+    """For each row there is an answer that it matches first."""
     given, means = CASES[number]
     answer = Answer(**{"status": 200, "code": 7, "message": "", **given})
     first = next(index for index, row in enumerate(ROWS) if row.matches(answer))
@@ -124,7 +124,7 @@ def test_each_row_can_match(number: int) -> None:
     ],
 )
 def test_words_about_the_image_are_no_empty_account(message: str) -> None:
-    """Phrases are matched as a whole, not by the words that they share."""
+    """Messages about an image are not taken for an empty account because of single words."""
     assert meaning(Answer(200, 20018, message)) is Trouble.REQUEST
 
 
@@ -143,5 +143,5 @@ def test_words_about_the_image_are_no_empty_account(message: str) -> None:
     ],
 )
 def test_words_about_money_are_an_empty_account(message: str) -> None:
-    """How the vendor says it is not documented: these are ways to say it."""
+    """Several wordings of an empty account are recognized, since the vendor documents none."""
     assert meaning(Answer(200, 10402, message)) is Trouble.CREDITS

@@ -1,4 +1,4 @@
-"""A record's values, in DynamoDB's spelling and back."""
+"""Conversion of a record's values to DynamoDB's JSON and back."""
 
 from decimal import Decimal
 from typing import Any
@@ -28,13 +28,13 @@ VALUES: list[Any] = [
 
 @pytest.mark.parametrize("value", VALUES)
 def test_values_are_written_as_boto3_writes_them(value: Any) -> None:
-    """Records look the same to everybody who reads them."""
+    """The conversion gives the same JSON as boto3's serializer."""
     assert to_attribute(value) == TypeSerializer().serialize(value)
 
 
 @pytest.mark.parametrize("value", [*VALUES, 0.1, -2.5e-7, 1e20, ["a", 1.5]])
 def test_what_was_written_is_read_again(value: Any) -> None:
-    """Nothing changes on the way through the table."""
+    """Values are the same after both conversions."""
     assert from_attribute(to_attribute(value)) == value
 
 
@@ -48,7 +48,7 @@ def test_whatever_somebody_added_to_a_record_is_read(attribute: Any) -> None:
 
 
 def test_numbers_are_plain_ones() -> None:
-    """Whole numbers are int, others float, and no Decimal gets out."""
+    """Whole numbers become int, others float; there is no Decimal."""
     assert [type(from_attribute({"N": text})) for text in ("2", "2.0", "2.5")] == [int, int, float]
 
 
@@ -66,7 +66,7 @@ def test_a_number_is_never_rounded(value: float | Decimal) -> None:
 
 @pytest.mark.parametrize("value", [b"bytes", {1, 2}, object()])
 def test_what_no_record_holds_is_refused(value: object) -> None:
-    """A value of another type is a mistake of ours, and is not guessed at."""
+    """A value of another type is an error."""
     with pytest.raises(TypeError, match="no type"):
         to_attribute(value)
 

@@ -1,4 +1,4 @@
-"""The benches' own arithmetic: what they compare with must be right."""
+"""The arithmetic of the benches."""
 
 import itertools
 import json
@@ -46,13 +46,13 @@ def test_the_best_schedule_is_the_best() -> None:
 
 
 def test_progress_holds_until_the_next_point() -> None:
-    """Between two points the vendor says what it said at the earlier one."""
+    """Between two points of a trace the progress is that of the earlier one."""
     task = RecordedTask(10, ((2.0, 20.0), (5.0, 50.0)))
     assert [task.progress_at(at) for at in (1.9, 2.0, 4.9, 5.0, 9.0)] == [None, 20, 20, 50, 50]
 
 
 def test_own_traces(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A file of traces comes back as a JSON list, an object a trace."""
+    """A file of traces gives a JSON list with an object for each trace."""
     jobs = [{"seconds": 30.0, "progress": [[0, 0], [15, 50]]}, {"seconds": 31}]
     path = tmp_path / "traces.json"
     path.write_text(json.dumps([{"name": "mine", "jobs": jobs}]))
@@ -79,7 +79,7 @@ def test_own_traces(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_traces_that_cannot_be_used(
     document: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A file that holds no traces is named, with what was wrong; no JSON is printed."""
+    """A file without traces is an error that names the file; no JSON is printed."""
     path = tmp_path / "traces.json"
     path.write_text(document if isinstance(document, str) else json.dumps(document))
     assert polling.own_traces(path) == 2
@@ -89,13 +89,13 @@ def test_traces_that_cannot_be_used(
 
 
 def test_the_built_in_traces_are_the_same_each_time() -> None:
-    """A figure that changes has changed for another reason."""
+    """The built-in traces are the same at each call."""
     assert traces.built_in(jobs=3) == traces.built_in(jobs=3)
     assert len({trace.name for trace in traces.built_in(jobs=1)}) == 30
 
 
 def test_one_section_of_the_page() -> None:
-    """A section that is written alone takes its own place, and no other's."""
+    """A section that is written alone replaces only itself."""
     page = "# Page\n\nHead.\n\n## One\n\nold\n\n## One more\n\nstays\n"
     section = "\n## One\n\nnew \\1 text\n"
     expected = "# Page\n\nHead.\n\n## One\n\nnew \\1 text\n\n## One more\n\nstays\n"

@@ -1,4 +1,4 @@
-"""Pages of jobs: every job once, newest first, whatever the filter and the page's size."""
+"""Pages of jobs have each job once, newest first, with any filter and page size."""
 
 import itertools
 from collections.abc import Callable
@@ -24,11 +24,11 @@ from tests.kept import bring_back, keep
 
 COUNT = 60
 REVIEWED = {4, 5, 8}
-"""Which of nine jobs have results: the fifth and sixth status of nine, and the last again."""
+"""Which of nine consecutive jobs have a status with results."""
 
 
 def decision(number: int) -> Review | None:
-    """Return what was decided about a job: each second one is approved."""
+    """Return the review of a job; every second one is approved."""
     if number % 2:
         return None
     state = ReviewState.APPROVED
@@ -37,7 +37,7 @@ def decision(number: int) -> Review | None:
 
 @pytest.fixture(scope="module")
 def stored(aws_clients: Aws) -> bytes:
-    """Store jobs in every status once, some of them changed at the same moment."""
+    """Store jobs in every status once, some of them changed at the same millisecond."""
     with mock_aws():
         aws_clients.build_table()
         store(aws_clients)
@@ -78,7 +78,7 @@ def store(table: Aws) -> None:
 
 
 def pages(browser: Browser, which: Filter, *, size: int, most: int = 3_000) -> list[Page]:
-    """Page through all."""
+    """Return the jobs of all pages."""
     found = [browser.page(which, size=size, most=most)]
     while found[-1].after is not None:
         found.append(browser.page(which, size=size, after=found[-1].after, most=most))
@@ -86,7 +86,7 @@ def pages(browser: Browser, which: Filter, *, size: int, most: int = 3_000) -> l
 
 
 def numbers(found: list[Page]) -> list[int]:
-    """Return which jobs the pages show."""
+    """Return the ids of the jobs on the pages."""
     return [int(job.job_id, 16) for page in found for job in page.jobs]
 
 
@@ -132,7 +132,7 @@ def test_every_job_once_newest_first(browser: Browser, size: int) -> None:
     ],
 )
 def test_filter(browser: Browser, which: Filter, expected: Callable[[int], object]) -> None:
-    """A filter shows what matches, all of it, even where looking stops after every few records."""
+    """A filter shows all matching jobs, also if each page reads only a few records."""
     wanted = [n for n in range(COUNT) if expected(n)]
     assert sorted(numbers(pages(browser, which, size=5))) == wanted
     assert sorted(numbers(pages(browser, which, size=5, most=3))) == wanted
@@ -140,7 +140,7 @@ def test_filter(browser: Browser, which: Filter, expected: Callable[[int], objec
 
 
 def test_look_is_bounded(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A filter that lets nothing through does not read the whole table at once."""
+    """A page of a filter without matches does not read the whole table."""
     monkeypatch.setattr("cli.jobs.browse._CHUNK", 2)
     page = browser.page(Filter(text="nowhere"), size=5, most=20)
     assert page.jobs == ()
@@ -152,13 +152,13 @@ def test_look_is_bounded(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> N
     "after", ["x", "bm90IGpzb24", "W10", "eyJhIjogMX0", "é", "W1tb" * 50_000], ids=range(6)
 )
 def test_page_that_is_none(browser: Browser, after: str) -> None:
-    """Whatever stands in a page's address, it is told from a page."""
+    """A text that is no page token is refused."""
     with pytest.raises(CommandError):
         browser.page(Filter(), size=5, after=after)
 
 
 def test_page_of_other_filters(browser: Browser) -> None:
-    """A page of one filter is none of another's."""
+    """A page token of one filter is refused with another filter."""
     after = browser.page(Filter(), size=5).after
     with pytest.raises(CommandError, match="another filter"):
         browser.page(Filter(sku="S-1"), size=5, after=after)
@@ -174,7 +174,7 @@ def test_page_of_other_filters(browser: Browser) -> None:
     ],
 )
 def test_out_of_time(browser: Browser, which: Filter, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page whose time is up before anything was found has come further all the same."""
+    """A page that runs out of time without a match continues further on the next page."""
     monkeypatch.setattr("cli.jobs.browse._CHUNK", 2)
     whole = [job.job_id for job in browser.all(which)]
     found, after, pages_seen = [], None, 0
@@ -188,7 +188,7 @@ def test_out_of_time(browser: Browser, which: Filter, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("folder", ["a", "/a", "a/", "a/b"])
 def test_odd_folders(browser: Browser, table: Aws, folder: str) -> None:
-    """What DynamoDB leaves out of a folder is nothing that belongs to it."""
+    """DynamoDB's condition for a folder leaves out no photo of it, also with odd slashes."""
     keys = ("a/1", "a/b/2", "/a/3", "//a/b/4", "ab/5", "a//b/6", "/ab/7", "x/a/8", "a", "/a")
     jobs = []
     for number, key in enumerate(keys):
@@ -210,7 +210,7 @@ def test_odd_folders(browser: Browser, table: Aws, folder: str) -> None:
 
 
 def test_job_by_its_id(browser: Browser) -> None:
-    """A whole job id is looked up, not looked for; other filters count still."""
+    """A complete job id is read directly; other filters still apply."""
     page = browser.page(Filter(text=f" {7:032X} "), size=5)
     assert numbers([page]) == [7]
     assert page.records_read == 1
@@ -219,7 +219,7 @@ def test_job_by_its_id(browser: Browser) -> None:
 
 
 def test_some(browser: Browser) -> None:
-    """Jobs are had by their ids, those that there are."""
+    """Existing jobs are returned by their ids."""
     wanted = [f"{number:032x}" for number in (3, 3, 5, 99)]
     assert sorted(browser.some(wanted)) == sorted({wanted[0], wanted[2]})
     assert browser.some([]) == {}
@@ -227,7 +227,7 @@ def test_some(browser: Browser) -> None:
 
 @pytest.mark.parametrize("which", [Filter(), Filter(sku="S-1"), Filter(text="photo", model="002")])
 def test_came_since(browser: Browser, which: Filter) -> None:
-    """Who came after a moment is told; who came just then, or only changed since, is not."""
+    """Only jobs that were created after a time are new, not those that only changed."""
     moment = "2026-01-31T09:20:00.000Z"
     expected = {job.job_id for job in browser.all(which) if job.created_at > moment}
     assert {job.job_id for job in browser.came_since(which, moment)} == expected
@@ -248,7 +248,7 @@ def test_came_since(browser: Browser, which: Filter) -> None:
     ],
 )
 def test_a_count_is_the_number_of_jobs_shown(browser: Browser, which: Filter) -> None:
-    """What a chip says is what its page shows."""
+    """The count of a filter is the number of jobs that it shows."""
     assert browser.count(which, seconds=5) == Count(
         len(numbers(pages(browser, which, size=200))), exact=True
     )
@@ -269,13 +269,13 @@ def test_a_count_ends_in_time(browser: Browser, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_text_search_has_no_count(browser: Browser) -> None:
-    """DynamoDB cannot compare texts as a person does."""
+    """A text search has no count, since DynamoDB cannot compare texts as the search does."""
     assert browser.count(Filter(text="photo"), seconds=5) is None
 
 
 @pytest.mark.parametrize("size", [1, 7, 200])
 def test_by_name(browser: Browser, size: int) -> None:
-    """Every job once, in the order of the names, whatever the page's size."""
+    """Sorted by name, each job is shown once, with any page size."""
     which = Filter(folder="summer")
     found = [browser.page_by_name(which, size=size)]
     while found[-1].after is not None:
@@ -308,7 +308,7 @@ def test_folder_in_another_case(browser: Browser, typed: str, spelled: str | Non
 def test_a_throttled_table_is_not_asked_without_a_pause(
     browser: Browser, table: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Keys that DynamoDB puts off are asked for again, later each time."""
+    """Keys that DynamoDB leaves unprocessed are read again after a growing pause."""
     read, pauses = table.dynamodb.batch_get_item, list[float]()
 
     def throttles(**asked: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The breaker: trouble of the account or the vendor pauses everything, once, and passes."""
+"""The circuit breaker: trouble of the account or the vendor pauses submission for a while."""
 
 import json
 
@@ -53,7 +53,7 @@ def present_cause(breaker: CircuitBreaker) -> Cause | None:
 
 
 def test_the_way_is_free_where_nothing_was_wrong(breaker: CircuitBreaker) -> None:
-    """A stack without trouble submits, and writes nothing for it."""
+    """Without trouble, the breaker permits submits and writes nothing."""
     assert breaker.ask() == Permit()
     assert breaker.record(Permit(), Accepted("t")) is None
     assert breaker.record(Permit(), BAD_REQUEST) is None
@@ -64,7 +64,7 @@ def test_the_way_is_free_where_nothing_was_wrong(breaker: CircuitBreaker) -> Non
 def test_trouble_pauses_at_once_and_is_told_once(
     breaker: CircuitBreaker, outcome: CreateOutcome
 ) -> None:
-    """The first photo to meet it pauses all; those already on their way are no news."""
+    """The first refusal pauses all photos; later refusals of submits under way change nothing."""
     others = [_way(breaker) for _ in range(5)]
     assert isinstance(breaker.record(_way(breaker), outcome), Tripped)
     assert isinstance(breaker.ask(), Paused)
@@ -72,14 +72,14 @@ def test_trouble_pauses_at_once_and_is_told_once(
 
 
 def test_three_unknown_submits_in_a_row_pause(breaker: CircuitBreaker) -> None:
-    """One lost answer may be the photo's own bad luck; three are the vendor's."""
+    """Three unknown submits in a row open the breaker; one does not."""
     assert breaker.record(_way(breaker), LOST) is None
     assert breaker.record(_way(breaker), LOST) is None
     assert isinstance(breaker.record(_way(breaker), LOST), Tripped)
 
 
 def test_a_success_between_unknown_submits_starts_the_count_anew(breaker: CircuitBreaker) -> None:
-    """Three in a row means in a row."""
+    """An accepted submit in between resets the count."""
     breaker.record(_way(breaker), LOST)
     breaker.record(_way(breaker), LOST)
     breaker.record(_way(breaker), Accepted("t"))
@@ -88,7 +88,7 @@ def test_a_success_between_unknown_submits_starts_the_count_anew(breaker: Circui
 
 
 def test_after_the_pause_one_photo_alone_is_tried(breaker: CircuitBreaker, clock: Clock) -> None:
-    """However many wait, the vendor sees a single probe."""
+    """After a pause, only one photo is tried."""
     breaker.record(_way(breaker), KEY)
     clock.advance(_pause(breaker))
     looks = [breaker.ask() for _ in range(50)]
@@ -96,7 +96,7 @@ def test_after_the_pause_one_photo_alone_is_tried(breaker: CircuitBreaker, clock
 
 
 def test_a_probe_that_goes_through_frees_the_way(breaker: CircuitBreaker, clock: Clock) -> None:
-    """Submission resumes by itself."""
+    """An accepted probe closes the breaker."""
     breaker.record(_way(breaker), CREDITS)
     clock.advance(_pause(breaker))
     assert breaker.record(_way(breaker), Accepted("t")) is None
@@ -106,7 +106,7 @@ def test_a_probe_that_goes_through_frees_the_way(breaker: CircuitBreaker, clock:
 def test_a_probe_that_is_refused_for_itself_frees_the_way_too(
     breaker: CircuitBreaker, clock: Clock
 ) -> None:
-    """A bad photo says nothing against the account."""
+    """A probe that is refused because of its photo closes the breaker, too."""
     breaker.record(_way(breaker), CREDITS)
     clock.advance(_pause(breaker))
     breaker.record(_way(breaker), BAD_REQUEST)
@@ -116,7 +116,7 @@ def test_a_probe_that_is_refused_for_itself_frees_the_way_too(
 def test_pauses_grow_to_a_quarter_of_an_hour_and_are_told_once(
     breaker: CircuitBreaker, clock: Clock
 ) -> None:
-    """Lasting trouble is a handful of probes, and one event."""
+    """Lasting trouble causes a few probes and one event."""
     pauses, told = [], []
     for _ in range(8):
         told.append(breaker.record(_way(breaker), KEY))
@@ -129,7 +129,7 @@ def test_pauses_grow_to_a_quarter_of_an_hour_and_are_told_once(
 
 
 def test_a_probe_that_dies_gives_way_to_the_next(breaker: CircuitBreaker, clock: Clock) -> None:
-    """An invocation that is killed while it probes does not stop everything for ever."""
+    """If an invocation is killed during a probe, another photo is tried later."""
     breaker.record(_way(breaker), KEY)
     clock.advance(_pause(breaker))
     _way(breaker)
@@ -139,7 +139,7 @@ def test_a_probe_that_dies_gives_way_to_the_next(breaker: CircuitBreaker, clock:
 
 
 def test_a_probe_without_an_answer_pauses_again(breaker: CircuitBreaker, clock: Clock) -> None:
-    """While paused, one unknown submit is enough."""
+    """A probe whose answer is unknown opens the breaker again."""
     breaker.record(_way(breaker), BUSY)
     clock.advance(_pause(breaker))
     assert breaker.record(_way(breaker), LOST) is None
@@ -152,13 +152,13 @@ def test_a_probe_without_an_answer_pauses_again(breaker: CircuitBreaker, clock: 
 def test_retry_after_is_honoured_within_reason(
     breaker: CircuitBreaker, asked: float, pause: float
 ) -> None:
-    """The vendor may ask for hours, not for years."""
+    """A pause lasts as long as Retry-After says, up to a limit."""
     breaker.record(_way(breaker), Refused(Trouble.BUSY, "HTTP 429", asked))
     assert _pause(breaker) == pause
 
 
 def test_who_asks_how_long_does_not_become_the_probe(breaker: CircuitBreaker, clock: Clock) -> None:
-    """A refusal that comes after its pause leaves the probe to a photo that uses it."""
+    """Asking how long a pause lasts does not take the probe."""
     late = _way(breaker)
     breaker.record(_way(breaker), BUSY)
     clock.advance(_pause(breaker) + 1)
@@ -168,7 +168,7 @@ def test_who_asks_how_long_does_not_become_the_probe(breaker: CircuitBreaker, cl
 
 
 def test_a_late_success_does_not_end_a_pause_that_is_not_its_own(breaker: CircuitBreaker) -> None:
-    """A photo that went out before the trouble says nothing about it."""
+    """A success of a submit from before the trouble does not close the breaker."""
     breaker.record(_way(breaker), LOST)
     early = _way(breaker)
     assert early.unknowns == 1
@@ -187,7 +187,7 @@ def _trips(breaker: CircuitBreaker, outcome: CreateOutcome) -> bool:
 def test_throttling_that_comes_again_and_again_is_told_once(
     breaker: CircuitBreaker, clock: Clock
 ) -> None:
-    """A vendor that lets a few photos through between long refusals is one piece of news."""
+    """Repeated throttling has one event in a quarter of an hour."""
     busy = Refused(Trouble.BUSY, "HTTP 429", 20)
     told = []
     for _ in range(20):
@@ -210,7 +210,7 @@ def test_other_trouble_is_news_at_once(breaker: CircuitBreaker, clock: Clock) ->
 def test_trouble_that_nobody_was_told_of_is_still_news(
     breaker: CircuitBreaker, clock: Clock
 ) -> None:
-    """If the invocation died before it could tell, the next pause tells."""
+    """If the event of a pause was not published, the next pause has one."""
     assert breaker.record(_way(breaker), KEY) is not None
     clock.advance(_pause(breaker))
     breaker.record(_way(breaker), Accepted("t"))
@@ -220,7 +220,7 @@ def test_trouble_that_nobody_was_told_of_is_still_news(
 def test_the_others_look_again_ever_later_while_a_probe_takes_long(
     breaker: CircuitBreaker, clock: Clock
 ) -> None:
-    """A probe that is answered at once holds up nobody; one that was killed is not raced for."""
+    """While a probe has no answer, the other photos ask again after growing pauses."""
     breaker.record(_way(breaker), KEY)
     clock.advance(_pause(breaker))
     _way(breaker)
@@ -234,7 +234,7 @@ def test_the_others_look_again_ever_later_while_a_probe_takes_long(
 def test_a_pause_whose_teller_died_is_told_by_another(
     breaker: CircuitBreaker, clock: Clock
 ) -> None:
-    """Nobody tells before the first one had its time, and nobody after somebody has told."""
+    """Another invocation publishes the event only after a delay, and only if nobody has."""
     assert breaker.record(_way(breaker), KEY) is not None
     soon = breaker.ask()
     assert isinstance(soon, Paused)
@@ -251,7 +251,7 @@ def test_a_pause_whose_teller_died_is_told_by_another(
 
 
 def test_what_an_operator_has_deleted_is_forgotten(breaker: CircuitBreaker, table: Aws) -> None:
-    """Deleting the item by hand closes the breaker as if nothing had been; so the next is news."""
+    """Deleting the item by hand closes the breaker, and the next pause has an event."""
     tripped = breaker.record(_way(breaker), KEY)
     assert tripped is not None
     table.dynamodb.delete_item(TableName=TABLE, Key={"pk": {"S": "CONTROL#submit"}})
@@ -273,7 +273,7 @@ def test_what_an_operator_has_deleted_is_forgotten(breaker: CircuitBreaker, tabl
 def test_a_pause_says_what_caused_it(
     table: Aws, clock: Clock, outcome: CreateOutcome, cause: Cause
 ) -> None:
-    """As one of a few words, for each pause anew, until a photo has gone through."""
+    """Each pause has a cause, which is one of a few words, until a photo is accepted."""
     written: list[str] = []
     breaker = CircuitBreaker(
         table.dynamodb, TABLE, metrics=Metrics("shop", write=written.append), now=clock
@@ -290,7 +290,7 @@ def test_a_pause_says_what_caused_it(
 
 
 def test_a_pause_of_another_cause_says_so(breaker: CircuitBreaker, clock: Clock) -> None:
-    """A vendor that is back and then refuses the key is no outage any more."""
+    """If the refusal of a probe has another cause, the pause has that cause."""
     breaker.record(_way(breaker), NeverSent("no connection"))
     clock.advance(_pause(breaker))
     breaker.record(_way(breaker), KEY)
@@ -298,7 +298,7 @@ def test_a_pause_of_another_cause_says_so(breaker: CircuitBreaker, clock: Clock)
 
 
 def test_a_pause_from_before_causes_were_kept(table: Aws, breaker: CircuitBreaker) -> None:
-    """An item of an earlier version is a pause all the same."""
+    """An item of an earlier version is read as a pause."""
     breaker.record(_way(breaker), KEY)
     table.dynamodb.update_item(
         TableName=TABLE,

@@ -1,4 +1,4 @@
-"""The `catwalk` command: what it says, asks and does, and that it never shows a traceback."""
+"""The `catwalk` command: its output, questions and effects; it never shows a traceback."""
 
 import io
 import json
@@ -60,7 +60,7 @@ def test_version(shell: Shell) -> None:
 def test_what_a_command_says_asks_and_does(
     shell: Shell, command: list[str], status: str, price: str, total: str, after: tuple[str, int]
 ) -> None:
-    """A dry run prices it, a no or a silence changes nothing, a yes does it."""
+    """A dry run shows the price; without a yes nothing changes; with a yes the job is recovered."""
     shell.job(status=JobStatus(status))
     before = shell.state()
     code, out, _ = shell(*command, "j", "--dry-run")
@@ -134,7 +134,7 @@ def test_short_help(shell: Shell, words: list[str]) -> None:
 
 @pytest.mark.parametrize("name", ["failed", "FAILED", "Failed"])
 def test_status_by_name(shell: Shell, name: str) -> None:
-    """A status may be named as a person sees it, or by its code."""
+    """A status may be given as its word or its code."""
     shell.job("j")
     shell.job("k", JobStatus.SUBMIT_UNKNOWN)
     out = shell("jobs", "--status", name, "--json")[1]
@@ -162,7 +162,7 @@ def test_nothing_is_selected(shell: Shell, command: str) -> None:
 @pytest.mark.parametrize("command", ["recopy", "resume", "regenerate", "resolve --not-charged"])
 @pytest.mark.parametrize("option", ["--folder", "--sku"])
 def test_empty_option_is_not_every_photo(shell: Shell, command: str, option: str) -> None:
-    """A shell's variable that is not set does not mean the whole bucket."""
+    """An empty option, as from an unset shell variable, is refused."""
     shell.job()
     before = shell.state()
     code, _, err = shell(*command.split(), option, "", "--yes")
@@ -183,7 +183,7 @@ def test_empty_option_is_not_every_photo(shell: Shell, command: str, option: str
     ],
 )
 def test_resolve_without_one_finding(shell: Shell, words: list[str], says: str) -> None:
-    """What was found must be said, once, and a task is one job's."""
+    """`resolve` needs exactly one finding, and a task id needs exactly one job."""
     shell.job(status=JobStatus.SUBMIT_UNKNOWN)
     before = shell.state()
     code, _, err = shell("resolve", *words, "--yes")
@@ -192,7 +192,7 @@ def test_resolve_without_one_finding(shell: Shell, words: list[str], says: str) 
 
 
 def test_resolve_all(shell: Shell) -> None:
-    """Every SUBMIT_UNKNOWN job is meant, and no other."""
+    """`resolve --all` selects every SUBMIT_UNKNOWN job and no other."""
     shell.job("j", JobStatus.SUBMIT_UNKNOWN)
     shell.job("k", JobStatus.SUBMIT_UNKNOWN, source_key="b/dress.jpg")
     shell.job("l")
@@ -203,7 +203,7 @@ def test_resolve_all(shell: Shell) -> None:
 
 
 def test_jobs_that_cannot_are_left_out_with_the_reason(shell: Shell) -> None:
-    """Of several jobs those that can are done; each of the others says why not."""
+    """Jobs that can be recovered are recovered; the others say why not."""
     shell.job("j")
     shell.job("k", JobStatus.SUCCEEDED)
     code, out, _ = shell("resume", "j", "k", "--yes")
@@ -217,7 +217,7 @@ def test_jobs_that_cannot_are_left_out_with_the_reason(shell: Shell) -> None:
 
 
 def test_folder_without_a_status_means_those_without_images(shell: Shell) -> None:
-    """A folder's good images are left alone unless a status is said."""
+    """Without --status, a folder's successful jobs are not selected."""
     shell.job("good", JobStatus.SUCCEEDED)
     shell.job("bad", JobStatus.REJECTED)
     assert shell("regenerate", "--folder", "a", "--yes")[0] == 0
@@ -229,7 +229,7 @@ def test_folder_without_a_status_means_those_without_images(shell: Shell) -> Non
 def test_job_that_moves_on_while_a_person_thinks(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What changed between the question and the answer is left alone, and that is said."""
+    """A job that changed between question and answer is left alone, and the output says so."""
     job = shell.job()
 
     def answer(_: str) -> bool:
@@ -243,7 +243,7 @@ def test_job_that_moves_on_while_a_person_thinks(
 
 
 def test_photo_without_settings_is_looked_at_anew(shell: Shell) -> None:
-    """What is done about it is said as it is: its job does not go on, its photo does."""
+    """Regenerating a rejected job processes its photo again, and the output says so."""
     shell.job(status=JobStatus.REJECTED, settings=None, dropped=True)
     code, out, _ = shell("regenerate", "--sku", "S-1")
     assert code == 1
@@ -256,7 +256,7 @@ def test_photo_without_settings_is_looked_at_anew(shell: Shell) -> None:
 
 
 def test_long_list_in_a_pipe_is_whole(shell: Shell) -> None:
-    """A pipe gets every job in one line of its own, however long its names are."""
+    """In a pipe, each job is one line, however long its names are."""
     folder = "a" * 100
     for number in range(30):
         shell.job(f"{number:032x}", source_key=f"{folder}/dress-{number}.jpg")
@@ -268,7 +268,7 @@ def test_long_list_in_a_pipe_is_whole(shell: Shell) -> None:
 
 
 def test_long_list_on_a_terminal_is_cut(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A person gets the first twenty, the number of the others, and all reasons counted."""
+    """A terminal shows the first twenty jobs, the number of others, and reasons with counts."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("TERM", "dumb")
@@ -291,7 +291,7 @@ def test_long_list_on_a_terminal_is_cut(shell: Shell, monkeypatch: pytest.Monkey
     ],
 )
 def test_photos_name_is_shown_as_it_is(shell: Shell, name: str, shown: str) -> None:
-    """A photo's name is neither markup nor a command to the terminal."""
+    """A photo's name is printed neither as markup nor as a terminal command."""
     shell.job(source_key=f"a/{name}")
     code, out, _ = shell("resume", "j", "--yes")
     assert code == 0
@@ -303,7 +303,7 @@ def test_photos_name_is_shown_as_it_is(shell: Shell, name: str, shown: str) -> N
 
 
 def test_credits(shell: Shell) -> None:
-    """What was spent is added up by day, article and folder, with what is uncertain beside it."""
+    """Credits are summed by day, article and folder, with unknown ones in their own column."""
     code, out, _ = shell("credits")
     assert (code, out.split()) == (0, ["day", "credits", "unknown", "all", "0"])
     sent: dict[str, Any] = {"status": JobStatus.RUNNING, "submitted_at": NOW}
@@ -324,7 +324,7 @@ def test_credits(shell: Shell) -> None:
     "words", [["--by", "week"], ["--days", "0"], ["--days", "999999999"], ["--days", "x"]]
 )
 def test_credits_of_what_there_is_not(shell: Shell, words: list[str]) -> None:
-    """A grouping or a number of days that makes no sense is refused, with what would."""
+    """An invalid grouping or number of days is refused, with the valid ones."""
     code, _, err = shell("credits", *words)
     assert (code, err.startswith(f"{words[0]} {words[1]!r} is "), "Give " in err) == (2, True, True)
 
@@ -333,7 +333,7 @@ def test_credits_of_what_there_is_not(shell: Shell, words: list[str]) -> None:
 
 
 def test_redrive(shell: Shell) -> None:
-    """Dead letters are counted, priced, and sent again once that is agreed to."""
+    """Dead letters are counted and priced, and sent again after a confirmation."""
     code, out, _ = shell("redrive")
     assert (code, out) == (0, "0 dead letters in catwalk.\n")
     for number in range(2):
@@ -353,7 +353,7 @@ def test_redrive(shell: Shell) -> None:
 
 
 def test_redrive_without_the_letter(shell: Shell) -> None:
-    """What the queue has deleted is sent again from the records, or is told to be sent anew."""
+    """Deleted dead letters are rebuilt from records; those that cannot be are named."""
     old = iso(utc_now() - timedelta(days=15))
     dead: dict[str, Any] = {"settings": None, "task_id": None, "updated_at": old}
     dead |= {"error": JobError(code=ErrorCode.INTERNAL, message="Dead."), "dead_letter": "m-1"}
@@ -373,7 +373,7 @@ def test_redrive_without_the_letter(shell: Shell) -> None:
 
 
 def pause(shell: Shell, *, seconds: float = 600) -> None:
-    """Have submission paused."""
+    """Pause submission."""
     until = later(utc_now(), seconds)
     values = {"until": until, "reason": "the key was refused", "cause": "key_refused"}
     shell.aws.dynamodb.put_item(
@@ -383,7 +383,7 @@ def pause(shell: Shell, *, seconds: float = 600) -> None:
 
 
 def test_reconcile_during_a_pause(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says until when submission is paused, why, and what comes then; it sends nothing."""
+    """`reconcile` says until when and why submission is paused, and sends nothing."""
     pause(shell)
     shell.job(status=JobStatus.ACCEPTED, waiting=Waiting(until=NOW, reason="paused"), task_id=None)
     monkeypatch.setattr("cli.commands.recover.key_is_taken", lambda _: False)
@@ -396,7 +396,7 @@ def test_reconcile_during_a_pause(shell: Shell, monkeypatch: pytest.MonkeyPatch)
 def test_reconcile_ends_a_pause_whose_cause_is_mended(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the vendor takes the key by now, one photo is tried at once; the others have messages."""
+    """If the vendor now accepts the key, `reconcile` sends one photo at once."""
     pause(shell)
     for number in range(3):
         waiting = Waiting(until=NOW, reason="paused")
@@ -409,7 +409,7 @@ def test_reconcile_ends_a_pause_whose_cause_is_mended(
 
 
 def test_reconcile(shell: Shell) -> None:
-    """What was moved on is counted; a failure is a sentence and a next step."""
+    """`reconcile` prints counts; a failure is a sentence and a next step."""
     assert shell("reconcile") == (0, "Nothing is stuck.\n", "")
     shell.stacks.reconciled = {"running": 2}
     assert shell("reconcile")[1].splitlines() == ["2 running", "Nothing else is stuck."]
@@ -423,7 +423,7 @@ def test_reconcile(shell: Shell) -> None:
 
 
 def test_unknown_stack(shell: Shell) -> None:
-    """A stack that there is not, or that is none of Catwalk's, is named."""
+    """A missing stack, or one that is not Catwalk's, is named in the error."""
     for command in (["resume", "j"], ["credits"], ["redrive"], ["resolve", "--charged", "j"]):
         code, _, err = shell(*command, "--stack", "nowhere")
         assert (code, "no stack 'nowhere'" in err, "--stack" in err) == (1, True, True)
@@ -435,7 +435,7 @@ def test_unknown_stack(shell: Shell) -> None:
 
 
 def test_stack_from_the_environment(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """CATWALK_STACK says which stack is meant."""
+    """CATWALK_STACK selects the stack."""
     monkeypatch.setenv("CATWALK_STACK", "nowhere")
     assert "no stack 'nowhere'" in shell("credits")[2]
 
@@ -460,7 +460,7 @@ def test_stack_that_nobody_named_is_told(shell: Shell, monkeypatch: pytest.Monke
 
 
 def test_two_stacks_may_be_meant(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a laptop's stack up, nothing is spent on AWS because it was used last."""
+    """If a laptop's stack runs, a stack on AWS that was used last must be named."""
     shell.job()
     monkeypatch.delenv("CATWALK_STACK")
     monkeypatch.setattr("cli.stacks.selection.condition", lambda _: Condition.UP)
@@ -472,7 +472,7 @@ def test_two_stacks_may_be_meant(shell: Shell, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_stack_that_is_elsewhere(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stack that was used in another region is looked for there: that is the next step."""
+    """If a stack was used in another region before, the next step names that region."""
     assert shell("credits", "--stack", "catwalk")[0] == 0
     shell.stacks.outputs.clear()
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
@@ -509,7 +509,7 @@ def test_shell_without_aws(
     environment: dict[str, str],
     says: str,
 ) -> None:
-    """Whatever is missing or wrong, it is a sentence and a next step."""
+    """Each error of AWS or its configuration is a sentence and a next step."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     off = {
@@ -531,7 +531,7 @@ def test_shell_without_aws(
 
 
 def test_wrong_credentials(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A refusal of the account is not taken for a stack that there is not."""
+    """A denied call is not reported as a missing stack."""
 
     def refuse(*, StackName: str) -> None:  # noqa: N803  AWS's names
         raise refusal("InvalidClientTokenId", "The security token is invalid.")
@@ -545,7 +545,7 @@ def test_wrong_credentials(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_right_that_is_missing_halfway(shell: Shell) -> None:
-    """What AWS refuses later is a sentence too."""
+    """An error of a later call is a sentence, too."""
     shell.job()
     shell.aws.sqs.delete_queue(QueueUrl=shell.url)
     code, _, err = shell("resume", "j", "--yes")
@@ -553,7 +553,7 @@ def test_right_that_is_missing_halfway(shell: Shell) -> None:
 
 
 def test_item_that_is_no_job(shell: Shell) -> None:
-    """What a later version, or somebody else, has put into the table is named."""
+    """An item that cannot be read as a job is named in the error."""
     texts = {"pk": "OTHER#1", "status": "FAILED", "updated_at": NOW}
     item = {name: {"S": text} for name, text in texts.items()}
     shell.aws.dynamodb.put_item(TableName=TABLE, Item=item)
@@ -566,7 +566,7 @@ def test_item_that_is_no_job(shell: Shell) -> None:
 def test_json_where_the_locale_has_no_such_letter(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is no UTF-8 gets JSON's own escapes: neither a locale's bytes nor Python's escapes."""
+    """Without UTF-8 output, --json uses JSON escapes."""
     shell.job(source_key="été/ش.jpg")
     for encoding in ("ascii", "latin-1", "utf-8"):
         written = io.BytesIO()
@@ -578,7 +578,7 @@ def test_json_where_the_locale_has_no_such_letter(
 
 
 def test_stream_that_the_shell_has_closed(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With `>&-` Python has no stream: what would be written goes nowhere, and all else works."""
+    """With a closed output (`>&-`), the command works and prints nothing."""
     shell.job()
     monkeypatch.setattr(sys, "stdout", None)
     assert shell("jobs", "--json") == (0, "", "")
@@ -586,7 +586,7 @@ def test_stream_that_the_shell_has_closed(shell: Shell, monkeypatch: pytest.Monk
 
 
 def test_styled_text_is_shown_as_it_is() -> None:
-    """A name inside of a styled line is no command to the terminal either, and the style stays."""
+    """Control characters are also escaped in styled lines, and the style stays."""
     line = Text("\u202ea: ").append("FAILED", style="red").append(" \x1b[2J")
     safe = shown(line)
     assert safe.plain == r"\u202ea: FAILED \x1b[2J"
@@ -594,7 +594,7 @@ def test_styled_text_is_shown_as_it_is() -> None:
 
 
 def test_command_as_a_process() -> None:
-    """`python -m cli` ends with a sentence, plain text and no traceback where nothing is set up."""
+    """On a machine without AWS settings, `python -m cli` ends with a sentence and no traceback."""
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": os.devnull,

@@ -1,4 +1,4 @@
-"""`catwalk review`: what a person decides about images, and what is said of it."""
+"""`catwalk review`: its decisions and its output."""
 
 import json
 from typing import Any
@@ -13,7 +13,7 @@ ANNA = Review(state=ReviewState.APPROVED, chosen=(1,), by="anna", at=NOW, revisi
 
 
 def results(count: int) -> tuple[Result, ...]:
-    """Return so many images."""
+    """Return this many results."""
     return tuple(
         Result(
             index=index,
@@ -31,7 +31,7 @@ def results(count: int) -> tuple[Result, ...]:
 
 @pytest.fixture
 def desk(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Shell:
-    """Give two jobs of a folder that are to be reviewed, one that is approved, and a failed one."""
+    """Make two jobs to review, an approved one and a failed one in a folder."""
     monkeypatch.setattr(reviews, "_person_on_aws", lambda: "berta")
     put(shell, "one", source_key="summer/one.jpg")
     put(shell, "two", source_key="summer/two.jpg", results=results(2), sku="S-2")
@@ -46,7 +46,7 @@ def put(shell: Shell, job_id: str, **changes: Any) -> None:
 
 
 def marks(shell: Shell, job_id: str) -> tuple[str, tuple[int, ...], tuple[int, ...]] | None:
-    """Return what is decided about a job."""
+    """Return the review of a job."""
     job = shell.jobs.get(job_id)
     assert job is not None
     if job.review is None:
@@ -74,7 +74,7 @@ def marks(shell: Shell, job_id: str) -> tuple[str, tuple[int, ...], tuple[int, .
 def test_decisions(
     desk: Shell, words: list[str], before: Review | None, after: object, said: str
 ) -> None:
-    """Each option decides its part and keeps the rest of an earlier review."""
+    """Each option changes its part of the review and keeps the rest."""
     put(desk, "j", review=before)
     assert desk("review", "j", *words) == (0, f"a/dress.jpg, Clara, own background: {said}.\n", "")
     assert marks(desk, "j") == after
@@ -85,7 +85,7 @@ def test_decisions(
 
 
 def test_folder_means_what_is_to_be_reviewed(desk: Shell) -> None:
-    """A folder leaves alone what is reviewed already, unless --review says otherwise."""
+    """--folder selects only jobs to review, unless --review is given."""
     code, out, _ = desk("review", "--folder", "summer", "--approve")
     assert (code, "2 of 2 jobs reviewed." in out) == (0, True)
     assert [marks(desk, job) for job in ("one", "old", "bad")] == [
@@ -106,7 +106,7 @@ def test_photo_key_names_its_jobs(desk: Shell) -> None:
 
 
 def test_what_does_not_fit_is_said_per_job(desk: Shell) -> None:
-    """A job that has no such image, or no images, is left as it is, and the others are reviewed."""
+    """A job without that image is left as it is, and the others are reviewed."""
     code, out, _ = desk("review", "one", "two", "bad", "--approve", "--choose", "3")
     assert code == 1
     failed = "It is failed and has no images to review."
@@ -120,7 +120,7 @@ def test_what_does_not_fit_is_said_per_job(desk: Shell) -> None:
 
 
 def test_conflict(desk: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What somebody else decided in the meantime stands, and is said."""
+    """A review that somebody else made meanwhile stays, and the output says so."""
     write = desk.jobs.review
 
     def first_another(_: object, job: Any, review: Review) -> object:
@@ -138,7 +138,7 @@ def test_conflict(desk: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_many_are_asked_for(desk: Shell) -> None:
-    """Above ten jobs it asks; a no changes nothing; a program must say --yes."""
+    """For more than ten jobs the command asks; with --json it needs --yes."""
     for number in range(11):
         put(desk, f"m{number}", source_key=f"many/{number}.jpg")
     code, out, err = desk("review", "--folder", "many", "--approve", says="n\n")
@@ -190,7 +190,7 @@ def test_dry_run(desk: Shell) -> None:
     ],
 )
 def test_wrong_words(desk: Shell, words: list[str], says: str) -> None:
-    """What is wrong is said before anything is changed."""
+    """Invalid options are refused before anything is changed."""
     before = desk.state()
     code, _, err = desk("review", *words)
     status = 2 if "is not a review" in says else 1

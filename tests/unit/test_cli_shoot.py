@@ -1,4 +1,4 @@
-"""`catwalk shoot`: what it offers, asks and sends."""
+"""`catwalk shoot`: its offers, its question and its requests."""
 
 import json
 from typing import Any
@@ -22,7 +22,7 @@ def put(shell: Shell, job_id: str, key: str = "summer/a.jpg", **changes: Any) ->
 
 @pytest.fixture
 def desk(shell: Shell) -> Shell:
-    """Give two jobs with images and one that failed."""
+    """Make two jobs with images and one that failed."""
     put(shell, "one", sku="S-1")
     put(shell, "two", "summer/b.jpg")
     put(shell, "bad", "summer/c.jpg", status=JobStatus.FAILED)
@@ -30,12 +30,12 @@ def desk(shell: Shell) -> Shell:
 
 
 def sent(shell: Shell) -> list[dict[str, Any]]:
-    """Take the requests that were sent."""
+    """Return the requests that were sent since the last call."""
     return [json.loads(body)["detail"] for body in shell.aws.take(shell.url)]
 
 
 def test_folder_with_another_model(desk: Shell) -> None:
-    """It shows the price and asks; a no sends nothing; a yes sends one request for each photo."""
+    """The command shows the price and asks; only a yes sends a request for each photo."""
     words = ("shoot", "--folder", "summer/", "--model", "mia")
     code, out, _ = desk(*words, says="n\n")
     assert (code, "Go on, and spend up to 2 credits?" in out, sent(desk)) == (1, True, [])
@@ -63,7 +63,7 @@ def test_background_and_images(desk: Shell) -> None:
 
 
 def test_shot_so_already(desk: Shell) -> None:
-    """A photo with such a job is left out, so a second run costs nothing; --again makes more."""
+    """A photo that has such a job is skipped, so a second run is free; --again makes more."""
     put(desk, "mia", settings=MIA)
     code, out, _ = desk("shoot", "one", "--model", "mia", "--yes")
     assert (code, sent(desk)) == (1, [])
@@ -75,7 +75,7 @@ def test_shot_so_already(desk: Shell) -> None:
 
 
 def test_second_run_before_the_first_one_has_records(desk: Shell) -> None:
-    """The same command sends the same request until its job is there, so it is one credit."""
+    """Until the job exists, the same command sends the same request, so it costs one credit."""
     jamila = MIA.model_copy(update={"model_id": "003"})
     put(desk, "jamila", settings=jamila)
     words = ("shoot", "one", "jamila", "--model", "mia", "--yes")
@@ -92,7 +92,7 @@ def test_second_run_before_the_first_one_has_records(desk: Shell) -> None:
 
 
 def test_photo_with_two_jobs_is_shot_once(desk: Shell) -> None:
-    """Two jobs of a photo that would become the same are one new job."""
+    """Two jobs of a photo that get the same settings make one new job."""
     jamila = MIA.model_copy(update={"model_id": "003"})
     put(desk, "jamila", settings=jamila)
     assert desk("shoot", "summer/a.jpg", "--model", "mia", "--yes")[0] == 0
@@ -110,7 +110,7 @@ def test_photo_that_is_gone(desk: Shell) -> None:
 
 
 def test_json(desk: Shell) -> None:
-    """A program gets offers and requests, and must say --yes or --dry-run."""
+    """--json prints offers and requests, and needs --yes or --dry-run."""
     words = ("shoot", "one", "--model", "mia", "--json")
     code, _, err = desk(*words)
     assert (code, "--yes" in err) == (1, True)
@@ -138,6 +138,6 @@ def test_json(desk: Shell) -> None:
     ],
 )
 def test_wrong_words(desk: Shell, words: list[str], says: str) -> None:
-    """What is wrong is said, and nothing is sent."""
+    """Invalid options are refused, and nothing is sent."""
     code, _, err = desk("shoot", *words, "--yes")
     assert (code, err.startswith(says), len(err.splitlines()), sent(desk)) == (1, True, 2, [])

@@ -1,4 +1,4 @@
-"""AWS clients: made when something is first asked of them, each once."""
+"""AWS clients are made once, at their first use."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +23,7 @@ MADE_BY = {
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Return the names of the services that a client was made for, from now on."""
+    """Return a list that gets the service name of each client that is made."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
@@ -42,7 +42,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 @pytest.mark.parametrize("service", MADE_BY)
 def test_each_client_is_of_its_service(service: str, made: list[str]) -> None:
-    """Every service that a function asks for is found among botocore's data files."""
+    """The data files of botocore have every service of the functions; clients are made late."""
     client = MADE_BY[service].__wrapped__()
     assert made == []
     assert client.meta.service_model.service_name == service
@@ -52,13 +52,13 @@ def test_each_client_is_of_its_service(service: str, made: list[str]) -> None:
 
 @pytest.mark.parametrize("service", ["signin", "sso", "sso-oidc", "sts"])
 def test_profiles_with_roles_or_single_sign_on(service: str, made: list[str]) -> None:
-    """The command works with whatever credentials the AWS CLI works with."""
+    """Clients for roles and single sign-on can be made, so profiles work as with the AWS CLI."""
     assert clients._session().create_client(service).meta.service_model.service_name == service
     assert made == [service]
 
 
 def test_threads_make_one_client(made: list[str]) -> None:
-    """Results are copied side by side with the same client."""
+    """Threads share the same client."""
     client = clients.s3.__wrapped__()
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: client.meta, range(8)))
@@ -66,7 +66,7 @@ def test_threads_make_one_client(made: list[str]) -> None:
 
 
 def presigned(bucket: str = "photos") -> SplitResult:
-    """Return where a presigned URL of a new S3 client leads; signing needs no connection."""
+    """Return the host of a presigned URL of a new S3 client."""
     params = {"Bucket": bucket, "Key": "a/dress.jpg", "VersionId": "v1"}
     client = clients.s3.__wrapped__()
     return urlsplit(client.generate_presigned_url("get_object", Params=params))
@@ -84,7 +84,7 @@ def presigned(bucket: str = "photos") -> SplitResult:
 def test_a_presigned_url_names_the_buckets_region(
     monkeypatch: pytest.MonkeyPatch, made: list[str], region: str, host: str
 ) -> None:
-    """The global name answers 307 for a day, and 400 in newer regions: no signature fits then."""
+    """Presigned URLs name the bucket's region, since the global name answers 307 or 400."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", region)
     url = presigned()
     assert (url.scheme, url.netloc, url.path) == ("https", host, "/a/dress.jpg")
@@ -98,7 +98,7 @@ def test_a_presigned_url_names_the_buckets_region(
 def test_elsewhere_the_bucket_stands_in_the_path(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, made: list[str], name: str
 ) -> None:
-    """`photos.local.test` is a name that nobody resolves."""
+    """With another endpoint, a URL has the bucket in its path, since its host may not resolve."""
     endpoint = "https://local.test:4566"
     if name.startswith("AWS_"):
         monkeypatch.setenv(name, endpoint)
@@ -112,7 +112,7 @@ def test_elsewhere_the_bucket_stands_in_the_path(
 
 
 def test_the_local_aws_is_found(monkeypatch: pytest.MonkeyPatch, made: list[str]) -> None:
-    """`AWS_ENDPOINT_URL` leads to the laptop's AWS; signatures are the current ones."""
+    """With `AWS_ENDPOINT_URL`, the client uses that endpoint, with Signature Version 4."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     client: Any = clients.s3.__wrapped__()
     assert client.meta.endpoint_url == "http://127.0.0.1:1"

@@ -1,4 +1,4 @@
-"""What a stack was made from, and what `up` does when the files have changed since."""
+"""The digests of a stack's files, and what `up` does when files have changed."""
 
 import shutil
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from local.stack.state import Address, State, StateFolder
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """Return a copy of what stacks are made from."""
+    """Return a copy of the files that stacks are made from."""
     for name in (*code.DEPLOYED, *code.SERVERS):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, tmp_path / name)
@@ -26,7 +26,7 @@ def clone(tmp_path: Path) -> Path:
 
 
 def append(name: str) -> Callable[[Path], None]:
-    """Return what changes a file."""
+    """Return a function that changes a file."""
 
     def change(clone: Path) -> None:
         with (clone / name).open("a") as file:
@@ -56,7 +56,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_change_is_noticed(change: str, clone: Path) -> None:
-    """Each file that a stack is made from counts, for the part that is made from it."""
+    """A change of each file changes the digest of its part."""
     make, expected = CHANGES[change]
     before = Code.present({}, clone)
     make(clone)
@@ -77,7 +77,7 @@ def test_other_parameters_are_a_change() -> None:
 def brought_up(
     before: Code | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[list[str], State]:
-    """Run `up` on a stack that is up; return what was done, and the state then."""
+    """Run `up` on a running stack; return what was done, and the state afterwards."""
     folder = StateFolder(tmp_path / "up")
     folder.path.mkdir()
     folder.write(State((), Address("https://127.0.0.1:1", "ca.pem", "", {}), before))
@@ -104,7 +104,7 @@ def brought_up(
 def test_up_does_nothing_for_the_same_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A stack of this code is up already."""
+    """A running stack of the same code is not changed."""
     present = Code.present(stack.LAPTOP)
     done, state = brought_up(present, tmp_path, monkeypatch)
     assert done == []
@@ -121,7 +121,7 @@ def test_up_deploys_other_code(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A stack of other code, or of nobody knows which, is brought up to date."""
+    """A running stack of other or unknown code is updated."""
     before = Code("other", Code.present({}).servers) if known else None
     done, _ = brought_up(before, tmp_path, monkeypatch)
     assert done == ["updated"]
@@ -131,7 +131,7 @@ def test_up_deploys_other_code(
 def test_up_says_what_it_cannot_bring_up_to_date(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The servers hold photos, jobs and tasks: only the user can decide to lose them."""
+    """Changed servers are not restarted, since that would lose photos, jobs and tasks."""
     before = Code(Code.present(stack.LAPTOP).deployed, "other")
     done, _ = brought_up(before, tmp_path, monkeypatch)
     assert done == []
@@ -139,7 +139,7 @@ def test_up_says_what_it_cannot_bring_up_to_date(
 
 
 def test_a_state_of_an_older_version(tmp_path: Path) -> None:
-    """A stack that an older version of this project has started is found, its code unknown."""
+    """A stack of an older version is found; its code counts as unknown."""
     folder = StateFolder(tmp_path)
     folder.write(State((), Address("https://127.0.0.1:1", "ca.pem", "", {})))
     file = tmp_path / "state.json"

@@ -1,4 +1,4 @@
-"""What the documents name is there."""
+"""Everything that the documents name exists."""
 
 import re
 import shlex
@@ -18,7 +18,7 @@ DOCUMENTS = sorted(
     for path in [*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), *ROOT.glob("local/*/*.md")]
 )
 OF_THIS_HOUSE = ("bench", "cli", "docs", "events", "functions", "local", "shared", "tests")
-"""Folders of the repository; what a document names in them must be there."""
+"""Folders of the repository. A file in them that a document names must exist."""
 OLD = {"docs/decisions.md", "CHANGELOG.md"}
 """Pages about the past; they may name files and options that no longer exist."""
 
@@ -28,7 +28,7 @@ def _text(document: str) -> str:
 
 
 def _lines_of_shell(document: str) -> Iterator[str]:
-    """Return the commands in a document: of blocks for the shell, and of code in sentences."""
+    """Return the commands of a document: from shell blocks and from code in sentences."""
     text = _text(document)
     for block in re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         yield from block.replace("\\\n", " ").splitlines()
@@ -37,7 +37,7 @@ def _lines_of_shell(document: str) -> Iterator[str]:
 
 
 def _words(line: str) -> list[str]:
-    """Return a command's words, without its comment; none for what is no command."""
+    """Return a command's words without its comment; an empty list for other code."""
     try:
         return shlex.split(line.replace("…", ""), comments=True)
     except ValueError:
@@ -51,7 +51,7 @@ def _anchors(document: Path) -> set[str]:
 
 
 def test_every_test_that_the_reliability_table_names_is_there() -> None:
-    """A test that was renamed or removed is noticed in docs/reliability.md."""
+    """docs/reliability.md names no test that does not exist."""
     text = (ROOT / "docs" / "reliability.md").read_text()
     path, named = "", 0
     for match in re.finditer(r"`((?:tests/[a-z0-9_/]+\.py)?)(?:::(test_\w+))?`", text):
@@ -64,19 +64,19 @@ def test_every_test_that_the_reliability_table_names_is_there() -> None:
 
 
 def test_every_error_code_and_status_is_explained() -> None:
-    """A user who meets a code or a status finds it in docs/photos.md."""
+    """docs/photos.md explains each error code and status."""
     text = _text("docs/photos.md")
     assert [str(name) for name in (*ErrorCode, *JobStatus) if f"| `{name}` |" not in text] == []
 
 
 def test_the_readme_is_short() -> None:
-    """A reader finds the door to the right page without scrolling for long."""
+    """The README is short."""
     assert len(_text("README.md").splitlines()) <= 150
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_document_that_is_linked_to_is_there(document: str) -> None:
-    """No link between the documents leads nowhere, nor to a heading that is gone."""
+    """Each link between documents leads to an existing page and heading."""
     here = ROOT / document
     links = re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)", here.read_text())
     for target, anchor in links:
@@ -88,14 +88,14 @@ def test_every_document_that_is_linked_to_is_there(document: str) -> None:
 
 @pytest.mark.parametrize("document", [name for name in DOCUMENTS if name not in OLD])
 def test_every_file_that_is_named_is_there(document: str) -> None:
-    """A file that was moved is noticed where a document names it."""
+    """The documents name no file that does not exist."""
     named = re.findall(rf"`((?:{'|'.join(OF_THIS_HOUSE)})/[\w./-]+)`", _text(document))
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_make_target_is_there(document: str) -> None:
-    """A reader who copies a line with `make` meets no missing target."""
+    """The documents name no make target that does not exist."""
     targets = set(re.findall(r"^([a-z0-9-]+):", _text("Makefile"), re.MULTILINE))
     for line in _lines_of_shell(document):
         words = _words(line)
@@ -106,7 +106,7 @@ def test_every_make_target_is_there(document: str) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_catwalk_command_and_option_is_there(document: str) -> None:
-    """A reader who copies a line with `catwalk` meets no unknown command or option."""
+    """The documents name no command or option of `catwalk` that does not exist."""
     group = typer.main.get_group(app)
     of_all = {"--help", "--install-completion"}
     of_all |= {option for parameter in group.params for option in parameter.opts}

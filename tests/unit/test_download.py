@@ -1,4 +1,4 @@
-"""Downloading from URLs that somebody else names: the vendor's origin and public hosts only."""
+"""The download client connects only to the vendor's origin and to public hosts."""
 
 import socket
 import ssl
@@ -18,7 +18,7 @@ from tests.factories import VENDOR, http, server
 
 @pytest.fixture
 def connections(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Record to which hosts connections are made; none of them succeeds."""
+    """Return a list that gets each host that is connected to; no connection succeeds."""
     made: list[str] = []
 
     def connect(_: object, host: str, port: int, *__: object) -> httpcore.NetworkStream:
@@ -30,7 +30,7 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def resolve_to(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> None:
-    """Let names resolve to these addresses, one answer a look-up."""
+    """Let names resolve to these addresses, one for each look-up."""
     left = list(answers)
 
     def getaddrinfo(_host: str, port: int, **_: object) -> list[Any]:
@@ -42,7 +42,7 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> None:
 
 @pytest.fixture
 def client() -> Iterator[httpx.Client]:
-    """Give a client of the real vendor's stack."""
+    """Return a client of a stack with the real vendor."""
     with download_client(VENDOR) as made:
         yield made
 
@@ -67,7 +67,7 @@ def blocked(client: httpx.Client, url: str) -> str:
     ],
 )
 def test_plain_url_is_blocked(client: httpx.Client, connections: list[str], url: str) -> None:
-    """Anything but https is refused before a connection is made, the vendor's name or not."""
+    """Only https is allowed, also for the vendor's host."""
     blocked(client, url)
     assert connections == []
 
@@ -106,7 +106,7 @@ def test_name_of_a_private_address_is_blocked(
 def test_private_address_behind_a_dead_public_one_is_blocked(
     client: httpx.Client, connections: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the first address does not answer, the second one is looked at as well."""
+    """If the first address does not answer, the second one is checked, too."""
     resolve_to(monkeypatch, ["93.184.216.34", "127.0.0.1"])
     blocked(client, "https://cdn.example.com/1.png")
     assert connections == ["93.184.216.34:443"]
@@ -115,7 +115,7 @@ def test_private_address_behind_a_dead_public_one_is_blocked(
 def test_name_that_changes_its_address_gains_nothing(
     client: httpx.Client, connections: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The connection goes to the very address that was checked, not to what the name says next."""
+    """The connection uses the checked address, also if the name resolves to another one later."""
     resolve_to(monkeypatch, ["93.184.216.34"], ["127.0.0.1"])
     with pytest.raises(httpx.ConnectError):
         client.get("https://cdn.example.com/1.png")
@@ -127,7 +127,7 @@ def test_name_that_changes_its_address_gains_nothing(
 def test_vendors_own_origin_is_reached_by_its_name(
     client: httpx.Client, connections: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The vendor that the stack is set up with is trusted wherever it is."""
+    """The vendor of VmakeBaseUrl is allowed at any address."""
     resolve_to(monkeypatch, ["127.0.0.1"])
     with pytest.raises(httpx.ConnectError):
         client.get(f"{VENDOR}/1.png")
@@ -138,7 +138,7 @@ def test_vendors_own_origin_is_reached_by_its_name(
 def test_vendors_other_ports_are_not_its_origin(
     client: httpx.Client, connections: list[str], monkeypatch: pytest.MonkeyPatch, port: int
 ) -> None:
-    """Another port of the vendor's host is looked at like any host."""
+    """Another port of the vendor's host is checked like any other host."""
     resolve_to(monkeypatch, ["127.0.0.1"])
     blocked(client, f"https://open.vmake.ai:{port}/1.png")
     assert connections == []
@@ -147,7 +147,7 @@ def test_vendors_other_ports_are_not_its_origin(
 def test_name_without_an_address_is_unreachable_not_blocked(
     client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name that cannot be looked up now may be there later."""
+    """A failed look-up may be repeated."""
 
     def fails(*_: object, **__: object) -> None:
         raise socket.gaierror("try again")
@@ -160,7 +160,7 @@ def test_name_without_an_address_is_unreachable_not_blocked(
 def test_proxy_of_the_environment_is_not_used(
     monkeypatch: pytest.MonkeyPatch, connections: list[str]
 ) -> None:
-    """A proxy would connect for us, past the check: the environment's is ignored."""
+    """Proxies of the environment are ignored, since a proxy would bypass the check."""
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
     monkeypatch.setenv("ALL_PROXY", "http://proxy.example:3128")
     resolve_to(monkeypatch, ["10.0.0.1"])
@@ -193,7 +193,7 @@ def redirect(location: str) -> bytes:
     ],
 )
 def test_redirect_is_checked_like_the_first_url(location: str) -> None:
-    """A result's URL cannot lead on to a place that it could not have named itself."""
+    """A redirect must pass the same checks as the result's URL."""
     with server(redirect(location)) as (url, seen), download_client(url) as client:
         blocked(client, f"{url}/1.png")
     assert len(seen) == 1
@@ -203,7 +203,7 @@ def test_redirect_is_checked_like_the_first_url(location: str) -> None:
     "location", ["https://[::1", "https://xn--a.com/x", "https://h:x/", "https://[v1]/"]
 )
 def test_redirect_to_what_is_no_url_is_an_error_of_the_request(location: str) -> None:
-    """A redirect that no client can parse is trouble of this download, and no crash."""
+    """A redirect that cannot be parsed is an error of the download."""
     with (
         server(redirect(location)) as (url, _),
         download_client(url) as client,
@@ -213,7 +213,7 @@ def test_redirect_to_what_is_no_url_is_an_error_of_the_request(location: str) ->
 
 
 def test_redirect_within_the_origin_is_followed() -> None:
-    """An honest redirect leads to the result."""
+    """A redirect to a public host is followed."""
     with (
         server(redirect("/2.png"), http(b"image", "200 OK", "Connection: close")) as (url, seen),
         download_client(url) as client,
@@ -223,7 +223,7 @@ def test_redirect_within_the_origin_is_followed() -> None:
 
 
 def test_endless_redirects_end() -> None:
-    """A circle of redirects is given up."""
+    """A loop of redirects is an error."""
     replies = [redirect("/again")] * (MAX_REDIRECTS + 2)
     with server(*replies) as (url, _), download_client(url) as client:
         with pytest.raises(httpx.TooManyRedirects):
@@ -233,7 +233,7 @@ def test_endless_redirects_end() -> None:
 
 
 def test_download_asks_for_no_compression_and_shows_no_key() -> None:
-    """The request says who asks, wants the bytes as they are, and carries no credentials."""
+    """The request has a user agent, asks for identity encoding, and has no credentials."""
     with (
         server(http(b"image", "200 OK", "Connection: close")) as (url, seen),
         download_client(url) as client,
@@ -249,7 +249,7 @@ def test_download_asks_for_no_compression_and_shows_no_key() -> None:
 
 
 class Pieces(httpcore.NetworkStream):
-    """A stream, and the socket below it, that hand out what they are given, piece by piece."""
+    """A TLS stream and its socket that return given pieces."""
 
     def __init__(self, *pieces: bytes | OSError) -> None:
         self.pieces = list(pieces)
@@ -277,7 +277,7 @@ RECORD = b"r" * 16_384
 
 @pytest.mark.parametrize("nothing", [BlockingIOError(), ssl.SSLWantReadError()])
 def test_read_takes_what_has_come(nothing: OSError) -> None:
-    """A read takes all records that are there, as far as it was asked for, and waits for none."""
+    """A read returns all records that have arrived, up to its limit, and waits for none."""
     stream = Stream(Pieces(RECORD, RECORD, nothing, RECORD, RECORD, RECORD, RECORD, b"x"))
     assert stream.read(65_536, 30) == 2 * RECORD
     assert stream.read(65_536, 30) == 4 * RECORD
@@ -285,14 +285,14 @@ def test_read_takes_what_has_come(nothing: OSError) -> None:
 
 
 def test_end_behind_what_has_come_is_kept() -> None:
-    """A connection that ends right behind some bytes loses none of them, and is at its end."""
+    """Bytes that arrive just before the end of a connection are returned."""
     stream = Stream(Pieces(RECORD, b""))
     assert stream.read(65_536, 30) == RECORD
     assert stream.read(65_536, 30) == b""
 
 
 def test_error_behind_what_has_come_is_told() -> None:
-    """A connection that breaks right behind some bytes hands them out first; then it is broken."""
+    """Bytes that arrive just before an error are returned first; the next read raises it."""
     stream = Stream(Pieces(RECORD, ConnectionResetError("reset by peer")))
     assert stream.read(65_536, 30) == RECORD
     for _ in range(2):

@@ -26,18 +26,18 @@ from tests.factories import HEIGHT, PHOTOS, TABLE, WIDTH, png
 
 
 class Backend:
-    """Plays the stack while the command waits: each photo that lands gets its jobs."""
+    """Plays the stack while the command waits: each uploaded photo gets its jobs."""
 
     def __init__(self, shell: Shell) -> None:
         self.shell = shell
         self.ends: dict[str, tuple[JobStatus, ErrorCode | None]] = {}
-        """How the jobs of a key end, SUCCEEDED if not said."""
+        """The status in which a key's jobs end; the default is SUCCEEDED."""
         self.looks: dict[str, int] = {}
         self.stop = False
-        """Ctrl-C as soon as a photo has landed."""
+        """Whether Ctrl-C comes as soon as a photo is uploaded."""
 
     def __call__(self, _: float) -> None:
-        """Take a turn in place of a sleep."""
+        """Do one step, in place of a sleep."""
         if self.stop and self.shell.versions():
             raise KeyboardInterrupt
         for key, version, etag in self.shell.versions():
@@ -45,7 +45,7 @@ class Backend:
                 self.job(key, version, etag, look)
 
     def job(self, key: str, version: str, etag: str, look: int = 0, **changes: Any) -> None:
-        """Write a job: first RUNNING, then as it ends."""
+        """Write a job: first RUNNING, then its end."""
         job_id = f"{key.replace('/', '.')}-{look}"
         known = self.shell.jobs.get(job_id)
         if known is not None and known.terminal:
@@ -78,7 +78,7 @@ class Backend:
 
 @pytest.fixture
 def backend(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Backend:
-    """Have the stack work whenever the command sleeps."""
+    """Let the stack work whenever the command sleeps."""
     made = Backend(shell)
     monkeypatch.setattr(time, "sleep", made)
     return made
@@ -86,7 +86,7 @@ def backend(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Backend:
 
 @pytest.fixture
 def photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Give a folder, and what puts files into it."""
+    """Return a function that writes files into a temporary folder."""
     monkeypatch.chdir(tmp_path)
 
     def make(name: str = "dress.png", content: bytes | str | None = None) -> Path:
@@ -100,7 +100,7 @@ def photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path
 
 
 def test_folder_goes_up_with_what_it_holds(shell: Shell, photo: Callable[..., Path]) -> None:
-    """A folder's structure becomes the keys'; what photos need comes first; dotfiles stay."""
+    """Keys have the folder's structure; masks and catwalk.json go first; dotfiles are skipped."""
     photo("shop/summer/b.png")
     photo("shop/a.png")
     photo("shop/a.mask.png")
@@ -125,7 +125,7 @@ def test_folder_goes_up_with_what_it_holds(shell: Shell, photo: Callable[..., Pa
 
 
 def test_settings_go_as_metadata(shell: Shell, photo: Callable[..., Path]) -> None:
-    """What is wished arrives as SubmitFunction reads it, in any script."""
+    """SubmitFunction reads the settings of the options, also in other scripts than Latin."""
     photo()
     words = ["--model", "Lavanya", "--scene", "color:#F4E9DD", "--images", "2"]
     words += ["--sku", "裙子 42", "--request-id", "r-1", "--extra", '{"a": "é"}']
@@ -174,7 +174,7 @@ def test_settings_go_as_metadata(shell: Shell, photo: Callable[..., Path]) -> No
 def test_said_before_anything_goes_up(
     shell: Shell, photo: Callable[..., Path], words: str, says: str
 ) -> None:
-    """What is missing, or cannot be used, is two sentences, and nothing was uploaded."""
+    """Invalid files and options are refused with two sentences before anything is uploaded."""
     photo()
     photo("other/dress.png")
     photo("empty.png", b"")
@@ -191,7 +191,7 @@ def test_said_before_anything_goes_up(
 
 
 def test_what_would_be_rejected_is_left_out(shell: Shell, photo: Callable[..., Path]) -> None:
-    """No photo, a mask of another size: named with the reason, unless they shall go anyway."""
+    """Unusable files are left out with a reason, unless --anyway is given."""
     photo("shop/good.png")
     photo("shop/notes.txt", "notes")
     photo("shop/empty.jpg", b"")
@@ -214,7 +214,7 @@ def test_what_would_be_rejected_is_left_out(shell: Shell, photo: Callable[..., P
 
 
 def test_mask_of_ones_own(shell: Shell, photo: Callable[..., Path]) -> None:
-    """A mask that lies here goes beside its photo; another is a key in the bucket."""
+    """A local mask is uploaded beside its photo; any other --mask is a key in the bucket."""
     photo()
     photo("cut.png")
     assert shell("drop", "dress.png", "--mask", "cut.png")[0] == 0
@@ -228,7 +228,7 @@ def test_mask_of_ones_own(shell: Shell, photo: Callable[..., Path]) -> None:
 
 
 def test_price_comes_first(shell: Shell, photo: Callable[..., Path]) -> None:
-    """Variants count, many credits are asked about, and a dry run uploads nothing."""
+    """The price counts variants; many credits need a confirmation; a dry run uploads nothing."""
     variants = [{"sceneType": "preset", "sceneId": f"{n:03}"} for n in range(4)]
     document = {"modelId": "002", "variants": [*variants, variants[0]]}
     photo("shop/catwalk.json", json.dumps(document))
@@ -248,7 +248,7 @@ def test_price_comes_first(shell: Shell, photo: Callable[..., Path]) -> None:
 
 
 def test_wait_for_images(shell: Shell, backend: Backend, photo: Callable[..., Path]) -> None:
-    """A line a change, then the sum, the links and status 0."""
+    """Each change is a line; then come the summary and the links, with status 0."""
     photo("shop/a.png")
     photo("shop/b.png")
     code, out, err = shell("drop", "shop", "--wait")
@@ -267,7 +267,7 @@ def test_wait_for_images(shell: Shell, backend: Backend, photo: Callable[..., Pa
 
 
 def test_some_fail(shell: Shell, backend: Backend, photo: Callable[..., Path]) -> None:
-    """What failed is counted by its code, with what to do next and its price: status 1."""
+    """Failures are counted by code, with advice and its price; the status is 1."""
     for name in "abcd":
         photo(f"shop/{name}.png")
     backend.ends = {
@@ -292,7 +292,7 @@ def test_some_fail(shell: Shell, backend: Backend, photo: Callable[..., Path]) -
 
 
 def test_done_before(shell: Shell, backend: Backend, photo: Callable[..., Path]) -> None:
-    """The same bytes and settings again are told as done, count as fine and cost nothing."""
+    """The same bytes with the same settings are reported as done, and cost nothing."""
     photo()
     assert shell("drop", "dress.png", "--wait")[0] == 0
     done = shell.jobs.get("dress.png-0")
@@ -314,7 +314,7 @@ def test_done_before(shell: Shell, backend: Backend, photo: Callable[..., Path])
 def test_older_job_of_the_key_is_another_photos(
     shell: Shell, backend: Backend, photo: Callable[..., Path]
 ) -> None:
-    """A job of the bytes that lay there before says nothing about these: status 1, in time."""
+    """A job of other bytes under the same key is not taken for the new photo's."""
     photo()
     shell.job("old", JobStatus.SUCCEEDED, source_key="dress.png")
     with pytest.MonkeyPatch.context() as patch:
@@ -329,7 +329,7 @@ def test_older_job_of_the_key_is_another_photos(
 def test_every_variant_is_waited_for(
     shell: Shell, backend: Backend, photo: Callable[..., Path]
 ) -> None:
-    """A photo of three looks has ended when all three have."""
+    """A photo with three variants has ended when all three jobs have."""
     variants = [{"sceneType": "preset", "sceneId": f"{n:03}"} for n in range(3)]
     photo("shop/catwalk.json", json.dumps({"modelId": "002", "variants": variants}))
     photo("shop/a.png")
@@ -368,7 +368,7 @@ def test_upload_under_way_is_stopped(photo: Callable[..., Path]) -> None:
     reading = threading.Event()
 
     class Slow:
-        """An S3 that never has enough."""
+        """An S3 that reads the body again and again."""
 
         def put_object(self, *, Body: IO[bytes], **_: Any) -> None:  # noqa: N803  AWS's name
             while True:
@@ -413,7 +413,7 @@ def test_upload_that_hangs_is_told_of(
 
 
 def test_upload_that_is_refused(shell: Shell, photo: Callable[..., Path]) -> None:
-    """One photo that S3 does not take is named; the others go up; the status is 1."""
+    """A refused upload is named; the others are uploaded; the status is 1."""
     photo("a.png")
     photo("b.png")
     put = shell.aws.s3.put_object
@@ -432,7 +432,7 @@ def test_upload_that_is_refused(shell: Shell, photo: Callable[..., Path]) -> Non
 
 
 def test_name_that_is_no_key(shell: Shell, tmp_path: Path) -> None:
-    """A file name that is no UTF-8 is refused by name, before anything goes up."""
+    """A file name that is not UTF-8 is refused before anything is uploaded."""
     name = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png")
     Path(name).write_bytes(png())
     code, _, err = shell("drop", str(tmp_path))
@@ -442,7 +442,7 @@ def test_name_that_is_no_key(shell: Shell, tmp_path: Path) -> None:
 @pytest.mark.parametrize("width", [20, 40, 59, 60, 80, 200])
 @pytest.mark.parametrize("height", [5, 24, 100])
 def test_board_fits_the_screen(width: int, height: int) -> None:
-    """Fifty photos under way never take more lines or columns than there are."""
+    """The progress of fifty photos fits into the terminal."""
     drops = [
         Drop(
             Upload(Path("x"), f"夏天/{n:02}/{'裙' * (n % 30)}-\x1b[2J.jpg", Kind.PHOTO, 10_000_000)
@@ -471,19 +471,19 @@ def test_board_fits_the_screen(width: int, height: int) -> None:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have each look be one that asks for everything."""
+    """Let a missing record count as late at once."""
     monkeypatch.setattr(upload, "_PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(upload, "_QUIET_SECONDS", 0.0)
 
 
 def use_bucket(shell: Shell) -> None:
-    """Have the functions see the photos bucket for the first time."""
+    """Let the functions see the photos bucket for the first time."""
     Settling(shell.aws.dynamodb, TABLE, PHOTOS, seconds=1).seconds_left()
 
 
 @pytest.mark.usefixtures("impatient", "backend")
 def test_photo_without_a_record_offers_reconcile(shell: Shell, photo: Callable[..., Path]) -> None:
-    """If no record appears, its event may be lost: said once, with the command."""
+    """If no record appears, the output says once that the event may be lost, with the command."""
     photo()
     code, out, _ = shell("drop", "dress.png", "--wait")
     assert code == 0
@@ -497,14 +497,14 @@ def test_photo_without_a_record_offers_reconcile(shell: Shell, photo: Callable[.
 
 @pytest.mark.usefixtures("backend")
 def test_record_that_comes_soon_offers_nothing(shell: Shell, photo: Callable[..., Path]) -> None:
-    """Two minutes are for events and queue."""
+    """A record that appears within two minutes causes no advice."""
     photo()
     assert "catwalk reconcile" not in shell("drop", "dress.png", "--wait")[1]
 
 
 @pytest.mark.usefixtures("impatient", "backend")
 def test_photo_in_a_new_bucket_is_said_to_wait(shell: Shell, photo: Callable[..., Path]) -> None:
-    """Why there is no record yet, and until when; reconcile would be of no use."""
+    """With a new bucket, the output says how long photos wait, and does not advise reconcile."""
     use_bucket(shell)
     photo()
     code, out, _ = shell("drop", "dress.png", "--wait")
@@ -523,7 +523,7 @@ def test_photo_in_a_new_bucket_is_said_to_wait(shell: Shell, photo: Callable[...
 def test_local_aws_lets_no_photo_wait(
     shell: Shell, photo: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A bucket of a local AWS is never new."""
+    """A bucket of a local AWS never counts as new."""
     use_bucket(shell)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     photo()

@@ -19,7 +19,7 @@ from tests.factories import PHOTOS, png
 
 @pytest.fixture
 def photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Give a folder, and what puts files into it."""
+    """Return a function that writes files into a temporary folder."""
     monkeypatch.chdir(tmp_path)
 
     def make(name: str, content: bytes | str | None = None) -> Path:
@@ -58,7 +58,7 @@ def settings_of(shell: Shell, key: str) -> dict[str, str]:
     ],
 )
 def test_patterns(pattern: str, name: str, sku: str | None) -> None:
-    """A pattern matches the name with or without its extension; other signs mean themselves."""
+    """A pattern matches the name with or without its extension; other characters are literal."""
     assert SkuPattern.of(pattern).sku_of(name) == sku
 
 
@@ -79,7 +79,7 @@ def test_sku_from_names(shell: Shell, photo: Callable[..., Path]) -> None:
 
 
 def test_names_without_an_article(shell: Shell, photo: Callable[..., Path]) -> None:
-    """A photo whose name does not match is told beforehand, and the command asks."""
+    """Photos whose names do not match are listed, and the command asks."""
     photo("A-1_front.png")
     photo("other.png")
     words = ("drop", "A-1_front.png", "other.png", "--sku-from", "{sku}_*")
@@ -95,7 +95,7 @@ def test_names_without_an_article(shell: Shell, photo: Callable[..., Path]) -> N
 
 
 def test_article_that_cannot_be_used(shell: Shell, photo: Callable[..., Path]) -> None:
-    """A name whose article is no article is told, and not as an option that was never given."""
+    """An invalid article in a name is refused with an error about --sku-from."""
     photo("A\x07_front.png")
     code, _, err = shell("drop", "A\x07_front.png", "--sku-from", "{sku}_*", "--yes")
     assert (code, shell.versions()) == (1, [])
@@ -106,7 +106,7 @@ def test_article_that_cannot_be_used(shell: Shell, photo: Callable[..., Path]) -
 
 
 def test_table(shell: Shell, photo: Callable[..., Path]) -> None:
-    """Each line gives its photo settings; an empty cell leaves what the options say."""
+    """Each line has the settings of a photo; an empty cell keeps the option's value."""
     photo("shop/a.png")
     photo("shop/b.png")
     photo("shop/deep/c.png")
@@ -144,7 +144,7 @@ def test_table(shell: Shell, photo: Callable[..., Path]) -> None:
 
 
 def test_table_and_names(shell: Shell, photo: Callable[..., Path]) -> None:
-    """The table's article stands before that of the name; photos not in it are told."""
+    """The table's article overrides the name's; photos that are not in the table are counted."""
     photo("shop/A_1.png")
     photo("shop/B_1.png")
     photo("t.csv", "name,sku,images\nA_1.png,TABLE,\n")
@@ -160,7 +160,7 @@ def test_table_and_names(shell: Shell, photo: Callable[..., Path]) -> None:
 def test_photos_that_are_not_in_the_table_are_told(
     shell: Shell, photo: Callable[..., Path]
 ) -> None:
-    """A line of a photo that is left out does not stand for one that is not in the table."""
+    """A line about a photo that is left out does not hide photos without a line."""
     photo("shop/a.png")
     photo("shop/broken.png", "no picture")
     photo("t.csv", "name,sku\nbroken.png,1\n")
@@ -170,7 +170,7 @@ def test_photos_that_are_not_in_the_table_are_told(
 
 
 def test_masks_of_a_table(shell: Shell, photo: Callable[..., Path]) -> None:
-    """A mask of a line stands before --mask, and is never that of another photo."""
+    """A line's mask overrides --mask, and is used for its own photo only."""
     photo("shop/a.png")
     photo("cut.png")
     photo("t.csv", "name,mask\na.png,cut.png\n")
@@ -227,7 +227,7 @@ def test_masks_of_a_table(shell: Shell, photo: Callable[..., Path]) -> None:
 def test_wrong_tables(
     shell: Shell, photo: Callable[..., Path], content: str | bytes, says: str
 ) -> None:
-    """What is wrong with a table is said with its line, before anything goes up."""
+    """A mistake in a table is reported with its line before anything is uploaded."""
     for name in ("a.png", "b.png", "b.mask.png", "x/c.png", "y/c.png"):
         photo(f"shop/{name}")
     photo("cut.png")
@@ -260,7 +260,7 @@ def test_all_mistakes_are_listed(shell: Shell, photo: Callable[..., Path]) -> No
     ],
 )
 def test_wrong_words(shell: Shell, photo: Callable[..., Path], words: list[str], says: str) -> None:
-    """What cannot be used is said before anything goes up."""
+    """Unusable tables are refused before anything is uploaded."""
     photo("a.png")
     code, _, err = shell("drop", "a.png", *words)
     assert (code, err.startswith(says), shell.versions()) == (1, True, [])
@@ -275,7 +275,7 @@ def test_delimiters(photo: Callable[..., Path]) -> None:
 
 
 def test_ends_of_lines(photo: Callable[..., Path]) -> None:
-    """Each system's ends of lines are read, and no other character ends one."""
+    """The line endings of all systems are read, and no other character ends a line."""
     for end in ("\n", "\r\n", "\r"):
         names = "".join(f"a,b,{number}.png;A\u2028B{end}" for number in range(2))
         rows = read_table(photo("t.csv", f"name;sku{end}{names}"))
@@ -296,7 +296,7 @@ def put_job(
     *,
     bucket: str = PHOTOS,
 ) -> None:
-    """Write the job that a drop of this file has made."""
+    """Write the job that a drop of this file would make."""
     key = str(file)
     etag = hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
     job_id = job_id_of(
@@ -312,7 +312,7 @@ def put_job(
 
 
 def test_question_names_what_is_made(shell: Shell, photo: Callable[..., Path]) -> None:
-    """The question says model, background, images, what is done already and the rest's price."""
+    """The question has model, background, images, the number of done jobs, and the price."""
     for number in range(14):
         photo(f"shop/{number}.png")
     settings = Settings(model_id="004", scene_type=SceneType.PRESET, scene_id="035", batch_size=2)
@@ -347,7 +347,7 @@ def test_a_mask_in_the_bucket_makes_a_new_job(shell: Shell, photo: Callable[...,
 
 
 def test_only_the_same_job_is_counted_as_done(shell: Shell, photo: Callable[..., Path]) -> None:
-    """What Python calls equal, and another bucket's photo, are other jobs and cost a credit."""
+    """Settings that Python compares as equal, and photos of other buckets, are other jobs."""
     file = photo("shop/a.png")
     settings = Settings(
         model_id="002", scene_type=SceneType.ORIGINAL, batch_size=4, extra={"seed": 1}

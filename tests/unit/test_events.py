@@ -11,7 +11,7 @@ from tests.factories import BUS, START, Aws
 
 
 def job(status: JobStatus = JobStatus.RUNNING) -> Job:
-    """Return a job with something in every corner."""
+    """Return a job with bookkeeping and an `extra`."""
     return Job(
         job_id="j",
         status=status,
@@ -52,7 +52,7 @@ def test_detail_is_the_record_in_camel_case() -> None:
     ],
 )
 def test_each_end_is_told_under_its_name(aws: Aws, status: JobStatus, told: str) -> None:
-    """Each status that others wait for has its event."""
+    """Each status has its event's name."""
     EventPublisher(aws.events, BUS).job_changed(job(status))
     (event,) = aws.told()
     assert (event["detail-type"], event["source"]) == (told, "catwalk")
@@ -61,7 +61,7 @@ def test_each_end_is_told_under_its_name(aws: Aws, status: JobStatus, told: str)
 
 
 def test_refused_event_is_an_error() -> None:
-    """If EventBridge takes the call but not the event, the caller hears of it."""
+    """If EventBridge refuses the entry, the publisher raises an error."""
 
     class Refusing:
         def put_events(self, **_: object) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The end of a job: results copied, the record closed, whatever happens in between."""
+"""FinalizeFunction copies the results and ends the record, in spite of faults."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -37,14 +37,14 @@ HUGE = ResultRefused(ErrorCode.RESULT_TOO_LARGE, "Result is too large.")
 
 
 class Store:
-    """A ResultsBucket that copies, or fails as told, by URL."""
+    """A result store that copies, or raises the error that is set for a URL."""
 
     def __init__(self) -> None:
         self.troubles: dict[str, list[Exception]] = {}
         self.copied: list[str] = []
 
     def copy(self, job: Job, task_result: TaskResult) -> Result:
-        """Copy, or fail."""
+        """Copy a result, or raise its error."""
         troubles = self.troubles.get(task_result.url, [])
         if troubles:
             raise troubles.pop(0)
@@ -62,7 +62,7 @@ class Store:
 
 
 class Vendor:
-    """A vendor that gives fresh URLs when asked."""
+    """A vendor that returns new URLs for each read."""
 
     def __init__(self) -> None:
         self.answer: TaskRead | Exception = TaskDone(urls("fresh"))
@@ -82,7 +82,7 @@ def urls(name: str = "url", count: int = 4) -> tuple[TaskResult, ...]:
 
 
 class Stage:
-    """A Finalizer, a running job, and its state machine's state."""
+    """A Finalizer, a RUNNING job, and the state of its execution."""
 
     def __init__(self, aws: Aws, clock: Clock) -> None:
         self.aws = aws
@@ -110,7 +110,7 @@ class Stage:
 
     @property
     def job(self) -> Job:
-        """The record as it is."""
+        """The present record."""
         job = self.jobs.get("j")
         assert job is not None
         return job
@@ -122,12 +122,12 @@ class Stage:
         return self.job.error
 
     def run(self, **more: object) -> dict[str, Any]:
-        """Call the function once, as the state machine does."""
+        """Invoke the function once."""
         self.state = self.finalizer.finalize({**self.state, **more})
         return self.state
 
     def round(self, count: int = 4) -> dict[str, Any]:
-        """Go round the loop: the poll finds the task done and brings URLs."""
+        """Simulate a poll that finds the task done and returns URLs."""
         assert self.state["outcome"] == "wait"
         found = urls(count=count)
         done = PollState.model_validate(self.state).moved(
@@ -156,7 +156,7 @@ def test_all_results_make_a_success(stage: Stage) -> None:
 
 @pytest.mark.parametrize("told", [True, False])
 def test_second_run_changes_nothing(stage: Stage, told: bool) -> None:
-    """The function run again after its success copies nothing, and tells what was not told."""
+    """After its success, a repeated run copies nothing, and sends a missing event."""
     state = stage.state
     stage.run()
     stage.aws.told()
@@ -173,7 +173,7 @@ def test_second_run_changes_nothing(stage: Stage, told: bool) -> None:
 
 
 def test_expired_urls_are_replaced_at_once(stage: Stage) -> None:
-    """A URL that has expired is asked for again and the fresh one used, in the same run."""
+    """An expired URL is replaced by a new one in the same run."""
     stage.store.troubles = {"url-2": [EXPIRED], "url-4": [EXPIRED]}
     assert stage.run()["outcome"] == "done"
     assert stage.job.status is JobStatus.SUCCEEDED
@@ -185,7 +185,7 @@ def test_expired_urls_are_replaced_at_once(stage: Stage) -> None:
 def test_fresh_urls_that_cannot_be_had_now_are_waited_for(
     stage: Stage, answer: TaskRead | Exception
 ) -> None:
-    """Without an answer, or a key, the loop goes round again; what was copied stays copied."""
+    """If the vendor cannot be read, the loop repeats; copied results are kept."""
     stage.store.troubles = {"url-2": [EXPIRED]}
     stage.vendor.answer = answer
     assert stage.run()["outcome"] == "wait"
@@ -196,7 +196,7 @@ def test_fresh_urls_that_cannot_be_had_now_are_waited_for(
 
 @pytest.mark.parametrize("trouble", [AWAY, BROKEN])
 def test_result_that_cannot_be_had_now_is_tried_in_rounds(stage: Stage, trouble: Exception) -> None:
-    """A missing or broken result is tried again, later and later, and then succeeds."""
+    """A missing or broken result is tried again with growing pauses, and then succeeds."""
     stage.store.troubles = {"url-3": [trouble] * 3}
     waits = [stage.run()["wait_seconds"]]
     while stage.round()["outcome"] == "wait":
@@ -212,7 +212,7 @@ def test_result_that_cannot_be_had_now_is_tried_in_rounds(stage: Stage, trouble:
 def test_result_that_never_comes_makes_it_partial(
     stage: Stage, trouble: Exception, code: str
 ) -> None:
-    """After its rounds a job ends with what could be had, and says what is missing."""
+    """After the last round a job ends with the copied results, and names the missing ones."""
     stage.store.troubles = {"url-3": [trouble] * 50}
     stage.run()
     rounds = 1
@@ -231,7 +231,7 @@ def test_result_that_never_comes_makes_it_partial(
     ("trouble", "code"), [(BLOCKED, "result_blocked"), (HUGE, "result_too_large")]
 )
 def test_refused_result_is_not_tried_again(stage: Stage, trouble: Exception, code: str) -> None:
-    """A result that must not be taken ends the job at once; the others are kept."""
+    """A forbidden result ends the job without retries; the others are kept."""
     stage.store.troubles = {"url-1": [trouble]}
     assert stage.run()["outcome"] == "done"
     assert (stage.job.status, stage.error.code) == (JobStatus.PARTIAL, code)
@@ -248,7 +248,7 @@ def test_no_result_at_all_is_a_failure(stage: Stage) -> None:
 
 
 def test_unexpected_failure_is_recorded(stage: Stage) -> None:
-    """What ended an execution unexpectedly stands in the record, the task id too."""
+    """The record of an unexpected failure has its cause and the task id."""
     failure = {"Error": "States.TaskFailed", "Cause": "x" * 5_000}
     assert stage.run(failure=failure)["outcome"] == "failed"
     assert (stage.job.status, stage.error.code) == (JobStatus.FAILED, ErrorCode.INTERNAL)
@@ -259,7 +259,7 @@ def test_unexpected_failure_is_recorded(stage: Stage) -> None:
 
 @pytest.mark.parametrize("failure", ["text", 5, [], {}, {"Error": None}])
 def test_strange_failure_is_recorded_too(stage: Stage, failure: object) -> None:
-    """Whatever form the failure has, the record gets its end."""
+    """A failure in any form ends the record."""
     assert stage.run(failure=failure)["outcome"] == "failed"
     assert stage.error.code is ErrorCode.INTERNAL
 
@@ -306,7 +306,7 @@ def test_trouble_of_our_own_is_raised(stage: Stage) -> None:
 
 
 def test_what_was_copied_outlives_trouble_of_our_own(stage: Stage) -> None:
-    """Copies stay in the state and come into the record, even if AWS never heals."""
+    """Copied results stay in the state and reach the record, also if the trouble lasts."""
     stage.store.troubles = {"url-3": [AWS_AWAY]}
     waiting = stage.run()
     assert (waiting["outcome"], len(waiting["copied"])) == ("wait", 3)
@@ -322,7 +322,7 @@ def test_what_was_copied_outlives_trouble_of_our_own(stage: Stage) -> None:
     "trouble", [RuntimeError("?"), UnicodeError("idna"), ValueError("x"), MemoryError(), KeyError()]
 )
 def test_an_error_that_nobody_foresaw_costs_one_result(stage: Stage, trouble: Exception) -> None:
-    """Whatever one result leads to, the three others are in the record."""
+    """A fault of one result does not affect the three others."""
     stage.state["finalize_rounds"] = MAX_ROUNDS - 1
     stage.store.troubles = {"url-4": [trouble]}
     stage.run()
@@ -333,7 +333,7 @@ def test_an_error_that_nobody_foresaw_costs_one_result(stage: Stage, trouble: Ex
 
 
 def test_fresh_urls_that_cannot_be_asked_for_cost_no_copies(stage: Stage) -> None:
-    """If the fresh URLs lead to trouble of our own, what was copied stays copied."""
+    """If AWS fails while new URLs are read, copied results are kept."""
     stage.store.troubles = {"url-2": [EXPIRED]}
     stage.vendor.answer = AWS_AWAY
     waiting = stage.run()
@@ -343,7 +343,7 @@ def test_fresh_urls_that_cannot_be_asked_for_cost_no_copies(stage: Stage) -> Non
 def test_slow_results_keep_nobody_from_a_turn(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of more results than are copied at once, each has its turn in some round."""
+    """Slow results do not keep the others from being copied in some round."""
     seconds = 0.0
     stage.finalizer._monotonic = lambda: seconds
     copy = stage.store.copy
@@ -367,14 +367,14 @@ def test_slow_results_keep_nobody_from_a_turn(
 
 
 class InOrder(ThreadPoolExecutor):
-    """Runs one after the other, so that a test's clock is nobody else's."""
+    """Copies results one after the other, so that only one thread uses the test's clock."""
 
     def __init__(self, _workers: int) -> None:
         super().__init__(1)
 
 
 def test_state_between_rounds_is_small(stage: Stage) -> None:
-    """What the state machine carries is far below its limit of 256 KiB, and holds no old URLs."""
+    """The state is far below its limit of 256 KiB, and has no old URLs."""
     stage.store.troubles = {"url-3": [AWAY]}
     state = stage.run()
     assert state.get("results", []) == []
@@ -402,7 +402,7 @@ def test_an_execution_that_was_stopped_ends_in_the_record(
 
 
 def test_an_execution_that_failed_by_itself_has_its_record_already(stage: Stage) -> None:
-    """The news that an execution failed changes nothing where the record says why."""
+    """An event about a failed execution does not change a record that has ended."""
     stage.finalizer.finalize({**stage.state, "failure": {"Error": "Boom"}})
     before = stage.job
     stage.aws.told_types()

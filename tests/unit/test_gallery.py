@@ -1,4 +1,4 @@
-"""The gallery's pages: what they show, to whom, and what they do when asked."""
+"""The gallery's pages: their content, their access rules and their actions."""
 
 import hashlib
 import io
@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from queue import Queue
 from typing import Any
@@ -64,7 +64,7 @@ from shared.notify.events import EventPublisher
 from shared.notify.outbox import ReviewOutbox
 from shared.records.jobs import JobRepository, _plain, _wire
 from shared.records.ledger import Ledger
-from tests.factories import BUS, PHOTOS, RESULTS, TABLE, Aws
+from tests.factories import BUS, HEIGHT, PHOTOS, RESULTS, TABLE, WIDTH, Aws
 
 PORT = 8017
 HOME = f"http://127.0.0.1:{PORT}"
@@ -74,30 +74,36 @@ EXECUTION = "arn:aws:states:eu-west-1:123456789012:execution:jobs:one-1"
 
 
 def picture(kind: str = "JPEG", size: tuple[int, int] = (60, 80), **how: Any) -> bytes:
-    """Draw something."""
+    """Draw a picture of one colour."""
     buffer = io.BytesIO()
     mode = "RGBA" if kind == "PNG" else "RGB"
     Image.new(mode, size, (200, 30, 30, 0)[: len(mode)]).save(buffer, kind, **how)
     return buffer.getvalue()
 
 
+@cache
+def photo() -> bytes:
+    """Draw the photo of each job."""
+    return picture(size=(WIDTH, HEIGHT))
+
+
 class Tab(TestClient):
-    """A browser's tab that knows the secret folder: paths are given without it."""
+    """A browser's tab; paths are given without the secret folder."""
 
     def __init__(self, app: Any, access: Access, **how: Any) -> None:
-        """Look at this gallery."""
+        """Open this gallery."""
         super().__init__(app, base_url=HOME, follow_redirects=False, **how)
         self._root = access.root
 
     def request(self, method: str, url: Any, **how: Any) -> Any:
-        """Ask for a path; links of pages have the folder already."""
+        """Request a path; a link of a page already has the folder."""
         inside = str(url).startswith((f"{self._root}/", "/static/", "http"))
         return super().request(method, url if inside else f"{self._root}{url}", **how)
 
 
 @dataclass
 class House:
-    """The gallery of a stack of doubles, and a browser that was let in."""
+    """A gallery of a stack in moto, and a browser with its cookie."""
 
     aws: Aws
     access: Access
@@ -106,27 +112,27 @@ class House:
     count: int = field(default=0)
 
     def job(self, **changes: Any) -> Job:
-        """Write a record; its photo and results are really there."""
+        """Write a record, its photo and its results."""
         self.count += 1
         job_id = changes.pop("job_id", f"{self.count:032x}")
         key = changes.pop("source_key", f"summer/Photo {self.count}.jpg")
         count = changes.pop("results", 0)
-        put = self.aws.s3.put_object(Bucket=PHOTOS, Key=key, Body=picture())
-        photo = Photo(
+        put = self.aws.s3.put_object(Bucket=PHOTOS, Key=key, Body=photo())
+        dropped = Photo(
             bucket=PHOTOS,
             key=key,
             etag=put["ETag"].strip('"'),
             version_id=put["VersionId"],
             content_type=JPEG,
-            width=60,
-            height=80,
+            width=WIDTH,
+            height=HEIGHT,
         )
         moment = iso(utc_now())
         values: dict[str, Any] = {
             "job_id": job_id,
             "status": JobStatus.SUCCEEDED,
             "source_key": key,
-            "photo": photo,
+            "photo": dropped,
             "sku": "S-1",
             "settings": Settings(model_id="002", scene_type=SceneType.ORIGINAL, batch_size=4),
             "task_id": "task-1",
@@ -162,7 +168,7 @@ class House:
         )
 
     def form(self, job: Job, action: str, **changes: Any) -> dict[str, str]:
-        """Return what a dialog of a job's page sends."""
+        """Return the form of a dialog on a job's page."""
         return {
             "token": self.access.form_token,
             "action": action,
@@ -174,7 +180,7 @@ class House:
         }
 
     def send(self, job: Job, form: dict[str, str], origin: str = HOME) -> Any:
-        """Send it as a browser does."""
+        """Send a form as a browser does."""
         return self.browser.post(
             f"/jobs/{job.job_id}/recover",
             data=form,
@@ -182,12 +188,12 @@ class House:
         )
 
     def addresses(self, path: str, kind: str) -> list[str]:
-        """Return the pictures that a page names, by kind: small or original."""
+        """Return the addresses of pictures on a page, by kind: small or original."""
         return re.findall(rf"/{kind}/[^\"? ]+", self.browser.get(path).text)
 
 
 def desk_of(aws: Aws, jobs: JobRepository, folder: Path) -> Desk:
-    """Return a desk of a stack of doubles."""
+    """Return the gallery's desk of a stack in moto."""
     defaults = {"modelId": "002", "sceneType": "original", "batchSize": 4}
     store = PhotoStore(aws.s3, PHOTOS, max_bytes=1_000_000)
     return Desk(
@@ -246,7 +252,7 @@ def house(aws: Aws, tmp_path: Path) -> Iterator[House]:
 
 
 def test_key_opens_once(house: House) -> None:
-    """The address works once, the next one is another; without the cookie nothing is shown."""
+    """The opening address works once; without the cookie nothing is shown."""
     first = house.access.key
     stranger = Tab(house.browser.app, house.access)
     assert stranger.get("/").status_code == 403
@@ -264,7 +270,7 @@ def test_key_opens_once(house: House) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/live", "/results.zip", "/jobs/x", "/small/160/x"])
 def test_nothing_for_strangers(house: House, path: str) -> None:
-    """Every address but code and fonts needs the session."""
+    """Every address except code and fonts needs the session."""
     stranger = Tab(house.browser.app, house.access)
     assert stranger.get(path).status_code == 403
     assert stranger.get(path, headers={"Cookie": f"{house.access.cookie}=guess"}).status_code == 403
@@ -294,14 +300,14 @@ def test_cookie_alone_opens_nothing(house: House, folder: str) -> None:
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_cookie_of_another_server_locks_nobody_out(house: House, order: int) -> None:
-    """A server on another port can set a cookie of the same name; the browser then sends both."""
+    """The session works also if a server on another port has set a cookie of the same name."""
     both = [f"{house.access.cookie}={value}" for value in (house.access.session, "another")]
     tab = Tab(house.browser.app, house.access)
     assert tab.get("/", headers={"Cookie": "; ".join(both[::order])}).status_code == 200
 
 
 def test_path_alone_opens_nothing(house: House) -> None:
-    """The path stands in the browser's history; without the cookie nothing is shown."""
+    """The path alone, as in the browser's history, opens nothing."""
     job = house.job(results=1)
     reader = Tab(house.browser.app, house.access)
     assert reader.get("/").status_code == 403
@@ -314,7 +320,7 @@ def test_path_alone_opens_nothing(house: House) -> None:
     "host", ["evil.example", f"evil.example:{PORT}", "127.0.0.1:1", "127.0.0.1", f"[::1]:{PORT}"]
 )
 def test_other_host(house: House, host: str) -> None:
-    """A name that was bound to loopback gets nothing, cookie or not; localhost does."""
+    """Requests with a host other than the gallery's own are refused, also with the cookie."""
     assert house.browser.get("/", headers={"Host": host}).status_code == 403
     assert house.browser.get("/static/gallery.css", headers={"Host": host}).status_code == 403
     assert house.browser.get("/", headers={"Host": f"localhost:{PORT}"}).status_code == 200
@@ -333,13 +339,13 @@ def test_other_host(house: House, host: str) -> None:
     ],
 )
 def test_fetch_metadata(house: House, site: str, mode: str, dest: str, status: int) -> None:
-    """A page of another site, or of another port, can link here and do nothing else."""
+    """Pages of other sites and ports can link to the gallery, and do nothing else."""
     headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": dest}
     assert house.browser.get("/", headers=headers).status_code == status
 
 
 def test_forms_come_from_the_gallery(house: House) -> None:
-    """Another origin's form, one without the token and one without an origin do nothing."""
+    """A form of another origin, without the token or without an origin does nothing."""
     job = house.job(results=1)
     form = house.form(job, "regenerate", credits="1")
     for origin in ("http://evil.example", "null", f"http://127.0.0.1:{PORT + 1}"):
@@ -354,7 +360,7 @@ def test_forms_come_from_the_gallery(house: House) -> None:
 
 
 def test_headers(house: House) -> None:
-    """Every answer tells the browser what pages may do: nothing inline, nothing foreign."""
+    """Every answer has a policy that forbids inline and foreign content."""
     for path in ("/", "/jobs/none", "/static/grid.js", "/live"):
         headers = house.browser.get(path).headers
         policy = headers["content-security-policy"]
@@ -381,7 +387,7 @@ def test_grid_shows_before_and_after(house: House) -> None:
 
 
 def test_everything_is_escaped(house: House) -> None:
-    """Names that are markup are shown as they are, on every page and in every address."""
+    """Names with markup are shown literally on every page and in every address."""
     job = house.job(
         results=1,
         source_key=f"summer/{NASTY}.jpg",
@@ -411,7 +417,7 @@ def test_everything_is_escaped(house: House) -> None:
 
 
 def test_nothing_yet_and_nothing_found(house: House) -> None:
-    """An empty table says how to begin; an empty choice says how to see all."""
+    """An empty table says how to begin; a filter without matches says how to see all."""
     assert "catwalk drop dress.jpg" in house.browser.get("/").text
     house.job()
     text = house.browser.get("/?sku=none").text
@@ -420,7 +426,7 @@ def test_nothing_yet_and_nothing_found(house: House) -> None:
 
 
 def test_pages_by_their_link(house: House) -> None:
-    """Without a script, the link below leads on until every job was shown once."""
+    """Without scripts, the link to the next page leads to every job once."""
     made = {house.job(photo=Photo(url="https://shop.example/a.jpg")).job_id for _ in range(50)}
     seen: list[str] = []
     path = "/?folder=summer"
@@ -450,7 +456,7 @@ def test_pages_by_their_link(house: House) -> None:
     ],
 )
 def test_filters(house: House, query: str, number: int) -> None:
-    """Status, model, scene, article and search each show what fits, and nothing else."""
+    """Each filter shows exactly the matching jobs."""
     house.job(settings=Settings(model_id="044", scene_type=SceneType.NONE, batch_size=1))
     house.job(status=JobStatus.FAILED, sku="S-2")
     house.job(status=JobStatus.RUNNING, progress=40)
@@ -459,7 +465,7 @@ def test_filters(house: House, query: str, number: int) -> None:
 
 
 def test_live(house: House) -> None:
-    """Only what changed of the cards in sight is sent, and who came since."""
+    """A live update has only the changed cards and the new jobs."""
     still = house.job(results=1)
     moved = house.job(status=JobStatus.RUNNING, progress=10)
     grid = house.browser.get("/").text
@@ -476,7 +482,7 @@ def test_live(house: House) -> None:
 
 
 def test_photo_by_url(house: House) -> None:
-    """A photo at an address shows its host; nothing fetches it, no object stands for it."""
+    """A photo by URL shows its host; the gallery does not fetch it."""
     job = house.job(photo=Photo(url="https://shop.example/dress.jpg"), source_key="url/a")
     for path in ("/", f"/jobs/{job.job_id}"):
         text = house.browser.get(path).text
@@ -486,7 +492,7 @@ def test_photo_by_url(house: House) -> None:
 
 
 def test_aws_trouble(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What AWS refuses is a sentence and a next step, never a traceback."""
+    """An error of AWS is a sentence and a next step, never a traceback."""
 
     def refuse(*_: Any, **__: Any) -> None:
         raise EndpointConnectionError(endpoint_url="https://dynamodb")
@@ -508,7 +514,7 @@ def test_aws_trouble(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_trouble_in_plain_words(
     house: House, monkeypatch: pytest.MonkeyPatch, code: str, says: str
 ) -> None:
-    """The headline is a person's sentence; what AWS said stands below it."""
+    """The headline is a plain sentence, and AWS's message is below it."""
 
     def refuse(*_: Any, **__: Any) -> None:
         raise ClientError({"Error": {"Code": code, "Message": "arn:aws:x"}}, "Query")
@@ -520,7 +526,7 @@ def test_trouble_in_plain_words(
 
 
 def test_bug(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bug is told as one, under the same headers as all else, without what it met."""
+    """An unexpected error has a page with the usual headers and without details."""
 
     def stumble(*_: Any, **__: Any) -> None:
         raise RuntimeError("a secret")
@@ -551,20 +557,20 @@ def test_job_page(house: House) -> None:
 
 
 def test_no_such_job(house: House) -> None:
-    """A job that there is not is told from a page that there is not."""
+    """A missing job and a missing page have different messages."""
     assert "There is no job" in house.browser.get("/jobs/nope").text
     assert house.browser.get("/nope").status_code == 404
 
 
 def test_why_a_photo_waits(house: House) -> None:
-    """A photo that waits says for what."""
+    """A waiting photo says why it waits."""
     waiting = Waiting(until="2026-01-31T10:00:00.000Z", reason="The vendor has no credits left.")
     house.job(status=JobStatus.ACCEPTED, waiting=waiting)
     assert "no credits left" in house.browser.get("/").text
 
 
 def test_job_live(house: House) -> None:
-    """A page that shows a job as it is gets nothing; one that does not gets it anew."""
+    """A live request gets new content only if the job has changed."""
     job = house.job(status=JobStatus.RUNNING, progress=10)
     text = house.browser.get(f"/jobs/{job.job_id}").text
     (version,) = re.findall(r'data-job="[^"]+" data-version="([^"]+)"', text)
@@ -577,7 +583,7 @@ def test_job_live(house: House) -> None:
 
 
 def test_regenerate_once(house: House) -> None:
-    """A form that was confirmed starts one attempt; sent again, it is told and does nothing."""
+    """A confirmed form starts one attempt; the same form sent again does nothing and says so."""
     job = house.job(results=1)
     form = house.form(job, "regenerate", credits="1")
     first = house.send(job, form)
@@ -605,7 +611,7 @@ def test_regenerate_once(house: House) -> None:
     ],
 )
 def test_not_done(house: House, action: str, changes: dict[str, str], says: str) -> None:
-    """What cannot be done, or costs something else by now, is told; nothing is done."""
+    """An action that is impossible, or has another price by now, is refused with a message."""
     job = house.job(results=1)
     answer = house.send(job, house.form(job, action, **changes))
     assert says in house.browser.get(answer.headers["location"]).text
@@ -623,7 +629,7 @@ def test_not_done(house: House, action: str, changes: dict[str, str], says: str)
     ],
 )
 def test_resolve(house: House, action: str, task_id: str, status: JobStatus, attempt: int) -> None:
-    """Whatever was found at the vendor can be said on the job's page."""
+    """The job's page has all three ways to resolve an unknown submit."""
     job = house.job(status=JobStatus.SUBMIT_UNKNOWN, task_id=None, finished_at=None, credits=0)
     text = house.browser.get(f"/jobs/{job.job_id}").text
     assert "Say what became of it" in text
@@ -680,7 +686,7 @@ def test_earlier_attempt(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_small_and_original(house: House) -> None:
-    """A small copy is a WebP that is kept for good; the original comes as it is, or in part."""
+    """A thumbnail is a WebP that browsers keep; the original can be read whole or in part."""
     job = house.job(results=1, source_key="a/dress.jpg")
     path = f"/jobs/{job.job_id}"
     for address in house.addresses(path, "small"):
@@ -704,16 +710,16 @@ def test_small_and_original(house: House) -> None:
 
 
 def test_exact_version_of_the_photo(house: House) -> None:
-    """A photo that was replaced is still shown as the job has seen it."""
+    """The page shows the photo's version that the job used, also if it was replaced."""
     job = house.job(source_key="a/dress.jpg")
     house.aws.s3.put_object(Bucket=PHOTOS, Key="a/dress.jpg", Body=picture(size=(10, 10)))
     (original,) = set(house.addresses(f"/jobs/{job.job_id}", "original"))
     with Image.open(io.BytesIO(house.browser.get(original).content)) as shown:
-        assert shown.size == (60, 80)
+        assert shown.size == (WIDTH, HEIGHT)
 
 
 def test_only_what_belongs_to_a_job(house: House) -> None:
-    """A name that this gallery did not make reads nothing, whatever it says."""
+    """A picture's address that the gallery has not made reads nothing."""
     house.aws.s3.put_object(Bucket=PHOTOS, Key="secret.txt", Body=b"secret")
     job = house.job()
     (original,) = set(house.addresses(f"/jobs/{job.job_id}", "original"))
@@ -728,7 +734,7 @@ def test_only_what_belongs_to_a_job(house: House) -> None:
 
 @pytest.mark.parametrize("kind", ["text/html", "image/svg+xml", "", "image/gif"])
 def test_documents_are_never_served(house: House, kind: str) -> None:
-    """Whatever a bucket holds, it comes as an image that it is, or as bytes to save."""
+    """An object is served as the image that its bytes are, or as a download."""
     house.aws.s3.put_object(Bucket=PHOTOS, Key="a/x.jpg", Body=b"<svg onload=alert(1)>")
     name = Seal(house.access.secret).name(Picture(PHOTOS, "a/x.jpg", kind))
     answer = house.browser.get(f"/original/{name}")
@@ -739,18 +745,18 @@ def test_documents_are_never_served(house: House, kind: str) -> None:
 
 
 def pictures(house: House) -> Pictures:
-    """Return the house's."""
+    """Return the gallery's pictures."""
     return house.gallery.pictures
 
 
 def put(house: House, body: bytes, key: str = "p.jpg") -> Picture:
-    """Put something into PhotosBucket."""
+    """Put an object into PhotosBucket."""
     etag = house.aws.s3.put_object(Bucket=PHOTOS, Key=key, Body=body)["ETag"].strip('"')
     return Picture(PHOTOS, key, JPEG, etag=etag)
 
 
 def test_turned_by_exif(house: House) -> None:
-    """A photo that lies on its side is shown upright."""
+    """A photo with an EXIF rotation is shown upright."""
     exif = Image.Exif()
     exif[0x0112] = 6
     small = pictures(house).small(put(house, picture(size=(400, 200), exif=exif)), 160)
@@ -759,7 +765,7 @@ def test_turned_by_exif(house: House) -> None:
 
 
 def test_transparency_stays(house: House) -> None:
-    """What is cut out stays so in its small copy."""
+    """A thumbnail keeps transparency."""
     with Image.open(pictures(house).small(put(house, picture("PNG")), 160)) as shown:
         assert shown.mode == "RGBA"
 
@@ -770,7 +776,7 @@ def test_transparency_stays(house: House) -> None:
     ids=["empty", "svg", "gif", "half", "noise"],
 )
 def test_no_picture(house: House, body: bytes) -> None:
-    """What cannot be decoded is no picture, and leaves nothing behind."""
+    """A file that cannot be decoded is an error, and leaves no file."""
     with pytest.raises(PictureGoneError):
         pictures(house).small(put(house, body), 160)
     assert not list(house.gallery.pictures._folder.glob("*/*"))
@@ -791,7 +797,7 @@ def test_too_large(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_gone_and_replaced(house: House) -> None:
-    """An object that is gone, or holds other bytes by now, is told."""
+    """A missing or replaced object is an error."""
     known = put(house, picture())
     house.aws.s3.put_object(Bucket=PHOTOS, Key="p.jpg", Body=picture(size=(9, 9)))
     with pytest.raises(PictureGoneError, match="Another photo"):
@@ -801,7 +807,7 @@ def test_gone_and_replaced(house: House) -> None:
 
 
 def test_made_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests for the same picture at the same time make one small copy; later ones none."""
+    """Parallel requests for a picture make one thumbnail; later ones reuse it."""
     reads: list[str] = []
     read, inside = Pictures._read, threading.Barrier(2)
 
@@ -824,7 +830,7 @@ def test_made_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_bounded(house: House, tmp_path: Path) -> None:
-    """What was not looked at for longest makes room."""
+    """The thumbnail that was used least recently is removed first."""
     small = Pictures(house.aws.s3, tmp_path / "few", most_bytes=1_000)
     files = []
     for number in range(40):
@@ -843,7 +849,7 @@ def test_bounded(house: House, tmp_path: Path) -> None:
 
 
 def unzipped(body: bytes) -> dict[str, bytes]:
-    """Return what is in a zip, after a look at its checksums."""
+    """Check a zip's checksums; return its files."""
     with zipfile.ZipFile(io.BytesIO(body)) as opened:
         assert opened.testzip() is None
         assert all(info.compress_type == zipfile.ZIP_STORED for info in opened.infolist())
@@ -851,7 +857,7 @@ def unzipped(body: bytes) -> dict[str, bytes]:
 
 
 def test_zip_of_a_choice(house: House) -> None:
-    """A zip has the results of what is shown; one that is gone is told in a file of its own."""
+    """A zip has the results of the shown jobs; a text file names missing ones."""
     job = house.job(results=2, source_key="summer/dress.jpg")
     house.job(results=1, source_key="winter/coat.jpg")
     house.aws.s3.delete_object(Bucket=RESULTS, Key=job.results[1].key)
@@ -867,7 +873,7 @@ def test_zip_of_a_choice(house: House) -> None:
 
 
 def test_zip_of_nothing(house: House) -> None:
-    """Where there is nothing to download, a page says so instead of a zip."""
+    """Without results there is a page instead of a zip."""
     answer = house.browser.get("/results.zip")
     assert answer.status_code == 400
     assert "no job matches" in answer.text
@@ -880,7 +886,7 @@ def test_zip_of_nothing(house: House) -> None:
 
 
 class Breaking:
-    """S3 whose connections break after a few bytes."""
+    """An S3 client whose connections break after a few bytes."""
 
     def __init__(self, body: bytes, each: int, times: int) -> None:
         self._body, self._each, self._times = body, each, times
@@ -913,7 +919,7 @@ class Body(io.BytesIO):
 
 @pytest.mark.parametrize(("times", "whole"), [(0, True), (2, True), (3, False)])
 def test_zip_over_broken_connections(house: House, times: int, whole: bool) -> None:
-    """A connection that breaks is gone on with; for good, it is told, and the zip is whole."""
+    """A broken connection is continued; if that fails, the zip is complete and names the file."""
     job = house.job(results=1)
     body = b"0123456789" * 10
     files = unzipped(b"".join(zipped(Breaking(body, 20, times), [job])))  # type: ignore[arg-type]  # a double
@@ -922,7 +928,7 @@ def test_zip_over_broken_connections(house: House, times: int, whole: bool) -> N
 
 
 def test_zip_is_not_held(house: House) -> None:
-    """The first bytes come before the last job is looked for."""
+    """The zip starts before all jobs are read."""
     first, second = house.job(results=1), house.job(results=1)
     asked: list[str] = []
 
@@ -949,7 +955,7 @@ def test_names_are_unique(house: House) -> None:
 
 
 def test_zip_of_chosen_images(house: House) -> None:
-    """If something was chosen, the zip has the chosen images only."""
+    """If images were chosen, the zip has only those."""
     job = house.job(results=3)
     review = Review(chosen=(2,), by="anna", at=iso(utc_now()), revision=1)
     chosen = job.model_copy(update={"review": review})
@@ -962,7 +968,7 @@ def test_zip_of_chosen_images(house: House) -> None:
 
 
 def test_port_in_use() -> None:
-    """A port that is named and in use is an error; one that is not named is another."""
+    """A given port that is in use is an error; otherwise another port is taken."""
     with server.listen(0) as taken:
         port = taken.getsockname()[1]
         assert taken.getsockname()[0] == "127.0.0.1"
@@ -971,7 +977,7 @@ def test_port_in_use() -> None:
 
 
 def test_usual_port_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the usual port is taken, any other does."""
+    """If the usual port is in use, another one is taken."""
     with server.listen(0) as taken:
         monkeypatch.setattr(server, "PORT", taken.getsockname()[1])
         with server.listen(None) as other:
@@ -979,7 +985,7 @@ def test_usual_port_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_key_is_on_no_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The browser gets a file that only its user can read."""
+    """The browser opens a file that only its user can read."""
     opened: Queue[str] = Queue()
     monkeypatch.setenv("DISPLAY", ":0")
 
@@ -998,7 +1004,7 @@ def test_key_is_on_no_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_browser_that_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some browsers are waited for until they are closed: the gallery is served before that."""
+    """The gallery is served before the browser is started, since some browsers block."""
     begun, closed = threading.Event(), threading.Event()
     monkeypatch.setenv("DISPLAY", ":0")
 
@@ -1014,7 +1020,7 @@ def test_browser_that_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_screen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where only a browser in the terminal could be opened, none is."""
+    """Without a screen, no browser is opened, and the command says so."""
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setattr("webbrowser.open", lambda _url: pytest.fail("opened"))
     for name in server._SCREENS:
@@ -1038,7 +1044,7 @@ server._leave()
 
 
 def test_ctrl_c_while_aws_hangs() -> None:
-    """Ctrl-C ends the gallery, quietly, though a thread would wait for AWS for minutes."""
+    """Ctrl-C ends the gallery without output, also if a thread waits for AWS."""
     process = subprocess.Popen(
         [sys.executable, "-c", _ENDS_THOUGH_S3_HANGS],
         cwd=ROOT,
@@ -1071,14 +1077,14 @@ def test_gallery_of_a_stack(aws: Aws, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_picture_names_hold_no_secret(house: House) -> None:
-    """An address tells what is shown, and nothing that would open more."""
+    """Pages, their addresses of pictures, and headers contain no secret."""
     text = house.browser.get("/").text + json.dumps(dict(house.browser.get("/").headers))
     for secret in (house.access.session, house.access.key, house.access.secret.hex()):
         assert secret not in text
 
 
 def test_refused_by_aws(house: House) -> None:
-    """What these credentials may not read is told as that."""
+    """Missing permissions are named as such."""
 
     class Refusing:
         def get_object(self, **_: str) -> None:
@@ -1090,7 +1096,7 @@ def test_refused_by_aws(house: House) -> None:
 
 @pytest.mark.parametrize("code", ["ExpiredToken", "SlowDown", "RequestTimeTooSkewed", ""])
 def test_trouble_is_no_missing_picture(house: House, code: str) -> None:
-    """Credentials that have expired do not make a picture one that was deleted."""
+    """Expired credentials are not reported as a deleted picture."""
 
     class Refusing:
         def get_object(self, **_: str) -> None:
@@ -1105,7 +1111,7 @@ def test_trouble_is_no_missing_picture(house: House, code: str) -> None:
 
 
 def test_original_breaks_off(house: House, capsys: pytest.CaptureFixture[str]) -> None:
-    """An original that breaks off is a line in the terminal, and no whole answer."""
+    """An original whose download breaks is logged, and the answer is incomplete."""
 
     class Cut:
         def get_object(self, **_: str) -> dict[str, Any]:
@@ -1119,7 +1125,7 @@ def test_original_breaks_off(house: House, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_nowhere_to_keep(house: House, tmp_path: Path) -> None:
-    """A folder that cannot be written to is named, with what to do."""
+    """A folder that cannot be written is named, with advice."""
     (tmp_path / "file").write_text("in the way")
     small = Pictures(house.aws.s3, tmp_path / "file")
     with pytest.raises(CommandError, match="cannot be kept in"):
@@ -1127,7 +1133,7 @@ def test_nowhere_to_keep(house: House, tmp_path: Path) -> None:
 
 
 def test_zip_of_jobs_that_cannot_be_read_to_the_end(house: House) -> None:
-    """Credentials that end meanwhile make a zip that says so, not one that breaks off."""
+    """If credentials expire during a zip, the zip is complete and says so."""
     job = house.job(results=1)
 
     def jobs() -> Iterator[Job]:
@@ -1141,7 +1147,7 @@ def test_zip_of_jobs_that_cannot_be_read_to_the_end(house: House) -> None:
 
 
 def test_zip_that_cannot_begin(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the first job cannot be read, a page says so instead of a zip."""
+    """If the first job cannot be read, there is a page instead of a zip."""
 
     def refuse(*_: Any, **__: Any) -> None:
         raise EndpointConnectionError(endpoint_url="https://dynamodb")
@@ -1151,7 +1157,7 @@ def test_zip_that_cannot_begin(house: House, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_head_reads_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who asks for a download's headers alone does not have it read."""
+    """A HEAD request for a download reads no object."""
     job = house.job(results=1)
     original = house.addresses(f"/jobs/{job.job_id}", "original")[0]
     monkeypatch.setattr(archive, "_Reading", lambda *_: pytest.fail("read"))
@@ -1162,7 +1168,7 @@ def test_head_reads_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_addresses_of_requests(house: House) -> None:
-    """A mask's address is shown without what signs it; one that is none breaks no page."""
+    """A mask's URL is shown without its signature; an invalid one breaks no page."""
     settings = Settings(model_id="002", scene_type=SceneType.ORIGINAL, batch_size=1)
     for mask in ("https://u:p@shop.example/m.png?X-Amz-Signature=s3cret", "https://[m.png?s3cret"):
         job = house.job(
@@ -1176,7 +1182,7 @@ def test_addresses_of_requests(house: House) -> None:
 
 
 def test_search_with_accents(house: House) -> None:
-    """A name that a Mac has taken apart is found as it is typed."""
+    """A search finds names in decomposed Unicode, as on a Mac."""
     house.job(source_key="a/Kleid gru\u0308n.jpg")
     assert "data-card" in house.browser.get("/", params={"q": "GR\u00dcN"}).text
 
@@ -1185,7 +1191,7 @@ def test_search_with_accents(house: House) -> None:
 
 
 def review(house: House, job: Job, **changes: str) -> Any:
-    """Send a review as the page's script does."""
+    """Send a review in the way of the page's script."""
     form = {
         "token": house.access.form_token,
         "attempt": str(job.attempt),
@@ -1203,7 +1209,7 @@ def review(house: House, job: Job, **changes: str) -> Any:
 
 
 def test_a_review_is_kept_and_shown(house: House) -> None:
-    """Choice and approval are in the record, on the page, on the card and in the filters."""
+    """A review is in the record, on the page, on the card and in the filters."""
     job = house.job(results=3)
     answer = review(house, job, chosen="1,3", refused="2")
     assert answer.status_code == 200
@@ -1220,7 +1226,7 @@ def test_a_review_is_kept_and_shown(house: House) -> None:
 
 
 def test_the_same_choice_again_stands(house: House) -> None:
-    """A form whose answer was lost is sent again: its choice is in the record, and that is said."""
+    """A review that is sent twice, because its answer was lost, counts once and succeeds."""
     job = house.job(results=2)
     assert review(house, job, chosen="1").status_code == 200
     again = review(house, job, chosen="1")
@@ -1230,7 +1236,7 @@ def test_the_same_choice_again_stands(house: House) -> None:
 
 
 def test_new_images_do_not_put_away_a_review_unseen(house: House) -> None:
-    """A button that was shown before somebody decided does nothing; shown after it, it says so."""
+    """New images that are asked for on a page older than a review are not started unseen."""
     job = house.job(results=2)
     assert "reviewed anew" not in house.browser.get(f"/jobs/{job.job_id}").text
     assert review(house, job).status_code == 200
@@ -1252,7 +1258,7 @@ def test_new_images_do_not_put_away_a_review_unseen(house: House) -> None:
 def test_a_script_learns_why_a_choice_was_not_saved(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What AWS says is told in the page's own words, not as a page that the script cannot read."""
+    """An error of AWS during a review is JSON that the script can show."""
 
     def breaks(*_: object) -> None:
         raise EndpointConnectionError(endpoint_url="dynamodb")
@@ -1264,12 +1270,12 @@ def test_a_script_learns_why_a_choice_was_not_saved(
 
 
 def test_an_attempt_that_cannot_be(house: House) -> None:
-    """A number that no page shows is another attempt, however long it is."""
+    """An invalid attempt number counts as another attempt."""
     assert review(house, house.job(results=1), attempt="9" * 5_000).status_code == 409
 
 
 def test_the_second_of_two_reviewers_is_told(house: House) -> None:
-    """Nobody's choice is overwritten: the second person hears whose choice it is."""
+    """A second review changes nothing, and its person is told whose the first one is."""
     job = house.job(results=2)
     assert review(house, job, state="refused").status_code == 200
     answer = review(house, job, chosen="1")
@@ -1292,7 +1298,7 @@ def test_the_second_of_two_reviewers_is_told(house: House) -> None:
 def test_a_review_that_is_none(
     house: House, changes: dict[str, str], status: int, says: str
 ) -> None:
-    """What cannot be meant, or comes from another page, changes nothing."""
+    """An invalid review, or one from another page, changes nothing."""
     job = house.job(results=2)
     answer = review(house, job, **changes)
     assert answer.status_code == status
@@ -1301,7 +1307,7 @@ def test_a_review_that_is_none(
 
 
 def test_a_review_without_a_script(house: House) -> None:
-    """The form works by itself, and the next page says what became of it."""
+    """Without scripts, the form works, and the next page shows the result."""
     job = house.job(results=1)
     form = {"token": house.access.form_token, "attempt": "1", "revision": "0", "state": "refused"}
     answer = house.browser.post(f"/jobs/{job.job_id}/review", data=form, headers={"Origin": HOME})
@@ -1310,7 +1316,7 @@ def test_a_review_without_a_script(house: House) -> None:
 
 
 def test_another_page_cannot_review(house: House) -> None:
-    """A form of another site is refused, whatever it holds."""
+    """A form of another site is refused."""
     job = house.job(results=1)
     form = {"token": house.access.form_token, "attempt": "1", "revision": "0", "state": "refused"}
     for headers in ({"Origin": "https://evil.example"}, {}):
@@ -1320,7 +1326,7 @@ def test_another_page_cannot_review(house: House) -> None:
 
 
 def test_counts(house: House) -> None:
-    """Each chip has the number of its photos, of the folder that is looked at."""
+    """Each filter chip has the number of its photos in the present folder."""
     house.job(results=1)
     house.job(status=JobStatus.FAILED, results=0)
     house.job(source_key="winter/a.jpg")
@@ -1332,7 +1338,7 @@ def test_counts(house: House) -> None:
 
 
 def test_time_left(house: House) -> None:
-    """A folder's time is judged by the photos of the same batch that are done."""
+    """A folder's remaining time is estimated from its finished photos."""
     now = utc_now()
     moment = iso(now - timedelta(seconds=20))
     for _ in range(4):
@@ -1344,7 +1350,7 @@ def test_time_left(house: House) -> None:
 
 
 def test_one_banner_while_submission_is_paused(house: House) -> None:
-    """Why nothing goes on is said once, in plain words; the cards only wait."""
+    """One banner says why submission is paused; the cards only say that they wait."""
     waiting = Waiting(until="2999-01-31T10:00:00.000Z", reason="HTTP 401, X-Api-Key")
     for _ in range(2):
         house.job(status=JobStatus.ACCEPTED, waiting=waiting)
@@ -1360,7 +1366,7 @@ def test_one_banner_while_submission_is_paused(house: House) -> None:
 
 
 def test_results_that_are_fetched_again(house: House) -> None:
-    """A job that copies paid results once more does not stand at the vendor's per cent."""
+    """A job that copies results again does not show the vendor's progress."""
     moment = iso(utc_now())
     house.job(status=JobStatus.RUNNING, progress=98, resumed_at=moment, attempt=2)
     text = house.browser.get("/").text
@@ -1369,13 +1375,13 @@ def test_results_that_are_fetched_again(house: House) -> None:
 
 
 def test_a_good_job_is_not_copied_again(house: House) -> None:
-    """Images that are there need no second copy."""
+    """A job with all its images does not offer to copy them."""
     job = house.job(results=1)
     assert "Copy results again" not in house.browser.get(f"/jobs/{job.job_id}").text
 
 
 def test_sorted_by_name(house: House) -> None:
-    """The order is kept over the pages, and in the address."""
+    """The order is part of the address and is kept on all pages."""
     for name in "cab":
         house.job(source_key=f"summer/{name}.jpg")
     text = house.browser.get("/?sort=name").text
@@ -1383,7 +1389,7 @@ def test_sorted_by_name(house: House) -> None:
 
 
 def test_a_folder_in_another_case(house: House) -> None:
-    """A folder is found however it is typed, and its own spelling is shown."""
+    """A folder is found in another case, and its own spelling is shown."""
     house.job(source_key="Sommer/a.jpg")
     text = house.browser.get("/?folder=sommer").text
     assert "<h1>Sommer</h1>" in text
@@ -1391,7 +1397,7 @@ def test_a_folder_in_another_case(house: House) -> None:
 
 
 def test_an_unusable_photo_is_replaced(house: House) -> None:
-    """An empty file offers another photo, not new images of its bytes; its error stands once."""
+    """A rejected file offers to replace the photo, and its error is shown once."""
     job = house.job(
         status=JobStatus.REJECTED,
         dropped=True,

@@ -1,4 +1,4 @@
-"""The tests' own guard: nothing leaves this machine while they run."""
+"""The guard refuses connections to other machines."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ import pytest
 from tests.guard import Refused, is_here
 
 ELSEWHERE = "192.0.2.1"
-"""TEST-NET-1: no machine has it, should the guard fail."""
+"""An address of TEST-NET-1, which no machine has."""
 
 
 def connect_ex() -> None:
@@ -52,7 +52,7 @@ def open_asynchronously() -> None:
     ],
 )
 def test_no_test_leaves_this_machine(leave: Callable[[], object]) -> None:
-    """A connection to another machine, or a look-up of its name, fails the test that tries."""
+    """A connection to another machine, or a look-up of its name, fails the test."""
     with pytest.raises(Refused, match="loopback"):
         leave()
 
@@ -65,7 +65,7 @@ def test_no_test_leaves_this_machine(leave: Callable[[], object]) -> None:
 def test_no_process_that_a_test_starts_leaves_this_machine(
     environment: dict[str, str] | None,
 ) -> None:
-    """The stack, its functions and the commands run in processes of their own, guarded too."""
+    """Python processes that a test starts are guarded, too."""
     connect = f"import socket; socket.create_connection(({ELSEWHERE!r}, 9), timeout=1)"
     # A child of a child, as the functions are MiniStack's.
     script = (
@@ -84,7 +84,7 @@ def test_no_process_that_a_test_starts_leaves_this_machine(
 
 
 def test_what_stays_here_is_let_through() -> None:
-    """A datagram over a connected socket names no address; a number is looked up nowhere."""
+    """A datagram without an address and a look-up of an IP address are allowed."""
     with (
         socket.socket(type=socket.SOCK_DGRAM) as one,
         socket.socket(type=socket.SOCK_DGRAM) as two,
@@ -115,5 +115,5 @@ def test_what_stays_here_is_let_through() -> None:
     ],
 )
 def test_what_is_this_machine(host: str | None, here: bool) -> None:
-    """Loopback is this machine, and nothing else is."""
+    """Only loopback addresses and names are this machine."""
     assert is_here(host) is here

@@ -1,4 +1,4 @@
-"""The contracts on imports in pyproject.toml catch what they are for."""
+"""Each import contract in pyproject.toml finds a violation."""
 
 import shutil
 import subprocess
@@ -29,11 +29,11 @@ WRONG: Final = {
     ),
     "functions: no boto3": ("shared/clients.py", "import boto3"),
 }
-"""For each contract a file, and an import in it that breaks the contract."""
+"""For each contract, a file and an import that would break it."""
 
 
 def test_each_contract_can_be_broken(tmp_path: Path) -> None:
-    """A contract that nothing breaks, for instance after a rename, would say yes for ever."""
+    """Each contract is broken by its example, so none is void after a rename."""
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     for package in CONTRACTS["root_packages"]:
         shutil.copytree(

@@ -51,7 +51,7 @@ print(len(sys.argv) - 1)
 
 
 def test_importing_does_nothing() -> None:
-    """All modules can be imported where no environment and no client may be had."""
+    """All modules can be imported without environment variables and clients."""
     done = subprocess.run(
         [sys.executable, "-c", POISON, *MODULES],
         cwd=ROOT,
@@ -67,7 +67,7 @@ def test_importing_does_nothing() -> None:
     "line", ["import os; os.environ.get('X')", "import boto3; boto3.client('s3')"]
 )
 def test_the_poison_works(tmp_path: Path, line: str) -> None:
-    """A module that does read the environment or make a client is caught."""
+    """A module that reads the environment or makes a client at import is found."""
     (tmp_path / "functions").mkdir()
     (tmp_path / "functions" / "bad.py").write_text(line)
     done = subprocess.run(
@@ -126,7 +126,7 @@ INIT_PHASE = {"AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand"}
 
 
 def made_by_importing(environment: dict[str, str]) -> dict[str, list[str]]:
-    """Return the clients that importing each handler makes, in an environment of its own."""
+    """Return the clients that the import of each handler makes."""
     done = subprocess.run(
         [sys.executable, "-c", INIT, json.dumps([(name, environment) for name in NEEDED])],
         cwd=ROOT,
@@ -146,13 +146,13 @@ def made_by_importing(environment: dict[str, str]) -> dict[str, list[str]]:
 
 
 def test_clients_are_made_in_lambdas_init() -> None:
-    """Init has a whole core: it makes what an ordinary invocation needs, and nothing more."""
+    """A handler's import makes the usual clients, since Lambda's init phase has a whole core."""
     assert made_by_importing(SETTINGS | INIT_PHASE) == NEEDED
     assert made_by_importing(SETTINGS) == {name: [] for name in NEEDED}
 
 
 def test_init_leaves_errors_to_the_first_invocation() -> None:
-    """A setting that is missing is told by an invocation, with its request's id in the log."""
+    """A missing setting is an error of the invocation, with its request id in the log."""
     made_by_importing(INIT_PHASE)
 
 

@@ -1,4 +1,4 @@
-"""`catwalk jobs`, `show`, `watch` and `credits`: what a person or a program is shown."""
+"""The output of `catwalk jobs`, `show`, `watch` and `credits`."""
 
 import io
 import json
@@ -33,13 +33,13 @@ RESULT = Result(
 
 
 def ids(out: str) -> list[str]:
-    """Return the ids that a piped table shows."""
+    """Return the ids in a piped table."""
     return [line.split()[0] for line in out.splitlines()[1:]]
 
 
 @pytest.fixture
 def three(shell: Shell) -> Shell:
-    """Give three jobs, the last one changed two days ago."""
+    """Make three jobs; the last one changed two days ago."""
     old = later(utc_now(), -2 * 86_400)
     shell.job(IDS[0], JobStatus.SUCCEEDED, results=(RESULT,), sku="S-1", credits=1)
     shell.job(IDS[1], source_key="b/été.jpg")
@@ -64,7 +64,7 @@ def three(shell: Shell) -> Shell:
     ],
 )
 def test_jobs_by_filter(three: Shell, words: list[str], expected: set[int]) -> None:
-    """Each filter shows the jobs that match, whole in a pipe, and as records to programs."""
+    """Each filter shows the matching jobs, in a pipe and as JSON."""
     code, out, err = three("jobs", *words)
     assert (code, set(ids(out))) == (0, {IDS[number] for number in expected})
     assert ("No job matches." in err) is (not expected)
@@ -78,7 +78,7 @@ def ids_of(numbers: set[int]) -> list[str]:
 
 
 def test_more_than_the_limit(shell: Shell) -> None:
-    """The newest come first, and how to see more is said."""
+    """The newest jobs come first, with a hint how to see more."""
     for number in range(7):
         shell.job(f"{number:032x}", updated_at=later(utc_now(), number))
     code, out, err = shell("jobs", "--limit", "3")
@@ -100,13 +100,13 @@ def test_more_than_the_limit(shell: Shell) -> None:
     ],
 )
 def test_filter_that_makes_no_sense(shell: Shell, words: list[str], says: str) -> None:
-    """It is two sentences."""
+    """A filter that makes no sense is refused with two sentences."""
     code, _, err = shell("jobs", *words)
     assert (code, says in err, len(err.splitlines())) == (1, True, 2)
 
 
 def test_json_has_what_a_job_waits_for(shell: Shell) -> None:
-    """The record as events tell it, with what they leave out."""
+    """--json prints the record in the form of events, with `waiting` and `deadLetter`."""
     waiting = Waiting(until=NOW, reason="no credits")
     shell.job(status=JobStatus.ACCEPTED, waiting=waiting, dead_letter="m-1", task_id=None)
     (record,) = [json.loads(line) for line in shell("jobs", "--json")[1].splitlines()]
@@ -118,7 +118,7 @@ def test_json_has_what_a_job_waits_for(shell: Shell) -> None:
 
 
 def test_show(three: Shell) -> None:
-    """A job by its id, the beginning of it, or its photo's key."""
+    """`show` finds a job by its id, the beginning of its id, or its photo's key."""
     for name in (IDS[1], IDS[1][:5], "b/été.jpg", "s3://photos/b/été.jpg"):
         code, out, err = three("show", name)
         assert (code, err) == (0, "")
@@ -130,7 +130,7 @@ def test_show(three: Shell) -> None:
 
 
 def test_show_for_programs(three: Shell) -> None:
-    """The record, its timeline and the next steps, each with its price."""
+    """`show` prints the record, its timeline, and the next steps with their prices."""
     document = json.loads(three("show", IDS[1], "--json")[1])
     assert document["jobId"] == IDS[1]
     assert [moment["title"] for moment in document["timeline"]][-1] == "Failed"
@@ -149,13 +149,13 @@ def test_show_for_programs(three: Shell) -> None:
     ],
 )
 def test_show_nobody(three: Shell, name: str, says: str) -> None:
-    """What is not there, or not the only one, is said so."""
+    """A missing or ambiguous job is an error that says so."""
     code, _, err = three("show", name)
     assert (code, says in err, len(err.splitlines())) == (1, True, 2)
 
 
 def test_photo_of_several_jobs(three: Shell) -> None:
-    """The newest is told whole; the others are listed."""
+    """Of several jobs of a photo, the newest is shown and the others are listed."""
     three.job("cccc" + "3" * 28, source_key="c/x.jpg", created_at="2020-01-01T00:00:00.000Z")
     out = three("show", "c/x.jpg")[1]
     assert "1 other job of this photo:" in out
@@ -163,13 +163,13 @@ def test_photo_of_several_jobs(three: Shell) -> None:
 
 
 def test_beginning_of_an_id_is_enough_to_mend(three: Shell) -> None:
-    """What a table has shown can be typed."""
+    """The short ids of a table can be used in commands."""
     assert three("resume", IDS[1][:5], "--yes")[0] == 0
     assert three.now(IDS[1]) == ("RUNNING", 2)
 
 
 def test_mending_for_programs(three: Shell) -> None:
-    """With --json a price and what came of it are lines; no question is asked."""
+    """With --json, offers and results are lines, and no question is asked."""
     code, _, err = three("regenerate", IDS[1], "--json")
     assert (code, "no question is asked" in err) == (1, True)
     assert three.now(IDS[1]) == ("FAILED", 1)
@@ -182,7 +182,7 @@ def test_mending_for_programs(three: Shell) -> None:
 
 
 def test_watch_once(three: Shell) -> None:
-    """What is under way, what has ended lately, and why submission is paused."""
+    """`watch` shows running jobs, recent ends, and why submission is paused."""
     pause = {"until": later(utc_now(), 60), "reason": "the key was refused"}
     three.aws.dynamodb.put_item(
         TableName=TABLE,
@@ -198,7 +198,7 @@ def test_watch_once(three: Shell) -> None:
 
 
 def test_watch_until_done(three: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A line a change; it ends when nothing is under way, with what came of it."""
+    """In a pipe, each change is a line; with --until-done `watch` ends with the last job."""
     ends = iter([JobStatus.SUCCEEDED, JobStatus.FAILED])
 
     def pass_time(_: float) -> None:
@@ -219,7 +219,7 @@ def test_watch_until_done(three: Shell, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_watch_is_stopped(three: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C ends it without a word."""
+    """Ctrl-C ends `watch` without output."""
 
     def stop(_: float) -> None:
         raise KeyboardInterrupt
@@ -230,7 +230,7 @@ def test_watch_is_stopped(three: Shell, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_job_that_moves_on_is_not_met_twice(three: Shell) -> None:
-    """What ended and was taken up again is under way, once."""
+    """A job that ended and was resumed is shown once, as running."""
     watcher = Watcher(three.aws.dynamodb, TABLE)
     watcher.refresh()
     three.job(IDS[1], JobStatus.RUNNING, attempt=2, updated_at=later(utc_now(), 1))
@@ -241,7 +241,7 @@ def test_job_that_moves_on_is_not_met_twice(three: Shell) -> None:
 
 @pytest.mark.parametrize("width", [20, 40, 80])
 def test_watch_fits_the_screen(shell: Shell, width: int) -> None:
-    """A hundred jobs take no more lines and columns than there are."""
+    """The display of a hundred jobs fits into the terminal."""
     for number in range(30):
         status = JobStatus.RUNNING if number % 2 else JobStatus.FAILED
         shell.job(f"{number:032x}", status, source_key=f"夏天/{'裙' * number}\x1b[2J.jpg")
@@ -260,7 +260,7 @@ def test_watch_fits_the_screen(shell: Shell, width: int) -> None:
 
 
 def test_credits_against_the_limit(shell: Shell) -> None:
-    """Today's are set against DailyCreditLimit; unknown ones are explained; programs get lines."""
+    """`credits` shows today's use of DailyCreditLimit, explains unknown ones, and has --json."""
     shell.stacks.parameters["DailyCreditLimit"] = "10"
     shell.ledger.enter(shell.job("j", status=JobStatus.RUNNING, submitted_at=NOW))
     shell.ledger.doubt(shell.job("k", JobStatus.SUBMIT_UNKNOWN))
@@ -285,7 +285,7 @@ COLUMNS = (Column("job", 1), Column("photo", 0, 12, 24), Column("status"), Colum
 @settings(max_examples=60)
 @given(st.lists(st.tuples(*[st.text(max_size=60)] * 4), max_size=5), st.integers(1, 120))
 def test_table_is_never_wider_than_the_terminal(rows: Sequence[Any], width: int) -> None:
-    """Whatever the names are, in any script, no line is too long and none is two."""
+    """With names in any script, no line of a table is too long."""
     for line in laid_out(COLUMNS, rows, width):
         assert line.cell_len <= width
         assert "\n" not in line.plain
@@ -302,5 +302,5 @@ def test_table_is_never_wider_than_the_terminal(rows: Sequence[Any], width: int)
     ],
 )
 def test_both_ends_of_a_name_stay(text: str, width: int, expected: str) -> None:
-    """The middle is what a photo's key can do without."""
+    """A long key is shortened in the middle."""
     assert elided(text, width) == expected

@@ -1,4 +1,4 @@
-"""The installed command: what the wheel carries, what it needs, and shell completion."""
+"""The installed command: its files, its packages, and shell completion."""
 
 import email
 import importlib.metadata
@@ -27,7 +27,7 @@ def locked(name: str) -> set[str]:
 
 
 def test_needs_what_the_laptop_needs(installed: Path) -> None:
-    """An installed command has the packages of a clone, each at the version that is locked."""
+    """The wheel requires the locked versions of all packages."""
     (metadata,) = installed.glob("*.dist-info/METADATA")
     message = email.message_from_string(metadata.read_text())
     needed = {Requirement(line) for line in message.get_all("Requires-Dist", [])}
@@ -36,7 +36,7 @@ def test_needs_what_the_laptop_needs(installed: Path) -> None:
 
 
 def test_builds_with_the_locked_hatchling() -> None:
-    """What builds the wheel here, and all that this needs, is what builds it elsewhere."""
+    """The build requirements are hatchling and all that it needs, at the locked versions."""
     requires = set(PROJECT["build-system"]["requires"])
     assert requires <= locked("dev")
     needed = [Requirement(line) for line in importlib.metadata.requires("hatchling") or []]
@@ -45,7 +45,7 @@ def test_builds_with_the_locked_hatchling() -> None:
 
 
 def test_carries_every_folder_that_is_run() -> None:
-    """A folder that is added to the project is carried along, or left out on purpose."""
+    """Each folder of the project is in the wheel, or in the list of folders that are left out."""
     carried = set(PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"])
     left_out = {"tests", "bench", "docs", "packaging", "out"}
     folders = {
@@ -91,7 +91,7 @@ def run(
 
 
 def test_wheel_is_whole(installed: Path) -> None:
-    """One package, with the project in it: no name of ours is in the way of another package."""
+    """The wheel has one top-level package, so no name collides with other packages."""
     assert {path.name for path in installed.iterdir() if "dist-info" not in path.name} == {
         "catwalk"
     }
@@ -110,7 +110,7 @@ def test_wheel_is_whole(installed: Path) -> None:
 
 
 def test_runs_from_anywhere(installed: Path, tmp_path: Path) -> None:
-    """It needs no clone, and a folder of the user's called `cli` is not ours."""
+    """The command works without a clone, also in a folder that has a `cli` folder."""
     (tmp_path / "cli").mkdir()
     (tmp_path / "cli" / "__init__.py").write_text("raise SystemExit('not ours')")
     done = run(installed, tmp_path, "--help")
@@ -148,7 +148,7 @@ def test_completion(installed: Path, tmp_path: Path, words: str, proposed: set[s
 
 
 def test_completion_can_be_installed(installed: Path, tmp_path: Path) -> None:
-    """One command does it, for the shell that is said."""
+    """`--install-completion` installs completion for the given shell."""
     # Otherwise the shell is the one that these tests were started from.
     named = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
     done = run(installed, tmp_path, "--install-completion", "bash", **named)

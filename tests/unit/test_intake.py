@@ -1,4 +1,4 @@
-"""One drop, one decision: what changes between two deliveries changes nothing."""
+"""A drop or request is decided once; later changes do not alter the decision."""
 
 import json
 from collections.abc import Callable
@@ -33,12 +33,12 @@ VARIANTS: Final = json.dumps({"variants": [{"modelId": "001"}, {"modelId": "003"
 
 @pytest.fixture
 def stage(aws: Aws, clock: Clock) -> Stage:
-    """Set the stage with the template's defaults."""
+    """Return a stage with the template's defaults."""
     return Stage(aws, clock)
 
 
 class S3Clock:
-    """Says when each version landed; S3's own clock cannot be set."""
+    """Sets the upload time of each version in S3's answers."""
 
     def __init__(self, aws: Aws) -> None:
         self._aws = aws
@@ -49,19 +49,19 @@ class S3Clock:
         self._asked: dict[str, Any] = {}
 
     def put(self, key: str, body: bytes, seconds: float) -> str:
-        """Put an object so many seconds after the moment; return its version."""
+        """Put an object this many seconds after `MOMENT`; return its version."""
         version = self._aws.s3.put_object(Bucket=PHOTOS, Key=key, Body=body)["VersionId"]
         self._landed[version] = MOMENT + timedelta(seconds=seconds)
         return str(version)
 
     def delete(self, key: str, seconds: float) -> None:
-        """Put a delete marker above an object so many seconds after the moment."""
+        """Delete an object this many seconds after `MOMENT`."""
         version = self._aws.s3.delete_object(Bucket=PHOTOS, Key=key)["VersionId"]
         self._landed[version] = MOMENT + timedelta(seconds=seconds)
         self._deleted.add(key)
 
     def drop(self, key: str = "a/dress.jpg", seconds: float = 0) -> dict[str, Any]:
-        """Drop a photo so many seconds after the moment and return its event."""
+        """Drop a photo this many seconds after `MOMENT`; return its event."""
         event = self._aws.drop(key, jpeg())
         landed = MOMENT + timedelta(seconds=seconds)
         self._landed[event["detail"]["object"]["version-id"]] = landed
@@ -83,7 +83,7 @@ class S3Clock:
 
 @pytest.fixture
 def s3_clock(aws: Aws) -> S3Clock:
-    """Set S3's clock."""
+    """Return a control of S3's times."""
     return S3Clock(aws)
 
 
@@ -113,7 +113,7 @@ CHANGES: Final = pytest.mark.parametrize("change", [_folder_file, _mask, _defaul
 def test_drop_delivered_again_after_a_change_is_the_same_job(
     stage: Stage, change: Callable[[Stage], None]
 ) -> None:
-    """Folder file, mask, defaults and bytes count as they were when the drop was decided."""
+    """Later changes of folder file, mask, defaults or bytes do not change a decided drop."""
     event = stage.aws.drop("a/dress.jpg", jpeg())
     stage.take(event)
     change(stage)
@@ -126,7 +126,7 @@ def test_drop_delivered_again_after_a_change_is_the_same_job(
 def test_request_delivered_again_after_a_change_is_the_same_job(
     stage: Stage, change: Callable[[Stage], None]
 ) -> None:
-    """A request for a photo in the bucket is decided once too."""
+    """Later changes do not change a decided request."""
     stage.aws.drop("a/dress.jpg", jpeg())
     event = requested({"photo": {"key": "a/dress.jpg"}, "variants": [{"batchSize": 2}]})
     stage.take(event)
@@ -140,7 +140,7 @@ def test_request_delivered_again_after_a_change_is_the_same_job(
 def test_request_without_variants_is_decided_once(
     stage: Stage, change: Callable[[Stage], None]
 ) -> None:
-    """What the folder says later changes nothing about a request that left it to the folder."""
+    """A later change of the folder file does not change a decided request without variants."""
     stage.aws.drop("a/dress.jpg", jpeg())
     event = requested({"requestId": "r-1", "photo": {"key": "a/dress.jpg"}})
     stage.take(event)
@@ -155,7 +155,7 @@ def test_request_without_variants_is_decided_once(
 def test_delivery_after_a_crash_goes_by_the_first_decision(
     stage: Stage, change: Callable[[Stage], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A throttled StartExecution after the POST, then a change, then the same message again."""
+    """After a crash behind the POST and a change, the same message goes by the first decision."""
     event = stage.aws.drop("a/dress.jpg", jpeg())
     monkeypatch.setattr(stage.aws.executions, "start_execution", _throttled)
     with pytest.raises(RuntimeError, match="throttled"):
@@ -175,7 +175,7 @@ def _throttled(**_: Any) -> None:
 def test_two_deliveries_that_decide_at_once_agree(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The folder file changes between the readings of two deliveries: the first decision counts."""
+    """If two deliveries read different folder files, the first stored decision counts."""
     event = stage.aws.drop("a/dress.jpg", jpeg())
     decide, others = Arrivals.decide, [event]
 
@@ -207,7 +207,7 @@ def _batch(stage: Stage) -> Any:
 
 @pytest.mark.parametrize("seconds", [-5, 0])
 def test_folder_file_that_was_there_counts(stage: Stage, s3_clock: S3Clock, seconds: float) -> None:
-    """A catwalk.json that landed before the photo, or in the same second, is the photo's."""
+    """A catwalk.json that was uploaded before the photo, or in the same second, applies."""
     s3_clock.put("a/catwalk.json", b'{"modelId": "003"}', seconds)
     stage.take(s3_clock.drop())
     assert stage.vendor.bodies[0]["modelId"] == "003"
@@ -216,7 +216,7 @@ def test_folder_file_that_was_there_counts(stage: Stage, s3_clock: S3Clock, seco
 def test_folder_file_that_came_while_the_message_waited_is_for_later_photos(
     stage: Stage, s3_clock: S3Clock
 ) -> None:
-    """The file above it, and the earlier version of the file itself, count instead."""
+    """In place of a later catwalk.json, its earlier version or the file above it applies."""
     s3_clock.put("catwalk.json", b'{"modelId": "001"}', -60)
     s3_clock.put("b/catwalk.json", b'{"modelId": "003"}', -60)
     first, second = s3_clock.drop("a/dress.jpg"), s3_clock.drop("b/dress.jpg")
@@ -233,7 +233,7 @@ def test_folder_file_that_came_while_the_message_waited_is_for_later_photos(
 def test_folder_file_deleted_while_the_message_waited_still_counts(
     stage: Stage, s3_clock: S3Clock
 ) -> None:
-    """What was there at the moment of the drop is read from its version."""
+    """A catwalk.json that was deleted after the drop still applies."""
     s3_clock.put("a/catwalk.json", b'{"modelId": "003"}', -60)
     event = s3_clock.drop()
     s3_clock.delete("a/catwalk.json", 5)
@@ -244,7 +244,7 @@ def test_folder_file_deleted_while_the_message_waited_still_counts(
 
 
 def test_mask_as_of_the_drop(stage: Stage, s3_clock: S3Clock) -> None:
-    """A mask that came later is none; of one that was replaced the earlier version is sent."""
+    """A later mask does not apply; of a replaced mask the earlier version is sent."""
     before = s3_clock.put("b/dress.mask.png", png(), -60)
     gone = s3_clock.put("c/dress.mask.png", png(), -60)
     events = [s3_clock.drop(f"{folder}/dress.jpg") for folder in "abc"]
@@ -262,7 +262,7 @@ def test_mask_as_of_the_drop(stage: Stage, s3_clock: S3Clock) -> None:
 
 
 def test_request_without_variants_makes_what_a_drop_makes(stage: Stage) -> None:
-    """It has the photo's, the folder's and the stack's settings, and the folder's SKU."""
+    """Without variants, a request has the settings of photo, folder and stack, as a drop."""
     stage.aws.drop("a/catwalk.json", b'{"modelId": "044", "batchSize": 2, "sku": "S-1"}')
     event = stage.aws.drop("a/dress.jpg", jpeg(), {"batch-size": "1"})
     stage.take(requested({"requestId": "r-1", "photo": {"key": "a/dress.jpg"}}))
@@ -275,7 +275,7 @@ def test_request_without_variants_makes_what_a_drop_makes(stage: Stage) -> None:
 
 
 def test_request_without_variants_makes_the_folders_variants(stage: Stage) -> None:
-    """Each variant of the folder is a job, as for a drop."""
+    """A request without variants makes the folder's variants, as a drop does."""
     stage.aws.drop("a/catwalk.json", VARIANTS)
     stage.aws.drop("a/dress.jpg", jpeg())
     stage.take(requested({"requestId": "r-1", "photo": {"key": "a/dress.jpg"}}))
@@ -292,7 +292,7 @@ def test_request_by_url_without_variants(stage: Stage) -> None:
 
 
 def test_request_without_variants_for_a_missing_photo(stage: Stage) -> None:
-    """Also such a request gets its record, and may be sent again once the photo is there."""
+    """A request without variants for a missing photo is REJECTED, and can be sent again."""
     event = requested({"requestId": "r-1", "photo": {"key": "a/dress.jpg"}})
     stage.take(event)
     assert stage.error() is ErrorCode.PHOTO_MISSING
@@ -306,7 +306,7 @@ def test_request_without_variants_for_a_missing_photo(stage: Stage) -> None:
 
 
 def test_all_variants_have_records_before_the_first_post(stage: Stage) -> None:
-    """An invocation without time for the second POST has made its record all the same."""
+    """All variants have records before the first POST."""
     stage.aws.drop("a/catwalk.json", VARIANTS)
     event = stage.aws.drop("a/dress.jpg", jpeg())
 
@@ -326,7 +326,7 @@ def test_all_variants_have_records_before_the_first_post(stage: Stage) -> None:
 def test_arrival_whose_claims_were_cut_short_is_found_and_finished(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The function stops between two claims and the queue is purged: no variant is lost."""
+    """If the function dies between two claims and the queue is purged, no variant is lost."""
     stage.aws.drop("a/catwalk.json", VARIANTS)
     event = stage.aws.drop("a/dress.jpg", jpeg())
     claim, claims = JobRepository.claim, [1]
@@ -351,7 +351,7 @@ def test_arrival_whose_claims_were_cut_short_is_found_and_finished(
 
 
 def test_message_about_an_arrival_that_is_gone_is_done_with(stage: Stage) -> None:
-    """There is nothing to go on with."""
+    """A message about an arrival that no longer exists does nothing."""
     assert stage.take(arrival_message("none")) == Handled()
     assert stage.aws.records() == []
 
@@ -359,7 +359,7 @@ def test_message_about_an_arrival_that_is_gone_is_done_with(stage: Stage) -> Non
 def test_dead_letter_of_three_variants_leaves_none_without_a_record(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Variants that were not claimed before the message died get records, and are redriven."""
+    """Variants without records get some when their message is a dead letter, and are redriven."""
     variants = [{"modelId": model} for model in ("001", "003", "004")]
     stage.aws.drop("a/dress.jpg", jpeg())
     event = requested({"photo": {"key": "a/dress.jpg"}, "variants": variants})
@@ -395,7 +395,7 @@ def test_dead_letter_of_three_variants_leaves_none_without_a_record(
 def test_redrive_after_a_mend_goes_by_the_decision(
     stage: Stage, change: Callable[[Stage], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What changed while the letter lay dead makes no other job."""
+    """A redriven dead letter goes by the stored decision."""
     event = stage.aws.drop("a/dress.jpg", jpeg())
     monkeypatch.setattr(stage.aws.executions, "start_execution", _throttled)
     with pytest.raises(RuntimeError, match="throttled"):
@@ -434,7 +434,7 @@ def _by_url(query: str, **more: Any) -> dict[str, Any]:
 
 
 def test_request_sent_twice_is_not_paid_again_after_a_failure(stage: Stage) -> None:
-    """PutEvents was retried: two event ids, and the first attempt has failed in between."""
+    """A request that is sent twice, with two event ids, is paid once, also after a failure."""
     stage.vendor.answers = [httpx.Response(400, json={"code": 400, "message": "bad image"})]
     stage.take(requested(_by_url(""), event_id="e-1"))
     assert stage.job().status is JobStatus.FAILED
@@ -444,7 +444,7 @@ def test_request_sent_twice_is_not_paid_again_after_a_failure(stage: Stage) -> N
 
 
 def test_request_with_a_newly_signed_url_is_the_same_request(stage: Stage) -> None:
-    """The query of a URL is no part of what was asked for."""
+    """A request with a newly signed URL is the same request."""
     stage.take(requested(_by_url("?X-Amz-Signature=1"), event_id="e-1"))
     stage.take(requested(_by_url("?X-Amz-Signature=2"), event_id="e-2"))
     assert stage.vendor.tasks == 1
@@ -452,7 +452,7 @@ def test_request_with_a_newly_signed_url_is_the_same_request(stage: Stage) -> No
 
 
 def test_request_id_with_other_content_is_told(stage: Stage) -> None:
-    """The second request is REJECTED with a sentence that names the first, each time the same."""
+    """Another request with the same requestId is REJECTED, and the message names the first one."""
     stage.take(requested(_by_url(""), event_id="e-1"))
     other = _by_url("", variants=[{**VARIANT, "modelId": "044"}])
     for event_id in ("e-2", "e-3"):
@@ -467,7 +467,7 @@ def test_request_id_with_other_content_is_told(stage: Stage) -> None:
 
 
 def test_request_that_was_refused_may_be_sent_again(stage: Stage) -> None:
-    """A request for a photo that came late spends nothing at first, and one credit in the end."""
+    """A rejected request for a late photo can be sent again, and costs one credit."""
     asked = {"requestId": "r-1", "photo": {"key": "a/dress.jpg"}, "variants": [dict(VARIANT)]}
     stage.take(requested(asked, event_id="e-1"))
     assert stage.error() is ErrorCode.PHOTO_MISSING
@@ -478,7 +478,7 @@ def test_request_that_was_refused_may_be_sent_again(stage: Stage) -> None:
 
 
 def test_arrival_of_a_request_id_never_expires(stage: Stage) -> None:
-    """Any other arrival is forgotten when its message can come no more, and not while it can."""
+    """Other arrivals expire only when their message can no longer be delivered."""
     event = stage.aws.drop("a/dress.jpg", jpeg())
     stage.take(event)
     stage.take(requested(_by_url(""), event_id="e-1"))
@@ -502,7 +502,7 @@ def test_arrival_of_a_request_id_never_expires(stage: Stage) -> None:
 
 
 def test_arrival_stands_in_no_index_of_jobs(stage: Stage) -> None:
-    """Lists of jobs by photo, article and status show jobs alone."""
+    """Arrivals are in no index of jobs."""
     stage.drop(sku="s-1")
     job = stage.job()
     assert [found.job_id for found in stage.jobs.of_source("a/dress.jpg")] == [job.job_id]

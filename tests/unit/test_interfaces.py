@@ -1,4 +1,4 @@
-"""Where the servers of a stack listen."""
+"""The addresses on which a stack's servers listen."""
 
 import socket
 import sys
@@ -13,7 +13,7 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 is loopbac
 
 
 def test_loopback_is_always_listened_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This machine's own commands reach the stack wherever else it listens."""
+    """A stack always listens on loopback, too."""
     monkeypatch.setattr(interfaces, "address_of", {"docker0": "172.17.0.1"}.get)
     assert addresses("127.0.0.1") == ("127.0.0.1",)
     assert addresses("docker") == ("127.0.0.1", "172.17.0.1")
@@ -21,7 +21,7 @@ def test_loopback_is_always_listened_on(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_everywhere_only_when_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine without a Docker bridge is not opened to its network instead."""
+    """Without a Docker bridge, `docker` is an error; only 0.0.0.0 listens everywhere."""
     monkeypatch.setattr(interfaces, "address_of", lambda _: None)
     with pytest.raises(LocalError, match=r"no Docker bridge \(docker0\).* --host 0\.0\.0\.0"):
         addresses("docker")
@@ -30,14 +30,14 @@ def test_everywhere_only_when_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @LINUX
 def test_an_interface_has_its_address() -> None:
-    """The system is asked; no command is needed."""
+    """The bridge's address is read from the system, without a command."""
     assert interfaces.address_of("lo") == "127.0.0.1"
     assert interfaces.address_of("no-such-thing") is None
 
 
 @LINUX
 def test_one_port_of_several_addresses() -> None:
-    """Containers and this machine find the stack at the same port."""
+    """A stack has the same port on all its addresses."""
     one, two = listen(("127.0.0.1", "127.0.0.2"), 0, backlog=1)
     with one, two:
         port = one.getsockname()[1]
@@ -48,7 +48,7 @@ def test_one_port_of_several_addresses() -> None:
 
 @LINUX
 def test_nothing_stays_open_where_one_fails() -> None:
-    """An address that is not this machine's is an error, and the others are let go of."""
+    """A foreign address is an error, and the other sockets are closed."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     with pytest.raises(OSError, match="assign"):

@@ -964,6 +964,20 @@ def test_two_deliveries_at_every_two_places(world: World) -> None:
         assert len(world.charges) == 1
 
 
+def test_unknown_submit_of_a_killed_invocation_is_in_the_ledger(world: World) -> None:
+    """An invocation dies between the unknown submit and its entry, and the message is lost."""
+    world.begin()
+    world.drop(events=1)
+    delivery = world.deliver(world.queue[0], "accepted, answer lost")
+    while not delivery.at.startswith("vendor"):
+        delivery.step()
+    delivery.step()
+    delivery.step(Fate.DIE_AFTER)
+    world.queue.clear()
+    world.settle()
+    world.check_end()
+
+
 def test_reconcile_leaves_a_paid_task_alone(world: World) -> None:
     """Wherever the way of a task into its wait loop is when reconcile runs, it goes on RUNNING."""
     # Stops: before the ledger's entry, the execution, the event, the note of it; and at the end.

@@ -1,4 +1,4 @@
-"""JobsTable: what each verb may do, and what a late or second writer may not."""
+"""JobsTable: what each verb writes, and that late or repeated writers change nothing."""
 
 import itertools
 from collections import Counter
@@ -50,7 +50,7 @@ def new_job(
     error: JobError | None = None,
     settings: Settings | None = SETTINGS,
 ) -> NewJob:
-    """Return what a claim is made for."""
+    """Return the description of a new job, for `claim`."""
     return NewJob(
         job_id=job_id,
         photo=Photo(bucket="photos", key="a/b.jpg", etag="e", bytes=3),
@@ -79,24 +79,24 @@ def result(index: int = 1) -> Result:
 
 @pytest.fixture
 def jobs(table: Aws, clock: Clock) -> JobRepository:
-    """Give a repository over an empty table."""
+    """Return a repository of an empty table."""
     return JobRepository(table.dynamodb, TABLE, now=clock)
 
 
 def there(value: T | None) -> T:
-    """Return what must be there: a job that a verb must have changed, say."""
+    """Return a value that must not be None, such as a job that a verb must have changed."""
     assert value is not None
     return value
 
 
 def running(jobs: JobRepository, trigger: str = "drop-1") -> Job:
-    """Take a new job to RUNNING."""
+    """Make a RUNNING job."""
     submitting = there(jobs.mark_submitting(jobs.claim(new_job(trigger)), lease_seconds=60))
     return there(jobs.keep_task_id(submitting, "task-1", execution_arn=ARN))
 
 
 def at(jobs: JobRepository, status: JobStatus) -> Job:
-    """Take a new job to a status by the verbs alone."""
+    """Make a job in a status, by verbs only."""
     if status is JobStatus.REJECTED:
         return jobs.claim(new_job(error=REJECTED))
     job = jobs.claim(new_job())
@@ -122,21 +122,21 @@ def at(jobs: JobRepository, status: JobStatus) -> Job:
 
 
 def test_new_photo_is_accepted(jobs: JobRepository) -> None:
-    """The first drop of a photo makes a record of it, first attempt, ACCEPTED."""
+    """The first drop of a photo makes a record: attempt 1, ACCEPTED."""
     job = jobs.claim(new_job())
     assert (job.status, job.attempt, job.created_at) == (JobStatus.ACCEPTED, 1, iso(START))
     assert jobs.get("j") == job
 
 
 def test_bad_input_is_born_rejected(jobs: JobRepository) -> None:
-    """A photo that can never be a task gets a record at once, finished, with the reason."""
+    """An unusable photo gets a REJECTED record with the reason."""
     job = jobs.claim(new_job(error=REJECTED))
     assert (job.status, job.error, job.finished_at) == (JobStatus.REJECTED, REJECTED, iso(START))
     assert jobs.get("j") == job
 
 
 def test_unknown_job_is_none(jobs: JobRepository) -> None:
-    """Nothing is made up about a job that does not exist."""
+    """A missing job is None."""
     assert jobs.get("nobody") is None
 
 
@@ -144,7 +144,7 @@ def test_unknown_job_is_none(jobs: JobRepository) -> None:
 def test_duplicate_event_changes_nothing(
     jobs: JobRepository, clock: Clock, status: JobStatus
 ) -> None:
-    """The same drop told again leaves the record as it is, whatever became of it since."""
+    """A repeated delivery of the same drop does not change the record in any status."""
     before = at(jobs, status)
     clock.advance(3600)
     assert jobs.claim(new_job(error=before.error)) == before
@@ -155,7 +155,7 @@ def test_duplicate_event_changes_nothing(
 def test_dropping_again_after_an_end_without_results_starts_over(
     jobs: JobRepository, clock: Clock, status: JobStatus
 ) -> None:
-    """A new drop of a FAILED or REJECTED photo starts the next attempt, the old one kept."""
+    """A new drop of a FAILED or REJECTED photo starts the next attempt and keeps the old one."""
     before = there(jobs.mark_announced(at(jobs, status)))
     clock.advance(60)
     job = jobs.claim(new_job("drop-2"))
@@ -174,14 +174,14 @@ def test_dropping_again_after_an_end_without_results_starts_over(
 def test_dropping_again_in_any_other_status_changes_nothing(
     jobs: JobRepository, status: JobStatus
 ) -> None:
-    """A new drop of a photo that is under way, done or parked starts nothing."""
+    """A new drop of a running, done or parked photo starts nothing."""
     before = at(jobs, status)
     job = jobs.claim(new_job("drop-2"))
     assert job.model_copy(update={"triggers": before.triggers}) == before
 
 
 def arn_of(job_id: str, attempt: int) -> str:
-    """Name an execution."""
+    """Return a made-up execution ARN."""
     return f"arn:{job_id}-{attempt}"
 
 
@@ -196,7 +196,7 @@ FREE = [
 def test_drop_takes_up_a_paid_task_before_it_pays_for_another(
     jobs: JobRepository, clock: Clock, code: ErrorCode
 ) -> None:
-    """What was paid for may still give images: the next attempt has the same task, free."""
+    """After a failure that may have left images, a new drop takes up the same task, free."""
     before = there(jobs.fail(running(jobs), JobError(code=code, message="x")))
     clock.advance(60)
     made: list[Job] = []
@@ -213,7 +213,7 @@ def test_drop_takes_up_a_paid_task_before_it_pays_for_another(
 def test_task_that_failed_in_the_same_way_again_is_paid_anew(
     jobs: JobRepository, code: ErrorCode
 ) -> None:
-    """A task that was taken up for nothing and gave nothing does not keep the photo for ever."""
+    """If a task that was taken up fails in the same way again, the next drop starts a new task."""
     error = JobError(code=code, message="x")
     there(jobs.fail(running(jobs), error))
     taken = jobs.claim(new_job("drop-2"), execution_arn=arn_of)
@@ -223,7 +223,7 @@ def test_task_that_failed_in_the_same_way_again_is_paid_anew(
 
 
 def test_task_that_failed_in_another_way_is_taken_up_again(jobs: JobRepository) -> None:
-    """First it was late, then its results could not be had: that is worth another try, once."""
+    """If a task that was taken up fails in another way, it is taken up once more."""
     late, gone = (
         JobError(code=code, message="x")
         for code in (ErrorCode.TIMED_OUT, ErrorCode.RESULT_UNAVAILABLE)
@@ -237,7 +237,7 @@ def test_task_that_failed_in_another_way_is_taken_up_again(jobs: JobRepository) 
 
 
 def test_task_that_failed_at_the_vendor_is_not_taken_up(jobs: JobRepository) -> None:
-    """The vendor says that it gives no images: only a new task can."""
+    """A task that failed at the vendor is not taken up."""
     error = JobError(code=ErrorCode.VENDOR_TASK_ERROR, message="x")
     there(jobs.fail(running(jobs), error))
     job = jobs.claim(new_job("drop-2"), execution_arn=arn_of)
@@ -246,7 +246,7 @@ def test_task_that_failed_at_the_vendor_is_not_taken_up(jobs: JobRepository) -> 
 
 @pytest.mark.parametrize("ends", [JobStatus.FAILED, JobStatus.REJECTED])
 def test_drop_takes_up_the_task_of_an_earlier_attempt(jobs: JobRepository, ends: JobStatus) -> None:
-    """An attempt that never came to the vendor does not hide the task that was paid before."""
+    """A drop takes up the paid task of an earlier attempt if later ones had no task."""
     late = JobError(code=ErrorCode.TIMED_OUT, message="x")
     second = there(jobs.start_attempt(there(jobs.fail(running(jobs), late))))
     if ends is JobStatus.FAILED:
@@ -260,7 +260,7 @@ def test_drop_takes_up_the_task_of_an_earlier_attempt(jobs: JobRepository, ends:
 
 
 def test_drop_after_images_that_were_not_liked_pays_for_new_ones(jobs: JobRepository) -> None:
-    """A task that gave its images is not what a regenerated job's next drop is about."""
+    """A task that gave its images is not taken up."""
     done = there(jobs.finish(running(jobs), results=[result()], error=None))
     second = there(jobs.mark_submitting(there(jobs.start_attempt(done)), lease_seconds=60))
     there(jobs.fail(second, JobError(code=ErrorCode.VENDOR_REJECTED, message="x")))
@@ -269,14 +269,14 @@ def test_drop_after_images_that_were_not_liked_pays_for_new_ones(jobs: JobReposi
 
 
 def test_drop_that_is_rejected_takes_nothing_up(jobs: JobRepository) -> None:
-    """What cannot be used as it is says so, whatever was paid for before."""
+    """A photo that is now unusable is REJECTED, also if it has a paid task."""
     there(jobs.fail(running(jobs), JobError(code=ErrorCode.TIMED_OUT, message="x")))
     job = jobs.claim(new_job("drop-2", error=REJECTED), execution_arn=arn_of)
     assert (job.status, job.attempt, job.history[0].task_id) == ("REJECTED", 2, "task-1")
 
 
 def test_drop_during_an_attempt_does_not_restart_it_later(jobs: JobRepository) -> None:
-    """A drop that came while the job ran is counted: told again after a failure, it is old."""
+    """A drop during an attempt does not start the next one when it is delivered again later."""
     job = running(jobs)
     jobs.claim(new_job("drop-2"))
     there(jobs.fail(job, ERROR))
@@ -286,7 +286,7 @@ def test_drop_during_an_attempt_does_not_restart_it_later(jobs: JobRepository) -
 
 
 def test_drop_that_started_an_attempt_starts_no_second(jobs: JobRepository) -> None:
-    """The drop behind attempt 2, told once more after that failed too, starts no attempt 3."""
+    """The drop that started attempt 2 does not start attempt 3 when it is delivered again."""
     there(jobs.fail(running(jobs), ERROR))
     second = jobs.claim(new_job("drop-2"))
     there(jobs.fail(second, ERROR))
@@ -295,7 +295,7 @@ def test_drop_that_started_an_attempt_starts_no_second(jobs: JobRepository) -> N
 
 
 def test_restart_with_bad_input_is_rejected_again(jobs: JobRepository) -> None:
-    """The same broken photo dropped again is attempt 2, REJECTED."""
+    """An unusable photo that is dropped again gets attempt 2, REJECTED."""
     jobs.claim(new_job(error=REJECTED))
     job = jobs.claim(new_job("drop-2", error=REJECTED))
     assert (job.status, job.attempt, job.error) == (JobStatus.REJECTED, 2, REJECTED)
@@ -303,7 +303,7 @@ def test_restart_with_bad_input_is_rejected_again(jobs: JobRepository) -> None:
 
 
 class Racing:
-    """A DynamoDB client that lets something else happen before one of its calls."""
+    """A DynamoDB client that calls a function before one of its calls."""
 
     def __init__(self, client: Any, call: str, happens: Callable[[], object]) -> None:
         self._client = client
@@ -320,7 +320,7 @@ class Racing:
 
 
 def test_two_first_deliveries_make_one_record(table: Aws, clock: Clock) -> None:
-    """Two deliveries of one new photo at the same moment get one and the same job."""
+    """Two simultaneous deliveries of a new photo get the same job."""
     other = JobRepository(table.dynamodb, TABLE, now=clock)
     racing: Any = Racing(table.dynamodb, "put_item", lambda: other.claim(new_job()))
     job = JobRepository(racing, TABLE, now=clock).claim(new_job())
@@ -332,7 +332,7 @@ def test_two_first_deliveries_make_one_record(table: Aws, clock: Clock) -> None:
 def test_two_racing_redrops_start_one_attempt(
     table: Aws, clock: Clock, mine: str, attempts: int
 ) -> None:
-    """Of two deliveries that restart a FAILED job at once, same drop or not, one wins."""
+    """Two simultaneous deliveries that restart a FAILED job start one attempt."""
     other = JobRepository(table.dynamodb, TABLE, now=clock)
     there(other.fail(running(other), ERROR))
     racing: Any = Racing(table.dynamodb, "update_item", lambda: other.claim(new_job("drop-2")))
@@ -342,7 +342,7 @@ def test_two_racing_redrops_start_one_attempt(
 
 
 def test_only_one_of_two_invocations_may_send(table: Aws, clock: Clock) -> None:
-    """Two invocations that both saw ACCEPTED: one gets to POST, the other nothing."""
+    """Of two invocations that read ACCEPTED, only one may send."""
     jobs = JobRepository(table.dynamodb, TABLE, now=clock)
     job = jobs.claim(new_job())
     assert jobs.mark_submitting(job, lease_seconds=60) is not None
@@ -350,33 +350,33 @@ def test_only_one_of_two_invocations_may_send(table: Aws, clock: Clock) -> None:
 
 
 def test_only_one_of_two_invocations_may_send_again(jobs: JobRepository) -> None:
-    """After a refusal two deliveries may try again: one of them sends."""
+    """After a refusal, only one of two deliveries may send again."""
     unsent = there(jobs.mark_unsent(at(jobs, JobStatus.SUBMITTING)))
     assert jobs.mark_submitting(unsent, lease_seconds=60) is not None
     assert jobs.mark_submitting(unsent, lease_seconds=60) is None
 
 
 def test_submitting_job_is_never_sent_while_its_post_may_be_out(jobs: JobRepository) -> None:
-    """SUBMITTING without the note that nothing was charged lets nobody send."""
+    """A SUBMITTING job is not sent again unless the record says that nothing was charged."""
     assert jobs.mark_submitting(at(jobs, JobStatus.SUBMITTING), lease_seconds=60) is None
 
 
 def test_refused_post_is_not_called_unknown(jobs: JobRepository) -> None:
-    """A slow judge with an old copy cannot park a job whose POST was certainly refused."""
+    """A late writer cannot park a job whose POST was certainly refused."""
     submitting = at(jobs, JobStatus.SUBMITTING)
     there(jobs.mark_unsent(submitting))
     assert jobs.mark_unknown(submitting, ERROR) is None
 
 
 def test_lease_is_in_the_record(jobs: JobRepository) -> None:
-    """SUBMITTING says until when its invocation may be at work; what follows drops it."""
+    """A SUBMITTING job has a lease, which the next status removes."""
     submitting = at(jobs, JobStatus.SUBMITTING)
     assert submitting.lease_until == later(START, 60)
     assert there(jobs.keep_task_id(submitting, "t", execution_arn=ARN)).lease_until is None
 
 
 def test_late_answer_is_taken_from_unknown(jobs: JobRepository) -> None:
-    """An answer that comes after its job was parked still brings the task id, and one credit."""
+    """A task id that arrives after the job was parked is kept, with one credit."""
     submitting = at(jobs, JobStatus.SUBMITTING)
     there(jobs.mark_unknown(submitting, ERROR))
     job = there(jobs.keep_task_id(submitting, "task-9", execution_arn=ARN))
@@ -389,7 +389,7 @@ def test_late_answer_is_taken_from_unknown(jobs: JobRepository) -> None:
 
 
 def test_credits_add_up_over_attempts(jobs: JobRepository) -> None:
-    """Two accepted tasks of one job have cost two credits."""
+    """Two accepted tasks of a job are two credits."""
     there(jobs.fail(running(jobs), ERROR))
     again = jobs.claim(new_job("drop-2"))
     again = there(jobs.mark_submitting(again, lease_seconds=60))
@@ -397,7 +397,7 @@ def test_credits_add_up_over_attempts(jobs: JobRepository) -> None:
 
 
 def test_polls_are_counted(jobs: JobRepository) -> None:
-    """Each poll counts, and progress is what was last said."""
+    """Each poll is counted, and the last known progress is kept."""
     running(jobs)
     jobs.note_poll("j", 1, progress=30)
     job = there(jobs.note_poll("j", 1, progress=None))
@@ -405,7 +405,7 @@ def test_polls_are_counted(jobs: JobRepository) -> None:
 
 
 def test_poll_of_an_old_attempt_is_not_counted(jobs: JobRepository) -> None:
-    """A loop of attempt 1 that is still awake changes nothing in attempt 2."""
+    """A poll of attempt 1 changes nothing in attempt 2."""
     there(jobs.fail(running(jobs), ERROR))
     second = jobs.claim(new_job("drop-2"))
     assert jobs.note_poll("j", 1, progress=99) is None
@@ -413,19 +413,19 @@ def test_poll_of_an_old_attempt_is_not_counted(jobs: JobRepository) -> None:
 
 
 def test_failure_keeps_the_task_id(jobs: JobRepository) -> None:
-    """A FAILED job names its task, so that a late result can be taken for nothing."""
+    """A FAILED job keeps its task id, so that late results can be taken free."""
     job = at(jobs, JobStatus.FAILED)
     assert (job.task_id, job.error, job.finished_at) == ("task-1", ERROR, iso(START))
 
 
 def test_partial_keeps_results_and_names_the_rest(jobs: JobRepository) -> None:
-    """PARTIAL has both the results that were taken and the error about the others."""
+    """A PARTIAL job has the copied results and the error about the others."""
     job = at(jobs, JobStatus.PARTIAL)
     assert (job.results, job.error, job.progress) == ((result(),), ERROR, 100)
 
 
 def test_announcement_is_noted_for_this_status_only(jobs: JobRepository) -> None:
-    """The note that an event is out never counts for a status that came in between."""
+    """The note about an event does not apply to a status that was written meanwhile."""
     job = running(jobs)
     there(jobs.fail(job, ERROR))
     assert jobs.mark_announced(job) is None
@@ -433,7 +433,7 @@ def test_announcement_is_noted_for_this_status_only(jobs: JobRepository) -> None
 
 
 def test_announcement_does_not_touch_the_times(jobs: JobRepository, clock: Clock) -> None:
-    """Telling of a status is no change of it: `updated_at` stays."""
+    """The note about an event does not change `updated_at`."""
     job = running(jobs)
     clock.advance(5)
     assert there(jobs.mark_announced(job)).updated_at == job.updated_at
@@ -449,7 +449,7 @@ def test_verbs_make_no_record(jobs: JobRepository, table: Aws) -> None:
 
 
 def test_history_is_bounded(jobs: JobRepository) -> None:
-    """A photo that is dropped for ever does not grow its record for ever."""
+    """The history has a maximum length."""
     for number in range(MAX_HISTORY + 3):
         job = jobs.claim(new_job(f"drop-{number}", error=REJECTED))
     assert len(job.history) == MAX_HISTORY
@@ -458,7 +458,7 @@ def test_history_is_bounded(jobs: JobRepository) -> None:
 
 
 def test_triggers_are_bounded(jobs: JobRepository, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A photo that is dropped for ever is not remembered drop by drop for ever."""
+    """The set of seen drops has a maximum size."""
     monkeypatch.setattr(module, "MAX_TRIGGERS", 5)
     for number in range(9):
         job = jobs.claim(new_job(f"drop-{number}"))
@@ -469,7 +469,7 @@ def test_triggers_are_bounded(jobs: JobRepository, monkeypatch: pytest.MonkeyPat
 def test_a_photo_dropped_ever_so_often_still_starts_again(
     jobs: JobRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many drops a record has seen, the next one after a failure is a new attempt."""
+    """After a failure, a new drop starts an attempt, however many drops the record has seen."""
     monkeypatch.setattr(module, "MAX_TRIGGERS", 3)
     for number in range(8):
         job = jobs.claim(new_job(f"drop-{number}", error=REJECTED))
@@ -496,7 +496,7 @@ def test_record_is_found_by_its_indexes(jobs: JobRepository, table: Aws) -> None
 
 
 def test_record_has_the_names_that_others_build_on(jobs: JobRepository, table: Aws) -> None:
-    """The stored item has the documented attributes, snake_case, and no null."""
+    """The stored item has the documented attributes in snake_case, and no nulls."""
     at(jobs, JobStatus.PARTIAL)
     (item,) = table.records()
     assert {
@@ -526,7 +526,7 @@ def test_a_photo_that_waits_says_why_and_until_when(jobs: JobRepository, clock: 
 
 @pytest.mark.parametrize("verb", ["reject", "dead_letter_job", "note_waiting"])
 def test_what_may_have_been_sent_is_not_taken_for_unspent(jobs: JobRepository, verb: str) -> None:
-    """A job whose POST may be out is not ended as unsent; one that cost nothing may be."""
+    """A job whose POST may have been sent cannot be rejected; one that cost nothing can."""
     submitting = at(jobs, JobStatus.SUBMITTING)
     assert VERBS[verb](jobs, submitting) is None
     unsent = there(jobs.mark_unsent(submitting))
@@ -534,7 +534,7 @@ def test_what_may_have_been_sent_is_not_taken_for_unspent(jobs: JobRepository, v
 
 
 def test_a_dead_letter_that_is_sent_again_starts_its_job(jobs: JobRepository) -> None:
-    """The same drop that failed by its message alone is tried anew; any other duplicate is not."""
+    """A redriven dead letter restarts its job once; other duplicates do not."""
     dead_lettered = there(jobs.dead_letter_job(jobs.claim(new_job()), ERROR, message_id="m-1"))
     assert (dead_lettered.status, dead_lettered.credits, dead_lettered.dead_lettered) == (
         JobStatus.FAILED,
@@ -548,7 +548,7 @@ def test_a_dead_letter_that_is_sent_again_starts_its_job(jobs: JobRepository) ->
 
 
 def test_a_failure_with_a_task_is_not_tried_again_for_a_dead_letter(jobs: JobRepository) -> None:
-    """A job that was paid for and failed costs no second credit when its message is sent again."""
+    """A redriven dead letter does not restart a job that has a task."""
     failed = at(jobs, JobStatus.FAILED)
     noted = there(jobs.note_dead_letter(failed, message_id="m-1"))
     assert noted.dead_letter == "m-1"
@@ -558,7 +558,7 @@ def test_a_failure_with_a_task_is_not_tried_again_for_a_dead_letter(jobs: JobRep
 def test_a_dead_letter_without_a_job_has_a_record_until_it_is_sent_again(
     jobs: JobRepository,
 ) -> None:
-    """The record is made once, and removed by nothing but its message's being sent again."""
+    """The record of a dead letter without a job is made once, and can be removed."""
     new = new_job(settings=None)
     made = there(jobs.keep_dead_letter(new, ERROR, message_id="m-1", body="{}"))
     assert jobs.keep_dead_letter(new, ERROR, message_id="m-1", body="{}") is None
@@ -569,7 +569,7 @@ def test_a_dead_letter_without_a_job_has_a_record_until_it_is_sent_again(
 
 
 def test_a_real_job_is_never_forgotten(jobs: JobRepository) -> None:
-    """Only a record that was made for a dead letter can be removed."""
+    """A job's record cannot be removed."""
     dead_lettered = there(jobs.dead_letter_job(jobs.claim(new_job()), ERROR, message_id="m-1"))
     jobs.forget_dead_letter("j")
     assert jobs.get("j") == dead_lettered
@@ -579,7 +579,7 @@ def test_a_real_job_is_never_forgotten(jobs: JobRepository) -> None:
 def test_a_paid_task_is_taken_up_by_the_next_attempt(
     jobs: JobRepository, status: JobStatus
 ) -> None:
-    """It costs nothing, keeps the task and what was copied, and remembers how it ended before."""
+    """Taking up a task is free and keeps task and results; the history has the earlier end."""
     before = at(jobs, status)
     taken = there(jobs.take_up(before, execution_arn="arn-2"))
     assert (taken.status, taken.attempt) == (JobStatus.RUNNING, before.attempt + 1)
@@ -592,7 +592,7 @@ def test_a_paid_task_is_taken_up_by_the_next_attempt(
 
 
 def test_a_job_without_a_task_cannot_be_taken_up(jobs: JobRepository) -> None:
-    """There is nothing to take up."""
+    """A job without a task cannot be taken up."""
     with pytest.raises(LookupError, match="no task"):
         jobs.take_up(at(jobs, JobStatus.REJECTED), execution_arn="arn-2")
 
@@ -600,7 +600,7 @@ def test_a_job_without_a_task_cannot_be_taken_up(jobs: JobRepository) -> None:
 def test_what_an_earlier_attempt_copied_is_not_lost_when_a_later_one_fails(
     jobs: JobRepository,
 ) -> None:
-    """A job with images in the bucket is PARTIAL, never FAILED."""
+    """A job that already has images becomes PARTIAL, not FAILED."""
     taken = there(jobs.take_up(at(jobs, JobStatus.SUCCEEDED), execution_arn="arn-2"))
     ended = there(jobs.give_up(taken, ERROR, copied=()))
     assert ended.status is JobStatus.PARTIAL
@@ -608,7 +608,7 @@ def test_what_an_earlier_attempt_copied_is_not_lost_when_a_later_one_fails(
 
 
 def test_jobs_of_a_status_come_longest_unchanged_first(jobs: JobRepository, clock: Clock) -> None:
-    """Those that changed before or at `after`, or later than `until`, are left out."""
+    """Jobs of a status come longest unchanged first, between `after` and `until`."""
     moments = []
     for number in range(5):
         jobs.claim(new_job(job_id=f"j{number}"))
@@ -683,7 +683,7 @@ ALLOWED = {
 def test_each_verb_comes_from_its_statuses_only(
     jobs: JobRepository, verb: str, status: JobStatus
 ) -> None:
-    """A verb moves a job on from where it may, and anywhere else changes nothing."""
+    """Each verb changes a job only in its allowed statuses."""
     before = at(jobs, status)
     after = VERBS[verb](jobs, before)
     stored = there(jobs.get("j"))
@@ -722,7 +722,7 @@ def test_late_writer_of_an_old_attempt_changes_nothing(
 def test_no_order_of_writers_moves_a_status_backwards(
     aws_clients: Aws, steps: list[tuple[str, int]]
 ) -> None:
-    """Stale copies, duplicates and reorderings never undo a status, a task id or a credit."""
+    """Stale copies, duplicates and reordering never undo a status, a task id or a credit."""
     with mock_aws():
         aws_clients.build_table()
         jobs = JobRepository(aws_clients.dynamodb, TABLE, now=Clock())
@@ -772,21 +772,21 @@ JSON = st.recursive(
 @settings(max_examples=75)
 @given(extra=st.dictionaries(st.text("abcdefgh", min_size=1), JSON, max_size=4))
 def test_extra_comes_back_as_it_went_in(extra: dict[str, Any]) -> None:
-    """Fields for the vendor survive the record: numbers, nulls, lists, objects."""
+    """`extra` is the same after it was stored."""
     asked = SETTINGS.model_copy(update={"extra": extra})
     job = Job(job_id="j", status=JobStatus.ACCEPTED, created_at="x", updated_at="x", settings=asked)
     assert job_of(_wire(_plain(job))).settings == asked
 
 
 def test_extra_comes_back_from_the_table(jobs: JobRepository) -> None:
-    """A float, a null and nested values for the vendor are in the record as they were given."""
+    """Floats, nulls and nested values of `extra` are stored unchanged."""
     extra = {"strength": 0.75, "seed": None, "pose": {"arms": [1, 2.5, "up"], "smile": True}}
     jobs.claim(new_job(settings=SETTINGS.model_copy(update={"extra": extra})))
     assert there(there(jobs.get("j")).settings).extra == extra
 
 
 def test_same_request_has_the_same_id() -> None:
-    """A job's id depends on what it is made of, in any order, and on nothing else."""
+    """A job's id depends only on photo and settings, in any order of fields."""
     base: dict[str, Any] = {
         "bucket": "b",
         "key": "k",
@@ -830,7 +830,7 @@ def test_a_photos_id_stays_over_versions() -> None:
 
 
 def test_a_later_field_without_a_value_is_no_part_of_the_id() -> None:
-    """A setting that a later version adds changes the id of those jobs alone that have it."""
+    """A new setting changes only the ids of jobs that use it."""
 
     class Posed(Settings):
         pose: str | None = None
@@ -847,7 +847,7 @@ def test_a_later_field_without_a_value_is_no_part_of_the_id() -> None:
 
 
 class AnswerLost:
-    """DynamoDB, when the first answer to each update is lost and botocore sends it again."""
+    """A DynamoDB client that sends each update twice, as botocore does after a lost answer."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -856,20 +856,20 @@ class AnswerLost:
         return getattr(self._client, name)
 
     def update_item(self, **arguments: Any) -> Any:
-        """Write twice, and return what the second write came to."""
+        """Write twice; return the second answer."""
         self._client.update_item(**arguments)
         return self._client.update_item(**arguments)
 
 
 @pytest.fixture
 def unlucky(table: Aws, clock: Clock) -> JobRepository:
-    """Give a repository whose updates are all sent twice."""
+    """Return a repository whose updates are sent twice."""
     client: Any = AnswerLost(table.dynamodb)
     return JobRepository(client, TABLE, now=clock)
 
 
 def test_own_write_of_submitting_is_recognised(unlucky: JobRepository, jobs: JobRepository) -> None:
-    """The POST may go out: nobody else has the lease."""
+    """A repeated `mark_submitting` is recognized, and the POST may be sent."""
     submitting = there(unlucky.mark_submitting(jobs.claim(new_job()), lease_seconds=60))
     assert submitting == jobs.get("j")
     assert submitting.status is JobStatus.SUBMITTING
@@ -879,7 +879,7 @@ def test_own_write_of_submitting_is_recognised(unlucky: JobRepository, jobs: Job
 def test_own_note_that_nothing_was_sent_is_recognised(
     unlucky: JobRepository, jobs: JobRepository
 ) -> None:
-    """The photo waits, and is sent again later."""
+    """A repeated `mark_unsent` is recognized."""
     submitting = there(jobs.mark_submitting(jobs.claim(new_job()), lease_seconds=60))
     assert there(unlucky.mark_unsent(submitting)).sendable
     assert there(unlucky.mark_submitting(there(jobs.get("j")), lease_seconds=60)) == jobs.get("j")
@@ -887,7 +887,7 @@ def test_own_note_that_nothing_was_sent_is_recognised(
 
 
 def test_own_task_id_is_recognised(unlucky: JobRepository, jobs: JobRepository) -> None:
-    """The task is not taken for one that somebody else has written over."""
+    """A repeated `keep_task_id` is recognized; another task id is refused."""
     submitting = there(jobs.mark_submitting(jobs.claim(new_job()), lease_seconds=60))
     running = there(unlucky.keep_task_id(submitting, "task-1", execution_arn=ARN))
     assert (running, running.credits) == (jobs.get("j"), 1)
@@ -905,7 +905,7 @@ def test_own_unknown_submit_is_recognised(unlucky: JobRepository, jobs: JobRepos
 
 
 def test_a_lease_is_written_over_what_was_read(jobs: JobRepository) -> None:
-    """A delivery that read the record before an earlier POST does not send the next one."""
+    """A delivery with an old copy of the record does not get the lease."""
     job = there(jobs.mark_submitting(jobs.claim(new_job()), lease_seconds=60))
     before = there(jobs.mark_unsent(job))
     meanwhile = there(jobs.mark_submitting(before, lease_seconds=60))
@@ -924,7 +924,7 @@ def review(revision: int, by: str = "anna", *chosen: int) -> Review:
 
 
 def test_a_review_stands_in_the_record(jobs: JobRepository, table: Aws) -> None:
-    """The decision and its state for the index are written; the order of the pages stays."""
+    """A review is stored with its state for the index, and `updated_at` stays."""
     job = at(jobs, JobStatus.SUCCEEDED)
     reviewed = there(jobs.review(job, review(1, "anna", 1)))
     assert reviewed == jobs.get("j")
@@ -935,7 +935,7 @@ def test_a_review_stands_in_the_record(jobs: JobRepository, table: Aws) -> None:
 
 
 def test_the_second_of_two_reviewers_changes_nothing(jobs: JobRepository) -> None:
-    """Two people saw the same job: the first decision stands, the second gets None."""
+    """Of two reviews of the same revision, the first is stored and the second gets None."""
     seen = at(jobs, JobStatus.PARTIAL)
     first = there(jobs.review(seen, review(1)))
     assert jobs.review(seen, review(1, "berta")) is None
@@ -945,7 +945,7 @@ def test_the_second_of_two_reviewers_changes_nothing(jobs: JobRepository) -> Non
 
 
 def test_a_review_whose_answer_was_lost_is_recognised(jobs: JobRepository) -> None:
-    """Botocore repeats the write: it finds its own review, and nothing is in conflict."""
+    """A repeated write of the same review is recognized."""
     seen = at(jobs, JobStatus.SUCCEEDED)
     first = there(jobs.review(seen, review(1)))
     assert jobs.review(seen, review(1)) == first
@@ -961,7 +961,7 @@ def test_only_results_are_reviewed(jobs: JobRepository, status: JobStatus) -> No
 
 @pytest.mark.parametrize("how", ["start_attempt", "take_up"])
 def test_a_new_attempt_is_reviewed_anew(jobs: JobRepository, table: Aws, how: str) -> None:
-    """The earlier review stays in the history; a review of the earlier attempt comes too late."""
+    """An earlier attempt's review is in the history, and the earlier attempt cannot be reviewed."""
     seen = there(jobs.review(at(jobs, JobStatus.SUCCEEDED), review(1)))
     again = there(
         jobs.start_attempt(seen)

@@ -1,4 +1,4 @@
-"""The ledger: an entry a task, whatever comes twice, and how it is added up."""
+"""The ledger has one entry for each charged attempt; entries can be summed."""
 
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
@@ -31,12 +31,12 @@ def job(**changes: Any) -> Job:
 
 @pytest.fixture
 def ledger(table: Aws, clock: Clock) -> Ledger:
-    """Give an empty ledger."""
+    """Return an empty ledger."""
     return Ledger(table.dynamodb, TABLE, now=clock)
 
 
 def entries(ledger: Ledger, days: int = 30) -> list[Entry]:
-    """Return what is entered from today on."""
+    """Return the entries from today on."""
     return list(ledger.entries(TODAY, TODAY + timedelta(days=days)))
 
 
@@ -57,7 +57,7 @@ def test_entry_says_what_was_paid_for(ledger: Ledger) -> None:
 
 
 def test_entering_twice_is_one_entry(ledger: Ledger, clock: Clock) -> None:
-    """The same attempt entered again changes nothing, on whatever day."""
+    """Entering the same attempt again, on any day, changes nothing."""
     ledger.enter(job())
     before = entries(ledger)
     clock.advance(86_400)
@@ -80,20 +80,20 @@ def test_attempt_that_took_up_a_paid_task_has_no_entry(ledger: Ledger) -> None:
 
 
 def test_attempt_without_a_task_has_no_entry(ledger: Ledger) -> None:
-    """What the vendor did not take costs nothing."""
+    """A job without a task has no entry."""
     ledger.enter(job(task_id=None))
     assert entries(ledger) == []
 
 
 def test_doubt_is_entered_as_unknown(ledger: Ledger) -> None:
-    """A submit of which nobody can tell is in the ledger, and not among the credits."""
+    """An unknown submit has an entry, which does not count as a credit."""
     ledger.doubt(job(task_id=None))
     ledger.doubt(job(task_id=None))
     assert [entry.certainty for entry in entries(ledger)] == [Certainty.UNKNOWN]
 
 
 def test_doubt_after_charged_changes_nothing(ledger: Ledger, clock: Clock) -> None:
-    """A late message that still doubts does not make a certain credit uncertain."""
+    """A late `doubt` does not change a charged entry."""
     ledger.enter(job())
     before = entries(ledger)
     clock.advance(60)
@@ -103,7 +103,7 @@ def test_doubt_after_charged_changes_nothing(ledger: Ledger, clock: Clock) -> No
 
 @pytest.mark.parametrize("lost", [True, False])
 def test_doubt_that_is_settled_keeps_its_day(ledger: Ledger, clock: Clock, lost: bool) -> None:
-    """A credit counts for the day of its submit, however late somebody looked it up."""
+    """A credit counts for the day of its submit, also if it is resolved later."""
     ledger.doubt(job(task_id=None))
     clock.advance(3 * 86_400)
     if lost:
@@ -115,7 +115,7 @@ def test_doubt_that_is_settled_keeps_its_day(ledger: Ledger, clock: Clock, lost:
 
 
 def test_strike_takes_a_doubt_back(ledger: Ledger) -> None:
-    """A submit that was not charged leaves no entry, and striking again does no harm."""
+    """`strike` removes the entry of a submit that was not charged, also if called twice."""
     ledger.doubt(job(task_id=None))
     ledger.strike(job())
     ledger.strike(job())

@@ -1,4 +1,4 @@
-"""What the laptop stack is built for, and what is said where it cannot run."""
+"""The platforms that functions are built for, and errors on machines without support."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def command(uv: str | None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_packages_of_the_laptop_are_its_own(
     uv: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The laptop stack takes the interpreter's own wheels: on a Mac, macOS's."""
+    """The laptop's build uses the interpreter's own wheels: on a Mac, macOS's."""
     monkeypatch.setenv(package.BUILD_FOR, package.THIS_MACHINE)
     made = command(uv, monkeypatch)
     assert not [part for part in made if "platform" in part or "linux" in part]
@@ -43,7 +43,7 @@ def test_packages_of_the_laptop_are_its_own(
 
 @pytest.mark.parametrize("uv", [MAC_UV, None])
 def test_packages_for_aws_are_linuxs(uv: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the machine is, what is deployed to AWS is for Linux on the function's processor."""
+    """A build for AWS has packages for Linux and the function's processor, on any machine."""
     monkeypatch.delenv(package.BUILD_FOR, raising=False)
     assert [
         part for part in command(uv, monkeypatch) if "manylinux_2_28" in part and "aarch64" in part
@@ -71,7 +71,7 @@ def test_the_stack_says_for_what_it_builds(tmp_path: Path, monkeypatch: pytest.M
 def test_packages_of_two_systems_are_kept_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was fetched for Lambda is not used for a Mac of the same processor."""
+    """The cache for Lambda's packages is not used for a Mac's."""
     monkeypatch.setattr(package, "ROOT", tmp_path)
     ran: list[list[str]] = []
 
@@ -103,7 +103,7 @@ PLACES: dict[str, tuple[dict[str, Any], dict[str, str], str]] = {
 
 @pytest.mark.parametrize("place", PLACES)
 def test_a_machine_that_cannot_run_it(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first line says what the machine lacks, the second what to do; nothing is installed."""
+    """On an unsupported machine there are two sentences, and nothing is installed."""
     of_sys, of_platform, said = PLACES[place]
     for name, value in of_sys.items():
         monkeypatch.setattr(sys, name, value)
@@ -119,7 +119,7 @@ def test_a_machine_that_cannot_run_it(place: str, monkeypatch: pytest.MonkeyPatc
 
 
 def test_this_machine_can_run_it() -> None:
-    """No sentence where all is well, and an Apple silicon Mac is well."""
+    """A supported machine has no message."""
     assert machine.problem() == ()
 
 
@@ -148,7 +148,7 @@ def test_the_first_line_of_make(tmp_path: Path) -> None:
 
 
 def test_a_child_that_has_ended_is_not_running_for_ps() -> None:
-    """On macOS, which has no /proc, a child that nobody has waited for counts as ended."""
+    """On macOS, an ended child that was not waited for counts as ended."""
     child = subprocess.Popen(["sleep", "600"])
     assert processes._started_by_ps(child.pid)
     child.kill()
@@ -163,7 +163,7 @@ def test_a_child_that_has_ended_is_not_running_for_ps() -> None:
 
 @pytest.fixture
 def uv(tmp_path: Path) -> str:
-    """Return a uv that finds certificates of the system only where there is a file for them."""
+    """Return a uv that finds the system's certificates only if their file exists."""
     script = tmp_path / "uv"
     script.write_text(
         f'#!/bin/sh\n[ "$UV_SYSTEM_CERTS" != 1 ] || [ -e "{tmp_path}/authorities" ]\n'
@@ -175,7 +175,7 @@ def uv(tmp_path: Path) -> str:
 def test_uv_trusts_whom_the_system_trusts(
     uv: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A company's authority is the system's: packages come through its proxy, as pip's do."""
+    """The installer trusts the system's certificate authorities if there are any."""
     monkeypatch.delenv("UV_SYSTEM_CERTS", raising=False)
     assert package._with_system_certificates(uv) is None, "a system without any, as some images"
     (tmp_path / "authorities").touch()
@@ -219,7 +219,7 @@ def test_the_build_is_given_what_the_user_says_of_certificates(
 
 
 def test_the_sam_cli_does_not_ask_for_its_newest_version(tmp_path: Path) -> None:
-    """A build and a deployment on the laptop connect to no machine for SAM's own sake."""
+    """SAM neither sends telemetry nor looks for updates on the laptop."""
     given = (
         environment.sam_build(tmp_path / "build"),
         environment.sam_deploy(

@@ -39,7 +39,7 @@ def request_of(**changes: object) -> ModelRequested:
 
 
 def broken(event: object) -> BrokenEvent:
-    """Read an event that is broken."""
+    """Read an event that must be broken; return it."""
     incoming = read(event)
     assert isinstance(incoming, BrokenEvent), incoming
     assert incoming.error.code is ErrorCode.BAD_REQUEST_EVENT
@@ -72,7 +72,7 @@ EXPECTED: dict[str, type] = {
 
 @pytest.mark.parametrize("path", sorted(PAYLOADS.glob("*.json")), ids=lambda path: path.stem)
 def test_real_payload_is_read(path: Path) -> None:
-    """Every payload that the repository shows as an example is what its name says."""
+    """Each example payload is read as its name says."""
     event = json.loads(path.read_text("utf-8"))
     bucket = event["detail"].get("bucket", {}).get("name") or event["detail"].get("photo", {}).get(
         "bucket", PHOTOS
@@ -87,7 +87,7 @@ def test_real_payload_is_read(path: Path) -> None:
 
 
 def test_drop_is_read() -> None:
-    """A dropped photo is told by key, ETag and version; keys of EventBridge are not URL-encoded."""
+    """A drop has key, ETag and version; keys in EventBridge are not URL-encoded."""
     incoming = read(dropped("a b/ü+%20.JPG", etag='"e"', version_id="v"))
     assert incoming == PhotoDropped(
         key="a b/ü+%20.JPG", etag="e", version_id="v", trigger="v", at="2026-01-31T09:30:00.000Z"
@@ -104,7 +104,7 @@ def test_drop_is_read() -> None:
     ],
 )
 def test_event_bears_its_time(said: object, at: str | None) -> None:
-    """When a photo or a request arrived is taken from its event, if it can be read."""
+    """The arrival time is the event's time, if it can be read."""
     for event in (dropped("a.jpg"), requested({"photo": {"key": "a"}, "variants": [VARIANT]})):
         incoming = read({**event, "time": said})
         assert isinstance(incoming, PhotoDropped | ModelRequested)
@@ -118,7 +118,7 @@ def test_event_bears_its_time(said: object, at: str | None) -> None:
 def test_drop_is_told_from_a_later_one(
     version: str | None, sequencer: str | None, trigger: str
 ) -> None:
-    """One drop told twice, under two event ids, is one; version or sequencer say so."""
+    """A drop with two event ids is the same drop if version or sequencer are the same."""
     incoming = read(dropped("a.jpg", version_id=version, sequencer=sequencer))
     assert isinstance(incoming, PhotoDropped)
     assert incoming.trigger == trigger
@@ -147,7 +147,7 @@ def test_drop_is_told_from_a_later_one(
     ],
 )
 def test_what_is_a_photo(key: str, photo: bool) -> None:
-    """Folder files, masks, folder markers and dotfiles are no photos; all else is meant as one."""
+    """Folder files, masks, folder markers and dotfiles are no photos; all other keys are."""
     assert is_photo_key(key) is photo
     assert isinstance(read(dropped(key)), PhotoDropped if photo else NotAPhoto)
 
@@ -175,7 +175,7 @@ def test_broken_drop_gets_a_record(change: dict[str, Any]) -> None:
 
 
 def test_strange_fields_of_a_drop_do_no_harm() -> None:
-    """What S3 never sends, but somebody might, is taken as not said."""
+    """Fields of unexpected types count as missing."""
     event = dropped("a.jpg")
     event["detail"]["object"] |= {"etag": None, "version-id": 5, "sequencer": {"a": 1}}
     incoming = read(event)
@@ -198,7 +198,7 @@ def test_id_that_s3_never_gives_is_taken_as_not_said(odd: object) -> None:
 
 
 def test_request_is_read() -> None:
-    """A full request arrives with everything in it."""
+    """All fields of a request are read."""
     incoming = request_of(
         requestId="r-9",
         sku="s",
@@ -219,7 +219,7 @@ def test_request_is_read() -> None:
 
 @pytest.mark.parametrize("variants", [..., None])
 def test_variants_may_be_left_out(variants: object) -> None:
-    """A request without variants is read; the folder and the stack say what is made."""
+    """A request may have no variants."""
     assert request_of(variants=variants).variants == ()
 
 
@@ -233,7 +233,7 @@ def test_variants_may_be_left_out(variants: object) -> None:
     ],
 )
 def test_mask_may_be_a_key_or_a_url(mask: object, expected: PhotoRef | None) -> None:
-    """A mask is named like a photo, or just by its key or URL."""
+    """A mask has the form of `photo`, or is a key or URL."""
     assert request_of(mask=mask).mask == expected
 
 
@@ -282,7 +282,7 @@ def test_mask_may_be_a_key_or_a_url(mask: object, expected: PhotoRef | None) -> 
     ],
 )
 def test_broken_request_says_what_is_wrong(changes: dict[str, Any], words: list[str]) -> None:
-    """A request that cannot be read is REJECTED in words that help."""
+    """An invalid request is a BrokenEvent whose message says what to correct."""
     message = broken_request(**changes).error.message
     for word in words:
         assert word in message
@@ -300,7 +300,7 @@ def test_broken_request_says_what_is_wrong(changes: dict[str, Any], words: list[
     ],
 )
 def test_what_is_wrong_with_a_long_value_is_said(changes: dict[str, Any], words: list[str]) -> None:
-    """However long a wrong value is, the message has room for what is wrong with it."""
+    """The message about a long value still says what is wrong."""
     message = broken_request(**changes).error.message
     for word in words:
         assert word in message
@@ -321,14 +321,14 @@ def test_broken_request_without_a_usable_id_has_the_events(request_id: object) -
 
 
 def test_message_that_is_no_event_has_the_messages_id() -> None:
-    """A message without any id of its own is found by the queue's."""
+    """The record of a message without an id has the queue's message id."""
     assert broken("no event").request_id == "m-1"
     assert broken({**requested({}), "id": 7}).request_id == "m-1"
     assert broken({**requested({}), "id": "x" * 5_000}).request_id == "m-1"
 
 
 def test_unknown_fields_that_resemble_nothing_are_let_be() -> None:
-    """A backend may carry fields of its own along."""
+    """Unknown fields that resemble no known one are ignored."""
     assert request_of(tenant="acme").photo.key == "a.jpg"
     assert request_of(photo={"key": "a.jpg", "size": 7, "etag": "e"}).photo.key == "a.jpg"
 
@@ -355,7 +355,7 @@ def test_unknown_fields_that_resemble_nothing_are_let_be() -> None:
     ],
 )
 def test_rubbish_is_a_broken_event(body: str) -> None:
-    """Whatever is no event at all gets a record all the same."""
+    """A text that is no event is a BrokenEvent."""
     broken(body)
 
 
@@ -391,7 +391,7 @@ def test_no_text_breaks_reading(body: str) -> None:
     )
 )  # fmt: skip
 def test_no_event_breaks_reading(event: dict[str, Any]) -> None:
-    """No event raises, and what a broken one leaves behind fits into a record."""
+    """No event raises an exception, and a broken one's fields fit into a record."""
     incoming = read(event)
     assert isinstance(incoming, PhotoDropped | ModelRequested | NotAPhoto | BrokenEvent)
     if isinstance(incoming, BrokenEvent):
@@ -418,13 +418,13 @@ def test_no_event_breaks_reading(event: dict[str, Any]) -> None:
     ],
 )
 def test_public_url_is_taken(url: str, source_key: str) -> None:
-    """A public https URL is a photo, found under its host and path."""
+    """A public https URL is accepted; its source_key has host and path."""
     photo = request_of(photo={"url": url}).photo
     assert (photo.url, photo.source_key) == (url, source_key)
 
 
 def test_source_key_of_a_long_url_fits_the_index() -> None:
-    """However long a URL is, its source_key is no longer than an S3 key."""
+    """The source_key of a long URL is not longer than an S3 key."""
     photo = request_of(photo={"url": f"https://cdn.example.com/{'ü' * 3_000}.jpg"}).photo
     assert 1000 < len(photo.source_key.encode()) <= 1024
 
@@ -498,18 +498,18 @@ def test_source_key_of_a_long_url_fits_the_index() -> None:
     ],
 )
 def test_private_or_plain_url_is_refused(url: str) -> None:
-    """A URL that is not https, or points to no public host however it is spelled, is REJECTED."""
+    """A URL that is not https, or whose host is not public in any spelling, is refused."""
     broken_request(photo={"url": url})
 
 
 def test_refused_url_is_shown_without_its_signature() -> None:
-    """The query of a URL may hold a signature; the record's error leaves it out."""
+    """The error about a URL leaves out its query, which may have a signature."""
     message = broken_request(photo={"url": "http://x.example/a.jpg?sig=secret"}).error.message
     assert "secret" not in message
 
 
 def test_vendors_own_origin_may_be_plain() -> None:
-    """On the laptop the simulated vendor's own pictures can be asked for."""
+    """URLs of the vendor's own origin may be http, as on the laptop."""
     url = "http://127.0.0.1:9000/a.jpg"
     event = requested({"photo": {"url": url}, "variants": [VARIANT]})
     incoming = read(event, vendor="http://127.0.0.1:9000")

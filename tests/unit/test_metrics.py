@@ -1,4 +1,4 @@
-"""Metrics: what is counted of a job, by what, and that nothing suffers if it cannot be."""
+"""Metrics: what is counted with which dimensions; a failure to count stops nothing."""
 
 import json
 from datetime import UTC, datetime
@@ -34,7 +34,7 @@ def ended(status: JobStatus, code: ErrorCode | None = None, **more: Any) -> Job:
 
 
 class Log:
-    """Lines of metrics, as CloudWatch reads them."""
+    """The EMF lines that were written."""
 
     def __init__(self) -> None:
         self.lines: list[dict[str, Any]] = []
@@ -62,14 +62,14 @@ def log() -> Log:
 
 
 def test_submitted_job_costs_a_credit(log: Log) -> None:
-    """What the vendor took is counted, and how long the photo had waited for it."""
+    """An accepted task is counted, with the time that the photo waited."""
     log.metrics.job_announced(RUNNING)
     log.metrics.has_waited(RUNNING, until=RUNNING.submitted_at)
     assert log.counted() == {("JobsSubmitted",): 1, ("CreditsSpent",): 1, ("WaitSeconds",): 4.5}
 
 
 def test_task_that_was_taken_up_costs_nothing(log: Log) -> None:
-    """A task that was paid for before is not counted as submitted again, nor timed."""
+    """A task that is taken up is neither counted as submitted nor timed."""
     log.metrics.job_announced(RUNNING.model_copy(update={"resumed_at": ARRIVED}))
     assert log.lines == []
     log.metrics.job_announced(ended(JobStatus.SUCCEEDED, resumed_at=ARRIVED))
@@ -77,7 +77,7 @@ def test_task_that_was_taken_up_costs_nothing(log: Log) -> None:
 
 
 def test_job_with_results_is_timed_from_its_drop(log: Log) -> None:
-    """From this attempt's drop, not from the first one weeks ago; and it is no failure."""
+    """The time of a success begins with its own attempt's drop."""
     log.metrics.job_announced(ended(JobStatus.SUCCEEDED))
     assert log.counted() == {
         ("JobsSucceeded",): 1,
@@ -88,14 +88,14 @@ def test_job_with_results_is_timed_from_its_drop(log: Log) -> None:
 
 
 def test_partial_job_is_counted_as_such(log: Log) -> None:
-    """Some images are results too."""
+    """A PARTIAL job is counted as partial, not as failed."""
     log.metrics.job_announced(ended(JobStatus.PARTIAL, ErrorCode.RESULT_INVALID))
     assert log.counted()["JobsPartial",] == 1
     assert log.counted()["JobsFailed",] == 0
 
 
 def test_failure_is_counted_by_its_code(log: Log) -> None:
-    """By the code, and as one of all, in one line: an alarm knows no codes."""
+    """A failure is counted by its code and in total."""
     log.metrics.job_announced(ended(JobStatus.FAILED, ErrorCode.TIMED_OUT))
     assert log.counted() == {
         ("JobsFailed",): 1,
@@ -112,7 +112,7 @@ def test_bad_input_is_no_failure(log: Log) -> None:
 
 
 def test_unknown_submit_is_counted(log: Log) -> None:
-    """It is not an end, and was not polled."""
+    """An unknown submit has a metric of its own and no other."""
     log.metrics.job_announced(ended(JobStatus.SUBMIT_UNKNOWN, ErrorCode.SUBMIT_UNKNOWN, polls=0))
     assert log.counted() == {("SubmitsUnknown",): 1}
 
@@ -121,7 +121,7 @@ def test_unknown_submit_is_counted(log: Log) -> None:
     "status", sorted(set(JobStatus) - {JobStatus.ACCEPTED, JobStatus.SUBMITTING})
 )
 def test_every_status_that_is_told_is_counted(log: Log, status: JobStatus) -> None:
-    """No event goes out on the bus that CloudWatch hears nothing of."""
+    """Each event on the bus has a metric."""
     log.metrics.job_announced(ended(status, ErrorCode.INTERNAL))
     assert log.lines
 
@@ -140,7 +140,7 @@ def test_ids_are_no_dimensions(log: Log) -> None:
 
 
 def test_line_is_of_now(log: Log) -> None:
-    """CloudWatch files a line under its own time, in milliseconds."""
+    """Each line has its time in milliseconds."""
     before = datetime.now(UTC).timestamp()
     log.metrics.photo_in(RUNNING)
     (line,) = log.lines
@@ -148,7 +148,7 @@ def test_line_is_of_now(log: Log) -> None:
 
 
 def test_gauges_of_a_stack_without_trouble(log: Log) -> None:
-    """Not paused is told too: a gauge that says nothing could as well be broken."""
+    """A gauge is emitted also if it is zero."""
     log.metrics.gauges(Gauges(moves=0, parked=0, paused_by=None, credits_used=None))
     assert log.counted() == {
         ("ReconcileMoves",): 0,
@@ -158,7 +158,7 @@ def test_gauges_of_a_stack_without_trouble(log: Log) -> None:
 
 
 def test_gauges_of_a_paused_stack(log: Log) -> None:
-    """Paused is told with its reason."""
+    """The gauge of a pause has its reason."""
     log.metrics.gauges(Gauges(moves=2, parked=1, paused_by="no_credits", credits_used=87.5))
     assert log.counted() == {
         ("ReconcileMoves",): 2,
@@ -172,13 +172,13 @@ def test_gauges_of_a_paused_stack(log: Log) -> None:
 
 @pytest.mark.parametrize("until", ["2026-01-31T09:29:00.000Z", ARRIVED])
 def test_clocks_that_differ_make_no_negative_wait(log: Log, until: str) -> None:
-    """The event's clock is not ours."""
+    """A time before the arrival counts as zero."""
     log.metrics.has_waited(RUNNING, until=until)
     assert log.counted() == {("WaitSeconds",): 0}
 
 
 def test_record_of_before_is_not_timed(log: Log) -> None:
-    """A record that does not say when its photo arrived counts all the same."""
+    """A record without an arrival time is counted but not timed."""
     log.metrics.has_waited(RUNNING.model_copy(update={"arrived_at": None}), until=ARRIVED)
     assert log.lines == []
     log.metrics.job_announced(ended(JobStatus.SUCCEEDED, arrived_at=None))
@@ -205,14 +205,14 @@ def test_metric_that_cannot_be_written_is_logged_and_forgotten(
     "odd", [{"arrived_at": "soon"}, {"status": JobStatus.ACCEPTED}, {"polls": None}]
 )
 def test_record_that_makes_no_sense_is_no_error(log: Log, odd: dict[str, Any]) -> None:
-    """Nothing of a record is relied on: its job goes on without being counted."""
+    """An error while a record is counted does not stop the job."""
     job = ended(JobStatus.SUCCEEDED).model_copy(update=odd)
     log.metrics.job_announced(job)
     log.metrics.has_waited(job, until="later")
 
 
 def test_name_of_the_service_is_no_dimension(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable of Powertools that somebody sets does not make other metrics of these."""
+    """Powertools' environment variables do not change the metrics."""
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "something")
     monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "Something")
     log.metrics.photo_in(RUNNING)

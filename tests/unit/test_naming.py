@@ -1,4 +1,4 @@
-"""File names of results: they mean something, and every system can store them."""
+"""File names of results are meaningful, unique and valid on all systems."""
 
 import itertools
 import unicodedata
@@ -94,13 +94,13 @@ def test_name(changes: dict[str, Any], name: str) -> None:
     ],
 )
 def test_look(settings: dict[str, str], look: str) -> None:
-    """Known models go by their names, scenes as in result keys."""
+    """Known models have their names, scenes the words of result keys."""
     settings_ = Settings.model_validate({**CLARA.model_dump(), **settings})
     assert names(job(sku="S", settings=settings_)) == [f"S_{look}_1.jpg"]
 
 
 def test_review_changes_no_name() -> None:
-    """A choice leaves the numbers and names as they are."""
+    """Choosing images does not change their names."""
     before = job(sku="S", results=(result(1), result(2)))
     review = Review(chosen=(2,), by="anna", at="2026-01-31T09:30:00.000Z", revision=1)
     after = before.model_copy(update={"review": review})
@@ -109,13 +109,13 @@ def test_review_changes_no_name() -> None:
 
 
 def test_job_without_images_takes_no_name() -> None:
-    """A photo that failed first does not take the plain name from the one that succeeded."""
+    """A job without images does not take the plain name."""
     failed = job("aaaaaaaa", sku="S", results=(), created_at="2026-01-01")
     assert names(failed, job("bbbbbbbb", sku="S")) == ["S_Clara_own-background_1.jpg"]
 
 
 def test_collision_is_settled_by_the_id() -> None:
-    """Two photos of an article get different names, and the first one done has the plain name."""
+    """Two photos of an article have different names; the first that is done has the plain one."""
     old = job("aaaaaaaa11", sku="S", finished_at="2026-01-01")
     new = job(
         "bbbbbbbb22", sku="s", finished_at="2026-01-02", results=(result(1), result(2, "image/png"))
@@ -167,7 +167,7 @@ def test_safe_names(text: str, name: str) -> None:
     model=st.text(st.characters(codec="utf-8"), max_size=128),
 )
 def test_any_names(skus: list[str], model: str) -> None:
-    """Any articles and models give different names that fit into every file system."""
+    """Names of any articles and models are unique and valid in every file system."""
     settings = CLARA.model_copy(update={"model_id": model})
     jobs = [job(f"{n:032x}", sku=sku, settings=settings) for n, sku in enumerate(skus)]
     found = names(*jobs)

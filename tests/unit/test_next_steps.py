@@ -1,4 +1,4 @@
-"""What helps a job that went wrong: the next steps on the terminal and in the gallery."""
+"""The next steps for a failed job, on the terminal and in the gallery."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ def commands(shell: Shell, code: ErrorCode, **changes: Any) -> list[tuple[str, s
     ],
 )
 def test_photo_that_is_unusable_is_replaced(shell: Shell, code: ErrorCode) -> None:
-    """Another attempt with the same bytes is not offered; a good photo under the same name is."""
+    """For an unusable photo, a new photo under the same name is advised, not another attempt."""
     assert commands(shell, code) == [
         ("Replace this photo", """catwalk drop 'it'"'"'s.jpg' --to summer/""")
     ]
@@ -59,20 +59,20 @@ def test_request_is_corrected(shell: Shell, code: ErrorCode) -> None:
 
 
 def test_settings_are_read_again(shell: Shell) -> None:
-    """Corrected settings need no other photo: the same one is looked at again."""
+    """For corrected settings, processing the same photo again is advised."""
     shell.aws.s3.put_object(Bucket=PHOTOS, Key="summer/it's.jpg", Body=b"x")
     assert commands(shell, ErrorCode.BAD_SETTINGS)[0][1] == "catwalk regenerate j"
 
 
 def test_price_of_a_dead_letter(shell: Shell) -> None:
-    """A letter may stand for several jobs, so its price is told per variant."""
+    """The price of a redrive is per variant, since a dead letter may stand for several jobs."""
     shell.job("j", settings=None, task_id=None, dead_letter="letter")
     out = shell("show", "j")[1]
     assert "a photo that has no task yet costs a credit per variant." in out
 
 
 def test_show_offers_the_replacement(shell: Shell) -> None:
-    """`show` says the same, and offers no new images for a damaged file."""
+    """`show` has the same advice, and offers no new images for a damaged file."""
     commands(shell, ErrorCode.CORRUPT_IMAGE)
     out = shell("show", "j")[1]
     assert "Replace this photo: drop a good one under the same name, 1 credit per variant." in out

@@ -1,4 +1,4 @@
-"""The poll planner: bounds, what it learns, and that bad progress does not lead it astray."""
+"""The poll planner: its bounds, what it learns, and that bad progress does no harm."""
 
 import random
 from collections.abc import Callable
@@ -63,7 +63,7 @@ def test_any_wait_keeps_its_bounds(
     longest: float,
     trade: float,
 ) -> None:
-    """Whatever was learnt and seen, a wait is a whole number of seconds within its bounds."""
+    """A wait is a whole number of seconds within its bounds, with any history and samples."""
     elapsed = more + (seen[-1].seconds if seen else 0)
     wait = next_wait(history, elapsed, seen, Bounds(shortest, longest, trade))
     assert isinstance(wait, int)
@@ -76,7 +76,7 @@ def test_any_wait_keeps_its_bounds(
 def test_any_lesson_is_one_task(
     history: TaskHistory, seen: list[ProgressSample], length: float
 ) -> None:
-    """However a task went, it counts for one, and its numbers can be added."""
+    """Any task adds a weight of one to the history."""
     after = seen[-1].seconds if seen else 0.0
     taught = lesson(history, seen, after=after, by=after + length)
     assert taught.tasks == 1
@@ -94,20 +94,20 @@ def test_any_lesson_is_one_task(
 def test_clocks_that_go_backwards(
     history: TaskHistory, seen: list[ProgressSample], elapsed: float, length: float
 ) -> None:
-    """Each look is another Lambda's, with another clock: none of them stops a paid task."""
+    """Clocks that differ between polls cause no error."""
     assert 1 <= next_wait(history, elapsed, seen, Bounds(1, 600, 0.7)) <= 600
     assert lesson(history, seen, after=elapsed, by=elapsed + length).tasks == 1
 
 
 def test_a_clock_that_was_set_back_between_looks() -> None:
-    """A speed below nothing foretells no end before the start."""
+    """A negative speed of progress causes no error."""
     seen = [ProgressSample(20, 5), ProgressSample(12, 10)]
     assert next_wait(TaskHistory(), 12, seen, Bounds(1, 600, 0.7)) >= 1
     assert lesson(TaskHistory(), seen, after=20, by=21).tasks == 1
 
 
 def test_the_unknown_is_waited_for_ever_less_often() -> None:
-    """A task that goes on beyond all experience is read ever less often."""
+    """A task that takes longer than all known ones is polled less and less often."""
     history, elapsed, waits = TaskHistory(), 0.0, []
     while elapsed < 20_000:
         waits.append(next_wait(history, elapsed, (), BOUNDS))
@@ -128,7 +128,7 @@ def test_the_trade_is_the_parameter() -> None:
 
 
 def test_it_is_better_than_a_fixed_loop() -> None:
-    """Polls x lag stay below 0.45 of the 3 s loop's, with ever so few tasks to learn from."""
+    """Polls x lag stay below 0.45 of the 3 s loop's, also with few tasks to learn from."""
     ratios = [polling.replay(trace).product / polling.fixed(trace, 3).product for trace in SAMPLE]
     assert len(ratios) == 12
     assert polling.geometric_mean(ratios) < 0.45
@@ -144,7 +144,7 @@ def test_honest_progress_is_believed() -> None:
 
 
 def made(progress: Callable[[random.Random, float], list[tuple[float, float]]]) -> Trace:
-    """Return a trace of tasks of half a minute with some progress."""
+    """Return a trace of tasks of about 30 s with this kind of progress."""
     chance = random.Random(7)  # noqa: S311  reproducible, not secret
     jobs = []
     for _ in range(60):
@@ -171,14 +171,14 @@ def made(progress: Callable[[random.Random, float], list[tuple[float, float]]]) 
 def test_progress_that_says_nothing_does_no_harm(
     progress: Callable[[random.Random, float], list[tuple[float, float]]],
 ) -> None:
-    """Progress that does not tell the end costs hardly more than none for the same tasks."""
+    """Useless progress costs hardly more than no progress."""
     trace = made(progress)
     silent = Trace("silent", tuple(RecordedTask(task.seconds, ()) for task in trace.jobs))
     assert polling.replay(trace).product < 1.3 * polling.replay(silent).product
 
 
 def test_it_follows_a_change() -> None:
-    """When tasks come to take three times as long, the old ones are soon forgotten."""
+    """After tasks become three times as long, the planner soon follows."""
     chance = random.Random(3)  # noqa: S311  reproducible, not secret
     before = [RecordedTask(chance.gauss(30, 2), ()) for _ in range(60)]
     after = [RecordedTask(chance.gauss(90, 3), ()) for _ in range(60)]
@@ -211,7 +211,7 @@ def test_the_first_photos_of_a_new_stack(seconds: float, most_polls: int) -> Non
 
 
 def test_experiences_add_up_in_any_order() -> None:
-    """Concurrent writers just add: the order of tasks does not matter."""
+    """The order in which tasks are added does not matter."""
     one = lesson(TaskHistory(), [ProgressSample(10, 20)], after=10, by=40)
     two = lesson(TaskHistory(), [], after=0, by=12)
     both, again = one.plus(two), two.plus(one)
@@ -221,7 +221,7 @@ def test_experiences_add_up_in_any_order() -> None:
 
 
 def test_half_an_experience_expects_the_same() -> None:
-    """Halving takes weight away, not knowledge."""
+    """Halving a history changes its weight, and hardly its waits."""
     history = TaskHistory()
     for _ in range(int(KEEP_TASKS)):
         history = history.plus(lesson(history, [], after=98, by=100))
@@ -232,7 +232,7 @@ def test_half_an_experience_expects_the_same() -> None:
 
 
 def test_an_end_that_was_seen_late_is_narrowed_down() -> None:
-    """Finding each end with one late poll does not make the planner poll late for ever."""
+    """Ends that were found late do not make the planner poll later and later."""
     history = TaskHistory()
     found = []
     for _ in range(40):

@@ -1,4 +1,4 @@
-"""The wait loop: how long it waits, what each poll concludes, and that it always ends."""
+"""The wait loop: its waits, the outcome of each poll, and that it always ends."""
 
 import json
 import math
@@ -59,7 +59,7 @@ COPIED = Result(
 
 
 class Vendor:
-    """A vendor that answers reads as told."""
+    """A vendor whose answers to reads tests can set."""
 
     def __init__(self) -> None:
         self.answer: TaskRead | Exception = TaskOngoing("running", 10)
@@ -78,7 +78,7 @@ class Key:
     forgotten = 0
 
     def forget(self) -> None:
-        """Count."""
+        """Count the call."""
         self.forgotten += 1
 
 
@@ -112,18 +112,18 @@ class Stage:
         self.state = self.schedule().first_state(running)
 
     def schedule(self) -> PollSchedule:
-        """Plan as a process does that has just started."""
+        """Use a new planner, as a new process does."""
         return PollSchedule(self.aws.dynamodb, self.config, now=self.clock)
 
     @property
     def job(self) -> Job:
-        """The record as it is."""
+        """The present record."""
         job = self.jobs.get("j")
         assert job is not None
         return job
 
     def poll(self, answer: TaskRead | Exception | None = None) -> dict[str, Any]:
-        """Wait as the state says, and poll once."""
+        """Let the state's wait pass, and poll once."""
         if answer is not None:
             self.vendor.answer = answer
         self.clock.advance(self.state["wait_seconds"])
@@ -141,14 +141,14 @@ def stage(aws: Aws, clock: Clock) -> Stage:
 
 
 def test_first_state(stage: Stage) -> None:
-    """An execution knows its task, and until when it may take."""
+    """An execution's first state has the task id and the deadline."""
     assert stage.state["deadline"] == later(START, CONFIG.task_timeout_seconds)
     assert (stage.state["task_id"], stage.state["attempt"]) == ("task-1", 1)
     assert CONFIG.poll_min_seconds <= stage.state["wait_seconds"] <= CONFIG.poll_max_seconds
 
 
 def test_job_without_a_task_has_no_execution(stage: Stage) -> None:
-    """Nothing is waited for that was not submitted."""
+    """A job without a task has no first state."""
     with pytest.raises(LookupError):
         stage.schedule().first_state(stage.job.model_copy(update={"task_id": None}))
 
@@ -175,14 +175,14 @@ def test_unfinished_task_is_waited_for(stage: Stage, answer: TaskRead | Exceptio
 
 
 def test_progress_is_in_the_record(stage: Stage) -> None:
-    """What the vendor says of progress can be seen; trouble does not undo it."""
+    """The record has the last known progress, also after failed reads."""
     stage.poll(TaskOngoing("running", 42))
     stage.poll(ReadTrouble("HTTP 502"))
     assert (stage.job.progress, stage.job.polls) == (42, 2)
 
 
 def test_refused_key_is_forgotten(stage: Stage) -> None:
-    """After a 401 the key is read anew for the next poll."""
+    """After a 401 the key is read again for the next poll."""
     stage.poll(ReadTrouble("HTTP 401", key_refused=True))
     assert stage.key.forgotten == 1
 
@@ -224,7 +224,7 @@ def test_failed_task_with_a_novel_for_a_reason(stage: Stage) -> None:
 
 
 def test_unknown_task_is_given_time(stage: Stage) -> None:
-    """A 404 soon after the create may pass; fifteen minutes of them without a break do not."""
+    """A 404 is repeated for up to fifteen minutes, and then ends the job."""
     answer = TaskNotFound("no such task")
     start = stage.clock.now
     while stage.poll(answer)["outcome"] == "wait":
@@ -235,7 +235,7 @@ def test_unknown_task_is_given_time(stage: Stage) -> None:
 
 
 def test_success_without_results_is_given_time(stage: Stage) -> None:
-    """Results may come after the word success; fifteen minutes without are an error."""
+    """A success without results is repeated for up to fifteen minutes, and then ends the job."""
     start = stage.clock.now
     while stage.poll(TaskDone(()))["outcome"] == "wait":
         since = (stage.clock.now - start).total_seconds()
@@ -248,7 +248,7 @@ def test_success_without_results_is_given_time(stage: Stage) -> None:
 
 
 def test_unknown_task_that_comes_back_is_not_given_up(stage: Stage) -> None:
-    """A break in the 404s starts their time anew."""
+    """Any other answer in between restarts the fifteen minutes of 404s."""
     for answer in [TaskNotFound("?")] * 5 + [TaskOngoing("running")] + [TaskNotFound("?")] * 5:
         stage.clock.advance(100)
         assert stage.poll(answer)["outcome"] == "wait"
@@ -256,12 +256,12 @@ def test_unknown_task_that_comes_back_is_not_given_up(stage: Stage) -> None:
 
 @pytest.mark.parametrize("asked", [90, 3_600])
 def test_vendor_that_asks_to_wait_is_listened_to(stage: Stage, asked: float) -> None:
-    """Retry-After on a read is kept, also past PollMaxSeconds."""
+    """Retry-After of a read is obeyed, also above PollMaxSeconds."""
     assert stage.poll(ReadTrouble("HTTP 429", asked))["wait_seconds"] >= asked
 
 
 def test_vendor_cannot_ask_to_wait_past_the_deadline(stage: Stage) -> None:
-    """However long the vendor asks to wait, the last poll is at the deadline."""
+    """The last poll is at the deadline, also with a longer Retry-After."""
     stage.poll(ReadTrouble("HTTP 429", 1e9))
     assert stage.poll(TaskDone((RESULT,)))["outcome"] == "finalize"
     assert iso(stage.clock.now) >= stage.state["deadline"]
@@ -282,7 +282,7 @@ def test_late_task_times_out_and_keeps_its_id(stage: Stage, answer: TaskRead | E
 
 
 def test_task_that_is_finished_late_is_taken(stage: Stage) -> None:
-    """Late is not failed: results that are there at the last poll are taken."""
+    """Results at the last poll are taken."""
     stage.clock.advance(CONFIG.task_timeout_seconds * 2)
     assert stage.poll(TaskDone((RESULT,)))["outcome"] == "finalize"
 
@@ -300,7 +300,7 @@ def test_results_that_were_copied_are_not_lost_with_the_rest(
 
 
 def test_attempt_that_was_superseded_ends_quietly(stage: Stage) -> None:
-    """A loop whose attempt is over, a newer one running, writes nothing and ends."""
+    """A loop of an old attempt ends and writes nothing."""
     error = JobError(code=ErrorCode.INTERNAL, message="x")
     failed = stage.jobs.fail(stage.job, error)
     assert failed is not None
@@ -322,7 +322,7 @@ def test_second_run_of_a_poll_that_failed_the_job(stage: Stage, told_before: boo
 
 
 def test_deleted_job_ends_quietly(stage: Stage) -> None:
-    """A record that somebody deleted ends its loop."""
+    """A deleted record ends the loop."""
     stage.aws.dynamodb.delete_item(TableName=TABLE, Key={"pk": {"S": "JOB#j"}})
     assert stage.poll()["outcome"] == "superseded"
     assert stage.jobs.get("j") is None
@@ -342,7 +342,7 @@ def config_of(minimum: int, maximum: int, timeout: int) -> PollConfig:
 
 
 def polls_at_most(config: PollConfig) -> int:
-    """Return how many polls fit before the deadline if each wait is as short as is allowed."""
+    """Return the highest number of polls before the deadline."""
     left, polls = float(config.task_timeout_seconds), 0
     while left > 0:
         left -= math.ceil(bounds_of(left, polls, config).shortest)
@@ -353,7 +353,7 @@ def polls_at_most(config: PollConfig) -> int:
 @pytest.mark.parametrize("timeout", [60, 600, 21_600, 86_400, 604_800, 2_592_000])
 @pytest.mark.parametrize(("minimum", "maximum"), [(1, 1), (3, 60), (1, 86_400), (60, 3), (900, 1)])
 def test_execution_ends_below_the_event_limit(timeout: int, minimum: int, maximum: int) -> None:
-    """Whatever its parameters and whatever the planner wants, there is room for its events."""
+    """The execution stays below 25,000 events with these parameters."""
     config = config_of(minimum, maximum, timeout)
     assert polls_at_most(config) < 2_200
     assert bounds_of(timeout, 0, config).shortest == minimum
@@ -365,7 +365,7 @@ def test_execution_ends_below_the_event_limit(timeout: int, minimum: int, maximu
     timeout=st.integers(60, 2_592_000),
 )
 def test_no_parameters_run_into_the_event_limit(minimum: int, maximum: int, timeout: int) -> None:
-    """The same for any parameters that the template takes."""
+    """The execution stays below 25,000 events with any parameters of the template."""
     assert polls_at_most(config_of(minimum, maximum, timeout)) < 2_200
 
 
@@ -373,7 +373,7 @@ def test_no_parameters_run_into_the_event_limit(minimum: int, maximum: int, time
 def test_real_loop_of_a_task_that_never_ends_ends(
     aws: Aws, clock: Clock, progress: int | None
 ) -> None:
-    """The real poller, driven through a whole loop, fails the job at its deadline."""
+    """A whole loop of a task that never ends fails the job at its deadline."""
     stage = Stage(aws, clock, config_of(3, 60, 600))
     rounds = 0
     while stage.poll(TaskOngoing("running", progress))["outcome"] == "wait":
@@ -385,14 +385,14 @@ def test_real_loop_of_a_task_that_never_ends_ends(
 
 
 def test_a_poll_that_learns_nothing_is_made_up_for_soon(stage: Stage) -> None:
-    """Trouble of the vendor at the end of a task delays its results by seconds."""
+    """A failed read at the end of a task delays its results by seconds only."""
     waits = [stage.poll(ReadTrouble("HTTP 502"))["wait_seconds"] for _ in range(2)]
     assert waits[0] <= 2
     assert waits[1] <= 4
 
 
 def test_looks_are_carried_and_bounded(stage: Stage) -> None:
-    """The state holds what earlier polls saw, and never more than fits into its payload."""
+    """The state has the progress samples of earlier polls, up to a maximum number."""
     for progress in range(60):
         stage.poll(TaskOngoing("running", progress))
     looks = PollState.model_validate(stage.state).looks
@@ -402,7 +402,7 @@ def test_looks_are_carried_and_bounded(stage: Stage) -> None:
 
 
 def test_later_tasks_profit_from_earlier_ones(aws: Aws, clock: Clock) -> None:
-    """Tasks that all take 100 s, without progress, are soon found in two looks or three."""
+    """After some tasks of 100 s, two or three polls are enough."""
     polls = []
     for _ in range(12):
         aws.dynamodb.delete_item(TableName=TABLE, Key={"pk": {"S": "JOB#j"}})
@@ -417,7 +417,7 @@ def test_later_tasks_profit_from_earlier_ones(aws: Aws, clock: Clock) -> None:
 def test_what_cannot_be_learnt_does_not_hold_up_the_results(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A table that takes no summary costs no job its images."""
+    """If the task history cannot be written, the job still gets its images."""
 
     def refuse(*_: object) -> None:
         raise ClientError({"Error": {"Code": "ThrottlingException"}}, "UpdateItem")
@@ -428,7 +428,7 @@ def test_what_cannot_be_learnt_does_not_hold_up_the_results(
 
 @pytest.mark.parametrize("key", ["TASKS#original#1", "CONTROL#polls"])
 def test_notes_that_cannot_be_read_stop_no_job(stage: Stage, key: str) -> None:
-    """Whatever is wrong with what was learnt or counted: a paid task is read, and its end taken."""
+    """If history or rate limiter fail, the task is still polled and finished."""
     odd = {"tasks": {"N": "-1"}, "d700": {"N": "-3"}, "s": {"S": "?"}, "sx": {"N": "1"}}
     stage.aws.dynamodb.put_item(TableName=TABLE, Item={"pk": {"S": key}, **odd})
     assert 1 <= stage.schedule().first_state(stage.job)["wait_seconds"] <= 600
@@ -438,7 +438,7 @@ def test_notes_that_cannot_be_read_stop_no_job(stage: Stage, key: str) -> None:
 
 
 def test_an_execution_that_is_started_late_looks_soon(stage: Stage) -> None:
-    """What it was started for may have ended long ago; and no wait goes far past the deadline."""
+    """The first wait of an execution that starts late is short, and ends near the deadline."""
     stage.clock.advance(CONFIG.task_timeout_seconds - 30)
     assert stage.schedule().first_state(stage.job)["wait_seconds"] <= 31
     stage.clock.advance(3600)
@@ -446,7 +446,7 @@ def test_an_execution_that_is_started_late_looks_soon(stage: Stage) -> None:
 
 
 def test_a_task_that_was_taken_up_again_teaches_nothing(stage: Stage) -> None:
-    """It ended while nobody looked; its first look comes at once."""
+    """A task that is taken up again is polled soon, and teaches no duration."""
     taken_up = stage.jobs.take_up(stage.job, execution_arn="arn-2")
     assert taken_up is not None
     stage.state = stage.schedule().first_state(taken_up)
@@ -456,26 +456,26 @@ def test_a_task_that_was_taken_up_again_teaches_nothing(stage: Stage) -> None:
 
 
 def test_throttled_reads_make_the_whole_stack_look_less(stage: Stage) -> None:
-    """One 429 on a read halves the rate of reads of all jobs."""
+    """A 429 of a read halves the rate of all jobs' reads."""
     stage.poll(ReadTrouble("HTTP 429", throttled=True))
     item = stage.aws.dynamodb.get_item(TableName=TABLE, Key={"pk": {"S": "CONTROL#polls"}})["Item"]
     assert float(item["cut_to"]["N"]) == CONFIG.polls_per_second / 2
 
 
 def test_a_look_that_came_late_teaches_nothing(stage: Stage) -> None:
-    """An execution that was held up says nothing of how long its task took."""
+    """A late poll teaches no duration."""
     stage.clock.advance(3_600)
     assert stage.poll(TaskDone((RESULT,)))["outcome"] == "finalize"
     assert stage.schedule()._histories.of("original#1").tasks == 0
 
 
 STATE_BYTES = 262_144
-"""What Step Functions takes of a state, as JSON."""
+"""The size limit of a state, in bytes of JSON."""
 
 
 @pytest.mark.parametrize("character", ["\x01", "é", "𝄞", '"', "x"])
 def test_no_answer_makes_a_state_that_is_too_large(stage: Stage, character: str) -> None:
-    """Bytes of JSON are bounded: the largest answer that is taken, with the largest copies."""
+    """The state with the largest answer and the largest results is below the limit."""
     each = len(json.dumps(character)) - 2
     taken = 0
     for length in (400, 600, 680, 1_000, 1_365, 2_730, 4_096, 8_191, 8_193):

@@ -1,4 +1,4 @@
-"""`catwalk pull`: images on this machine, whole or not at all, and over no other file."""
+"""`catwalk pull`: it writes only complete images, and overwrites no other file."""
 
 import hashlib
 import json
@@ -46,7 +46,7 @@ def put(shell: Shell, job_id: str = "one", count: int = 1, **changes: Any) -> Jo
 
 @pytest.fixture
 def desk(shell: Shell) -> Shell:
-    """Give a stack with a job of one image."""
+    """Return a stack with a job of one image."""
     shell.aws.s3.create_bucket(Bucket=RESULTS)
     put(shell)
     return shell
@@ -54,17 +54,17 @@ def desk(shell: Shell) -> Shell:
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    """Give a folder that is not there yet."""
+    """Return a folder that does not exist yet."""
     return tmp_path / "new" / "out"
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Return what is in a folder."""
+    """Return the files in a folder."""
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
 def test_folder(desk: Shell, out: Path) -> None:
-    """All images of a folder come under their names; a second time nothing is fetched."""
+    """All images of a folder are downloaded; a second run fetches nothing."""
     put(desk, "two", 2, source_key="summer/b.jpg", sku="S-2")
     put(desk, "other", source_key="winter/c.jpg", sku="S-3")
     code, said, err = desk("pull", "--folder", "summer/", "--to", str(out))
@@ -81,7 +81,7 @@ def test_folder(desk: Shell, out: Path) -> None:
 
 
 def test_chosen_and_approved(desk: Shell, out: Path) -> None:
-    """If something was chosen, only that comes; --approved leaves out other jobs."""
+    """Of a job with chosen images only those are downloaded; --approved skips other jobs."""
     chosen = Review(state=ReviewState.APPROVED, chosen=(2,), by="anna", at=NOW, revision=1)
     refused = Review(state=ReviewState.REFUSED, refused=(1,), by="anna", at=NOW, revision=1)
     put(desk, "two", 3, sku="S-2", review=chosen)
@@ -119,7 +119,7 @@ def test_another_file_is_not_overwritten(desk: Shell, out: Path) -> None:
 
 
 def test_json(desk: Shell, out: Path) -> None:
-    """Each file is a line for programs, with what it belongs to."""
+    """With --json, each file is a line with its job."""
     job = put(desk, "two", sku="S-2")
     desk.aws.s3.delete_object(Bucket=RESULTS, Key="x/one-1.jpg")
     code, said, _ = desk("pull", "--folder", "summer", "--to", str(out), "--json")
@@ -167,7 +167,7 @@ def test_dry_run(desk: Shell, out: Path) -> None:
     ids=["goes on", "is whole", "of another version", "whole but wrong", "too long"],
 )
 def test_part_of_an_earlier_run(desk: Shell, out: Path, part: bytes, asked: list[str]) -> None:
-    """A part goes on where it ends; one that does not fit is fetched anew."""
+    """A part is continued at its end; a wrong part is fetched again."""
     out.mkdir(parents=True)
     (out / f"{NAME}.part").write_bytes(part)
     ranges: list[tuple[str, str]] = []
@@ -189,7 +189,7 @@ def test_part_of_an_earlier_run(desk: Shell, out: Path, part: bytes, asked: list
 
 @pytest.mark.parametrize("body", [b"y" * 105, b"short"])
 def test_object_that_the_record_does_not_mean(desk: Shell, out: Path, body: bytes) -> None:
-    """Bytes that are not the record's never get the image's name."""
+    """Bytes that differ from the record's digest never get the image's name."""
     desk.aws.s3.put_object(Bucket=RESULTS, Key="x/one-1.jpg", Body=body)
     code, said, _ = desk("pull", "one", "--to", str(out))
     assert (code, "The bucket holds another image than the record says" in said) == (1, True)
@@ -197,7 +197,7 @@ def test_object_that_the_record_does_not_mean(desk: Shell, out: Path, body: byte
 
 
 class Breaking:
-    """S3 whose connections break after a few bytes, so many times."""
+    """An S3 client whose connections break this many times."""
 
     def __init__(self, times: int, *, silently: bool = False) -> None:
         self.times = times
@@ -253,7 +253,7 @@ def test_connection_that_breaks(
 
 
 def test_interrupted(desk: Shell, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C leaves whole files and parts only, and the next run goes on."""
+    """After Ctrl-C there are only complete files and parts, and the next run continues."""
     fetching = threading.Event()
 
     class Slow(Body):
@@ -360,7 +360,7 @@ def test_links_in_the_folder(
     ],
 )
 def test_wrong_words(desk: Shell, out: Path, words: list[str], says: str) -> None:
-    """What is wrong is said, and no folder is made."""
+    """Invalid options are refused, and no folder is made."""
     desk.job("failed", source_key="bad/x.jpg")
     code, _, err = desk("pull", *(word.format(out=out) for word in words))
     assert (code, err.startswith(says), len(err.splitlines())) == (1, True, 2)
@@ -368,7 +368,7 @@ def test_wrong_words(desk: Shell, out: Path, words: list[str], says: str) -> Non
 
 
 def test_no_room(desk: Shell, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk without room is told before anything is downloaded."""
+    """A full disk is an error before anything is downloaded."""
     usage = type("Usage", (), {"free": 100})
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     code, _, err = desk("pull", "one", "--to", str(out))

@@ -1,4 +1,4 @@
-"""SubmitQueue: one message's trouble is its own, and waiting is no failure."""
+"""SubmitQueue: a failing message does not affect others, and waiting is no failure."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ Waits = tuple[Later, ...]
 
 
 class Sqs:
-    """A queue that keeps what is sent to it."""
+    """A double of SQS that keeps the messages."""
 
     def __init__(self) -> None:
         self.sent: list[dict[str, Any]] = []
@@ -25,14 +25,14 @@ class Sqs:
 
 @pytest.fixture
 def sqs() -> Sqs:
-    """Give a queue."""
+    """Return a queue."""
     return Sqs()
 
 
 def take(
     sqs: Sqs, outcomes: dict[str, Waits | Exception], *, remaining: float = 140
 ) -> tuple[list[str], list[str]]:
-    """Take a batch; return the ids that come again, and the bodies that were handled."""
+    """Handle a batch; return the failed ids and the handled bodies."""
     handled: list[str] = []
 
     def handle(body: str, message_id: str) -> Waits:
@@ -49,13 +49,13 @@ def take(
 
 
 def test_handled_messages_are_done_with(sqs: Sqs) -> None:
-    """A batch in which all went well leaves nothing behind."""
+    """A batch without failures reports none."""
     assert take(sqs, {"a": (), "b": ()}) == ([], ["a", "b"])
     assert sqs.sent == []
 
 
 def test_failed_message_comes_again_alone(sqs: Sqs) -> None:
-    """An exception in one message fails that one; the others are handled all the same."""
+    """An exception fails only its own message."""
     outcomes: dict[str, Waits | Exception] = {
         "a": (),
         "b": RuntimeError("boom"),
@@ -69,7 +69,7 @@ def test_failed_message_comes_again_alone(sqs: Sqs) -> None:
     ("seconds", "delay"), [(0, 0), (30, 30), (30.4, 31), (-5, 0), (86_400, MAX_DELAY_SECONDS)]
 )
 def test_waiting_message_goes_back_as_a_copy(sqs: Sqs, seconds: float, delay: int) -> None:
-    """A photo that waits is sent anew with a delay, and does not count as a failure."""
+    """A waiting photo's message is sent again with a delay, and is no failure."""
     assert take(sqs, {"a": (Later(seconds, "busy"),)}) == ([], ["a"])
     assert sqs.sent == [
         {"QueueUrl": "https://sqs/submit", "MessageBody": "a", "DelaySeconds": delay}
@@ -77,7 +77,7 @@ def test_waiting_message_goes_back_as_a_copy(sqs: Sqs, seconds: float, delay: in
 
 
 def test_each_variant_that_waits_goes_back_by_itself(sqs: Sqs) -> None:
-    """What names the message to go on with is sent as that, with a delay of its own."""
+    """A wait with its own body sends that body, with its own delay."""
     waits = (Later(5, "busy", "job 1"), Later(60, "no credits", "job 2"))
     assert take(sqs, {"a": waits}) == ([], ["a"])
     assert [(m["MessageBody"], m["DelaySeconds"]) for m in sqs.sent] == [
@@ -87,12 +87,12 @@ def test_each_variant_that_waits_goes_back_by_itself(sqs: Sqs) -> None:
 
 
 def test_copy_that_cannot_be_sent_keeps_the_original(sqs: Sqs) -> None:
-    """If the copy cannot be sent, the message itself comes again."""
+    """If the delayed message cannot be sent, the original one fails and comes again."""
     assert take(sqs, {"unsendable": (Later(5, "busy"),)}) == (["id-unsendable"], ["unsendable"])
 
 
 def test_message_without_time_is_not_begun(sqs: Sqs) -> None:
-    """With too little of the invocation left a message is put back, unharmed."""
+    """With too little time left, a message is reported as failed without being handled."""
     outcomes: dict[str, Waits | Exception] = {"a": (), "b": ()}
     assert take(sqs, outcomes, remaining=ENOUGH_SECONDS - 1) == ([], [])
     assert [message["MessageBody"] for message in sqs.sent] == ["a", "b"]
@@ -100,7 +100,7 @@ def test_message_without_time_is_not_begun(sqs: Sqs) -> None:
 
 
 def test_kill_is_not_swallowed(sqs: Sqs) -> None:
-    """What ends the process is not taken for a message's trouble."""
+    """A BaseException is not caught."""
 
     class Killed(BaseException):
         pass

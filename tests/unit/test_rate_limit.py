@@ -1,4 +1,4 @@
-"""The rate limiter of reads: many jobs, few calls."""
+"""The rate limiter of polls, which all jobs share."""
 
 from collections import Counter
 from typing import Any
@@ -26,7 +26,7 @@ def another(aws: Aws, clock: Clock, per_second: float = 2.0) -> PollRateLimiter:
 
 
 def item(aws: Aws) -> dict[str, Any]:
-    """Return the item that all share."""
+    """Return the shared item."""
     found: dict[str, Any] = aws.dynamodb.get_item(
         TableName=TABLE, Key={"pk": {"S": "CONTROL#polls"}}
     )["Item"]
@@ -34,12 +34,12 @@ def item(aws: Aws) -> dict[str, Any]:
 
 
 def test_a_lone_job_waits_as_it_likes(limiter: PollRateLimiter) -> None:
-    """A stack with few jobs never notices the limiter."""
+    """With few jobs, no poll is delayed."""
     assert [limiter.reserve(wait) for wait in (1, 7, 60, 600)] == [1, 7, 60, 600]
 
 
 def test_a_crowd_is_spread_out(aws: Aws, clock: Clock) -> None:
-    """A hundred jobs that all want to look in ten seconds look at two a second, none sooner."""
+    """A hundred polls for the same time are spread at the rate, none earlier than planned."""
     processes = [another(aws, clock) for _ in range(4)]
     waits = [processes[n % 4].reserve(10) for n in range(100)]
     assert min(waits) >= 10
@@ -54,7 +54,7 @@ def test_a_crowd_is_spread_out(aws: Aws, clock: Clock) -> None:
 def test_slots_that_are_over_are_forgotten(
     aws: Aws, clock: Clock, limiter: PollRateLimiter
 ) -> None:
-    """The item stays small however long the stack runs."""
+    """The item has a maximum size."""
     for _ in range(50):
         limiter.reserve(3)
         clock.advance(7)
@@ -62,7 +62,7 @@ def test_slots_that_are_over_are_forgotten(
 
 
 def test_throttling_cuts_the_rate_of_all(aws: Aws, clock: Clock, limiter: PollRateLimiter) -> None:
-    """After a 429 on a read, every job waits longer, and after a while no longer."""
+    """After a 429 of a read, all jobs wait longer for a while."""
     other = another(aws, clock, per_second=8)
     limiter = another(aws, clock, per_second=8)
     limiter.cut()
@@ -74,7 +74,7 @@ def test_throttling_cuts_the_rate_of_all(aws: Aws, clock: Clock, limiter: PollRa
 
 
 def test_one_storm_is_one_cut(aws: Aws, clock: Clock, limiter: PollRateLimiter) -> None:
-    """Reads that are refused together halve the rate once."""
+    """Simultaneous 429s halve the rate once."""
     for process in (limiter, another(aws, clock), another(aws, clock)):
         process.cut()
     assert float(item(aws)["cut_to"]["N"]) == 1.0
@@ -86,7 +86,7 @@ def test_one_storm_is_one_cut(aws: Aws, clock: Clock, limiter: PollRateLimiter) 
 def test_even_a_vendor_that_always_throttles_is_asked(
     aws: Aws, clock: Clock, limiter: PollRateLimiter
 ) -> None:
-    """A paid task is read some time: the rate never falls to nothing."""
+    """The rate has a minimum, so each task is polled."""
     for _ in range(40):
         limiter.cut()
         clock.advance(ONE_CUT_SECONDS + 1)
@@ -96,7 +96,7 @@ def test_even_a_vendor_that_always_throttles_is_asked(
 def test_what_a_crowd_leaves_behind_is_forgotten_bit_by_bit(
     aws: Aws, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """DynamoDB takes 4 KB of expression: a write with more would fail for ever, in all jobs."""
+    """The update expression stays below DynamoDB's limit of 4 KB."""
     now = int(clock.now.timestamp()) // SLOT_SECONDS
     slots = {f"s{slot}": {"N": "1"} for slot in range(now, now + 1_000)}
     aws.dynamodb.put_item(TableName=TABLE, Item={"pk": {"S": "CONTROL#polls"}, **slots})

@@ -26,6 +26,7 @@ from shared.models import (
 from shared.notify.metrics import Metrics
 from shared.notify.outbox import LATE_SECONDS, ReviewOutbox
 from shared.records.jobs import NewJob
+from shared.records.ledger import Certainty, Ledger
 from shared.steps import dead_letters
 from shared.steps import reconcile as module
 from shared.steps.reconcile import (
@@ -48,14 +49,14 @@ ERROR = JobError(code=ErrorCode.INTERNAL, message="It broke.")
 
 
 class Stage:
-    """A Reconciler among doubles."""
+    """A Reconciler on moto."""
 
     def __init__(self, aws: Aws, clock: Clock, *, settling_seconds: int = 0) -> None:
         self.aws = aws
         self.clock = clock
         self.remaining = 290.0
         self.measured: list[str] = []
-        """Lines of metrics."""
+        """The EMF lines that were written."""
         config = ReconcileConfig(
             jobs_table=TABLE,
             event_bus=BUS,
@@ -74,22 +75,22 @@ class Stage:
         self.reconciler = reconciler(config, wiring)
 
     def run(self, still_seconds: float = STILL_SECONDS) -> dict[str, int]:
-        """Do one round."""
+        """Do one run."""
         return self.reconciler.run(lambda: self.remaining, still_seconds=still_seconds)
 
     def put(self, key: str = "a.jpg", body: bytes | None = None, **metadata: str) -> str:
-        """Put a photo whose event is lost; return its version."""
+        """Upload a photo whose event is lost; return its version."""
         answer = self.aws.s3.put_object(
             Bucket=PHOTOS, Key=key, Body=jpeg() if body is None else body, Metadata=metadata
         )
         return str(answer["VersionId"])
 
     def versions(self) -> list[str]:
-        """Take what was sent to SubmitQueue: the drops' versions."""
+        """Return the versions of the drops that were sent to SubmitQueue since the last call."""
         return [detail["object"]["version-id"] for detail in self.sent()]
 
     def arrive(self, key: str, version: str, *, job_id: str = "j", dropped: bool = True) -> Job:
-        """Have a record that a drop, or a backend's event, has made of a version."""
+        """Make the record of a version, from a drop or a backend's event."""
         etag = self.aws.s3.head_object(Bucket=PHOTOS, Key=key, VersionId=version)["ETag"]
         photo = Photo(bucket=PHOTOS, key=key, etag=etag.strip('"'), version_id=version)
         trigger = version if dropped else "event-1"
@@ -97,7 +98,7 @@ class Stage:
         return self.jobs.claim(new)
 
     def short_pages(self, patch: pytest.MonkeyPatch, size: int) -> None:
-        """Have S3 list so many versions a page, and each page take ten seconds."""
+        """Let S3 list this many versions per page, and each page take ten seconds."""
         listed = self.aws.s3.list_object_versions
 
         def short(**arguments: Any) -> Any:
@@ -107,11 +108,11 @@ class Stage:
         patch.setattr(self.aws.s3, "list_object_versions", short)
 
     def sent(self) -> list[dict[str, Any]]:
-        """Take what was sent to SubmitQueue: the events' details."""
+        """Return the details of the events that were sent to SubmitQueue since the last call."""
         return [json.loads(body)["detail"] for body in self.aws.take(self.aws.queue_url)]
 
     def accepted(self, job_id: str = "j", key: str = "a.jpg") -> Job:
-        """Have a job that was claimed."""
+        """Make an ACCEPTED job."""
         photo = Photo(bucket=PHOTOS, key=key, etag="e")
         return self.jobs.claim(NewJob(job_id, photo, key, SETTINGS, trigger="drop-1"))
 
@@ -141,7 +142,7 @@ class Stage:
 
 @pytest.fixture
 def stage(aws: Aws, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Stage:
-    """Give a stage; its S3 keeps the machine's time, the rest the clock's."""
+    """Return a stage. S3 uses the machine's time, everything else the clock's."""
     monkeypatch.setattr(dead_letters, "_WAIT_SECONDS", 0)
     clock.now = datetime.now(UTC) + timedelta(hours=1)
     return Stage(aws, clock)
@@ -151,13 +152,13 @@ def stage(aws: Aws, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Stage:
 
 
 def test_nothing_to_do_does_nothing(stage: Stage) -> None:
-    """An idle stack is left as it is."""
+    """A run on an idle stack changes nothing."""
     assert stage.run() == {}
     assert stage.sent() == []
 
 
 def test_a_photo_whose_message_was_lost_gets_another(stage: Stage) -> None:
-    """An ACCEPTED job that nobody has looked at for half an hour is sent to SubmitFunction."""
+    """An ACCEPTED job that has not changed for half an hour is sent to SubmitFunction."""
     stage.accepted()
     stage.clock.advance(STILL_SECONDS - 1)
     assert stage.run() == {}
@@ -179,7 +180,7 @@ def test_what_was_sent_again_has_its_time(stage: Stage) -> None:
 
 
 def test_a_photo_that_waits_for_days_is_left_alone(stage: Stage) -> None:
-    """While its message comes every quarter of an hour, a photo is in good hands."""
+    """A waiting photo whose message still comes is left alone."""
     job = stage.accepted()
     for _ in range(96 if THOROUGH else 4):
         stage.clock.advance(900)
@@ -207,7 +208,7 @@ def test_a_task_whose_execution_was_never_started(stage: Stage) -> None:
 
 
 def test_a_task_that_waits_long_is_left_to_its_execution(stage: Stage) -> None:
-    """A job whose execution runs is looked at once, and then left alone for a while."""
+    """A job whose execution runs is checked once, and then left alone for a while."""
     stage.running()
     stage.clock.advance(STILL_SECONDS)
     assert stage.run() == {}
@@ -230,7 +231,7 @@ def test_an_execution_that_was_stopped_by_hand(stage: Stage) -> None:
 
 
 def test_an_execution_that_is_gone_has_its_task_taken_up(stage: Stage) -> None:
-    """A paid task without an execution is gone on with, a few times, then the job is FAILED."""
+    """A task without an execution is taken up a few times; then the job is FAILED."""
     job = stage.running()
     for attempt in range(2, MAX_TAKE_UPS + 2):
         _forget_execution(stage, job)
@@ -251,7 +252,7 @@ def test_an_execution_that_is_gone_has_its_task_taken_up(stage: Stage) -> None:
 
 
 def _forget_execution(stage: Stage, job: Job) -> None:
-    """Have the record name an execution that is not there: moto forgets none."""
+    """Let the record name an execution that does not exist."""
     stage.aws.dynamodb.update_item(
         TableName=TABLE,
         Key={"pk": {"S": f"JOB#{job.job_id}"}},
@@ -262,7 +263,7 @@ def _forget_execution(stage: Stage, job: Job) -> None:
 
 @pytest.mark.parametrize("status", [JobStatus.FAILED, JobStatus.SUBMIT_UNKNOWN])
 def test_an_end_that_was_not_told_of(stage: Stage, status: JobStatus) -> None:
-    """The event that a crash swallowed goes out, once."""
+    """A missing event about an end is sent once."""
     submitting = stage.jobs.mark_submitting(stage.accepted(), lease_seconds=180)
     assert submitting is not None
     if status is JobStatus.FAILED:
@@ -278,8 +279,20 @@ def test_an_end_that_was_not_told_of(stage: Stage, status: JobStatus) -> None:
     assert stage.aws.told() == []
 
 
+def test_an_unknown_submit_that_was_not_entered(stage: Stage) -> None:
+    """A function that was killed between an unknown submit and its ledger entry loses no credit."""
+    submitting = stage.jobs.mark_submitting(stage.accepted(), lease_seconds=180)
+    assert submitting is not None
+    assert stage.jobs.mark_unknown(submitting, ERROR) is not None
+    stage.clock.advance(STILL_SECONDS)
+    stage.run()
+    today = stage.clock().date()
+    (entry,) = Ledger(stage.aws.dynamodb, TABLE, now=stage.clock).entries(today, today)
+    assert (entry.job_id, entry.attempt, entry.certainty) == ("j", 1, Certainty.UNKNOWN)
+
+
 def test_each_end_is_looked_at_once(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run goes on where the last one ended, however many ends there are."""
+    """Each run continues where the last one ended, so each end is read once."""
     monkeypatch.setattr(module, "MAX_ENTRIES", 2)
     for number in range(5):
         accepted = stage.accepted(f"j{number}", f"{number}.jpg")
@@ -295,7 +308,7 @@ def test_each_end_is_looked_at_once(stage: Stage, monkeypatch: pytest.MonkeyPatc
 def test_ends_of_one_millisecond_are_all_told_of(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The bound of a run never falls between two jobs that ended at the same moment."""
+    """A run does not stop between two jobs of the same millisecond."""
     monkeypatch.setattr(module, "MAX_ENTRIES", 2)
     for number in range(5):
         assert stage.jobs.reject(stage.accepted(f"j{number}", f"{number}.jpg"), ERROR) is not None
@@ -306,7 +319,7 @@ def test_ends_of_one_millisecond_are_all_told_of(
 
 
 class Refusing:
-    """EventBridge, which refuses every event about these jobs."""
+    """An EventBridge that refuses the events about some jobs."""
 
     def __init__(self, stage: Stage, patch: pytest.MonkeyPatch, *job_ids: str) -> None:
         self.job_ids = set(job_ids)
@@ -348,7 +361,7 @@ def test_an_event_that_is_refused_holds_up_no_other(
 
 
 def test_a_review_whose_command_ended_is_told(stage: Stage) -> None:
-    """The review is in the record, its event is not out: it goes out after five minutes, once."""
+    """A review without an event has its event sent after five minutes, once."""
     done = stage.jobs.finish(stage.running(), results=[], error=None)
     assert done is not None
     stage.announcer.announce(done)
@@ -365,7 +378,7 @@ def test_a_review_whose_command_ended_is_told(stage: Stage) -> None:
 
 
 def test_a_review_of_an_earlier_attempt_is_told_as_that_attempt_was(stage: Stage) -> None:
-    """Each `Job Reviewed` has a review, also if the next attempt has begun in the meantime."""
+    """Each `Job Reviewed` has a review, also if the next attempt has begun."""
     done = stage.jobs.finish(stage.running(), results=[], error=None)
     assert done is not None
     stage.announcer.announce(done)
@@ -386,7 +399,7 @@ def test_a_review_of_an_earlier_attempt_is_told_as_that_attempt_was(stage: Stage
 
 
 def test_a_review_that_was_never_written_is_not_told(stage: Stage) -> None:
-    """The command ended before it wrote anything: there is nothing to tell."""
+    """An outbox entry without a review leads to no event."""
     done = stage.jobs.finish(stage.running(), results=[], error=None)
     assert done is not None
     stage.announcer.announce(done)
@@ -400,7 +413,7 @@ def test_a_review_that_was_never_written_is_not_told(stage: Stage) -> None:
 
 
 def test_refused_events_have_their_turns(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many are refused, each is tried again, and one whose job goes on is forgotten."""
+    """All refused events are tried again, and entries of jobs that continued are removed."""
     monkeypatch.setattr(module, "MAX_ENTRIES", 3)
     ended(stage, 3)
     bridge = Refusing(stage, monkeypatch, "j0", "j1", "j2")
@@ -418,7 +431,7 @@ def test_refused_events_have_their_turns(stage: Stage, monkeypatch: pytest.Monke
 def test_an_eventbridge_that_takes_nothing_is_waited_for(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With too many refusals telling stops, and goes on there later: none is left out."""
+    """With too many refused events a run stops; later runs send them all."""
     monkeypatch.setattr(module, "MAX_UNANNOUNCED", 2)
     ended(stage, 5)
     bridge = Refusing(stage, monkeypatch, *(f"j{number}" for number in range(5)))
@@ -449,7 +462,7 @@ def test_a_photo_whose_event_was_lost(stage: Stage) -> None:
 
 @pytest.mark.parametrize("error", [None, ERROR])
 def test_a_photo_that_arrived_is_not_dropped_again(stage: Stage, error: JobError | None) -> None:
-    """Whatever became of a drop, its record is enough; new bytes under its key need another."""
+    """A drop with a record is not sent again; new bytes under its key are."""
     version = stage.put()
     job = stage.arrive("a.jpg", version)
     if error is not None:
@@ -476,7 +489,7 @@ def test_another_record_of_the_same_bytes_hides_no_drop(stage: Stage) -> None:
 
 
 def test_an_earlier_version_whose_event_was_lost(stage: Stage) -> None:
-    """A photo that was overwritten meanwhile is a drop like any other."""
+    """An earlier version without a record is sent, too."""
     first = stage.put()
     stage.arrive("a.jpg", stage.put(body=jpeg(fill=9)))
     assert stage.run() == {"photos": 1}
@@ -484,7 +497,7 @@ def test_an_earlier_version_whose_event_was_lost(stage: Stage) -> None:
 
 
 def test_drops_without_versions_in_their_events(stage: Stage) -> None:
-    """Where S3's events name no version, as on the laptop, a record stands for its bytes."""
+    """If S3's events name no version, as on the laptop, a record counts for its bytes."""
     version = stage.put()
     etag = stage.aws.s3.head_object(Bucket=PHOTOS, Key="a.jpg")["ETag"].strip('"')
     for job_id, known in (("j", version), ("j2", None)):
@@ -506,7 +519,7 @@ def test_what_is_no_photo_is_not_dropped_again(stage: Stage) -> None:
 
 
 def test_new_photos_have_their_time_and_old_ones_their_peace(stage: Stage) -> None:
-    """Neither a photo that has just landed is dropped again, nor one of a table long emptied."""
+    """Photos that are newer than half an hour or older than 14 days are left alone."""
     stage.put()
     landed = datetime.now(UTC)
     for age, moved in (
@@ -522,7 +535,7 @@ def test_new_photos_have_their_time_and_old_ones_their_peace(stage: Stage) -> No
 def test_a_large_bucket_is_gone_through_bit_by_bit(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run goes on until its time is nearly up, and the next one where it has ended."""
+    """A run ends before its time is over, and the next run continues there."""
     keys = [f"{number}.jpg" for number in range(9)]
     versions = [stage.put(key) for key in keys]
     stage.short_pages(monkeypatch, 2)
@@ -537,7 +550,7 @@ def test_a_large_bucket_is_gone_through_bit_by_bit(
 def test_pages_of_delete_markers_are_got_through(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The place is kept where there is no photo, too: what lies behind is reached."""
+    """The position is also kept on pages without photos."""
     for number in range(10):
         stage.aws.s3.delete_object(Bucket=PHOTOS, Key=f"a/{number}.jpg")
     version = stage.put("b.jpg")
@@ -551,7 +564,7 @@ def test_pages_of_delete_markers_are_got_through(
 def test_versions_of_one_photo_over_several_pages(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each version counts once, wherever a page of the listing or a run ends."""
+    """Each version is sent once, wherever pages and runs end."""
     versions = [stage.put(body=jpeg(fill=1 + number)) for number in range(7)]
     stage.short_pages(monkeypatch, 3)
     for _ in range(3):
@@ -587,7 +600,7 @@ def test_a_place_that_is_gone_is_no_end(stage: Stage, monkeypatch: pytest.Monkey
 
 
 def test_a_drop_that_waits_long_is_sent_again_once(stage: Stage) -> None:
-    """Its message may be in the queue behind many others; a second lost one is replaced later."""
+    """A drop is sent again only after a while, since its message may still be in the queue."""
     stage.put()
     assert stage.run() == {"photos": 1}
     for _ in range(20):
@@ -600,7 +613,7 @@ def test_a_drop_that_waits_long_is_sent_again_once(stage: Stage) -> None:
 
 
 def test_each_run_looks_at_what_is_new(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Photos that have arrived are looked for again once a day, and not in every run."""
+    """Photos of the last 14 days are checked once a day, not in every run."""
     stage.arrive("a.jpg", stage.put())
     asked: list[str] = []
     of_source = stage.jobs.of_source
@@ -621,7 +634,7 @@ def test_each_run_looks_at_what_is_new(stage: Stage, monkeypatch: pytest.MonkeyP
 
 
 def test_a_record_that_cannot_be_read_hides_no_photo(stage: Stage) -> None:
-    """The run says so, and the other photos are found."""
+    """An error of one photo is reported, and the others are sent."""
     for key in ("a.jpg", "b.jpg", "c.jpg"):
         stage.put(key)
     broken = {"pk": "JOB#x", "source_key": "b.jpg", "created_at": iso(stage.clock())}
@@ -637,7 +650,7 @@ def test_a_record_that_cannot_be_read_hides_no_photo(stage: Stage) -> None:
 
 
 def test_a_run_by_hand_adds_no_second_message(stage: Stage) -> None:
-    """During a pause each photo has its message, and no run adds another."""
+    """During a pause no message is added for a waiting photo."""
     for number in range(7):
         job = stage.accepted(f"j{number}", f"{number}.jpg")
         stage.jobs.note_waiting(job, seconds=900, reason="the key was refused")
@@ -653,7 +666,7 @@ def test_a_run_by_hand_adds_no_second_message(stage: Stage) -> None:
 
 
 def test_a_run_by_hand_leaves_drops_that_are_in_the_queue(stage: Stage) -> None:
-    """A photo that has just landed has its message there, unless there is none."""
+    """A run by hand sends a new photo again only if the queue is empty."""
     stage.clock.now = datetime.now(UTC) + timedelta(seconds=60)
     version = stage.put()
     stage.aws.sqs.send_message(QueueUrl=stage.aws.queue_url, MessageBody="x")
@@ -666,7 +679,7 @@ def test_a_run_by_hand_leaves_drops_that_are_in_the_queue(stage: Stage) -> None:
 def test_a_run_by_hand_that_cannot_look_at_the_queue(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It says so, and sends nothing that may be there already."""
+    """If the queue's messages cannot be counted, a run by hand says so and sends nothing."""
     stage.accepted()
     stage.clock.advance(1)
 
@@ -686,7 +699,7 @@ def test_a_run_by_hand_that_cannot_look_at_the_queue(
 def test_a_run_is_bounded_and_takes_the_oldest_first(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is left over is the next run's."""
+    """A run moves a maximum number of entries; the next run moves the others."""
     monkeypatch.setattr(module, "MAX_ENTRIES", 2)
     for number in range(5):
         stage.accepted(f"j{number}", f"{number}.jpg")
@@ -699,7 +712,7 @@ def test_a_run_is_bounded_and_takes_the_oldest_first(
 
 
 def test_without_time_nothing_is_begun(stage: Stage) -> None:
-    """An invocation that is about to end leaves the work to the next."""
+    """Without enough time left, a run moves nothing."""
     stage.accepted()
     stage.clock.advance(STILL_SECONDS)
     stage.remaining = ENOUGH_SECONDS - 1
@@ -711,7 +724,7 @@ def test_without_time_nothing_is_begun(stage: Stage) -> None:
 def test_one_that_cannot_be_moved_on_holds_up_no_other(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The others are moved on, and the run says that it was not all well."""
+    """If one entry fails, the others are moved, and the run raises an error."""
     for number in range(3):
         stage.accepted(f"j{number}", f"{number}.jpg")
     stage.clock.advance(STILL_SECONDS)
@@ -731,7 +744,7 @@ def test_one_that_cannot_be_moved_on_holds_up_no_other(
 def test_a_step_that_cannot_look_holds_up_no_other(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Photos are found even while the dead-letter queue cannot be read."""
+    """Photos are found also if the dead-letter queue cannot be read."""
     stage.aws.s3.put_object(Bucket=PHOTOS, Key="a.jpg", Body=jpeg())
 
     def denied(**_: Any) -> None:
@@ -771,7 +784,7 @@ def test_a_full_dead_letter_queue_is_told_of_in_one_run(
 
 
 def test_the_drop_of_a_lost_photo_is_the_drop_that_s3_told_of(stage: Stage) -> None:
-    """If the lost event comes after all, it is the same drop, and starts nothing."""
+    """If the lost event arrives later, it is the same drop and starts nothing."""
     event = stage.aws.drop("a.jpg", jpeg())
     stage.run()
     (sent,) = stage.sent()
@@ -788,7 +801,7 @@ def gauges(stage: Stage) -> dict[str, Any]:
 
 
 def test_a_run_tells_how_things_stand(stage: Stage) -> None:
-    """How many submits are parked and whether submission pauses, even if there is nothing to do."""
+    """Each run emits the number of parked submits and whether submission is paused."""
     stage.run()
     told = gauges(stage)
     assert (told["ReconcileMoves"], told["SubmitsParked"], told["SubmissionPaused"]) == (0, 0, 0)
@@ -798,7 +811,7 @@ def test_a_run_tells_how_things_stand(stage: Stage) -> None:
 def test_a_run_whose_figures_cannot_be_had_is_a_run(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What stands still is moved on, and only the figures are missing."""
+    """If the metrics fail, the run still moves all entries."""
 
     def away(_: JobStatus) -> int:
         raise ConnectionError("DynamoDB is away")
@@ -811,7 +824,7 @@ def test_a_run_whose_figures_cannot_be_had_is_a_run(
 def test_a_run_that_failed_in_part_tells_how_things_stand(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has come to its end: that reconcile runs is what the figures say too."""
+    """A run with a failed entry emits its metrics, too."""
 
     def away(*_: object, **__: object) -> None:
         raise ConnectionError("S3 is away")
@@ -826,7 +839,7 @@ def test_a_run_that_failed_in_part_tells_how_things_stand(
 
 
 def test_a_run_begins_the_time_of_a_new_bucket(aws: Aws, clock: Clock) -> None:
-    """S3's first quarter of an hour passes without a photo, too."""
+    """A run starts the settling time of a new bucket without a photo."""
     Stage(aws, clock, settling_seconds=SETTLING_SECONDS).run()
     assert first_used(aws.dynamodb, TABLE, PHOTOS) == clock()
 

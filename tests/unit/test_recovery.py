@@ -56,7 +56,7 @@ CODES = {
 
 
 class Events:
-    """CatwalkBus: what was told."""
+    """A publisher that keeps the statuses of its events."""
 
     def __init__(self) -> None:
         self.told: list[str] = []
@@ -67,7 +67,7 @@ class Events:
 
 
 class Sqs:
-    """SubmitQueue: what was sent."""
+    """A double of SQS that keeps the messages."""
 
     def __init__(self) -> None:
         self.bodies: list[str] = []
@@ -79,7 +79,7 @@ class Sqs:
 
 
 class Bench:
-    """The recovery among doubles, and what they leave behind."""
+    """A Recovery, its records and the messages that it sends."""
 
     def __init__(self, aws: Aws, clock: Clock) -> None:
         self.sqs = Sqs()
@@ -91,7 +91,7 @@ class Bench:
 
     @property
     def recovery(self) -> Recovery:
-        """Make them anew, as each command does."""
+        """Create a new Recovery, as each command does."""
         return Recovery(
             jobs=self.jobs,
             ledger=self.ledger,
@@ -106,7 +106,7 @@ class Bench:
     def job(
         self, status: JobStatus = JobStatus.FAILED, code: ErrorCode | None = None, **changes: Any
     ) -> Job:
-        """Write a record as it looks in a status, and return it."""
+        """Write a typical record of a status; return it."""
         code = code or CODES.get(status)
         paid = status in PAID
         values: dict[str, Any] = {
@@ -134,13 +134,13 @@ class Bench:
         return self.now(job.job_id)
 
     def now(self, job_id: str = "j") -> Job:
-        """Return a record as it is."""
+        """Return the present record."""
         job = self.jobs.get(job_id)
         assert job is not None
         return job
 
     def sent(self) -> list[dict[str, Any]]:
-        """Take what was sent to SubmitFunction."""
+        """Return the messages that were sent since the last call."""
         bodies = [json.loads(body) for body in self.sqs.bodies]
         self.sqs.bodies.clear()
         return bodies
@@ -184,7 +184,7 @@ MAY = {
 def test_each_chance_in_each_status(
     bench: Bench, action: RecoveryAction, status: JobStatus
 ) -> None:
-    """A chance is taken as it was offered, or refused with a sentence and nothing is changed."""
+    """An action is done as quoted, or refused with a sentence, and then nothing changes."""
     job, before = bench.job(status), bench.items()
     quote = bench.recovery.quote(action, job)
     assert bench.items() == before
@@ -204,7 +204,7 @@ def test_each_chance_in_each_status(
 
 @pytest.mark.parametrize("action", [RecoveryAction.RECOPY, RecoveryAction.RESUME])
 def test_free_chance_goes_on_with_the_paid_task(bench: Bench, action: RecoveryAction) -> None:
-    """The next attempt is RUNNING with the same task, keeps its images and has all its time."""
+    """The next attempt is RUNNING with the same task, its images and a new timeout."""
     job = bench.job(JobStatus.PARTIAL if action is RecoveryAction.RECOPY else JobStatus.FAILED)
     bench.clock.advance(3_600)
     taken = bench.recovery.perform(action, job)
@@ -219,7 +219,7 @@ def test_free_chance_goes_on_with_the_paid_task(bench: Bench, action: RecoveryAc
 
 
 def test_regenerate_starts_from_the_beginning(bench: Bench) -> None:
-    """The next attempt is to be sent; what the earlier one had is in the history."""
+    """The next attempt is ACCEPTED; the earlier one is in the history."""
     taken = bench.recovery.perform(RecoveryAction.REGENERATE, bench.job(JobStatus.SUCCEEDED))
     assert taken is not None
     assert (taken.status, taken.task_id, taken.results) == (JobStatus.ACCEPTED, None, ())
@@ -230,7 +230,7 @@ def test_regenerate_starts_from_the_beginning(bench: Bench) -> None:
     "action", [RecoveryAction.RECOPY, RecoveryAction.RESUME, RecoveryAction.REGENERATE]
 )
 def test_chance_taken_twice_is_one_attempt(bench: Bench, action: RecoveryAction) -> None:
-    """The second of two people finds that the job has moved on."""
+    """The second of two identical actions changes nothing."""
     job = bench.job(JobStatus.FAILED, ErrorCode.RESULT_UNAVAILABLE)
     assert bench.recovery.perform(action, job) is not None
     assert bench.recovery.perform(action, job) is None
@@ -239,7 +239,7 @@ def test_chance_taken_twice_is_one_attempt(bench: Bench, action: RecoveryAction)
 
 
 def test_job_that_is_gone(bench: Bench) -> None:
-    """A record that was deleted in between is not made anew."""
+    """A deleted record is not created again."""
     job = bench.job()
     bench.aws.dynamodb.delete_item(TableName=TABLE, Key={"pk": {"S": "JOB#j"}})
     for action in (RecoveryAction.RESUME, RecoveryAction.REGENERATE):
@@ -252,7 +252,7 @@ def test_job_that_is_gone(bench: Bench) -> None:
 
 @pytest.mark.parametrize("status", [JobStatus.FAILED, JobStatus.SUCCEEDED, JobStatus.PARTIAL])
 def test_free_chances_need_a_task(bench: Bench, status: JobStatus) -> None:
-    """What never had a task has nothing to go on with; that is said, with the price."""
+    """A job without a task can be neither resumed nor recopied; a new one costs a credit."""
     job = bench.job(status, task_id=None, credits=0)
     resume = bench.recovery.quote(RecoveryAction.RESUME, job)
     assert "one credit" in (resume.refusal or "")
@@ -261,7 +261,7 @@ def test_free_chances_need_a_task(bench: Bench, status: JobStatus) -> None:
 
 @pytest.mark.parametrize("code", ErrorCode)
 def test_recopy_of_a_failed_job_needs_a_finished_task(bench: Bench, code: ErrorCode) -> None:
-    """Only a task whose results could not be taken has results to be copied again."""
+    """Only a task whose results could not be copied can be recopied."""
     refusal = bench.recovery.quote(RecoveryAction.RECOPY, bench.job(JobStatus.FAILED, code)).refusal
     assert (refusal is None) is code.value.startswith("result_")
 
@@ -291,7 +291,7 @@ def past(status: JobStatus, code: ErrorCode | None, attempt: int = 1) -> PastAtt
 def test_earlier_attempts_task_can_be_had(
     bench: Bench, action: RecoveryAction, earlier: PastAttempt, status: JobStatus
 ) -> None:
-    """A later attempt that never had a task hides none that was paid; the quote says which."""
+    """The paid task of an earlier attempt can be taken up, and the quote names it."""
     job = bench.job(
         status, ErrorCode.CORRUPT_IMAGE, attempt=2, task_id=None, results=(), history=(earlier,)
     )
@@ -307,7 +307,7 @@ def test_earlier_attempts_task_can_be_had(
 
 
 def test_newest_task_is_meant(bench: Bench) -> None:
-    """Of several paid tasks it is the latest; the job's own needs no word about it."""
+    """The latest paid task is taken up; the quote names it only if it is an earlier attempt's."""
     history = tuple(past(JobStatus.FAILED, ErrorCode.TIMED_OUT, number) for number in (1, 2))
     job = bench.job(JobStatus.FAILED, attempt=3, task_id=None, history=history)
     assert bench.recovery.quote(RecoveryAction.RESUME, job).earlier == "task t-2 of attempt 2"
@@ -324,21 +324,21 @@ def test_newest_task_is_meant(bench: Bench) -> None:
 def test_earlier_task_is_left_alone_while_the_job_is_under_way(
     bench: Bench, action: RecoveryAction, status: JobStatus
 ) -> None:
-    """What is being submitted, or may have been charged, comes first."""
+    """While a job is being submitted or is unknown, its earlier task is not taken up."""
     code = ErrorCode.RESULT_INVALID
     job = bench.job(status, attempt=2, history=(past(JobStatus.FAILED, code),))
     assert bench.recovery.quote(action, job).refusal is not None
 
 
 def test_earlier_task_with_images_is_recopied_not_resumed(bench: Bench) -> None:
-    """A task that gave its images has nothing to go on with; the refusal says what to do."""
+    """A task that gave its images cannot be resumed; the refusal advises recopy."""
     done = past(JobStatus.SUCCEEDED, None)
     job = bench.job(JobStatus.FAILED, attempt=2, task_id=None, history=(done,))
     assert "recopy" in (bench.recovery.quote(RecoveryAction.RESUME, job).refusal or "")
 
 
 def test_whom_chances_are_for_if_no_status_is_said(bench: Bench) -> None:
-    """A folder's good images are never made, or paid for, again unless somebody says so."""
+    """Without a status, no action selects successful jobs."""
     assert not any(JobStatus.SUCCEEDED in statuses for statuses in DEFAULT_STATUSES.values())
     for action, statuses in DEFAULT_STATUSES.items():
         code = ErrorCode.RESULT_INVALID
@@ -360,7 +360,7 @@ def unusable(bench: Bench, **changes: Any) -> Job:
 
 
 def test_photo_without_settings_is_dropped_again(bench: Bench) -> None:
-    """Its catwalk.json may be mended by now: SubmitFunction looks at it anew."""
+    """Regenerating a photo without settings sends its drop again."""
     job, before = unusable(bench), bench.items()
     assert bench.recovery.quote(RecoveryAction.REGENERATE, job) == Quote(job, credits=1)
     assert bench.recovery.perform(RecoveryAction.REGENERATE, job) == job
@@ -374,21 +374,21 @@ def test_photo_without_settings_is_dropped_again(bench: Bench) -> None:
 
 
 def test_photo_without_settings_costs_a_credit_a_variant(bench: Bench) -> None:
-    """The folder's mended file may ask for several images sets: each has its price."""
+    """Its price is a credit for each variant of the folder's present file."""
     variants = [{"modelId": number} for number in ("001", "002", "003")]
     bench.aws.drop("a/catwalk.json", json.dumps({"variants": variants}).encode())
     assert bench.recovery.quote(RecoveryAction.REGENERATE, unusable(bench)).credits == 3
 
 
 def test_photo_whose_folder_file_is_still_broken(bench: Bench) -> None:
-    """What would only be rejected again is refused, with what is wrong."""
+    """If the folder's file is still broken, the action is refused with the reason."""
     bench.aws.drop("catwalk.json", b"{")
     quote = bench.recovery.quote(RecoveryAction.REGENERATE, unusable(bench))
     assert "catwalk.json" in (quote.refusal or "")
 
 
 def test_dropping_again_twice_is_one_drop(bench: Bench) -> None:
-    """Two people at once, or one who repeats it: the message names the same attempt."""
+    """The drop that is sent twice has the same id, so it counts once."""
     job = unusable(bench)
     for _ in range(2):
         bench.recovery.perform(RecoveryAction.REGENERATE, job)
@@ -400,7 +400,7 @@ def test_dropping_again_twice_is_one_drop(bench: Bench) -> None:
 
 
 def test_dropping_again_what_has_moved_on(bench: Bench) -> None:
-    """A photo that somebody has dropped meanwhile is not dropped again."""
+    """If the job has changed meanwhile, nothing is sent."""
     job = unusable(bench)
     unusable(bench, attempt=2)
     assert bench.recovery.perform(RecoveryAction.REGENERATE, job) is None
@@ -419,7 +419,7 @@ def test_dropping_again_what_has_moved_on(bench: Bench) -> None:
 def test_request_without_settings_cannot_be_regenerated(
     bench: Bench, changes: dict[str, Any], says: str
 ) -> None:
-    """What was asked for is not in the record: only its sender can ask again."""
+    """A request without settings cannot be regenerated, since its record lacks the request."""
     job = unusable(bench, **changes)
     assert says in (bench.recovery.quote(RecoveryAction.REGENERATE, job).refusal or "")
     with pytest.raises(ValueError, match=says):
@@ -430,7 +430,7 @@ def test_request_without_settings_cannot_be_regenerated(
 
 
 def unknown(bench: Bench, **changes: Any) -> Job:
-    """Write a record of which nobody knows whether it was charged, and doubt it."""
+    """Write a SUBMIT_UNKNOWN record and its ledger entry."""
     job = bench.job(JobStatus.SUBMIT_UNKNOWN, **changes)
     bench.ledger.doubt(job)
     return job
@@ -453,7 +453,7 @@ def test_resolved_with_its_task(bench: Bench) -> None:
 
 @pytest.mark.parametrize("task_id", [None, ""])
 def test_task_without_an_id(bench: Bench, task_id: str | None) -> None:
-    """Nothing is written before the id is there."""
+    """Resolving as a task without an id writes nothing."""
     job = unknown(bench)
     before = bench.items()
     with pytest.raises(ValueError, match="task's id"):
@@ -462,7 +462,7 @@ def test_task_without_an_id(bench: Bench, task_id: str | None) -> None:
 
 
 def test_resolved_as_charged_and_lost(bench: Bench) -> None:
-    """The job is FAILED with its credit, the ledger is certain, and the world is told."""
+    """The job is FAILED with its credit, the ledger entry is certain, and an event is sent."""
     job = unknown(bench)
     assert bench.recovery.quote_resolution(Resolution.CHARGED, job) == Quote(job)
     closed = bench.recovery.resolve(Resolution.CHARGED, job)
@@ -479,7 +479,7 @@ def test_resolved_as_charged_and_lost(bench: Bench) -> None:
 
 
 def test_resolved_as_not_charged(bench: Bench) -> None:
-    """The job is submitted again as the next attempt, and the doubt is gone."""
+    """The job is submitted again as the next attempt, and the unknown entry is deleted."""
     job = unknown(bench)
     assert bench.recovery.quote_resolution(Resolution.NOT_CHARGED, job) == Quote(job, credits=1)
     again = bench.recovery.resolve(Resolution.NOT_CHARGED, job)
@@ -506,7 +506,7 @@ def test_only_unknown_submits_are_resolved(
 @pytest.mark.parametrize("first", Resolution)
 @pytest.mark.parametrize("second", Resolution)
 def test_resolved_by_two_people(bench: Bench, first: Resolution, second: Resolution) -> None:
-    """The first resolution stands, in the record and in the ledger; the second changes nothing."""
+    """The first resolution stays in record and ledger; the second changes nothing."""
     job = unknown(bench)
     bench.recovery.resolve(first, job, task_id="t-1")
     before = bench.items()
@@ -519,7 +519,7 @@ def test_resolved_by_two_people(bench: Bench, first: Resolution, second: Resolut
 def test_resolve_that_dies_halfway_can_be_repeated(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, resolution: Resolution
 ) -> None:
-    """The ledger is written first: what dies before the record leaves the job to be resolved."""
+    """The ledger is written before the record, so a crash in between leaves the job unresolved."""
     job = unknown(bench)
 
     def dead(*_: object, **__: object) -> None:
@@ -536,7 +536,7 @@ def test_resolve_that_dies_halfway_can_be_repeated(
 
 
 def test_second_unknown_attempt_keeps_the_first_ones_entry(bench: Bench) -> None:
-    """Each attempt's doubt is settled by itself."""
+    """Each attempt's unknown entry is resolved separately."""
     bench.ledger.doubt(bench.job(JobStatus.SUBMIT_UNKNOWN))
     job = unknown(bench, attempt=2)
     bench.recovery.resolve(Resolution.NOT_CHARGED, job)
@@ -547,7 +547,7 @@ def test_second_unknown_attempt_keeps_the_first_ones_entry(bench: Bench) -> None
 
 
 def selected(bench: Bench, **wanted: Any) -> set[str]:
-    """Return the ids of the jobs that are meant."""
+    """Return the ids of the selected jobs."""
     return {job.job_id for job in select(bench.jobs, JobSelection(**wanted))}
 
 
@@ -567,14 +567,14 @@ def selected(bench: Bench, **wanted: Any) -> set[str]:
     ],
 )
 def test_folder(bench: Bench, folder: str, keys: set[str]) -> None:
-    """A folder is meant with everything below it, and never another whose name begins alike."""
+    """A folder selects everything below it, and no folder whose name only begins like it."""
     for key in ("a/1", "a/b/2", "ab/3", "4", "a//5", "/a/6"):
         bench.job(job_id=key, source_key=key)
     assert selected(bench, folder=folder) == keys
 
 
 def test_conditions_together(bench: Bench) -> None:
-    """Folder, article and status must all be met."""
+    """Folder, article and status must all match."""
     bench.job(job_id="yes", sku="S-1")
     bench.job(job_id="other status", sku="S-1", status=JobStatus.SUCCEEDED)
     bench.job(job_id="other article", sku="S-2")
@@ -590,7 +590,7 @@ def test_conditions_together(bench: Bench) -> None:
 
 
 def test_named_jobs(bench: Bench) -> None:
-    """Jobs are named, each once and in that order, and other conditions narrow them down."""
+    """Named jobs are selected once each, in order, if the other conditions match."""
     for job_id in ("k", "j", "l"):
         bench.job(job_id=job_id, sku=job_id)
     found = select(bench.jobs, JobSelection(job_ids=("l", "k", "l")))
@@ -601,7 +601,7 @@ def test_named_jobs(bench: Bench) -> None:
 
 
 def test_job_that_moves_is_met_once(bench: Bench) -> None:
-    """Taking a chance moves a job into a status that is selected too; it is not met there again."""
+    """A job that an action moves into a selected status is not selected again."""
     bench.job(JobStatus.PARTIAL)
     met = []
     for job in select(bench.jobs, JobSelection()):

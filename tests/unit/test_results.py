@@ -1,4 +1,4 @@
-"""Results out: streamed, checked on the way, under their names; nothing broken is kept."""
+"""Results are streamed, checked and stored under their keys; broken ones are not kept."""
 
 import gzip
 import hashlib
@@ -60,7 +60,7 @@ def job_of(source_key: str = "a/dress.jpg", sku: str | None = "S-1", **settings:
 
 @pytest.fixture
 def s3(aws_clients: Aws) -> Iterator[Any]:
-    """Give an empty ResultsBucket."""
+    """Return an S3 client with an empty ResultsBucket."""
     with mock_aws():
         aws_clients.s3.create_bucket(Bucket=RESULTS)
         yield aws_clients.s3
@@ -74,7 +74,7 @@ def copy(
     limit: int = LIMIT,
     url: str = URL,
 ) -> Result:
-    """Copy one result that is answered so."""
+    """Copy a result from this answer."""
     with httpx.Client(transport=httpx.MockTransport(lambda _: answer)) as client:
         store = ResultStore(s3, RESULTS, client, max_bytes=limit)
         return store.copy(job or job_of(), TaskResult(index=1, url=url))
@@ -86,13 +86,13 @@ def keys(s3: Any) -> list[str]:
 
 
 def uploads(s3: Any) -> list[Any]:
-    """Return the multipart uploads that were begun and not ended."""
+    """Return the unfinished multipart uploads."""
     found: list[Any] = s3.list_multipart_uploads(Bucket=RESULTS).get("Uploads", [])
     return found
 
 
 def chunked(body: bytes) -> httpx.Response:
-    """Return an answer without a Content-Length."""
+    """Return a response without a Content-Length."""
     pieces = [body[start : start + 1000] for start in range(0, len(body), 1000)]
     return httpx.Response(200, content=iter(pieces))
 
@@ -114,7 +114,7 @@ def chunked(body: bytes) -> httpx.Response:
 def test_result_is_copied_as_it_is(
     s3: Any, body: bytes, extension: str, content_type: str, sent: Any
 ) -> None:
-    """A result lies in ResultsBucket byte for byte, typed by content, found by its job."""
+    """A result is stored byte for byte, with the type of its content and the job's id."""
     result = copy(s3, sent(body))
     assert result == Result(
         index=1,
@@ -137,7 +137,7 @@ def test_result_is_copied_as_it_is(
 
 
 def test_type_is_what_the_bytes_say(s3: Any) -> None:
-    """A JPEG that the vendor calls a PNG is stored as the JPEG that it is."""
+    """A JPEG that the vendor calls a PNG is stored as a JPEG."""
     answer = httpx.Response(200, content=jpeg(), headers={"Content-Type": "image/png"})
     assert copy(s3, answer).content_type == "image/jpeg"
 
@@ -172,7 +172,7 @@ BAD = {
 def test_bad_result_is_refused_and_leaves_nothing(
     s3: Any, body: bytes, code: str, sent: Any
 ) -> None:
-    """What is cut off, of another type or too large is named so, and nothing of it is kept."""
+    """A truncated, wrong or too large result has its error code, and nothing is stored."""
     with pytest.raises(ResultRefused) as caught:
         copy(s3, sent(body))
     assert caught.value.code == code
@@ -183,7 +183,7 @@ def test_bad_result_is_refused_and_leaves_nothing(
 
 @pytest.mark.parametrize("cut", [True, False])
 def test_large_bad_result_leaves_no_unfinished_upload(s3: Any, cut: bool) -> None:
-    """A multipart upload that turns out broken, or too large, at its end is taken back."""
+    """A multipart upload of a bad result is aborted."""
     body = png(4, 4, padding=20 * 1024 * 1024)
     with pytest.raises(ResultRefused):
         copy(s3, chunked(body[:-12] if cut else body), limit=len(body) if cut else len(body) - 1)
@@ -204,7 +204,7 @@ def test_declared_size_is_believed_before_a_byte_is_read(s3: Any) -> None:
 
 
 def test_endless_body_is_cut(s3: Any) -> None:
-    """A body without an end is read up to the limit and no further."""
+    """An endless body is read only up to the limit."""
     read = 0
 
     def endless() -> Iterator[bytes]:
@@ -226,7 +226,7 @@ def test_endless_body_is_cut(s3: Any) -> None:
      (500, False), (503, False), (204, False), (206, False), (304, False)],
 )  # fmt: skip
 def test_answer_but_200_is_unavailable(s3: Any, status: int, expired: bool) -> None:
-    """Another status is worth another try; 403, 404 and 410 call for a fresh URL."""
+    """Other statuses are result_unavailable; 403, 404 and 410 ask for a new URL."""
     with pytest.raises(ResultUnavailable) as caught:
         copy(s3, httpx.Response(status))
     assert caught.value.expired is expired
@@ -234,7 +234,7 @@ def test_answer_but_200_is_unavailable(s3: Any, status: int, expired: bool) -> N
 
 
 def test_empty_body_is_unavailable(s3: Any) -> None:
-    """A 200 without a byte is worth another try."""
+    """An empty 200 is result_unavailable."""
     with pytest.raises(ResultUnavailable, match="without a byte"):
         copy(s3, httpx.Response(200))
 
@@ -261,7 +261,7 @@ def test_empty_body_is_unavailable(s3: Any) -> None:
     ],
 )
 def test_url_that_is_none_is_no_crash(s3: Any, url: str) -> None:
-    """A download URL that cannot be one is unavailable or blocked, like any other trouble."""
+    """An invalid URL is an error of the result."""
     with download_client("https://open.vmake.ai") as client:
         store = ResultStore(s3, RESULTS, client, max_bytes=LIMIT)
         with pytest.raises((ResultUnavailable, ResultRefused)):
@@ -272,7 +272,7 @@ def test_url_that_is_none_is_no_crash(s3: Any, url: str) -> None:
     "answer", ["silent", "head_drips", "informational", "chunk_extension_drips", "body_drips"]
 )
 def test_dripping_result_is_given_up(s3: Any, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
-    """A result that comes too slowly is given up before it uses up the invocation."""
+    """A slow download ends at its deadline."""
     monkeypatch.setattr(download, "DOWNLOAD_SECONDS", 0.4)
     with serving() as url, download_client(url) as client:
         store = ResultStore(s3, RESULTS, client, max_bytes=LIMIT)
@@ -284,7 +284,7 @@ def test_dripping_result_is_given_up(s3: Any, monkeypatch: pytest.MonkeyPatch, a
 
 @pytest.mark.parametrize("encoding", ["gzip", "GZIP", "br", "deflate", "gzip, gzip", "identity, x"])
 def test_encoded_result_is_refused(s3: Any, encoding: str) -> None:
-    """A result is taken as it comes: whatever must be unpacked first is refused unread."""
+    """A result with a Content-Encoding is refused unread."""
     reply = http(gzip.compress(png()), "200 OK", f"Content-Encoding: {encoding}")
     with server(reply) as (url, _), download_client(url) as client:
         store = ResultStore(s3, RESULTS, client, max_bytes=LIMIT)
@@ -306,7 +306,7 @@ def test_encoded_result_is_refused(s3: Any, encoding: str) -> None:
     ids=["no_http", "type", "encoding", "redirect", "scheme"],
 )
 def test_what_a_server_says_fills_no_record(s3: Any, reply: bytes) -> None:
-    """A message repeats little of an answer: a record takes 400 kB, and an event 256."""
+    """A message quotes little of an answer, so that record and event stay small."""
     with server(reply) as (url, _), download_client(url) as client:
         store = ResultStore(s3, RESULTS, client, max_bytes=LIMIT)
         with pytest.raises((ResultRefused, ResultUnavailable)) as caught:
@@ -317,7 +317,7 @@ def test_what_a_server_says_fills_no_record(s3: Any, reply: bytes) -> None:
 
 @pytest.mark.parametrize("answer", ["redirect_large", "redirect_drips"])
 def test_what_a_redirect_says_besides_is_not_read(s3: Any, answer: str) -> None:
-    """A redirect is followed at once, however much comes with it."""
+    """The body of a redirect is not read."""
     with serving() as url, download_client(url) as client:
         store = ResultStore(s3, RESULTS, client, max_bytes=LIMIT)
         copied = store.copy(job_of(), TaskResult(index=1, url=f"{url}/{answer}"))
@@ -335,7 +335,7 @@ def test_what_a_redirect_says_besides_is_not_read(s3: Any, answer: str) -> None:
     ],
 )
 def test_connection_that_breaks_is_worth_another_try(s3: Any, reply: bytes) -> None:
-    """A download that breaks off on the wire is unavailable, and nothing of it is kept."""
+    """A broken download is result_unavailable, and nothing is stored."""
     with server(reply) as (url, _), download_client(url) as client:
         store = ResultStore(s3, RESULTS, client, max_bytes=LIMIT)
         with pytest.raises(ResultUnavailable):
@@ -354,7 +354,7 @@ def test_blocked_url_is_refused(s3: Any) -> None:
 
 
 def test_trouble_of_our_own_bucket_is_not_the_vendors(s3: Any) -> None:
-    """If ResultsBucket cannot be written, that is no fault of the result."""
+    """An error of ResultsBucket is raised, and is no error of the result."""
     s3.delete_bucket(Bucket=RESULTS)
     with pytest.raises(Exception, match="NoSuchBucket"):
         copy(s3, httpx.Response(200, content=png()))
@@ -364,7 +364,7 @@ def test_trouble_of_our_own_bucket_is_not_the_vendors(s3: Any) -> None:
 
 
 def generated(size: int) -> Iterator[bytes]:
-    """Make a PNG of so many bytes on the way."""
+    """Yield a PNG of this many bytes in pieces."""
     head, end = png(4, 4)[:-12], png(4, 4)[-12:]
     yield head
     left = size - len(head) - len(end)
@@ -375,7 +375,7 @@ def generated(size: int) -> Iterator[bytes]:
 
 
 class FakeS3:
-    """Answers S3's calls without keeping a byte."""
+    """An S3 client that stores nothing."""
 
     def __init__(self) -> None:
         self.client = boto3.client("s3", region_name=REGION)
@@ -397,7 +397,7 @@ class FakeS3:
         return AWSResponse("https://s3", 200, HTTPHeaders(), None), {"UploadId": "u", "ETag": '"e"'}
 
     def take(self, body: bytearray) -> None:
-        """Take a part."""
+        """Accept a part."""
         self.sent += len(body)
 
 
@@ -412,7 +412,7 @@ class FakeS3:
     ],
 )
 def test_every_byte_is_in_one_part(aws_environment: None, size: int, parts: int) -> None:
-    """Results that fill their parts exactly, or just not, are sent wholly and once."""
+    """A result of any size is uploaded completely, each byte once."""
     s3 = FakeS3()
     result = copy(s3.client, httpx.Response(200, content=generated(size)), limit=size)
     assert result.bytes == s3.sent == size
@@ -422,7 +422,7 @@ def test_every_byte_is_in_one_part(aws_environment: None, size: int, parts: int)
 
 
 def test_next_part_is_read_while_one_is_sent(aws_environment: None) -> None:
-    """While S3 takes a part, the download goes on."""
+    """The next part is read while one is uploaded."""
     further = threading.Event()
 
     class Waits(FakeS3):
@@ -442,7 +442,7 @@ def test_next_part_is_read_while_one_is_sent(aws_environment: None) -> None:
 
 
 def test_memory_does_not_grow_with_the_result(aws_environment: None) -> None:
-    """A result of 30 MB passes through two parts' memory; no more is read ahead of the upload."""
+    """A result of 30 MB takes the memory of two parts."""
     size, read, ahead = 30_000_000, 0, 0
 
     class Watches(FakeS3):
@@ -473,7 +473,7 @@ def test_memory_does_not_grow_with_the_result(aws_environment: None) -> None:
 
 
 def test_part_that_s3_refuses_ends_the_upload(aws_environment: None) -> None:
-    """A part that cannot be stored is our trouble: it is raised, and the upload taken back."""
+    """If a part cannot be stored, the error is raised and the upload aborted."""
     s3 = FakeS3()
     s3.fails = {"UploadPart": "NoSuchUpload"}
     with pytest.raises(ClientError, match="NoSuchUpload"):
@@ -485,7 +485,7 @@ def test_part_that_s3_refuses_ends_the_upload(aws_environment: None) -> None:
 def test_upload_that_cannot_be_taken_back_hides_nothing(
     aws_environment: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What was wrong with a result is told although its unfinished upload stays behind."""
+    """If the abort fails, the error is still that of the result."""
     s3 = FakeS3()
     s3.fails = {"AbortMultipartUpload": "SlowDown"}
     cut = b"".join(generated(2 * PART_BYTES))[:-12]
@@ -511,7 +511,7 @@ class Answers(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        """Send an image."""
+        """Answer with an image."""
         body = png(30, 20, padding=100_000)
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -519,7 +519,7 @@ class Answers(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_PUT(self) -> None:
-        """Take an object."""
+        """Accept an object."""
         self.rfile.read(int(self.headers["Content-Length"]))
         self.send_response(200)
         self.send_header("ETag", '"e"')
@@ -542,7 +542,7 @@ def counted() -> Iterator[Counted]:
 
 
 def test_connections_are_used_again(counted: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Results one after another, of several jobs, need one connection to each side."""
+    """Several results use one connection to the vendor and one to S3."""
     url = f"http://127.0.0.1:{counted.server_address[1]}"
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", url)
     s3 = clients.s3.__wrapped__()
@@ -574,7 +574,7 @@ def test_connections_are_used_again(counted: Counted, monkeypatch: pytest.Monkey
     ],
 )
 def test_result_key(source_key: str, settings: dict[str, Any], expected: str) -> None:
-    """A result lies under its photo's name, its model and scene, its job and number."""
+    """A result's key has the photo's key, model, scene, job and number."""
     job = job_of(source_key, **settings).model_copy(update={"job_id": "J"})
     assert result_key(job, 2, "image/png") == expected
 
@@ -590,7 +590,7 @@ def test_result_key(source_key: str, settings: dict[str, Any], expected: str) ->
 def test_result_key_is_never_too_long(
     source_key: str, model_id: str, scene_id: str, index: int
 ) -> None:
-    """However long a photo's key is, its result's fits S3's 1,024 bytes and ends as it should."""
+    """The result's key of a long photo's key fits into 1,024 bytes and keeps its end."""
     job = job_of(source_key, model_id=model_id, scene_type=SceneType.PRESET, scene_id=scene_id)
     key = result_key(job, index, "image/jpeg")
     assert len(key.encode()) <= MAX_KEY_BYTES
@@ -609,7 +609,7 @@ def test_result_key_is_never_too_long(
     ],
 )
 def test_metadata_fits_and_can_be_read_back(s3: Any, source_key: str, sku: str) -> None:
-    """Metadata is ASCII, within S3's 2 kB, and says what it should where there is room."""
+    """Metadata is ASCII and at most 2 kB, and its values can be read back."""
     job = job_of(source_key, sku)
     metadata = _metadata(job)
     size = sum(len(name) + len(value) for name, value in metadata.items())
@@ -624,5 +624,5 @@ def test_metadata_fits_and_can_be_read_back(s3: Any, source_key: str, sku: str) 
 
 
 def test_photo_without_a_sku_has_none_in_its_results() -> None:
-    """What is not known is left out."""
+    """Metadata without a sku has no sku."""
     assert set(_metadata(job_of(sku=None))) == {"job-id", "source-key"}

@@ -1,4 +1,4 @@
-"""Reviews: decisions that fit the results, and an event for each, even after a crash."""
+"""Reviews fit the results, and each has an event, also after a crash."""
 
 import pytest
 
@@ -20,33 +20,33 @@ APPROVED, REFUSED, TO_REVIEW = (
 
 @pytest.fixture
 def jobs(aws: Aws, clock: Clock) -> JobRepository:
-    """Give JobsTable."""
+    """Return a repository of JobsTable."""
     return JobRepository(aws.dynamodb, TABLE, now=clock)
 
 
 @pytest.fixture
 def outbox(aws: Aws, clock: Clock) -> ReviewOutbox:
-    """Give the reviews whose event may be missing."""
+    """Return the outbox of reviews."""
     return ReviewOutbox(aws.dynamodb, TABLE, now=clock)
 
 
 def reviewer(
     aws: Aws, jobs: JobRepository, outbox: ReviewOutbox, clock: Clock, name: str = "anna"
 ) -> Reviewer:
-    """Return a person at their desk."""
+    """Return a reviewer with this name."""
     announcer = Announcer(EventPublisher(aws.events, BUS), jobs)
     return Reviewer(jobs=jobs, announcer=announcer, outbox=outbox, by=lambda: name, now=clock)
 
 
 @pytest.fixture
 def anna(aws: Aws, jobs: JobRepository, outbox: ReviewOutbox, clock: Clock) -> Reviewer:
-    """Give a person who reviews."""
+    """Return a reviewer."""
     return reviewer(aws, jobs, outbox, clock)
 
 
 @pytest.fixture
 def done(jobs: JobRepository) -> Job:
-    """Have a job with two results."""
+    """Make a job with two results."""
     settings = Settings(model_id="002", scene_type=SceneType.ORIGINAL, batch_size=2)
     job = jobs.claim(NewJob("j", None, "a.jpg", settings, trigger="drop-1"))
     submitting = jobs.mark_submitting(job, lease_seconds=60)
@@ -72,7 +72,7 @@ def done(jobs: JobRepository) -> Job:
 
 
 def test_a_review_is_told_with_the_record(anna: Reviewer, done: Job, aws: Aws) -> None:
-    """Backends hear who decided what, and find the wanted results in the same event."""
+    """The event has the reviewer, the decision and the wanted results."""
     decision = Decision.about(done, APPROVED, chosen=[2], refused=[])
     reviewed = anna.review(done, decision)
     assert reviewed is not None
@@ -84,7 +84,7 @@ def test_a_review_is_told_with_the_record(anna: Reviewer, done: Job, aws: Aws) -
 
 
 def test_the_same_decision_is_no_news(anna: Reviewer, done: Job, aws: Aws) -> None:
-    """A second click on the same button writes and tells nothing."""
+    """The same decision again writes nothing and sends no event."""
     decision = Decision.about(done, REFUSED, chosen=[], refused=[])
     first = anna.review(done, decision)
     assert first is not None
@@ -95,7 +95,7 @@ def test_the_same_decision_is_no_news(anna: Reviewer, done: Job, aws: Aws) -> No
 def test_the_second_of_two_people_is_told(
     anna: Reviewer, done: Job, aws: Aws, jobs: JobRepository, outbox: ReviewOutbox, clock: Clock
 ) -> None:
-    """Both saw the same page: the first choice stays, and the second person hears whose it is."""
+    """Of two decisions about the same revision, the first stays; the second learns whose it is."""
     berta = reviewer(aws, jobs, outbox, clock, "berta")
     assert anna.review(done, Decision(APPROVED, chosen=(1,))) is not None
     assert berta.review(done, Decision(REFUSED)) is None
@@ -113,7 +113,7 @@ def test_a_crash_around_the_event_leaves_it_to_reconcile(
     monkeypatch: pytest.MonkeyPatch,
     when: str,
 ) -> None:
-    """The entry stays until the event is certainly out."""
+    """After a crash before or just after the event, the outbox has the entry."""
     crash = ("put_events", aws.events) if when == "before the event" else ("remove", outbox)
 
     def ends(*_: object, **__: object) -> None:
@@ -142,7 +142,7 @@ def test_what_is_written_is_saved_whatever_becomes_of_its_event(
     monkeypatch: pytest.MonkeyPatch,
     refuses: str,
 ) -> None:
-    """Nobody is told that a decision was not saved which stands in the record."""
+    """If event or outbox fail after the write, the decision is stored and its entry stays."""
 
     def fails(*_: object, **__: object) -> None:
         raise RuntimeError("EventBridge refused it")
@@ -158,7 +158,7 @@ def test_what_is_written_is_saved_whatever_becomes_of_its_event(
 def test_a_full_outbox_is_said(
     anna: Reviewer, done: Job, jobs: JobRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While EventBridge takes no events for long, a decision is refused with a sentence."""
+    """If too many events wait in the outbox, a decision is refused with a sentence."""
     monkeypatch.setattr("shared.notify.outbox._MOST_ENTRIES", 0)
     with pytest.raises(CommandError, match="Nothing was saved") as caught:
         anna.review(done, Decision(APPROVED))
@@ -171,7 +171,7 @@ def test_a_full_outbox_is_said(
 def test_the_name_is_asked_once(
     aws: Aws, jobs: JobRepository, outbox: ReviewOutbox, clock: Clock, done: Job
 ) -> None:
-    """AWS is not asked for the person's name with each of some hundred decisions."""
+    """The reviewer's name is read from AWS once."""
     asked: list[int] = []
 
     def name() -> str:
@@ -199,13 +199,13 @@ def test_the_name_is_asked_once(
 def test_a_decision_fits_the_results(
     done: Job, state: ReviewState, chosen: list[int], refused: list[int], message: str
 ) -> None:
-    """What cannot be meant is refused with a sentence."""
+    """An invalid decision is refused with a sentence."""
     with pytest.raises(ValueError, match=message.replace(".", r"\.")):
         Decision.about(done, state, chosen=chosen, refused=refused)
 
 
 def test_a_job_without_images_has_nothing_to_review(jobs: JobRepository) -> None:
-    """Only a job that is done has images to choose from."""
+    """Only a job with results can be reviewed."""
     job = jobs.claim(NewJob("k", None, "k.jpg", None, trigger="drop-1"))
     assert job.status is JobStatus.ACCEPTED
     with pytest.raises(ValueError, match="no images to review"):
@@ -215,7 +215,7 @@ def test_a_job_without_images_has_nothing_to_review(jobs: JobRepository) -> None
 def test_a_new_attempt_does_not_lose_a_review_of_the_last_moment(
     anna: Reviewer, done: Job, jobs: JobRepository
 ) -> None:
-    """A new attempt puts away the review that its person saw, and no later one without a trace."""
+    """A new attempt begins only from the latest review, and its history has that review."""
     reviewed = anna.review(done, Decision(APPROVED))
     assert reviewed is not None
     assert jobs.start_attempt(done) is None

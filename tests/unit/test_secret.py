@@ -1,4 +1,4 @@
-"""The API key: read at run time, kept a while, read anew when refused, never shown."""
+"""The API key is read at run time, cached for a while, and never shown."""
 
 from typing import Any
 
@@ -41,13 +41,13 @@ def secrets(aws: Aws) -> Counting:
 
 @pytest.fixture
 def time() -> Time:
-    """Give a clock that stands still."""
+    """Return a clock that stands still."""
     return Time()
 
 
 @pytest.fixture
 def api_key(aws: Aws, secrets: Counting, time: Time) -> ApiKey:
-    """Give the key of the stack."""
+    """Return the stack's ApiKey."""
     return ApiKey(secrets, aws.secret_arn, monotonic=time)  # type: ignore[arg-type]  # a double
 
 
@@ -59,7 +59,7 @@ def test_nothing_is_read_before_the_first_use(api_key: ApiKey, secrets: Counting
 
 
 def test_key_is_kept_a_while(api_key: ApiKey, secrets: Counting, time: Time) -> None:
-    """Within its time the key is not read again; a new one is used after it."""
+    """The key is cached for its lifetime, and then read again."""
     api_key()
     time.now = KEPT_SECONDS - 1
     api_key()
@@ -70,7 +70,7 @@ def test_key_is_kept_a_while(api_key: ApiKey, secrets: Counting, time: Time) -> 
 
 
 def test_forgotten_key_is_read_anew(api_key: ApiKey, aws: Aws) -> None:
-    """After a refusal the new key is used at once."""
+    """After a refusal the key is read again at once."""
     api_key()
     aws.secrets.put_secret_value(SecretId=aws.secret_arn, SecretString="  new-key\n")
     assert api_key() == KEY
@@ -95,14 +95,14 @@ def test_binary_secret_is_missing(api_key: ApiKey, aws: Aws) -> None:
 
 
 def test_secret_without_a_value_is_missing(aws: Aws) -> None:
-    """The secret as the stack makes it, empty, means that photos wait."""
+    """An empty secret, as the stack creates it, is ApiKeyMissing."""
     arn = aws.secrets.create_secret(Name="empty")["ARN"]
     with pytest.raises(ApiKeyMissing, match="put the API key into it"):
         ApiKey(aws.secrets, arn)()
 
 
 def test_missing_key_is_looked_for_again(api_key: ApiKey, aws: Aws) -> None:
-    """Once the key is there, the next use finds it."""
+    """A missing key is not cached."""
     aws.secrets.put_secret_value(SecretId=aws.secret_arn, SecretString=" ")
     with pytest.raises(ApiKeyMissing):
         api_key()

@@ -1,4 +1,4 @@
-"""Which stack is meant, and which folder is the project's."""
+"""How `catwalk` selects the stack and the project's folder."""
 
 import json
 import os
@@ -22,7 +22,7 @@ AWS = [
 
 @pytest.fixture(autouse=True)
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Be a new user's shell, in a folder of its own; return that folder."""
+    """Set up a new user's shell in an empty folder; return the folder."""
     # What choosing sets is taken back afterwards.
     for name in list(os.environ):
         if name.startswith("AWS_"):
@@ -57,7 +57,7 @@ def installed(folder: Path) -> Path:
 
 
 def up(folder: Path, port: int = 1) -> Path:
-    """Write down a laptop stack as if it were up."""
+    """Write the state of a laptop stack that seems to run."""
     state = StateFolder(folder / ".catwalk" / "up")
     state.path.mkdir(parents=True)
     address = Address(f"https://127.0.0.1:{port}", "ca.pem", f"http://vendor:{port}", {})
@@ -67,12 +67,12 @@ def up(folder: Path, port: int = 1) -> Path:
 
 @pytest.fixture
 def answering(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have every local AWS answer that is written down."""
+    """Let every local AWS with a stored state answer."""
     monkeypatch.setattr("local.stack.ministack.answers", lambda *_: True)
 
 
 def choose_anew(name: str | None = None) -> Choice:
-    """Choose as a process of its own does: without what an earlier choice has set."""
+    """Select a stack as a new process does."""
     before = dict(os.environ)
     try:
         return choose(name)
@@ -86,12 +86,12 @@ def choose_anew(name: str | None = None) -> Choice:
 
 
 def test_new_user() -> None:
-    """Nothing said, used or up: the stack is called catwalk, where the shell's AWS leads."""
+    """Without any hint, the stack is `catwalk` in the shell's AWS account and region."""
     assert choose(None) == Choice("catwalk", laptop=False, chosen_by=ChosenBy.DEFAULT)
 
 
 def test_order(shell: Path, monkeypatch: pytest.MonkeyPatch, answering: None) -> None:
-    """The option, then the variable, then the last used, then the laptop's."""
+    """The option has priority, then the variable, the stack used last, and the laptop's stack."""
     up(project(shell))
     assert choose_anew(None).laptop
     remember(Choice("shop", laptop=False))
@@ -105,7 +105,7 @@ def test_order(shell: Path, monkeypatch: pytest.MonkeyPatch, answering: None) ->
 def test_laptop_needs_no_settings(
     shell: Path, monkeypatch: pytest.MonkeyPatch, answering: None
 ) -> None:
-    """This process is led to the local AWS and to nothing of the user's."""
+    """For a laptop's stack, the process uses the local AWS and nothing of the user's."""
     monkeypatch.setenv("AWS_PROFILE", "work")
     monkeypatch.setenv("AWS_SESSION_TOKEN", "token")
     up(project(shell), port=7)
@@ -118,7 +118,7 @@ def test_laptop_needs_no_settings(
 
 @pytest.mark.parametrize("name", ["", "  "])
 def test_empty_name(name: str) -> None:
-    """A shell's variable that is not set names no stack."""
+    """An empty CATWALK_STACK names no stack."""
     with pytest.raises(CommandError, match="name is empty"):
         choose(name)
 
@@ -151,7 +151,7 @@ def test_last_profile(
 
 
 def test_shell_that_leads_somewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """AWS_ENDPOINT_URL says where: what was used elsewhere is not looked for, or remembered."""
+    """With AWS_ENDPOINT_URL, the stack used last is neither used nor changed."""
     remember(Choice("shop", laptop=False))
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     assert choose(None) == Choice("catwalk", laptop=False)
@@ -163,7 +163,7 @@ def test_shell_that_leads_somewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     "text", ["", "{", "[]", "null", "{}", '{"name": 5}', '{"name": "x", "region": 1}', "\x00"]
 )
 def test_settings_that_cannot_be_read(text: str) -> None:
-    """What cannot be read is nothing, and is written anew."""
+    """An unreadable settings file counts as empty and is replaced."""
     file = selection._file()
     file.parent.mkdir(parents=True)
     file.write_text(text)
@@ -174,7 +174,7 @@ def test_settings_that_cannot_be_read(text: str) -> None:
 
 
 def test_settings_of_a_later_version() -> None:
-    """What a later version has added is left alone."""
+    """Unknown settings of a later version are ignored."""
     file = selection._file()
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps({"name": "shop", "moon": "full"}))
@@ -184,7 +184,7 @@ def test_settings_of_a_later_version() -> None:
 def test_settings_that_cannot_be_written(
     shell: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """That is said, and is no reason to fail."""
+    """If the settings cannot be written, there is a warning and no error."""
     (shell / "file").touch()
     monkeypatch.setenv("XDG_CONFIG_HOME", str(shell / "file"))
     remember(Choice("shop", laptop=False))
@@ -197,7 +197,7 @@ def test_settings_that_cannot_be_written(
 
 
 def test_laptop_that_is_gone_is_not_aws(shell: Path, answering: None) -> None:
-    """Who used the laptop's stack does not spend money on AWS because it is gone."""
+    """If the laptop's stack was used last and is gone, no stack on AWS is used instead."""
     up(project(shell))
     remember(choose_anew("laptop"))
     assert choose_anew(None).laptop
@@ -227,7 +227,7 @@ def test_laptop_of_another_clone(
 
 
 def test_how_a_laptop_stack_is(shell: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not started, up, silent, or gone with its processes."""
+    """A laptop's stack is not started, running, silent or gone."""
     assert selection.condition(shell) is Condition.NONE
     up(shell)
     monkeypatch.setattr("local.stack.ministack.answers", lambda *_: True)
@@ -268,7 +268,7 @@ def test_installed_command(shell: Path, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_shell_of_a_clone(shell: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A shell that sourced env.sh means its clone; one that was removed means nothing."""
+    """A shell that sourced env.sh uses its clone, unless the clone was removed."""
     project(shell)
     monkeypatch.setenv("CATWALK_HOME", str(project(tmp_path / "sourced")))
     assert find_project().path == tmp_path / "sourced"
@@ -277,7 +277,7 @@ def test_shell_of_a_clone(shell: Path, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_copy_follows_its_version(tmp_path: Path) -> None:
-    """What has changed is written, what is gone is removed, the rest and the tools stay as is."""
+    """An update of the copy writes changed files, removes old ones, and keeps the tools."""
     source, target = tmp_path / "installed", tmp_path / "copy"
     for name in ("requirements/a.txt", "old.py", "__pycache__/x.pyc"):
         (source / name).parent.mkdir(exist_ok=True)
@@ -300,7 +300,7 @@ def test_copy_follows_its_version(tmp_path: Path) -> None:
 def test_copy_that_was_broken_off_is_made_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A copy that died halfway is made anew the next time."""
+    """An interrupted copy is made again."""
     source, target = tmp_path / "installed", tmp_path / "copy"
     copy, copied = shutil.copyfile, 0
 
@@ -320,7 +320,7 @@ def test_copy_that_was_broken_off_is_made_whole(
 
 
 def test_tools_without_make(shell: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A machine without make is told so."""
+    """A missing `make` is an error that says so."""
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CommandError, match="no `make`"):
         homes.make_tools(homes.Project(shell))

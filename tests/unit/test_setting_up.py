@@ -1,4 +1,4 @@
-"""`deploy`, `set-key` and `doctor`: what is asked, what is found, and that no key is shown."""
+"""`deploy`, `set-key` and `doctor`: their questions and findings; they show no key."""
 
 import io
 import json
@@ -40,7 +40,7 @@ REFUSED = b'{"code":401,"message":"invalid api key"}'
 
 
 class Cloud:
-    """CloudFormation, STS and Lambda: what a stack's owner asks of them."""
+    """A double of CloudFormation, STS and Lambda."""
 
     def __init__(self, outputs: dict[str, str], parameters: dict[str, str]) -> None:
         self.outputs = outputs
@@ -51,7 +51,7 @@ class Cloud:
         self.refuses: Exception | None = None
 
     def describe_stacks(self, *, StackName: str) -> dict[str, Any]:  # noqa: N803  AWS's names
-        """Show the stack."""
+        """Describe the stack."""
         if StackName not in self.names:
             raise ClientError(
                 {"Error": {"Code": "ValidationError", "Message": "does not exist"}},
@@ -63,18 +63,18 @@ class Cloud:
         return {"Stacks": [stack]}
 
     def get_caller_identity(self) -> dict[str, str]:
-        """Say who asks."""
+        """Return the caller's identity."""
         if self.refuses is not None:
             raise self.refuses
         return {"Account": "123456789012", "Arn": "arn:aws:iam::123456789012:user/ann"}
 
     def list_event_source_mappings(self, **_: str) -> dict[str, Any]:
-        """Show the queue's mapping."""
+        """Return the queue's event source mapping."""
         return {"EventSourceMappings": [{"UUID": "u-1", "State": self.state}]}
 
 
 class Desk:
-    """A person at a shell, in front of a stack that runs."""
+    """Runs the command against a deployed stack."""
 
     def __init__(
         self, aws: Aws, patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -101,7 +101,7 @@ class Desk:
             patch.setattr(clients, name, lambda client=client: client)
 
     def __call__(self, *arguments: str, says: str = "") -> tuple[int, str, str]:
-        """Run the command; return its exit status, its output and its complaints."""
+        """Run the command; return its exit status, standard output and standard error."""
         self._patch.setattr(sys, "argv", ["catwalk", *arguments])
         self._patch.setattr(sys, "stdin", io.StringIO(says))
         with pytest.raises(SystemExit) as ended:
@@ -112,12 +112,12 @@ class Desk:
         return int(ended.value.code or 0), out, err
 
     def key(self) -> str:
-        """Return what the secret holds."""
+        """Return the secret's value."""
         answer = self.aws.secrets.get_secret_value(SecretId=self.aws.secret_arn)
         return str(answer["SecretString"])
 
     def doctor(self, *arguments: str) -> tuple[int, dict[str, tuple[str, str]]]:
-        """Return the exit status, and verdict and sentences by check."""
+        """Run the doctor; return the exit status, and verdict and sentences by check."""
         code, out, _ = self("doctor", "--json", *arguments)
         document = json.loads(out)
         found: dict[str, tuple[str, str]] = {}
@@ -129,14 +129,14 @@ class Desk:
         return code, found
 
     def bad(self, *arguments: str) -> dict[str, str]:
-        """Return what needs doing."""
+        """Run the doctor; return its findings."""
         code, found = self.doctor(*arguments)
         bad = {check: text for check, (verdict, text) in found.items() if verdict == "bad"}
         assert code == (1 if bad else 0)
         return bad
 
     def use_bucket(self, since: datetime) -> None:
-        """Have the functions know of the photos bucket since then."""
+        """Set since when the functions know the photos bucket."""
         Settling(
             self.aws.dynamodb,
             TABLE,
@@ -146,13 +146,13 @@ class Desk:
         ).seconds_left()
 
     def trip(self, trouble: Trouble, *, said: str = "refused") -> None:
-        """Have submission paused."""
+        """Pause submission."""
         CircuitBreaker(self.aws.dynamodb, TABLE).record(Permit(), Refused(trouble, said))
 
 
 @pytest.fixture
 def desk(aws: Aws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Desk:
-    """Sit down in front of a stack in order, whose vendor is asked for nothing."""
+    """Return a desk for a healthy stack; the vendor gets no create request."""
     made = Desk(aws, monkeypatch, capsys)
     aws.secrets.put_secret_value(SecretId=aws.secret_arn, SecretString=SECRET)
     made.use_bucket(utc_now() - DAY)
@@ -161,7 +161,7 @@ def desk(aws: Aws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
 
 @pytest.fixture
 def vendor(desk: Desk) -> Iterator[Callable[[bytes], None]]:
-    """Return how to have the vendor answer the next read."""
+    """Return a function that sets the vendor's answer to reads."""
     running = []
 
     def answer(reply: bytes) -> None:
@@ -179,7 +179,7 @@ def vendor(desk: Desk) -> Iterator[Callable[[bytes], None]]:
 
 
 def test_a_base_url_that_shows_the_key_is_told(desk: Desk) -> None:
-    """A stack that was deployed with an http URL is told what to mend; the key stays here."""
+    """A stack with an http URL has a finding, and no key is sent."""
     desk.cloud.parameters["VmakeBaseUrl"] = "http://vendor.example.com"
     code, out, _ = desk("doctor")
     assert code == 1
@@ -199,7 +199,7 @@ def test_all_is_well(desk: Desk, vendor: Callable[[bytes], None]) -> None:
 
 
 def test_no_key(desk: Desk, vendor: Callable[[bytes], None]) -> None:
-    """A secret without a value, or with what is no key, needs set-key."""
+    """A secret without a valid key needs set-key."""
     vendor(http(b"", "404 Not Found"))
     desk.cloud.outputs["VmakeApiKeySecretArn"] = desk.aws.secrets.create_secret(Name="e")["ARN"]
     assert "catwalk set-key" in desk.bad()["key"]
@@ -211,7 +211,7 @@ def test_no_key(desk: Desk, vendor: Callable[[bytes], None]) -> None:
 
 
 def test_wrong_key(desk: Desk, vendor: Callable[[bytes], None]) -> None:
-    """A key that the vendor refuses is told from one that it takes, without a task."""
+    """The doctor checks the key without creating a task."""
     vendor(http(REFUSED, "401 Unauthorized"))
     bad = desk.bad()
     assert list(bad) == ["key"]
@@ -229,7 +229,7 @@ def test_wrong_key(desk: Desk, vendor: Callable[[bytes], None]) -> None:
 def test_vendor_that_does_not_answer(
     desk: Desk, vendor: Callable[[bytes], None], reply: bytes | None, says: str
 ) -> None:
-    """It is told, and is nobody's fault here: photos wait."""
+    """If the vendor does not answer, the doctor says so and does not judge the key."""
     if reply is not None:
         vendor(reply)
     code, found = desk.doctor()
@@ -256,7 +256,7 @@ def test_dead_letters(desk: Desk) -> None:
     ],
 )
 def test_breaker_open(desk: Desk, trouble: Trouble, says: str) -> None:
-    """Until when and why submission is paused is told, with what mends it."""
+    """A pause is a finding with its end, its cause and the remedy."""
     desk.trip(trouble, said="HTTP 418, code 418: no")
     before = desk.aws.records()
     text = desk.bad()["submission"]
@@ -267,7 +267,7 @@ def test_breaker_open(desk: Desk, trouble: Trouble, says: str) -> None:
 
 
 def test_breaker_open_for_another_cause_by_now(desk: Desk) -> None:
-    """The photo that tried met other trouble than the first: what mends that is told."""
+    """If a pause's cause has changed, the remedy is that of the new cause."""
     desk.trip(Trouble.KEY)
     breaker = CircuitBreaker(desk.aws.dynamodb, TABLE, now=lambda: utc_now() + DAY)
     probe = breaker.ask()
@@ -277,7 +277,7 @@ def test_breaker_open_for_another_cause_by_now(desk: Desk) -> None:
 
 
 def test_breaker_that_is_about_to_try(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pause that is over is still a pause until a photo has gone through."""
+    """A pause whose time is over is a finding until a photo was accepted."""
     desk.trip(Trouble.KEY)
     monkeypatch.setattr(doctor.examine, "__kwdefaults__", {"now": lambda: utc_now() + DAY})
     assert "until the next photo" in desk.bad()["submission"]
@@ -305,7 +305,7 @@ def test_a_new_bucket(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_key_that_was_mended(desk: Desk, vendor: Callable[[bytes], None]) -> None:
-    """A pause for a key that is refused no more needs nothing: set-key, then doctor, is well."""
+    """After set-key, a pause for a refused key needs no action."""
     desk.trip(Trouble.KEY)
     assert desk("set-key", says="sk-new-1")[0] == 0
     vendor(http(NOT_FOUND, "404 Not Found"))
@@ -319,7 +319,7 @@ def test_key_that_was_mended(desk: Desk, vendor: Callable[[bytes], None]) -> Non
 
 
 def test_key_that_was_mended_elsewhere(desk: Desk, vendor: Callable[[bytes], None]) -> None:
-    """While the pause lasts it says until when, and which command tries a photo now: it does."""
+    """During a pause whose key works again, the doctor says until when it lasts and how to end it."""
     desk.trip(Trouble.KEY)
     vendor(http(NOT_FOUND, "404 Not Found"))
     text = desk.doctor()[1]["submission"][1]
@@ -337,7 +337,7 @@ def test_key_that_was_mended_elsewhere(desk: Desk, vendor: Callable[[bytes], Non
 
 
 def test_ends_that_eventbridge_refused(desk: Desk) -> None:
-    """How many there are is told, with one of them to look at."""
+    """Refused events are counted, with one job as an example."""
     untold = Unannounced(desk.aws.dynamodb, TABLE)
     for job_id in ("j1", "j2"):
         untold.add(job_id)
@@ -347,7 +347,7 @@ def test_ends_that_eventbridge_refused(desk: Desk) -> None:
 
 
 def test_wrong_region(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stack that is not where the shell leads: where it was used last is the next step."""
+    """For a missing stack, the next step names the region in which it was used last."""
     assert desk("doctor", "--stack", "catwalk")[0] == 0
     desk.cloud.names.clear()
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
@@ -359,7 +359,7 @@ def test_wrong_region(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_region(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without any region nothing can be asked, and that is said."""
+    """Without a region there is an error that says so."""
     monkeypatch.setattr(selection, "region", lambda: None)
     assert "No AWS region is set." in desk.bad()["credentials"]
 
@@ -378,14 +378,14 @@ def test_ministack_is_not_running(
 
 
 def test_local_aws_of_a_shell_is_gone(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A shell that sourced the env.sh of a stack that is no more is told so."""
+    """A shell with the env.sh of a stopped stack has an error that says so."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", "https://127.0.0.1:1")
     desk.cloud.refuses = EndpointConnectionError(endpoint_url="https://127.0.0.1:1")
     assert "catwalk up" in desk.bad()["MiniStack"]
 
 
 def test_credentials_that_are_refused(desk: Desk) -> None:
-    """Expired credentials are the one finding: nothing else can be asked."""
+    """Expired credentials are the only finding."""
     desk.cloud.refuses = ClientError(
         {"Error": {"Code": "ExpiredToken", "Message": "The token has expired"}},
         "GetCallerIdentity",
@@ -404,7 +404,7 @@ def test_credentials_that_are_refused(desk: Desk) -> None:
     ],
 )
 def test_state_of_the_stack(desk: Desk, status: str, verdict: str) -> None:
-    """What CloudFormation says of the stack is passed on."""
+    """The verdict on the stack follows CloudFormation's status."""
     desk.cloud.status = status
     assert desk.doctor()[1]["stack"][0] == verdict
 
@@ -416,7 +416,7 @@ def test_trigger_that_is_off(desk: Desk) -> None:
 
 
 def test_photos_that_need_a_person(desk: Desk) -> None:
-    """Unknown submits, failures by their code, and who waits too long."""
+    """The doctor finds unknown submits, failures by code, and photos that wait too long."""
     now = utc_now()
     for number, (status, code) in enumerate(
         [
@@ -448,7 +448,7 @@ def test_photos_that_need_a_person(desk: Desk) -> None:
 
 
 def test_credits_of_the_day(desk: Desk) -> None:
-    """What is spent stands beside the limit."""
+    """The doctor shows today's credits and the limit."""
     desk.cloud.parameters["DailyCreditLimit"] = "5"
     assert desk.doctor()[1]["credits"] == ("ok", "0 credits of 5 today (UTC).  ")
     pk = {"S": f"CREDITS#{utc_now():%Y-%m-%d}"}
@@ -458,7 +458,7 @@ def test_credits_of_the_day(desk: Desk) -> None:
 
 
 def test_check_that_may_not_look(desk: Desk) -> None:
-    """A right that is missing leaves the other checks alone."""
+    """A missing permission does not affect the other checks."""
     desk.aws.sqs.delete_queue(QueueUrl=desk.aws.dead_letter_url)
     code, found = desk.doctor()
     assert (code, found["dead letters"][0]) == (1, "bad"), "nobody knows whether there are any"
@@ -467,7 +467,7 @@ def test_check_that_may_not_look(desk: Desk) -> None:
 
 
 def test_item_that_is_no_job(desk: Desk) -> None:
-    """What a later version, or somebody else, has put into the table is named."""
+    """An item that cannot be read as a job is named."""
     texts = {"pk": "OTHER#1", "status": "FAILED", "updated_at": iso(utc_now())}
     item = {name: {"S": text} for name, text in texts.items()}
     desk.aws.dynamodb.put_item(TableName=TABLE, Item=item)
@@ -481,7 +481,7 @@ def test_item_that_is_no_job(desk: Desk) -> None:
 
 
 def test_key_that_is_piped_in(desk: Desk) -> None:
-    """It goes into the secret without the line's end, and is shown nowhere."""
+    """The key is stored without its line ending, and is never shown."""
     code, out, _ = desk("set-key", says="  sk-new-1\r\n")
     assert (code, desk.key()) == (0, "sk-new-1")
     assert "sk-new-1" not in out
@@ -505,14 +505,14 @@ def test_key_that_is_piped_in(desk: Desk) -> None:
     ],
 )
 def test_what_is_no_key(desk: Desk, given: str, says: str) -> None:
-    """It is refused without being repeated, and the secret stays."""
+    """An invalid key is refused without being shown, and the secret is kept."""
     code, _, err = desk("set-key", says=given)
     assert (code, says in err, len(err.splitlines())) == (1, True, 2)
     assert desk.key() == SECRET
 
 
 def test_key_is_no_argument(desk: Desk) -> None:
-    """It must not come into the shell's history."""
+    """A key as an argument is refused, since it would be in the shell's history."""
     assert desk("set-key", "sk-new-1")[0] == 2
 
 
@@ -542,7 +542,7 @@ def test_key_ends_the_pause_of_no_photo(desk: Desk) -> None:
 
 
 def test_key_ends_no_pause_that_the_vendor_asked_for(desk: Desk) -> None:
-    """A vendor that throttles is not asked earlier because of a new key."""
+    """A new key does not end a pause for throttling."""
     desk.trip(Trouble.BUSY)
     code, out, _ = desk("set-key", says="sk-new-1")
     assert (code, "Submission is paused" in out) == (0, True)
@@ -550,7 +550,7 @@ def test_key_ends_no_pause_that_the_vendor_asked_for(desk: Desk) -> None:
 
 
 def test_key_with_a_byte_order_mark() -> None:
-    """What an editor put before the key is no part of it."""
+    """A byte order mark before the key is removed."""
     assert cleaned("\ufeffsk-1\n") == "sk-1"
 
 
@@ -558,12 +558,12 @@ def test_key_with_a_byte_order_mark() -> None:
 
 
 class Calls(list[tuple[str, ...]]):
-    """The SAM CLI's calls."""
+    """A double of the SAM CLI that keeps its calls."""
 
 
 @pytest.fixture
 def sam(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Calls:
-    """Have the SAM CLI's calls written down; the project is this one."""
+    """Return the double of the SAM CLI; the project is this one."""
     calls = Calls()
 
     def run(_: Sam, command: str, *arguments: str) -> None:
@@ -579,7 +579,7 @@ def sam(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Calls:
 
 
 def test_deploy_by_options(desk: Desk, sam: Calls) -> None:
-    """CI deploys with options and --yes; the stack is then the last used."""
+    """CI deploys with options and --yes; the stack is then the one used last."""
     words = [
         "--stack",
         "shop",
@@ -617,7 +617,7 @@ def test_deploy_by_options(desk: Desk, sam: Calls) -> None:
 
 
 def test_deploy_again_keeps_what_was_chosen(desk: Desk, sam: Calls) -> None:
-    """Present values are the defaults; those not asked for are left to CloudFormation."""
+    """The stack's present values are the defaults; CloudFormation keeps the others."""
     desk.cloud.parameters |= {
         "DefaultModelId": "044",
         "DefaultSceneType": "preset",
@@ -641,7 +641,7 @@ def test_deploy_again_keeps_what_was_chosen(desk: Desk, sam: Calls) -> None:
 def test_deploy_of_the_stack_that_the_shell_names(
     desk: Desk, sam: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """CATWALK_STACK names the stack for this command too."""
+    """CATWALK_STACK names the stack also for `deploy`."""
     monkeypatch.setenv("CATWALK_STACK", "shop")
     desk.cloud.names.add("shop")
     assert desk("deploy", "--region", "eu-west-1", "--yes")[0] == 0
@@ -651,7 +651,7 @@ def test_deploy_of_the_stack_that_the_shell_names(
 def test_deploy_with_alarms(
     desk: Desk, sam: Calls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A template that has AlarmEmail is asked for it; AWS wants it confirmed, which is said."""
+    """`deploy` asks for AlarmEmail, and says that AWS wants the address confirmed."""
     text = (ROOT / "template.yaml").read_text()
     if "\n  AlarmEmail:\n" not in text:
         text = text.replace(
@@ -669,7 +669,7 @@ def test_deploy_with_alarms(
 
 
 def test_deploy_without_a_terminal(desk: Desk, sam: Calls) -> None:
-    """A missing answer is an error, never a wait; nothing is deployed unasked."""
+    """Without a terminal, a missing answer is an error, and nothing is deployed."""
     code, _, err = desk("deploy")
     assert (code, "nobody is here to answer" in err, "--stack" in err) == (1, True, True)
     every = [
@@ -720,7 +720,7 @@ def test_deploy_of_what_makes_no_sense(desk: Desk, sam: Calls, words: str, says:
 
 
 def test_deploy_of_a_stack_that_is_stuck(desk: Desk, sam: Calls) -> None:
-    """What no deployment mends is said before SAM is run."""
+    """A stack that cannot be updated is refused before SAM runs."""
     for status, says in (("ROLLBACK_COMPLETE", "delete-stack"), ("UPDATE_IN_PROGRESS", "Wait")):
         desk.cloud.status = status
         code, _, err = desk("deploy", "--stack", "catwalk", "--yes")
@@ -729,7 +729,7 @@ def test_deploy_of_a_stack_that_is_stuck(desk: Desk, sam: Calls) -> None:
 
 
 def test_deploy_without_credentials(desk: Desk, sam: Calls) -> None:
-    """Whose account it is must be known."""
+    """Without valid credentials, the error has AWS's message."""
     desk.cloud.refuses = ClientError(
         {"Error": {"Code": "ExpiredToken", "Message": "The token has expired"}},
         "GetCallerIdentity",
@@ -739,15 +739,15 @@ def test_deploy_without_credentials(desk: Desk, sam: Calls) -> None:
 
 
 class Terminal(io.StringIO):
-    """A terminal at which somebody types."""
+    """A standard input that is a terminal."""
 
     def isatty(self) -> bool:
-        """Tell that somebody is there."""
+        """Return True, as for a terminal."""
         return True
 
 
 def test_deploy_with_a_person(desk: Desk, sam: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wrong answers are asked for again, a no deploys nothing, and a key is offered."""
+    """Wrong answers are asked again, a no deploys nothing, and `set-key` is offered."""
     monkeypatch.setattr(io, "StringIO", Terminal)
     monkeypatch.setattr(deploy, "_has_key", lambda _: False)
     asked: list[str] = []
@@ -790,7 +790,7 @@ def test_template_is_read_as_it_is() -> None:
 
 
 def test_the_longest_name_that_is_taken() -> None:
-    """Whatever the template makes of a stack's name fits, up to this length."""
+    """Names that the template makes from the longest stack name are valid."""
     assert deployment.stack_name("s" * 92) == "s" * 92
     topic = template()["Resources"]["AlarmTopic"]["Properties"]["DisplayName"]["Fn::Sub"]
     # SNS takes 100 characters; of the other names none is so narrow.
@@ -798,7 +798,7 @@ def test_the_longest_name_that_is_taken() -> None:
 
 
 def test_sam_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The real call: no key in its environment, nothing to read, and its status is told."""
+    """SAM runs without the API key and without standard input; its exit status is returned."""
     tool = tmp_path / ".tools" / "sam" / "bin" / "sam"
     tool.parent.mkdir(parents=True)
     tool.write_text(
@@ -814,7 +814,7 @@ def test_sam_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_deploy_asks_for_the_credit_limit_and_says_what_it_does() -> None:
-    """Who deploys for the first time hears that there is no limit, and what one would do."""
+    """The first deployment says that there is no credit limit, and what a limit does."""
     asked: dict[str, tuple[str, str]] = {}
 
     def ask(question: str, option: str, _: object, default: str, check: Any) -> str:

@@ -1,4 +1,4 @@
-"""The settings of a photo: where each value comes from, and what is refused in which words."""
+"""The settings of a photo: their sources, and the messages about wrong values."""
 
 import base64
 import json
@@ -49,7 +49,7 @@ def refusal(*layers: dict[str, Any]) -> str:
 
 
 def test_defaults_alone_are_enough() -> None:
-    """A photo that says nothing gets the stack's settings."""
+    """A photo without settings gets the stack's."""
     assert made_of() == Settings(model_id="002", scene_type=SceneType.ORIGINAL, batch_size=4)
 
 
@@ -69,7 +69,7 @@ def test_defaults_alone_are_enough() -> None:
     ],
 )  # fmt: skip
 def test_value_is_taken(values: dict[str, Any], name: str, expected: object) -> None:
-    """Every field that a request may set arrives; null is as good as not set."""
+    """Each field of a request is used; null means not set."""
     assert getattr(made_of(values), name) == expected
 
 
@@ -141,7 +141,7 @@ def test_value_is_refused_in_words_that_help(values: dict[str, Any], words: list
     ],
 )
 def test_what_is_wrong_with_a_long_value_is_said(values: dict[str, Any], words: list[str]) -> None:
-    """However long a wrong value is, the message has room for what is wrong with it."""
+    """The message about a long value still says what is wrong."""
     message = refusal(values)
     assert len(message) < 500
     for word in words:
@@ -149,7 +149,7 @@ def test_what_is_wrong_with_a_long_value_is_said(values: dict[str, Any], words: 
 
 
 def test_extra_may_not_name_any_field_of_ours() -> None:
-    """`extra` cannot smuggle in a value that Catwalk checks itself."""
+    """`extra` cannot set a field that Catwalk checks."""
     for name in (*FIELDS, "image", "mask"):
         assert f"'{name}'" in refusal({"extra": {name: "x"}})
 
@@ -165,7 +165,7 @@ def test_extra_may_not_name_any_field_of_ours() -> None:
     )
 )  # fmt: skip
 def test_any_values_are_settings_or_refused(layer: dict[str, Any]) -> None:
-    """Whatever JSON a request holds, it is usable or refused as bad settings, nothing else."""
+    """Any JSON is either usable or bad_settings."""
     try:
         made = made_of(layer)
     except InputRejected as rejected:
@@ -236,7 +236,7 @@ def test_what_nearly_is_a_known_scene_is_refused(text: str, meant: str) -> None:
 
 @pytest.mark.parametrize("text", ["033", "001", "037", "beach_2", "private-x"])
 def test_scene_ids_pass(text: str) -> None:
-    """A known scene is taken, and so is one that is not listed."""
+    """Known and unknown scene ids are accepted."""
     assert made_of({"sceneType": "preset", "sceneId": text}).scene_id == text
 
 
@@ -300,7 +300,7 @@ def test_mask_of_another_folder_is_refused(photo: str, mask: str) -> None:
 def test_first_found_wins_value_by_value(
     layers: list[dict[str, Any]], expected: tuple[str, int, str]
 ) -> None:
-    """The strongest source that gives a value decides it; values without use are left out."""
+    """The strongest source decides each value; unused values are left out."""
     made = made_of(*layers)
     assert (made.model_id, made.batch_size, made.scene) == expected
 
@@ -312,14 +312,14 @@ def test_stronger_scene_id_against_a_weaker_scene_type_is_a_contradiction() -> N
 
 
 def test_scene_id_among_the_defaults_waits_for_its_scene() -> None:
-    """DefaultSceneId is for photos whose scene type is preset, and no contradiction else."""
+    """DefaultSceneId applies only to photos with the scene type preset."""
     defaults = Layer("defaults", {**DEFAULTS.values, "sceneId": "033"})
     assert resolve([defaults]).scene_id is None
     assert resolve([Layer("x", {"sceneType": "preset"}), defaults]).scene_id == "033"
 
 
 def test_wrong_value_of_a_weaker_source_does_no_harm() -> None:
-    """A value that is not used is not complained about."""
+    """An overridden value is not checked."""
     assert made_of({"modelId": "m1"}, {"modelId": 7}).model_id == "m1"
 
 
@@ -335,7 +335,7 @@ def test_missing_value_is_named(missing: str) -> None:
 
 
 def test_metadata_sets_every_field() -> None:
-    """Each documented metadata name sets its field; S3's other names are not ours."""
+    """Each documented metadata name sets its field; other names are ignored."""
     layer = metadata_layer(
         {
             "model-id": "001",
@@ -360,7 +360,7 @@ def test_metadata_sets_every_field() -> None:
 
 
 def test_metadata_names_are_no_matter_of_case() -> None:
-    """Some tools write metadata names with capitals; they count all the same."""
+    """Metadata names may have capitals."""
     assert metadata_layer({"Model-Id": "001"}).values == {"modelId": "001"}
 
 
@@ -376,14 +376,14 @@ def test_metadata_names_are_no_matter_of_case() -> None:
     ],
 )
 def test_misspelt_metadata_name_costs_nothing(name: str, meant: str) -> None:
-    """One of our names in another spelling is refused, or the photo would get other settings."""
+    """A misspelt metadata name of ours is refused."""
     with pytest.raises(InputRejected, match=f"'{name}'. Did you mean '{meant}'?"):
         metadata_layer({name: "003"})
 
 
 @pytest.mark.parametrize("name", ["camera", "model", "scene", "colour", "mtime", "x-mask-by"])
 def test_names_of_other_tools_in_metadata_are_let_be(name: str) -> None:
-    """Metadata that others write for themselves is no mistake."""
+    """Metadata of other programs is ignored."""
     assert metadata_layer({name: "x"}).values == {}
 
 
@@ -399,7 +399,7 @@ def test_batch_size_in_metadata_must_be_a_number(text: str) -> None:
     "text", ["", "{", "{'a': 1}", "NaN", '{"a": NaN}', "[" * 990, '"\\ud800"', '{"a": 1, "a": 2}']
 )
 def test_extra_in_metadata_must_be_json(text: str) -> None:
-    """An extra that is no usable JSON is refused, however it is broken."""
+    """An invalid `extra` is refused."""
     with pytest.raises(InputRejected, match="extra"):
         metadata_layer({"extra": text})
 
@@ -413,7 +413,7 @@ def test_ids_in_metadata_are_as_short_as_elsewhere(name: str) -> None:
 
 
 def test_no_metadata_is_longer_than_an_index_takes() -> None:
-    """A word of 1,900 bytes that decodes to 2,800 stays as it came: a record can hold that."""
+    """An encoded word that decodes to more than its limit is kept as it is."""
     word = f"=?iso-8859-1?b?{base64.b64encode(bytes([252]) * 1_400).decode()}?="
     assert len(word) < 2_048 < len(str(make_header(decode_header(word))).encode())
     assert metadata_text(word) == word
@@ -421,7 +421,7 @@ def test_no_metadata_is_longer_than_an_index_takes() -> None:
 
 @pytest.mark.parametrize("charset", ["utf-8", "iso-8859-1"])
 def test_non_ascii_metadata_is_read(charset: str) -> None:
-    """S3 hands non-ASCII metadata back as RFC 2047 words; they are read as what was written."""
+    """Metadata in RFC 2047 words, as S3 returns it, is decoded."""
     word = Header("Kleid für März", charset).encode()
     assert word.startswith("=?")
     assert metadata_text(word) == "Kleid für März"
@@ -441,13 +441,13 @@ def test_non_ascii_metadata_is_read(charset: str) -> None:
     ],
 )
 def test_strange_metadata_is_left_as_it_is(text: str) -> None:
-    """Text that only looks like an RFC 2047 word, or hides half a character, stays as it came."""
+    """Text that only looks like an RFC 2047 word is kept as it is."""
     assert metadata_text(text) == text
 
 
 @given(st.text(st.characters(max_codepoint=255), max_size=40).map(lambda text: f"=?{text}"))
 def test_no_metadata_breaks_reading(text: str) -> None:
-    """Whatever stands in the metadata is some text that a record can hold."""
+    """Any metadata becomes a text that a record can hold."""
     assert odd_json(metadata_text(text)) is None
 
 
@@ -507,7 +507,7 @@ def test_folder_file_has_values_variants_and_sku() -> None:
     ],
 )
 def test_folder_file_is_refused_in_words_that_help(text: str, words: list[str]) -> None:
-    """A catwalk.json that cannot be used says what is wrong in it, and names itself."""
+    """The message about an invalid catwalk.json names the file and what is wrong."""
     with pytest.raises(InputRejected) as caught:
         folder_file(text, "a/catwalk.json")
     for word in [*words, "a/catwalk.json"]:
@@ -523,7 +523,7 @@ def test_folder_file_with_a_long_key_says_what_is_wrong() -> None:
 
 @given(st.text(max_size=60))
 def test_no_text_breaks_the_folder_file(text: str) -> None:
-    """Any text at all is a folder file or refused as one."""
+    """Any text is a valid folder file or bad_settings."""
     with pytest.raises(InputRejected) as caught:  # none of these texts can be a good one
         folder_file(f"?{text}", "catwalk.json")
     assert caught.value.code is ErrorCode.BAD_SETTINGS

@@ -1,4 +1,4 @@
-"""The first quarter of an hour of a photos bucket, in which S3 may answer 404 for what is there."""
+"""The first minutes of a photos bucket, in which S3 may answer 404 for existing objects."""
 
 from dataclasses import replace
 from typing import Any, cast
@@ -23,12 +23,12 @@ def stage(aws: Aws, clock: Clock) -> Stage:
 
 
 def kinds(stage: Stage) -> set[str]:
-    """Return what kinds of items there are."""
+    """Return the kinds of items in JobsTable."""
     return {item["pk"]["S"].partition("#")[0] for item in stage.aws.records()}
 
 
 def test_photo_waits_and_gets_its_folders_settings(stage: Stage) -> None:
-    """A 404 of photo and `catwalk.json` decides nothing; later one task has the right settings."""
+    """A 404 of photo or catwalk.json decides nothing; later one task has the right settings."""
     stage.aws.s3.put_object(Bucket=PHOTOS, Key="a/catwalk.json", Body=b'{"modelId": "044"}')
     assert stage.drop() == FIRST
     assert (kinds(stage), stage.vendor.bodies) == ({"CONTROL"}, [])
@@ -70,14 +70,14 @@ def test_request_for_an_object_waits(stage: Stage, detail: dict[str, Any]) -> No
 
 
 def test_request_for_a_url_goes_at_once(stage: Stage) -> None:
-    """What needs no object of the bucket does not wait for it."""
+    """A request without objects of the bucket does not wait."""
     url = {"url": "https://cdn.example.com/a.jpg"}
     assert stage.take(requested({"photo": url, "variants": [VARIANT]})) == Handled()
     assert stage.job().status is JobStatus.RUNNING
 
 
 def test_photo_that_is_really_missing_is_rejected_then(stage: Stage) -> None:
-    """After the wait a 404 is final, as ever."""
+    """After the wait a 404 is final."""
     event = stage.aws.drop("a/dress.jpg", jpeg())
     (version,) = stage.aws.s3.list_object_versions(Bucket=PHOTOS)["Versions"]
     stage.aws.s3.delete_object(Bucket=PHOTOS, Key="a/dress.jpg", VersionId=version["VersionId"])
@@ -162,7 +162,7 @@ def test_warm_function_asks_the_table_once(table: Aws, clock: Clock) -> None:
 
 
 def test_local_aws_is_ready_at_once(table: Aws, clock: Clock) -> None:
-    """Where there is nothing to wait for, nothing is written."""
+    """Without a wait, nothing is written."""
     assert settling(table, clock, seconds=0).seconds_left() == 0
     assert first_used(table.dynamodb, TABLE, PHOTOS) is None
     assert table.records() == []

@@ -1,4 +1,4 @@
-"""`catwalk sheet`: photos beside their images, in one file that needs nothing else."""
+"""`catwalk sheet`: one HTML file with photos beside their images."""
 
 import base64
 import hashlib
@@ -25,14 +25,14 @@ NASTY = 'a"><script>x.jpg'
 def picture(
     size: tuple[int, int] = (60, 80), mode: str = "RGB", kind: str = "JPEG", **how: Any
 ) -> bytes:
-    """Draw something."""
+    """Draw a picture of one colour."""
     buffer = io.BytesIO()
     Image.new(mode, size, (200, 30, 30, 0)[: len(mode)]).save(buffer, kind, **how)
     return buffer.getvalue()
 
 
 def put(shell: Shell, job_id: str, key: str = "summer/a.jpg", count: int = 1, **more: Any) -> Job:
-    """Write a job; its photo and its images are really there."""
+    """Write a job, its photo and its images."""
     body = picture()
     shell.aws.s3.put_object(Bucket=PHOTOS, Key=key, Body=body)
     results = []
@@ -60,7 +60,7 @@ def put(shell: Shell, job_id: str, key: str = "summer/a.jpg", count: int = 1, **
 
 
 class Seen(HTMLParser):
-    """What a browser would load, run and show of a page."""
+    """Collects what a browser would load, run and show."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ def test_sheet(desk: Shell, tmp_path: Path) -> None:
 
 
 def test_names_are_no_markup(desk: Shell, tmp_path: Path) -> None:
-    """A photo's name is shown as it is, whatever it holds."""
+    """A photo's name is shown literally."""
     put(desk, "one", f"summer/{NASTY}")
     file = tmp_path / "sheet.html"
     assert desk("sheet", "one", "--to", str(file))[0] == 0
@@ -131,7 +131,7 @@ def test_names_are_no_markup(desk: Shell, tmp_path: Path) -> None:
 
 
 def test_images_that_cannot_be_shown(desk: Shell, tmp_path: Path) -> None:
-    """What is gone or broken, and a photo by URL, is told in its place."""
+    """A missing or broken picture, or a photo by URL, has a text in its place."""
     put(desk, "one", count=3)
     put(desk, "two", photo=Photo(url="https://user:s3cret@shop.example/a.jpg?sign=s3cret"))
     put(desk, "three", photo=Photo(url="https://[x/"))
@@ -242,7 +242,7 @@ def test_interrupted(desk: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_large_sheet(desk: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that a mail server would refuse is told."""
+    """A file that is too large for mail has a warning."""
     put(desk, "one")
     monkeypatch.setattr(command, "_LARGE", 100)
     _, _, err = desk("sheet", "one", "--to", str(tmp_path / "sheet.html"))

@@ -1,4 +1,4 @@
-"""Shooting again: a new job of the same photo, once a form, and nothing that cannot be."""
+"""Shooting again makes a new job of the same photo, once for each form."""
 
 import json
 from collections.abc import Callable
@@ -21,12 +21,12 @@ MIA: dict[str, Any] = {"modelId": "004"}
 
 @pytest.fixture
 def jobs(aws: Aws, clock: Clock) -> JobRepository:
-    """Give JobsTable."""
+    """Return a repository of JobsTable."""
     return JobRepository(aws.dynamodb, TABLE, now=clock)
 
 
 def new_shooter(aws: Aws, jobs: JobRepository, clock: Clock) -> Shooter:
-    """Return what shoots again, for one decision."""
+    """Return a Shooter for one form."""
     return Shooter(
         jobs=jobs,
         photos=PhotoStore(aws.s3, PHOTOS, max_bytes=1_000_000),
@@ -39,7 +39,7 @@ def new_shooter(aws: Aws, jobs: JobRepository, clock: Clock) -> Shooter:
 
 @pytest.fixture
 def shooter(aws: Aws, jobs: JobRepository, clock: Clock) -> Shooter:
-    """Give what shoots again."""
+    """Return a Shooter."""
     return new_shooter(aws, jobs, clock)
 
 
@@ -66,7 +66,7 @@ def make(aws: Aws, jobs: JobRepository) -> Callable[..., Job]:
 
 
 def sent(aws: Aws) -> list[ModelRequested]:
-    """Take what was sent, read by SubmitFunction's parser."""
+    """Return the requests that were sent, as SubmitFunction reads them."""
     read = [
         parse(body, message_id="m", photos_bucket=PHOTOS, vendor_origin=VENDOR)
         for body in aws.take(aws.queue_url)
@@ -101,7 +101,7 @@ def test_a_scene_replaces_the_colour(shooter: Shooter, make: Callable[..., Job])
 def test_a_form_sent_twice_is_one_request(
     shooter: Shooter, make: Callable[..., Job], aws: Aws
 ) -> None:
-    """A second click bears the same requestId; other settings of the same form do not."""
+    """A second click has the same requestId; other settings of the form have another."""
     job, nonce = make(), new_nonce()
     for _ in range(2):
         shooter.shoot(shooter.quote(job, MIA), nonce=nonce)
@@ -138,7 +138,7 @@ def test_mask_and_url_stay(shooter: Shooter, make: Callable[..., Job], aws: Aws)
 def test_a_mask_in_the_bucket_is_named(
     shooter: Shooter, make: Callable[..., Job], aws: Aws, jobs: JobRepository, clock: Clock
 ) -> None:
-    """The mask that made the first images makes the new ones; one that is gone is said."""
+    """The new job has the old job's mask; a missing mask is refused."""
     aws.s3.put_object(Bucket=PHOTOS, Key="summer/dress.mask.png", Body=png())
     settings = Settings(
         model_id="002", scene_type=SceneType.NONE, batch_size=1, mask="summer/dress.mask.png"
@@ -154,7 +154,7 @@ def test_a_mask_in_the_bucket_is_named(
 def test_a_photo_that_is_gone_or_another_is_refused(
     shooter: Shooter, make: Callable[..., Job], aws: Aws, jobs: JobRepository, clock: Clock
 ) -> None:
-    """Nobody pays for other bytes than those they saw."""
+    """A photo that is gone or was replaced is refused."""
     job = make()
     stored(aws, png())
     replaced = shooter.quote(job, MIA)
@@ -197,7 +197,7 @@ def test_what_has_no_photo_or_settings(shooter: Shooter, make: Callable[..., Job
 def test_broken_settings_beside_the_photo(
     shooter: Shooter, make: Callable[..., Job], aws: Aws
 ) -> None:
-    """What would have the request rejected later is said beforehand."""
+    """A request that would be rejected is refused before it is sent."""
     job = make()
     aws.s3.put_object(Bucket=PHOTOS, Key="summer/catwalk.json", Body=b"{")
     assert "summer/catwalk.json is no valid JSON" in (shooter.quote(job, MIA).refusal or "")
@@ -218,7 +218,7 @@ def test_already_shot_is_said(
 def test_a_photo_is_read_once_for_all_looks(
     shooter: Shooter, make: Callable[..., Job], aws: Aws
 ) -> None:
-    """Who tries one look after the other waits for S3 once."""
+    """Several quotes of a photo read its objects once."""
     job = make()
     first = shooter.quote(job, MIA)
     aws.s3.delete_object(Bucket=PHOTOS, Key=KEY)

@@ -1,4 +1,4 @@
-"""What is written down of a stack on this machine."""
+"""The stored state of a local stack."""
 
 import json
 import stat
@@ -13,7 +13,7 @@ from local.stack.state import Address, State, StateFolder
 
 
 def test_credentials_are_kept_for_this_user_alone(tmp_path: Path) -> None:
-    """They open the local AWS: a file that anybody could read would give it away."""
+    """Only the user can read the file with the credentials of the local AWS."""
     folder = StateFolder(tmp_path)
     made = new_credentials()
     address = Address("https://here", "ca.pem", "", {}, "docker", made.access_key, made.secret_key)
@@ -46,7 +46,7 @@ def test_credentials_are_new_each_time() -> None:
 
 @pytest.mark.parametrize("left", [False, True])
 def test_a_private_file_is_private_from_the_start(tmp_path: Path, left: bool) -> None:
-    """Whatever lay there, and whatever an earlier try has left, nobody else can read it."""
+    """A private file is private also if another file was there before."""
     file = tmp_path / "env.sh"
     file.write_text("old")
     file.chmod(0o644)

@@ -1,4 +1,4 @@
-"""From a message to a task: what is written, what is sent, and what is sent again."""
+"""SubmitFunction: from a message to a task, with all its writes, requests and retries."""
 
 import base64
 import itertools
@@ -73,13 +73,13 @@ class Vendor:
         return answer if isinstance(answer, httpx.Response) else answer(request)
 
     def accept(self, request: httpx.Request) -> httpx.Response:
-        """Take the task and charge for it."""
+        """Accept the task and count the charge."""
         self.tasks += 1
         return httpx.Response(200, json={"code": 0, "data": {"taskId": f"task-{self.tasks}"}})
 
 
 class Stage:
-    """A Submitter among doubles, and the messages that it is given."""
+    """A Submitter, its doubles and its messages."""
 
     def __init__(self, aws: Aws, clock: Clock, **config: Any) -> None:
         self.aws = aws
@@ -87,9 +87,9 @@ class Stage:
         self.vendor = Vendor()
         self.remaining = 140.0
         self.measured: list[str] = []
-        """Lines of metrics."""
+        """The EMF lines that were written."""
         self.sent: list[str] = []
-        """What the last message had come again."""
+        """The messages that the last one led to."""
         self.config = SubmitConfig(
             jobs_table=TABLE,
             event_bus=BUS,
@@ -104,7 +104,7 @@ class Stage:
         self._messages = 0
 
     def set(self, **config: Any) -> None:
-        """Deploy with other parameters."""
+        """Use other settings from now on."""
         self.config = replace(self.config, **config)
         key = ApiKey(self.aws.secrets, self.config.api_key_secret)
         self.ledger = Ledger(self.aws.dynamodb, TABLE, now=self.clock)
@@ -143,12 +143,12 @@ class Stage:
         return sorted((job for job in jobs if job), key=lambda job: (job.created_at, job.job_id))
 
     def job(self) -> Job:
-        """Return the one record."""
+        """Return the only record."""
         (job,) = self.all_jobs()
         return job
 
     def error(self) -> ErrorCode:
-        """Return the one record's error code."""
+        """Return the error code of the only record."""
         job = self.job()
         assert job.error is not None
         return job.error.code
@@ -156,7 +156,7 @@ class Stage:
 
 @pytest.fixture
 def stage(aws: Aws, clock: Clock) -> Stage:
-    """Set the stage with the template's defaults."""
+    """Return a stage with the template's defaults."""
     return Stage(aws, clock)
 
 
@@ -189,7 +189,7 @@ def test_dropped_photo_becomes_a_running_task(stage: Stage) -> None:
 
 
 def test_vendor_gets_a_url_of_just_these_bytes(stage: Stage) -> None:
-    """The vendor is given a presigned URL of the photo's version."""
+    """The vendor gets a presigned URL of the photo's version."""
     stage.drop()
     url = httpx.URL(stage.vendor.bodies[0]["image"])
     job = stage.job()
@@ -220,7 +220,7 @@ def test_settings_come_from_the_strongest_source(stage: Stage) -> None:
 
 
 def test_a_models_name_means_its_id_everywhere(stage: Stage) -> None:
-    """A name in metadata, catwalk.json, an event or the stack's defaults is the id's own job."""
+    """A model's name gives the same job as its id, in every source of settings."""
     stage.set(default_model_id="Clara")
     stage.drop("a.jpg", jpeg())
     stage.drop("a.jpg", jpeg(), model_id="CLARA")
@@ -244,7 +244,7 @@ def test_an_event_may_name_any_mask_of_the_bucket(stage: Stage) -> None:
 
 
 def test_each_variant_is_a_job(stage: Stage) -> None:
-    """The variants of a folder are one task each, equal ones once."""
+    """Each variant of a folder is a task; equal ones are one task."""
     variants = [{"modelId": "001"}, {"modelId": "003"}, {"modelId": "001"}]
     stage.aws.drop("catwalk.json", json.dumps({"variants": variants}).encode())
     stage.drop()
@@ -253,7 +253,7 @@ def test_each_variant_is_a_job(stage: Stage) -> None:
 
 
 def test_request_by_event(stage: Stage) -> None:
-    """A backend's event makes one job a variant, with its requestId and sku."""
+    """Each variant of a request is a job, with the request's requestId and sku."""
     stage.aws.drop("a.jpg", jpeg())
     variants = [dict(VARIANT), {**VARIANT, "sceneType": "preset", "sceneId": "035"}]
     detail = {"requestId": "r-1", "sku": "s-1", "photo": {"key": "a.jpg"}, "variants": variants}
@@ -266,7 +266,7 @@ def test_request_by_event(stage: Stage) -> None:
 
 
 def test_request_by_url(stage: Stage) -> None:
-    """A photo by URL is handed to the vendor as it is, and found under its host and path."""
+    """A photo by URL is passed to the vendor unchanged; its source_key has host and path."""
     url = "https://cdn.example.com/x/dress.jpg?size=9"
     stage.take(requested({"photo": {"url": url}, "variants": [VARIANT]}))
     assert stage.vendor.bodies[0]["image"] == url
@@ -274,7 +274,7 @@ def test_request_by_url(stage: Stage) -> None:
 
 
 def test_same_photo_for_another_request_is_another_job(stage: Stage) -> None:
-    """Two requests with ids of their own for one photo are two jobs; the same one twice is one."""
+    """Two requestIds for one photo are two jobs; the same request twice is one."""
     stage.aws.drop("a.jpg", jpeg())
     for number, name in enumerate(["r-1", "r-2", "r-1"]):
         detail = {"requestId": name, "photo": {"key": "a.jpg"}, "variants": [VARIANT]}
@@ -372,7 +372,7 @@ def test_broken_event_gets_a_record(stage: Stage, event: dict[str, Any] | str) -
 
 
 def test_url_longer_than_an_index_key_gets_a_record(stage: Stage) -> None:
-    """A photo under a very long URL is a job like any other."""
+    """A photo with a very long URL is submitted."""
     url = f"https://cdn.example.com/{'x' * 4_000}.jpg"
     stage.take(requested({"photo": {"url": url}, "variants": [VARIANT]}))
     assert stage.job().status is JobStatus.RUNNING
@@ -380,14 +380,14 @@ def test_url_longer_than_an_index_key_gets_a_record(stage: Stage) -> None:
 
 @pytest.mark.parametrize("length", [1010, 1016, 1020, 1024])
 def test_photo_with_the_longest_key_goes_through(stage: Stage, length: int) -> None:
-    """A key that leaves no room for a mask or a folder file beside it is still a photo's."""
+    """A photo whose key leaves no room for a mask's key is submitted."""
     key = f"{'f' * 900}/{'p' * (length - 905)}.jpg"
     stage.drop(key)
     assert stage.job().status is JobStatus.RUNNING
 
 
 def test_long_article_number_of_a_folder_is_refused(stage: Stage) -> None:
-    """A sku that no index can hold makes a REJECTED record, not none."""
+    """A sku that is too long for the index makes a REJECTED record."""
     stage.aws.drop("catwalk.json", json.dumps({"sku": "x" * 3_000}).encode())
     stage.drop()
     assert stage.error() is ErrorCode.BAD_SETTINGS
@@ -404,7 +404,7 @@ def test_bad_variant_does_not_spoil_the_others(stage: Stage) -> None:
 def test_failing_variant_does_not_hold_up_the_others(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If one variant runs into a fault of the platform, the others still go out; it comes again."""
+    """If AWS fails for one variant, the others are submitted, and the message comes again."""
     stage.aws.drop("a.jpg", jpeg())
     claim = stage.jobs.claim
     calls: list[str] = []
@@ -439,7 +439,7 @@ def test_masks(stage: Stage) -> None:
 
 
 def test_bad_mask_is_told_though_the_photo_succeeded_without(stage: Stage) -> None:
-    """A wrong mask put beside a photo that was done without one makes a REJECTED job of its own."""
+    """A wrong mask beside a photo that is done makes a REJECTED job of its own."""
     stage.drop("a/dress.jpg")
     stage.aws.drop("a/dress.mask.png", png(WIDTH + 1, HEIGHT))
     stage.drop("a/dress.jpg")
@@ -479,7 +479,7 @@ def test_deleted_photo_is_rejected(stage: Stage) -> None:
 
 
 def test_request_for_a_photo_that_is_not_there(stage: Stage) -> None:
-    """Each variant asked of a missing photo gets its REJECTED record."""
+    """Each variant of a missing photo gets a REJECTED record."""
     variants = [VARIANT, {**VARIANT, "modelId": "001"}]
     stage.take(requested({"photo": {"key": "none.jpg"}, "variants": variants}))
     assert [job.error.code for job in stage.all_jobs() if job.error] == ["photo_missing"] * 2
@@ -583,7 +583,7 @@ def test_message_that_was_handled_before_its_event_went_out(stage: Stage) -> Non
 def test_trouble_that_costs_nothing_waits(
     stage: Stage, answer: httpx.Response | Exception, seconds: float
 ) -> None:
-    """Throttles, outages, a bad key and an empty account fail no photo: it goes out later."""
+    """Throttling, an outage, a bad key or an empty account fail no photo; it is sent later."""
     stage.vendor.answers = [answer]
     event = stage.aws.drop("a.jpg", jpeg())
     outcome = stage.take(event)
@@ -601,7 +601,7 @@ THROTTLED = httpx.Response(429, json={"code": 429, "message": "slow down"})
 
 
 def throttle(stage: Stage) -> None:
-    """Have the vendor throttle once; then a photo is tried, and goes through."""
+    """Let the vendor throttle once, and accept the next photo."""
     stage.vendor.answers = [THROTTLED]
     stage.drop("throttled.jpg")
     (message,) = stage.sent
@@ -610,7 +610,7 @@ def throttle(stage: Stage) -> None:
 
 
 def test_a_short_pause_is_waited_for_in_the_function(stage: Stage) -> None:
-    """Photos behind one that was throttled go out in the same invocation, a moment later."""
+    """Photos behind a throttled one are sent in the same invocation, a moment later."""
     stage.vendor.answers = [THROTTLED]
     began = stage.clock.now
     assert isinstance(stage.drop("a.jpg"), Later)
@@ -619,7 +619,7 @@ def test_a_short_pause_is_waited_for_in_the_function(stage: Stage) -> None:
 
 
 def test_without_time_a_short_pause_is_waited_for_in_the_queue(stage: Stage) -> None:
-    """Waiting leaves enough of the invocation for a whole POST."""
+    """A wait in the function leaves enough time for a whole POST."""
     stage.vendor.answers = [THROTTLED]
     stage.drop("a.jpg")
     stage.remaining = ENOUGH_SECONDS + BUSY_PAUSE_SECONDS / 2
@@ -630,7 +630,7 @@ def test_without_time_a_short_pause_is_waited_for_in_the_queue(stage: Stage) -> 
 
 
 def test_after_throttling_photos_take_turns(stage: Stage) -> None:
-    """Each waits for its turn in the function, and the turns come faster as they go through."""
+    """Photos wait for their slots in the function, and slots come faster after successes."""
     throttle(stage)
     went: list[float] = []
 
@@ -648,7 +648,7 @@ def test_after_throttling_photos_take_turns(stage: Stage) -> None:
 
 
 def test_a_photo_that_is_throttled_in_its_turn_comes_again_at_once(stage: Stage) -> None:
-    """Nothing pauses: its next turn is a little further off, and its credit is not lost."""
+    """A photo that is throttled at its slot gets a later slot, and its credit is given back."""
     stage.set(daily_credit_limit=3)
     throttle(stage)
     stage.drop("a.jpg")
@@ -662,7 +662,7 @@ def test_a_photo_that_is_throttled_in_its_turn_comes_again_at_once(stage: Stage)
 
 
 def test_a_turn_that_is_far_off_is_waited_for_in_the_queue(stage: Stage) -> None:
-    """A function does not sleep for minutes: the record says what the photo waits for."""
+    """For a slot that is minutes away, the photo goes back to the queue."""
     throttle(stage)
     stage.aws.dynamodb.update_item(
         TableName=TABLE,
@@ -681,7 +681,7 @@ def test_a_turn_that_is_far_off_is_waited_for_in_the_queue(stage: Stage) -> None
 def test_a_turn_that_moved_away_while_it_was_taken(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody sleeps away the time that its POST needs: a POST that is cut off may cost a credit."""
+    """A function does not sleep if there would be too little time for the POST."""
     throttle(stage)
     turn = CircuitBreaker.take_slot
 
@@ -707,7 +707,7 @@ def test_a_turn_that_moved_away_while_it_was_taken(
 
 
 def test_who_waited_long_for_its_turn_looks_again(stage: Stage) -> None:
-    """A pause that began meanwhile is kept to, by a photo whose turn had long been given too."""
+    """A photo with a slot does not send during a pause that began meanwhile."""
     throttle(stage)
     stage.aws.dynamodb.update_item(
         TableName=TABLE,
@@ -763,7 +763,7 @@ def test_unknown_submit_is_parked_and_never_sent_again(
 
 
 def test_unknown_submit_is_sent_again_where_the_stack_says_so(stage: Stage) -> None:
-    """OnUnknownSubmit=resubmit starts a new attempt, some times and no more."""
+    """OnUnknownSubmit=resubmit starts a limited number of new attempts."""
     stage.set(on_unknown_submit="resubmit")
     stage.vendor.answers = [httpx.ReadTimeout("slow") for _ in range(20)]
     event = stage.aws.drop("a.jpg", jpeg())
@@ -787,16 +787,16 @@ def test_resubmit_that_is_accepted_runs(stage: Stage) -> None:
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> str:
-    """Return all that was logged, each line with its keys."""
+    """Return the log records with their keys."""
     return caplog.text + str([vars(record) for record in caplog.records])
 
 
 class Killed(BaseException):
-    """The invocation ends here, as if the machine had lost its power."""
+    """Ends an invocation, as if its machine had lost power."""
 
 
 def test_second_delivery_waits_for_the_first_ones_lease(stage: Stage) -> None:
-    """A message that finds a POST under way waits; after the lease the submit is unknown."""
+    """A message that finds an open POST waits; after the lease the submit is unknown."""
 
     def dies(_: httpx.Request) -> httpx.Response:
         stage.vendor.tasks += 1
@@ -819,7 +819,7 @@ def test_second_delivery_waits_for_the_first_ones_lease(stage: Stage) -> None:
 
 
 def test_answer_that_comes_after_its_lease_is_not_lost(stage: Stage) -> None:
-    """A task id that arrives when its job was already parked is kept, and waited for."""
+    """A task id that arrives after the job was parked is kept, and its execution is started."""
     event = stage.aws.drop("a.jpg", jpeg())
 
     def slow(request: httpx.Request) -> httpx.Response:
@@ -868,7 +868,7 @@ def test_task_id_that_cannot_be_written_down_is_logged(
 def test_execution_that_could_not_be_started_is_started_by_the_next_delivery(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A throttled StartExecution loses nothing: the message comes again and starts it, once."""
+    """After a throttled StartExecution the message comes again and starts the execution, once."""
     event = stage.aws.drop("a.jpg", jpeg())
     with monkeypatch.context() as patch:
 
@@ -922,7 +922,7 @@ def test_new_key_is_used_after_the_old_one_was_refused(stage: Stage) -> None:
 
 
 def test_no_variant_is_begun_without_time_for_its_post(stage: Stage) -> None:
-    """Many variants at a slow vendor go out over several invocations; no POST is cut off."""
+    """Many variants with a slow vendor are sent in several invocations; no POST is cut off."""
     stage.aws.drop("a.jpg", jpeg())
     variants = [{**VARIANT, "modelId": f"{number:03}"} for number in range(20)]
     event = requested({"photo": {"key": "a.jpg"}, "variants": variants})
@@ -948,7 +948,7 @@ def test_no_variant_is_begun_without_time_for_its_post(stage: Stage) -> None:
 
 
 def test_daily_limit_is_kept_and_the_next_day_goes_on(stage: Stage) -> None:
-    """DailyCreditLimit lets that many tasks out a UTC day; the rest wait for midnight."""
+    """DailyCreditLimit allows this many tasks per UTC day; other photos wait for midnight."""
     stage.set(daily_credit_limit=2)
     events = [stage.aws.drop(f"{number}.jpg", jpeg()) for number in range(3)]
     outcomes = [stage.take(event) for event in events]
@@ -973,7 +973,7 @@ def test_daily_limit_is_kept_and_the_next_day_goes_on(stage: Stage) -> None:
 def test_refused_post_does_not_use_up_the_day(
     stage: Stage, answer: httpx.Response | Exception
 ) -> None:
-    """A POST that certainly cost nothing gives its credit of the day back."""
+    """A POST that certainly cost nothing gives its reserved credit back."""
     stage.set(daily_credit_limit=1)
     stage.vendor.answers = [answer]
     stage.drop("a.jpg")
@@ -993,7 +993,7 @@ def test_unknown_post_uses_up_the_day(stage: Stage) -> None:
 def test_a_record_that_cannot_be_written_uses_up_no_day(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two photos, five deliveries each, and no POST: the day has its other credits for others."""
+    """Repeated deliveries that fail before the POST reserve one credit per photo."""
     stage.set(daily_credit_limit=3)
     events = [stage.aws.drop(f"{number}.jpg", jpeg()) for number in range(2)]
 
@@ -1014,7 +1014,7 @@ def test_a_record_that_cannot_be_written_uses_up_no_day(
 def test_a_release_that_fails_keeps_the_credit_for_the_next_post(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The photo waits as if nothing had happened, and its own credit is there when it goes."""
+    """If a credit cannot be given back, the photo's next POST uses it."""
     stage.set(daily_credit_limit=1)
     stage.vendor.answers = [httpx.ConnectError("refused")]
     event = stage.aws.drop("a.jpg", jpeg())
@@ -1035,7 +1035,7 @@ def test_a_release_that_fails_keeps_the_credit_for_the_next_post(
 def test_another_delivery_does_not_give_the_credit_back(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of two deliveries at once one sends the photo, and the day has one credit less."""
+    """Two simultaneous deliveries reserve one credit and send one POST."""
     stage.set(daily_credit_limit=1)
     event = stage.aws.drop("a.jpg", jpeg())
     reserve = CreditLimit.reserve
@@ -1056,7 +1056,7 @@ def test_another_delivery_does_not_give_the_credit_back(
 def test_unknown_submit_is_told_though_its_writes_answer_was_lost(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, action: str
 ) -> None:
-    """A write that botocore has sent twice fails its own condition, and is recognised."""
+    """A write that botocore has repeated is recognized as the invocation's own."""
     stage.set(on_unknown_submit=action)
     stage.vendor.answers = [httpx.ReadTimeout("slow")]
     update = stage.aws.dynamodb.update_item
@@ -1087,7 +1087,7 @@ def test_unknown_submit_is_told_though_its_writes_answer_was_lost(
 def test_key_is_seen_nowhere(
     stage: Stage, answer: httpx.Response | Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither records nor events nor logs show the key, even if the vendor repeats it."""
+    """No record, event or log contains the key, even if the vendor repeats it."""
     stage.vendor.answers = [answer]
     outcome = stage.drop()
     assert logged(caplog)
@@ -1108,7 +1108,7 @@ def test_long_refusal_is_kept_short(stage: Stage) -> None:
 
 
 def test_account_trouble_is_a_handful_of_calls_and_one_event(stage: Stage) -> None:
-    """A dozen photos meet an empty account: none fails, the vendor sees a few, all come back."""
+    """With an empty account no photo fails, few requests are sent, and all photos succeed later."""
     refusal = httpx.Response(402, json={"code": 402, "message": "no credits"})
     stage.vendor.answers = [refusal] * 4
     events = [stage.aws.drop(f"photo-{n}.jpg", jpeg()) for n in range(12)]
@@ -1133,7 +1133,7 @@ def test_account_trouble_is_a_handful_of_calls_and_one_event(stage: Stage) -> No
 
 
 def paused(stage: Stage) -> str:
-    """Have a photo wait because the vendor throttles; return the message that goes on with it."""
+    """Make a photo wait because of throttling; return its message."""
     stage.vendor.answers = [httpx.Response(429, json={"code": 429, "message": "slow down"})]
     assert isinstance(stage.drop(), Later)
     (message,) = stage.sent
@@ -1142,7 +1142,7 @@ def paused(stage: Stage) -> str:
 
 
 def test_a_photo_that_waited_goes_on_from_its_record(stage: Stage) -> None:
-    """The message names the job, the record says what it waits for, and it is charged once."""
+    """A waiting photo's message names its job, its record the reason, and it is charged once."""
     message = paused(stage)
     waiting = stage.job()
     assert json.loads(message)["detail"] == {"jobId": waiting.job_id}
@@ -1157,7 +1157,7 @@ def test_a_photo_that_waited_goes_on_from_its_record(stage: Stage) -> None:
 
 
 def test_settings_that_change_while_a_photo_waits_are_for_the_next_one(stage: Stage) -> None:
-    """A catwalk.json that is changed meanwhile makes no second job of a photo that waits."""
+    """A change of catwalk.json makes no second job of a waiting photo."""
     message = paused(stage)
     stage.aws.s3.put_object(Bucket=PHOTOS, Key="a/catwalk.json", Body=b'{"modelId": "044"}')
     assert stage.take(message) == Handled()
@@ -1166,7 +1166,7 @@ def test_settings_that_change_while_a_photo_waits_are_for_the_next_one(stage: St
 
 
 def test_a_photo_deleted_while_it_waits_is_rejected(stage: Stage) -> None:
-    """The job itself says that its photo is gone; nothing is sent, nobody waits for it for ever."""
+    """A waiting job whose photo is deleted is REJECTED, and nothing is sent."""
     message = paused(stage)
     job = stage.job()
     assert job.photo is not None
@@ -1181,7 +1181,7 @@ def test_a_photo_deleted_while_it_waits_is_rejected(stage: Stage) -> None:
 
 
 def test_the_same_bytes_dropped_again_outlive_the_version_that_waited(stage: Stage) -> None:
-    """A version deleted while its job waits does not swallow the newer drop of its bytes."""
+    """If a waiting job's version is deleted, a newer drop of the same bytes is still made."""
     message = paused(stage)
     waiting = stage.job()
     assert waiting.photo is not None
@@ -1195,7 +1195,7 @@ def test_the_same_bytes_dropped_again_outlive_the_version_that_waited(stage: Sta
 
 
 def test_a_photo_archived_while_it_waits_is_rejected(stage: Stage) -> None:
-    """What was a good photo when it was claimed, and is in Glacier by now, is told as such."""
+    """A waiting job whose photo was archived is REJECTED with that reason."""
     message = paused(stage)
     stage.aws.s3.put_object(Bucket=PHOTOS, Key="a/dress.jpg", Body=jpeg(), StorageClass="GLACIER")
     waiting = stage.job()
@@ -1217,7 +1217,7 @@ def test_a_photo_archived_while_it_waits_is_rejected(stage: Stage) -> None:
 def test_what_is_archived_is_rejected_with_its_own_sentence(
     stage: Stage, archived: str, code: str
 ) -> None:
-    """A photo, mask or catwalk.json in Glacier crashes nothing, and never costs a credit."""
+    """An archived photo, mask or catwalk.json is REJECTED and costs nothing."""
     stage.drop()  # done without a mask: the job of the archived mask must be another
     done = len(stage.vendor.bodies)
     bodies = {"a/dress.jpg": jpeg(), "a/dress.mask.png": png(), "a/catwalk.json": b"{}"}
@@ -1238,7 +1238,7 @@ def test_what_is_archived_is_rejected_with_its_own_sentence(
 
 
 def test_a_mask_replaced_while_its_photo_waits_is_for_the_next_one(stage: Stage) -> None:
-    """The vendor gets the mask that the job was decided with, also if another lies there by now."""
+    """The vendor gets the mask with which the job was decided, also if it was replaced."""
     mask = stage.aws.s3.put_object(Bucket=PHOTOS, Key="a/dress.mask.png", Body=png())
     message = paused(stage)
     stage.aws.s3.put_object(Bucket=PHOTOS, Key="a/dress.mask.png", Body=png(padding=9))
@@ -1288,14 +1288,14 @@ def test_each_variant_waits_by_itself(stage: Stage) -> None:
 
 
 def test_a_message_about_a_job_that_was_deleted_is_done_with(stage: Stage) -> None:
-    """There is nothing to go on with."""
+    """A message about a job that no longer exists does nothing."""
     message = {"detail-type": "Job Continued", "detail": {"jobId": "gone"}}
     assert stage.take(message) == Handled()
     assert stage.all_jobs() == []
 
 
 def test_a_dead_letter_of_a_job_starts_its_next_attempt(stage: Stage) -> None:
-    """A message that Catwalk wrote to itself, sent again, tries the job that failed by it."""
+    """A redriven message of Catwalk's own restarts the job that it failed."""
     message = paused(stage)
     error = JobError(code=ErrorCode.INTERNAL, message="Its message is dead.")
     assert stage.jobs.dead_letter_job(stage.job(), error, message_id="m-1") is not None
@@ -1308,7 +1308,7 @@ def test_a_dead_letter_of_a_job_starts_its_next_attempt(stage: Stage) -> None:
 def test_a_message_to_itself_that_names_no_job_is_recorded(
     stage: Stage, detail: dict[str, Any]
 ) -> None:
-    """Even a message that only Catwalk writes is recorded when it cannot be read."""
+    """A broken message of Catwalk's own gets a record, too."""
     assert stage.take({"detail-type": "Job Continued", "detail": detail}) == Handled()
     job = stage.job()
     assert job.error is not None
@@ -1319,7 +1319,7 @@ def test_a_message_to_itself_that_names_no_job_is_recorded(
 
 
 def entries(stage: Stage) -> list[tuple[str, int, str]]:
-    """Return the ledger of today."""
+    """Return today's ledger entries."""
     today = stage.clock().date()
     return [
         (entry.folder, entry.attempt, entry.certainty)
@@ -1328,7 +1328,7 @@ def entries(stage: Stage) -> list[tuple[str, int, str]]:
 
 
 def test_a_charge_is_in_the_ledger_once(stage: Stage) -> None:
-    """However often the message comes, the credit is entered once, under folder and article."""
+    """Repeated deliveries enter the credit once, with folder and article."""
     event = stage.aws.drop("a/dress.jpg", jpeg(), {"sku": "S-1"})
     stage.take(event)
     stage.take(event)
@@ -1374,7 +1374,7 @@ def measured(stage: Stage, name: str) -> list[float]:
 
 
 def test_photo_of_two_variants_is_one_photo(stage: Stage) -> None:
-    """Photos are counted, and jobs; a second delivery is neither."""
+    """Photos and jobs are counted once, also if a message is delivered twice."""
     variants = [{"modelId": "001"}, {"modelId": "003"}]
     stage.aws.drop("catwalk.json", json.dumps({"variants": variants}).encode())
     event = stage.aws.drop("a.jpg", jpeg())
@@ -1385,7 +1385,7 @@ def test_photo_of_two_variants_is_one_photo(stage: Stage) -> None:
 
 
 def test_wait_is_counted_from_the_drop(stage: Stage, clock: Clock) -> None:
-    """However often its message is sent anew, and although its photo waited before that too."""
+    """Each measured wait begins at the photo's arrival, also if its message was sent again."""
     event = stage.aws.drop("a.jpg", jpeg())
     clock.advance(30)  # in the queue, behind others
     stage.vendor.answers = [httpx.ConnectError("down")] * 2
@@ -1398,9 +1398,9 @@ def test_wait_is_counted_from_the_drop(stage: Stage, clock: Clock) -> None:
 
 
 def test_wait_for_what_has_an_alarm_of_its_own_is_not_counted(stage: Stage, clock: Clock) -> None:
-    """Neither while the key is refused, nor for photos behind it, nor when all go on hours later.
+    """The wait for a refused key is not counted, for any photo.
 
-    Else photos-wait-too-long would go off each time that a pause or the daily limit is over.
+    Otherwise the alarm photos-wait-too-long would fire after each pause and daily limit.
     """
     refused = httpx.Response(401, json={"code": 401, "message": "key"})
     stage.vendor.answers = [refused] * 12
@@ -1421,7 +1421,7 @@ def test_wait_for_what_has_an_alarm_of_its_own_is_not_counted(stage: Stage, cloc
 
 
 def test_wait_for_the_daily_limit_is_not_counted(stage: Stage, clock: Clock) -> None:
-    """What is in the way after midnight is."""
+    """The wait for the daily limit is not counted; a wait after it is."""
     stage.set(daily_credit_limit=1)
     stage.drop("a.jpg", jpeg())
     event = stage.aws.drop("b.jpg", jpeg(fill=2))
@@ -1440,7 +1440,7 @@ def test_wait_for_the_daily_limit_is_not_counted(stage: Stage, clock: Clock) -> 
 
 @pytest.mark.parametrize("said", ["2025-01-31T09:30:00Z", "2027-01-31T09:30:00Z", "soon", None])
 def test_time_that_cannot_be_is_not_believed(stage: Stage, said: object) -> None:
-    """A backend may write any time into its event; a photo never waits for a year."""
+    """An event's time in the past or future gives no absurd wait."""
     stage.aws.drop("a.jpg", jpeg())
     event = requested({"photo": {"key": "a.jpg"}, "variants": [dict(VARIANT)]})
     stage.take({**event, "time": said})
@@ -1449,7 +1449,7 @@ def test_time_that_cannot_be_is_not_believed(stage: Stage, said: object) -> None
 
 
 def test_limit_is_told_as_it_is_used_up(stage: Stage) -> None:
-    """Each credit tells what is used; a photo over the limit that all is."""
+    """Each reserved credit emits the use of the limit, and a photo over the limit all of it."""
     stage.set(daily_credit_limit=2)
     for key in ("a.jpg", "b.jpg", "c.jpg"):
         stage.drop(key, jpeg(fill=len(measured(stage, "PhotosIn"))))

@@ -1,4 +1,4 @@
-"""The pace: what an unknown vendor takes is found, kept to, and found again when it changes."""
+"""The submit rate: it finds the vendor's rate, keeps to it, and follows its changes."""
 
 import heapq
 import itertools
@@ -37,30 +37,30 @@ from tests.factories import START, TABLE, Clock
 from tests.fake_table import OneItem
 
 LATENCY_SECONDS = 0.1
-"""How long the simulated vendor takes for an answer."""
+"""The simulated vendor's time for an answer."""
 
 
 @pytest.fixture
 def fast(clock: Clock) -> CircuitBreaker:
-    """Give a breaker for thousands of calls."""
+    """Return a breaker with a fast table, for thousands of calls."""
     return CircuitBreaker(OneItem(), TABLE, now=clock)  # type: ignore[arg-type]  # a double
 
 
 @pytest.fixture(params=["moto", "double"])
 def dynamodb(request: pytest.FixtureRequest) -> Any:
-    """Give a client of DynamoDB, and show that the double above behaves like it."""
+    """Return the fake table and moto in turn, to show that they behave alike."""
     return request.getfixturevalue("table").dynamodb if request.param == "moto" else OneItem()
 
 
 @pytest.fixture
 def breaker(dynamodb: Any, clock: Clock) -> CircuitBreaker:
-    """Give a breaker."""
+    """Return a breaker."""
     return CircuitBreaker(dynamodb, TABLE, now=clock)
 
 
 @dataclass
 class Vendor:
-    """Takes so many creates a second, and a second's worth of them at once."""
+    """A vendor that accepts this many creates a second, with a burst of one second's worth."""
 
     rate: float
     retry_after: float | None = None
@@ -68,7 +68,7 @@ class Vendor:
     at: float = 0.0
 
     def admits(self, now: float) -> bool:
-        """Whether a create at this moment is taken."""
+        """Whether a create at this time is accepted."""
         self.level = max(0.0, self.level - (now - self.at) * self.rate)
         self.at = now
         if self.level + 1 > max(1.0, self.rate):
@@ -79,19 +79,19 @@ class Vendor:
 
 @dataclass
 class Ran:
-    """Submitters that send photos as fast as the breaker lets them, and what became of these."""
+    """Submitters that send photos as fast as the breaker allows, and their results."""
 
     breaker: CircuitBreaker
     clock: Clock
     vendor: Vendor
     accepted: list[float] = field(default_factory=list)
-    """When each photo was taken, in seconds from the start."""
+    """When each photo was accepted, in seconds from the start."""
     refused: list[float] = field(default_factory=list)
     told: int = 0
 
     @property
     def refused_share(self) -> float:
-        """The share of all creates that was refused."""
+        """The share of refused creates."""
         return len(self.refused) / (len(self.refused) + len(self.accepted))
 
     @property
@@ -100,7 +100,7 @@ class Ran:
         return (self.clock.now - START).total_seconds()
 
     def submitter(self, photos: Iterator[int]) -> Generator[float]:
-        """Send photo after photo; yield how long to sleep."""
+        """Send photos one after the other; yield the times to sleep."""
         for _ in photos:
             taken = False
             while not taken:
@@ -136,7 +136,7 @@ def burst(
     submitters: int = 5,
     until: float = float("inf"),
 ) -> Ran:
-    """Let submitters send so many photos, in simulated time; nothing happens after `until`."""
+    """Let submitters send this many photos in simulated time, until `until` at most."""
     ran = Ran(breaker, clock, vendor)
     waiting, order = iter(range(photos)), itertools.count()
     began = ran.now
@@ -159,7 +159,7 @@ def burst(
 def test_the_vendors_rate_is_found(
     fast: CircuitBreaker, clock: Clock, rate: float, submitters: int, retry_after: float | None
 ) -> None:
-    """However many submit, nine tenths of what the vendor takes are used; few are refused."""
+    """With any number of submitters, 90 % of the vendor's rate is used, and few are refused."""
     vendor = Vendor(rate, retry_after)
     ran = burst(fast, clock, vendor, 300, submitters=submitters)
     assert len(ran.accepted) == 300
@@ -173,7 +173,7 @@ def test_the_vendors_rate_is_found(
 
 
 def test_a_vendor_that_refuses_all_sees_single_probes(fast: CircuitBreaker, clock: Clock) -> None:
-    """Lasting throttling is the first few creates, and then one a pause, ever more seldom."""
+    """Under lasting throttling there are a few creates, and then one after each growing pause."""
     ran = burst(fast, clock, Vendor(rate=0.0, level=1.0), 100, until=3_600)
     assert ran.accepted == []
     first, probes = ran.refused[:5], ran.refused[5:]
@@ -185,7 +185,7 @@ def test_a_vendor_that_refuses_all_sees_single_probes(fast: CircuitBreaker, cloc
 
 
 def test_a_vendor_that_begins_to_refuse_all_is_paused(fast: CircuitBreaker, clock: Clock) -> None:
-    """A pace that was found does not go on against a vendor that takes nothing any more."""
+    """A vendor that begins to refuse everything leads to a pause."""
     vendor = Vendor(5.0)
     burst(fast, clock, vendor, 30)
     began = (clock.now - START).total_seconds()
@@ -196,7 +196,7 @@ def test_a_vendor_that_begins_to_refuse_all_is_paused(fast: CircuitBreaker, cloc
 
 
 def test_a_limit_that_was_raised_is_noticed(fast: CircuitBreaker, clock: Clock) -> None:
-    """Ten times the rate is used within two hundred photos."""
+    """A tenfold rate of the vendor is used within two hundred photos."""
     vendor = Vendor(1.0)
     burst(fast, clock, vendor, 20)
     vendor.rate = 10.0
@@ -208,7 +208,7 @@ def test_a_limit_that_was_raised_is_noticed(fast: CircuitBreaker, clock: Clock) 
 
 
 def _throttled(breaker: CircuitBreaker, clock: Clock) -> Permit:
-    """Have the vendor throttle once and then take two photos; return the way of the next."""
+    """Let the vendor throttle once and accept two photos; return the next permit."""
     way = breaker.ask()
     assert isinstance(way, Permit)
     assert isinstance(breaker.record(way, Refused(Trouble.BUSY, "HTTP 429")), Tripped)
@@ -235,7 +235,7 @@ def _rate_if_limited(breaker: CircuitBreaker) -> SubmitRate:
 def test_without_throttling_nobody_takes_turns(
     fast: CircuitBreaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stack that was never throttled writes nothing for turns."""
+    """Without throttling, no slots are written."""
     way = _next(fast)
     monkeypatch.delattr(OneItem, "update_item")
     turn = fast.take_slot(way, PATIENCE_SECONDS)
@@ -245,7 +245,7 @@ def test_without_throttling_nobody_takes_turns(
 
 
 def test_turns_are_a_gap_apart(breaker: CircuitBreaker, clock: Clock) -> None:
-    """Who comes while others wait goes behind them; nobody takes the same turn."""
+    """Each photo gets its own slot, one gap after the previous one."""
     way = _throttled(breaker, clock)
     clock.advance(START_GAP)
     seconds = []
@@ -258,7 +258,7 @@ def test_turns_are_a_gap_apart(breaker: CircuitBreaker, clock: Clock) -> None:
 
 
 def test_turns_are_not_given_out_long_before(breaker: CircuitBreaker, clock: Clock) -> None:
-    """However many wait, what is learnt of the vendor counts for all but the next few."""
+    """Slots are reserved only a short time ahead, so that a new rate soon applies."""
     _throttled(breaker, clock)
     turns = [breaker.take_slot(_next(breaker), PATIENCE_SECONDS) for _ in range(50)]
     assert sum(isinstance(turn, Slot) for turn in turns) == AHEAD_SECONDS / START_GAP
@@ -268,7 +268,7 @@ def test_turns_are_not_given_out_long_before(breaker: CircuitBreaker, clock: Clo
 
 
 def test_a_success_speeds_all_up_once(breaker: CircuitBreaker, clock: Clock) -> None:
-    """Many that went through at one pace say the same; one that had no wait says nothing."""
+    """Successes at the same rate raise it once; one without a slot does not raise it."""
     way = _throttled(breaker, clock)
     turns = [
         breaker.take_slot(way, PATIENCE_SECONDS),
@@ -286,7 +286,7 @@ def test_a_success_speeds_all_up_once(breaker: CircuitBreaker, clock: Clock) -> 
 
 
 def test_a_success_of_before_a_cut_speeds_nobody_up(breaker: CircuitBreaker, clock: Clock) -> None:
-    """A late answer about a faster pace does not take the refusal back."""
+    """A success of a submit from before a cut does not raise the rate."""
     first = breaker.take_slot(_throttled(breaker, clock), PATIENCE_SECONDS)
     second = breaker.take_slot(_next(breaker), PATIENCE_SECONDS)
     assert isinstance(first, Slot)
@@ -299,7 +299,7 @@ def test_a_success_of_before_a_cut_speeds_nobody_up(breaker: CircuitBreaker, clo
 def test_two_who_have_seen_the_same_take_different_turns(
     breaker: CircuitBreaker, clock: Clock
 ) -> None:
-    """Of two that find all turns over, one begins and the other looks again."""
+    """Of two invocations that read the same slots, one gets a slot and the other asks again."""
     _throttled(breaker, clock)
     clock.advance(60)
     ways = [_next(breaker), _next(breaker)]
@@ -309,7 +309,7 @@ def test_two_who_have_seen_the_same_take_different_turns(
 
 
 def test_a_turn_that_is_far_off_is_not_taken(breaker: CircuitBreaker, clock: Clock) -> None:
-    """The photo goes back to the queue, and the turn stays free for who comes then."""
+    """A slot that is too far away is not reserved; the photo goes back to the queue."""
     way = _throttled(breaker, clock)
     before = _rate_if_limited(breaker)
     turn = breaker.take_slot(way, 0.1)
@@ -324,7 +324,7 @@ def test_a_turn_that_is_far_off_is_not_taken(breaker: CircuitBreaker, clock: Clo
 def test_a_refusal_slows_all_down(
     breaker: CircuitBreaker, clock: Clock, asked: float | None, seconds: float
 ) -> None:
-    """It pauses nobody, but nobody goes before the vendor's `Retry-After` is over."""
+    """A refusal at a slot starts no pause, but no slot is before `Retry-After`."""
     way = _throttled(breaker, clock)
     clock.advance(60)
     turn = breaker.take_slot(way, PATIENCE_SECONDS)
@@ -341,7 +341,7 @@ def test_a_refusal_slows_all_down(
 
 
 def test_a_long_retry_after_pauses_all(breaker: CircuitBreaker, clock: Clock) -> None:
-    """Nobody waits for minutes inside a function."""
+    """A long Retry-After leads to a pause."""
     way = _throttled(breaker, clock)
     breaker.record(way, Refused(Trouble.BUSY, "HTTP 429", 90))
     paused = breaker.ask()
@@ -352,7 +352,7 @@ def test_a_long_retry_after_pauses_all(breaker: CircuitBreaker, clock: Clock) ->
 def test_long_after_the_last_refusal_nobody_takes_turns(
     breaker: CircuitBreaker, clock: Clock
 ) -> None:
-    """A lone photo goes out at once again; the next refusal begins with the pace that was found."""
+    """After a quiet time there are no slots; the next refusal begins with the known rate."""
     way = _throttled(breaker, clock)
     breaker.record(way, Refused(Trouble.BUSY, "HTTP 429"))
     slow = _rate_if_limited(breaker)
@@ -366,7 +366,7 @@ def test_long_after_the_last_refusal_nobody_takes_turns(
 def test_a_late_refusal_of_before_the_pace_changes_nothing(
     breaker: CircuitBreaker, clock: Clock
 ) -> None:
-    """Who was sent when nobody took turns yet says nothing about the pace."""
+    """A refusal of a submit without a slot does not change the rate."""
     early = _next(breaker)
     _throttled(breaker, clock)
     before = _rate_if_limited(breaker)
@@ -377,7 +377,7 @@ def test_a_late_refusal_of_before_the_pace_changes_nothing(
 def test_what_an_operator_has_deleted_paces_nobody(
     breaker: CircuitBreaker, dynamodb: Any, clock: Clock
 ) -> None:
-    """Deleting the item by hand in the middle of it all lets everybody go."""
+    """Deleting the item by hand removes all slots."""
     way = _throttled(breaker, clock)
     dynamodb.delete_item(TableName=TABLE, Key={"pk": {"S": "CONTROL#submit"}})
     assert breaker.take_slot(way, PATIENCE_SECONDS) is None
@@ -395,7 +395,7 @@ def _after(rate: SubmitRate, changes: int) -> SubmitRate:
 
 
 def test_the_pace_comes_back_to_what_was_refused_and_lingers() -> None:
-    """It is near what was refused for most of the time, and then tries for more."""
+    """After a cut the rate returns to the refused one, stays near it, and then tries more."""
     cut = SubmitRate(SubmitRate(1.0, 0, 0.0).slower, 0, 0.0)
     assert cut.gap == 1 / CUT
     assert _after(cut, PLATEAU // 2).gap == pytest.approx(1.0, rel=0.05)
@@ -413,19 +413,19 @@ def test_the_pace_comes_back_to_what_was_refused_and_lingers() -> None:
     ids=["fastest", "searching", "plateau"],
 )
 def test_the_pace_grows_within_bounds(rate: SubmitRate, faster: float) -> None:
-    """It neither runs away nor comes to a stand."""
+    """The rate grows by a bounded share."""
     assert rate.faster == faster
 
 
 def test_the_pace_has_a_slowest() -> None:
-    """What is slower than that is a pause."""
+    """The gap between two slots has a maximum."""
     assert SubmitRate(MAX_GAP, 0, 0.0).slower == MAX_GAP
 
 
 def test_refusals_at_the_slowest_pace_pause_all(
     breaker: CircuitBreaker, dynamodb: Any, clock: Clock
 ) -> None:
-    """A vendor that takes nothing is not asked once a minute for an hour, with nobody told."""
+    """A vendor that accepts nothing leads to a pause with an event, not to a request a minute."""
     _throttled(breaker, clock)
     dynamodb.update_item(
         TableName=TABLE,
@@ -442,6 +442,6 @@ def test_refusals_at_the_slowest_pace_pause_all(
 
 
 def test_a_slow_pace_is_kept_for_longer() -> None:
-    """A vendor that takes one a minute is not asked by all again after ten."""
+    """A slow rate is kept for longer than a fast one."""
     assert paced_for(1.0) == PACED_SECONDS
     assert paced_for(MAX_GAP) == 3_600

@@ -1,4 +1,4 @@
-"""What ruff and mypy are told to overlook is explained."""
+"""Each suppression of ruff and mypy has a reason."""
 
 import re
 from pathlib import Path
@@ -36,7 +36,7 @@ def test_each_suppression_has_a_reason() -> None:
 
 
 def test_a_suppression_without_a_reason_is_found() -> None:
-    """One reason above serves the suppressions that follow it directly."""
+    """A reason above applies to the suppressions that follow it directly."""
     text = (
         "a = 1  # noqa: S105\n"  # none
         "# Because.\n"

@@ -1,4 +1,4 @@
-"""One photo's trouble pauses nobody else, and trouble of the account fails no photo."""
+"""Trouble of one photo pauses no other, and trouble of the account fails no photo."""
 
 import heapq
 import itertools
@@ -43,7 +43,7 @@ A_WHILE = 8_000.0
 
 
 class World(Stage):
-    """A stack whose queue goes by the clock, before a vendor with opinions about photos."""
+    """A stack with a simulated queue and a vendor that refuses some photos."""
 
     def __init__(self, aws: Aws, clock: Clock) -> None:
         super().__init__(aws, clock)
@@ -65,7 +65,7 @@ class World(Stage):
         return (self.clock.now - START).total_seconds()
 
     def come(self, *keys: str, after: float = 0.0) -> None:
-        """Have photos dropped so many seconds from now."""
+        """Drop photos this many seconds from now."""
         for key in keys:
             event = self.aws.drop(key, jpeg(fill=next(self._numbers) % 200))
             self._send(json.dumps(event), self.seconds + after)
@@ -74,7 +74,7 @@ class World(Stage):
         heapq.heappush(self._queue, (at, next(self._numbers), body))
 
     def run(self, until: float) -> None:
-        """Deliver messages as they become due, one an invocation, for so many seconds."""
+        """Deliver the due messages for this many seconds, one per invocation."""
         while self._queue and self._queue[0][0] <= until:
             at, number, body = heapq.heappop(self._queue)
             self.clock.advance(max(0.0, at - self.seconds))
@@ -100,7 +100,7 @@ class World(Stage):
 
 @pytest.fixture
 def world(aws: Aws, clock: Clock) -> World:
-    """Give a stack with a queue."""
+    """Return a stack with a queue."""
     return World(aws, clock)
 
 
@@ -112,7 +112,7 @@ def failed_as_refused(job: Job) -> bool:
 
 @pytest.mark.parametrize("refusal", [PAGE, thorough(NO_CREDITS), thorough(NO_SUCH_PAGE)])
 def test_poisoned_photos_stop_nobody(world: World, refusal: httpx.Response) -> None:
-    """Three photos are always refused, and come first; the others hardly notice."""
+    """Three photos that are always refused hardly delay the others."""
     poisoned = [f"bad-{n}.jpg" for n in range(3)]
     world.opinion = lambda key: refusal if key.startswith("bad") else None
     world.come(*poisoned, *(f"good-{n}.jpg" for n in range(10)))
@@ -153,7 +153,7 @@ def test_a_poisoned_photo_among_others_ends_after_three_tries(
 def test_a_lone_photo_is_tried_a_bounded_number_of_times(
     world: World, refusal: httpx.Response
 ) -> None:
-    """An answer that does not tell whom it is about is no reason to try for ever."""
+    """A photo that is always refused without a clear reason fails after some tries."""
     world.opinion = lambda _: refusal
     world.come("bad.jpg")
     world.run(A_WHILE)
@@ -181,7 +181,7 @@ def test_a_lone_photo_of_an_account_in_trouble_waits(world: World, refusal: http
 
 @pytest.mark.parametrize("refusal", DOUBTFUL)
 def test_trouble_of_all_photos_fails_none(world: World, refusal: httpx.Response) -> None:
-    """Whatever the vendor calls it: hours without one photo that goes through are everybody's."""
+    """As long as no photo is accepted, no photo fails."""
     world.opinion = lambda _: refusal
     world.come(*(f"{n}.jpg" for n in range(6)))
     world.run(A_WHILE)
@@ -195,7 +195,7 @@ def test_trouble_of_all_photos_fails_none(world: World, refusal: httpx.Response)
 
 
 def test_an_account_that_is_topped_up_little_by_little_fails_none(world: World) -> None:
-    """Each time a few photos go through and the others are refused again; all come back."""
+    """If the vendor accepts a few photos between refusals, all photos succeed."""
     balance = 0
 
     def opinion(_: str) -> httpx.Response | None:
@@ -236,7 +236,7 @@ def test_a_message_that_comes_twice_tries_no_sooner(world: World) -> None:
 
 
 def test_refusals_of_an_earlier_attempt_are_forgotten(world: World) -> None:
-    """A photo that is dropped again has all its tries once more."""
+    """A photo that is dropped again has all its tries again."""
     world.opinion = lambda _: PAGE
     world.come("bad.jpg")
     world.run(A_WHILE)
@@ -361,7 +361,7 @@ def test_a_success_of_before_a_refusal_clears_nobody(table: Aws, clock: Clock) -
 
 
 def test_a_success_after_the_pause_clears_nobody(table: Aws, clock: Clock) -> None:
-    """The account may have been topped up meanwhile."""
+    """A success of another photo after the pause is no evidence about the refused photo."""
     breaker = CircuitBreaker(table.dynamodb, TABLE, now=clock)
     _refuse(breaker, "waits")
     clock.advance(100)

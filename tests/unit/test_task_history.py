@@ -1,4 +1,4 @@
-"""What is learnt of tasks, as it lies in JobsTable."""
+"""The task history in JobsTable."""
 
 import pytest
 
@@ -23,7 +23,7 @@ TAUGHT = lesson(
 
 
 def store(aws: Aws) -> TaskHistoryStore:
-    """Return a store as a process has it that has just started."""
+    """Return a store as in a new process."""
     return TaskHistoryStore(aws.dynamodb, TABLE)
 
 
@@ -61,7 +61,7 @@ def test_what_was_added_is_read_again(aws: Aws) -> None:
 
 
 def test_additions_of_many_add_up(aws: Aws) -> None:
-    """Nobody overwrites what others have learnt."""
+    """Parallel additions are all kept."""
     stores = [store(aws) for _ in range(3)]
     for one in stores * 2:
         one.add(KIND, TAUGHT)
@@ -71,7 +71,7 @@ def test_additions_of_many_add_up(aws: Aws) -> None:
 
 
 def test_too_much_is_halved(aws: Aws) -> None:
-    """Old tasks count ever less; the item does not grow for ever."""
+    """Old tasks count less over time, and the item has a maximum size."""
     much = TaskHistory(KEEP_TASKS - 1, {100: KEEP_TASKS - 1})
     store(aws).add(KIND, much)
     store(aws).add(KIND, TAUGHT)

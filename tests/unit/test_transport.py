@@ -1,4 +1,4 @@
-"""One deadline a request, whatever the server does; and nothing of an answer that stays."""
+"""Each request has one deadline, and an answer leaves no state in the client."""
 
 import gzip
 import itertools
@@ -36,13 +36,13 @@ def request(url: str, seconds: float, **timeouts: float) -> httpx.Response:
     ],
 )
 def test_a_request_ends_at_its_deadline(answer: str) -> None:
-    """A server that sends a byte now and then keeps no request alive."""
+    """A slow server cannot extend the deadline of a request."""
     with serving() as url, pytest.raises(httpx.ReadTimeout):
         request(f"{url}/{answer}", 0.4)
 
 
 def test_a_server_that_takes_a_body_slowly_ends() -> None:
-    """A server that reads a photo byte by byte keeps no request alive."""
+    """A server that reads slowly cannot extend the deadline."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         ended = threading.Event()
 
@@ -71,7 +71,7 @@ def test_an_operations_own_timeout_still_holds() -> None:
 
 
 def test_tls_that_never_comes_ends() -> None:
-    """A server that accepts and says nothing to TLS keeps no request alive."""
+    """A server that does not answer TLS cannot extend the deadline."""
     with serving() as url, pytest.raises(httpx.ConnectTimeout):
         request(url.replace("http:", "https:"), 0.4)
 
@@ -121,7 +121,7 @@ def test_addresses_share_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_slow_look_up_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name whose servers make the resolver wait keeps no request alive."""
+    """A slow name server cannot extend the deadline."""
     released = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: released.wait(10) and [])
     with pytest.raises(httpx.ConnectTimeout, match="looked up"):
@@ -185,7 +185,7 @@ def test_an_answer_that_contradicts_itself_is_trouble_of_the_request(
 
 
 def test_no_cookie_is_kept() -> None:
-    """What one server gives as a cookie is sent to no server, this one included."""
+    """Cookies are never sent back."""
     cookie = http(b"x", "200 OK", "Set-Cookie: id=1", "Set-Cookie: b=2", "Connection: close")
     with server(cookie, cookie) as (url, seen), download_client(url) as client:
         for _ in range(2):

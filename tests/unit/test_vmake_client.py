@@ -1,4 +1,4 @@
-"""What each of the vendor's answers means, above all whether a create may be sent again."""
+"""The meaning of the vendor's answers: above all, whether a create may be sent again."""
 
 import gzip
 import itertools
@@ -45,12 +45,12 @@ Answer = Callable[[httpx.Request], httpx.Response]
 
 
 def client_of(answer: Answer) -> VmakeClient:
-    """Return a client whose vendor answers so."""
+    """Return a client whose vendor gives this answer."""
     return VmakeClient(VENDOR, lambda: KEY, transport=httpx.MockTransport(answer), now=Clock())
 
 
 def create(answer: httpx.Response | Answer, settings: Settings = SETTINGS) -> CreateOutcome:
-    """Create a task at a vendor that answers so."""
+    """Create a task at a vendor that gives this answer."""
     reply = (lambda _: answer) if isinstance(answer, httpx.Response) else answer
     with client_of(reply) as client:
         prepared = client.prepare_create(image=PHOTO, mask=None, settings=settings)
@@ -58,7 +58,7 @@ def create(answer: httpx.Response | Answer, settings: Settings = SETTINGS) -> Cr
 
 
 def read(answer: httpx.Response | Answer, task_id: str = "t-1") -> TaskRead:
-    """Read a task at a vendor that answers so."""
+    """Read a task at a vendor that gives this answer."""
     reply = (lambda _: answer) if isinstance(answer, httpx.Response) else answer
     with client_of(reply) as client:
         return client.read_task(task_id)
@@ -73,7 +73,7 @@ def envelope(
 
 
 def failing(error: httpx.RequestError) -> Answer:
-    """Return a vendor that cannot be talked to."""
+    """Return a vendor that raises this error."""
 
     def answer(request: httpx.Request) -> httpx.Response:
         raise error
@@ -270,7 +270,7 @@ CREATES: list[tuple[str, httpx.Response | Answer, CreateOutcome | type, Trouble 
 def test_create_outcome(
     answer: httpx.Response | Answer, expected: CreateOutcome | type, trouble: Trouble | None
 ) -> None:
-    """Only what certainly cost nothing may be sent again; the rest is unknown or accepted."""
+    """Only a create that certainly cost nothing may be sent again."""
     outcome = create(answer)
     if isinstance(expected, type):
         assert isinstance(outcome, expected)
@@ -292,7 +292,7 @@ def test_photo_named_like_money_is_no_empty_account(name: str, status: int) -> N
 
 
 class Says(httpx.BaseTransport):
-    """A vendor that says what it is told to."""
+    """A vendor whose answer tests can set."""
 
     answer: httpx.Response
 
@@ -302,7 +302,7 @@ class Says(httpx.BaseTransport):
 
 @pytest.fixture(scope="module")
 def says() -> Iterator[tuple[Says, VmakeClient]]:
-    """Give a vendor and its one client: making many takes long."""
+    """Return a vendor and its client, which is made once."""
     vendor = Says()
     with VmakeClient(VENDOR, lambda: KEY, transport=vendor, now=Clock()) as client:
         yield vendor, client
@@ -356,7 +356,7 @@ def test_an_error_after_the_request_was_taken_in_is_never_sent_again(
 def test_no_answer_breaks_the_client(
     says: tuple[Says, VmakeClient], status: int, body: bytes, retry_after: str
 ) -> None:
-    """Whatever the vendor says, a create has one of four outcomes and a read one of five."""
+    """For any answer, a create has one of four outcomes and a read one of five."""
     vendor, client = says
     vendor.answer = httpx.Response(status, content=body, headers={"Retry-After": retry_after})
     prepared = client.prepare_create(image=PHOTO, mask=None, settings=SETTINGS)
@@ -389,7 +389,7 @@ def test_no_answer_breaks_the_client(
     ],
 )
 def test_retry_after_is_understood_or_left(text: str, seconds: float | None) -> None:
-    """Seconds and dates are read; anything else is as if nothing had been said."""
+    """Retry-After may be seconds or a date; anything else is ignored."""
     outcome = create(httpx.Response(429, headers={"Retry-After": text}))
     assert isinstance(outcome, Refused)
     assert outcome.retry_after == seconds
