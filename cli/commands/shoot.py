@@ -197,10 +197,10 @@ def _document(settings: Settings) -> dict[str, Any]:
 
 def _shoot(shooter: Shooter, shots: Sequence[Shot], *, again: bool, as_json: bool) -> None:
     """Send the shots."""
-    fresh = new_nonce()
     for shot in shots:
-        # The first run of a command may have been stopped, or its jobs may have no records yet.
-        nonce = fresh if again else shooter.nonce_of(shot)
+        # Without --again, a command that is run twice sends the same requests: the first run may
+        # have been stopped, or its jobs may have no records yet.
+        nonce = new_nonce() if again else shooter.nonce_of(shot)
         request_id = shooter.shoot(shot, nonce=nonce)
         if as_json:
             say_json({"event": "shot", "jobId": shot.job.job_id, "requestId": request_id})

@@ -59,7 +59,7 @@ from cli.jobs.recovery import Recovery, RecoveryAction, Resolution, outcome
 from cli.jobs.review import Reviewer
 from cli.stacks.stack import Catwalk
 from cli.stacks.submission import Pause, pause_of
-from cli.terminal.output import credits_of
+from cli.terminal.output import credits_of, most_credits
 from shared import clients
 from shared.clock import iso, utc_now
 from shared.models import Job, JobStatus, ReviewState
@@ -453,6 +453,7 @@ class _Pages:
     def _shown(self, job: Job) -> dict[str, Any]:
         settings = job.settings
         recovery = self._gallery.recovery()
+        replacement = timeline.replacement(job, recovery)
         return {
             "job": job,
             "title": name_of(job),
@@ -469,10 +470,12 @@ class _Pages:
             "scene": scene_of(settings) if settings else "",
             "mask": mask_of(settings) if settings else "",
             "moments": _moments(job),
-            "replacement": timeline.replacement(job),
+            "replacement": replacement,
+            "replacement_price": most_credits(replacement.credits) if replacement else "",
             "took": timeline.took(job),
             "earlier": self._show.earlier(job),
-            "buttons": self._buttons(job, recovery),
+            # The same bytes would be rejected again.
+            "buttons": [] if replacement else self._buttons(job, recovery),
             "unknown": job.status is JobStatus.SUBMIT_UNKNOWN,
             "notes": [
                 step
@@ -485,16 +488,13 @@ class _Pages:
 
     def _buttons(self, job: Job, recovery: Recovery) -> list[_Button]:
         buttons: list[_Button] = []
-        if timeline.replacement(job) is not None:
-            return buttons  # the same bytes would be rejected again
         for action, (label, title, says) in _BUTTONS.items():
             if action is RecoveryAction.RECOPY and job.status is JobStatus.SUCCEEDED:
                 continue  # its images are there; `catwalk recopy` copies them again
             quote = recovery.quote(action, job)
             if quote.refusal is not None:
                 continue
-            price = f"up to {credits_of(quote.credits)}" if quote.credits > 1 else ""
-            price = price or (credits_of(quote.credits) if quote.credits else "free")
+            price = most_credits(quote.credits) if quote.credits else "free"
             kept = action is RecoveryAction.REGENERATE and job.results
             more = " The present ones stay as older versions for 30 days." if kept else ""
             more += " The new images are to be reviewed anew." if job.review else ""

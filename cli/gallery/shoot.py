@@ -29,7 +29,7 @@ from cli.gallery.forms import answered, body_of, check_token, document_of
 from cli.gallery.views import Asked, Shower, job_url, look_of, model_of, name_of, seen_of, status_of
 from cli.jobs.browse import Browser, Filter
 from cli.jobs.review import Decision, Reviewer
-from cli.jobs.shoot import Shooter, Shot, once_each, request_prefix, siblings
+from cli.jobs.shoot import Shooter, Shot, once_each, siblings
 from cli.terminal.output import counted, credits_of
 from shared.models import Job, ReviewState
 from shared.records.jobs import JobRepository
@@ -115,7 +115,7 @@ class Selections:
         self._show = show
         self._render = render
         self._quoting: tuple[str, Shooter] | None = None
-        """The nonce of the dialog that was quoted last, and what has read its photos."""
+        """The dialog that was quoted last, and what has read its photos."""
 
     @property
     def routes(self) -> list[BaseRoute]:
@@ -243,10 +243,8 @@ class Selections:
         """Return what shooting the selection again would cost."""
         document = await document_of(request, self._access, most=_MOST_BYTES)
         values = looks.values_of(document)
-        shots = await run_in_threadpool(self._quote_again, document, values)
-        known = _known(shots, document)
-        chosen = len(_selected(document))
-        return JSONResponse(_quoted(shots, values, chosen=chosen, known=known))
+        quoted = await run_in_threadpool(self._quote_again, document, values)
+        return JSONResponse(quoted)
 
     @answered
     async def shoot(self, request: Request) -> Response:
@@ -254,12 +252,17 @@ class Selections:
         document = await document_of(request, self._access, most=_MOST_BYTES)
         return await run_in_threadpool(self._shoot, document)
 
-    def _quote_again(self, document: Mapping[str, Any], values: Mapping[str, Any]) -> list[Shot]:
+    def _quote_again(
+        self, document: Mapping[str, Any], values: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """Quote as often as a dialog's choice changes; what it has read of photos is kept."""
-        nonce = str(document.get("nonce", ""))
-        if self._quoting is None or self._quoting[0] != nonce:
-            self._quoting = (nonce, self._shooter())
-        return self._quote(document, values, self._quoting[1])
+        dialog, quoting = str(document.get("dialog", "")), self._quoting
+        if quoting is None or quoting[0] != dialog:
+            quoting = (dialog, self._shooter())
+            self._quoting = quoting
+        shooter = quoting[1]
+        shots = self._quote(document, values, shooter)
+        return _quoted(shots, values, shooter, chosen=len(_selected(document)))
 
     def _quote(
         self, document: Mapping[str, Any], values: Mapping[str, Any], shooter: Shooter
@@ -274,27 +277,36 @@ class Selections:
     def _shoot(self, document: Mapping[str, Any]) -> Response:
         values = looks.values_of(document)
         shooter = self._shooter()
+        # If the dialog goes on after a refusal, what it had read before is out of date.
+        self._quoting = (str(document.get("dialog", "")), shooter)
         shots = self._quote(document, values, shooter)
         possible = [shot for shot in shots if shot.refusal is None]
         price = sum(shot.credits for shot in possible)
-        known, known_before = _known(possible, document), document.get("known")
+        nonces = _nonces(document)
+        # A form whose answer was lost is sent again, and another tab may have sent the same.
+        done = [
+            shot for shot in possible if shooter.was_sent(shot, nonces.get(shot.job.job_id, ""))
+        ]
+        to_do = [shot for shot in possible if shot not in done]
+        others = sum(shooter.nonce_of(shot) != nonces.get(shot.job.job_id) for shot in to_do)
         changed = ""
         if price != document.get("credits"):
             changed = f"It costs {credits_of(price)} by now; nothing was done."
-        elif isinstance(known_before, int) and known > known_before:
+        elif others:
+            which = "it" if len(possible) == 1 else f"{others} of them"
             changed = (
-                f"Somebody has shot {known - known_before} of them with this look in the meantime;"
+                f"Somebody has shot {which} with these settings in the meantime;"
                 " nothing was done. Look again."
             )
         if changed:
-            quoted = _quoted(shots, values, chosen=len(shots), known=known)
+            quoted = _quoted(shots, values, shooter, chosen=len(_selected(document)))
             return JSONResponse({**quoted, "message": changed}, HTTPStatus.CONFLICT)
         if not possible:
             raise HTTPException(HTTPStatus.CONFLICT, "None of these photos can be shot again.")
-        sent = 0
+        sent = len(done)
         try:
-            for shot in possible:
-                shooter.shoot(shot, nonce=str(document.get("nonce", "")))
+            for shot in to_do:
+                shooter.shoot(shot, nonce=shooter.nonce_of(shot))
                 sent += 1
         except ValueError as error:
             raise HTTPException(HTTPStatus.BAD_REQUEST, sentence(str(error))) from error
@@ -432,39 +444,29 @@ def _review_words(outcomes: Sequence[Reviewed], state: ReviewState) -> str:
     return " ".join(words)
 
 
-def _have(count: int) -> str:
-    return "has" if count == 1 else "have"
-
-
-def _known(shots: Sequence[Shot], document: Mapping[str, Any]) -> int:
-    """Return how many shots would repeat a look that others have shot.
-
-    What this very form has shot does not count: it may be sent again after a lost answer.
-    """
-    own = request_prefix(str(document.get("nonce", "")))
-    repeated = (shot.already for shot in shots if shot.refusal is None and shot.already is not None)
-    return sum(not (job.request_id or "").startswith(own) for job in repeated)
+def _nonces(document: Mapping[str, Any]) -> dict[str, str]:
+    """Read the nonces of a quote, by job id; they are compared, and go nowhere else."""
+    nonces = document.get("nonces")
+    if not isinstance(nonces, dict):
+        return {}
+    return {str(job_id): str(nonce) for job_id, nonce in nonces.items()}
 
 
 def _quoted(
-    shots: Sequence[Shot], values: Mapping[str, Any], *, chosen: int, known: int
+    shots: Sequence[Shot], values: Mapping[str, Any], shooter: Shooter, *, chosen: int
 ) -> dict[str, Any]:
     """Return the price of shots of so many chosen jobs, and what stands in the way of some."""
     possible = [shot for shot in shots if shot.refusal is None]
     price = sum(shot.credits for shot in possible)
     refused = Counter(shot.refusal for shot in shots if shot.refusal is not None)
-    known_words = ""
-    if known:
-        which = "It has" if len(possible) == 1 else f"{known} of them {_have(known)}"
-        known_words = f"{which} images with this look already; you would get other ones."
     return {
         "photos": len(possible),
         "credits": price,
         "price": credits_of(price),
+        "nonces": {shot.job.job_id: shooter.nonce_of(shot) for shot in possible},
         "sentence": f"{counted(len(possible), 'photo')}{looks.phrase(values)}",
-        "known": known,
-        "already": known_words,
-        "once": "Jobs of the same photo would become the same; it is shot once."
+        "already": _already_words(possible),
+        "once": "Some of the selected jobs are of the same photo. Each photo is shot once."
         if len(shots) < chosen
         else "",
         "refused": [
@@ -472,3 +474,14 @@ def _quoted(
         ],
         "refused_photos": len(shots) - len(possible),
     }
+
+
+def _already_words(shots: Sequence[Shot]) -> str:
+    """Return how many photos have a job with these settings; empty if none has."""
+    known = sum(shot.already is not None for shot in shots)
+    if not known:
+        return ""
+    if len(shots) == 1:
+        return "This photo was shot with these settings before. You get new, different images."
+    which = f"{known} of these photos were" if known > 1 else "One of these photos was"
+    return f"{which} shot with these settings before. You get new, different images."

@@ -40,7 +40,7 @@ from cli.gallery.access import Access
 from cli.gallery.desk import Desk
 from cli.gallery.forms import TOKEN_HEADER, answered, check_token, document_of
 from cli.gallery.views import look_of
-from cli.terminal.output import counted, credits_of, warn
+from cli.terminal.output import counted, credits_of, most_credits, warn
 from cli.upload import parsing
 from cli.upload.collect import Kind, Rules, Verdict, examine
 from cli.upload.table import SkuPattern
@@ -635,7 +635,7 @@ def _told(rows: Sequence[_Row]) -> dict[str, Any]:
         "rejected": sum(bool(row.problem) for row in rows),
         "credits": price,
         "price": credits_of(price),
-        "sentence": f"{words}: {'up to ' if price > 1 else ''}{credits_of(price)}",
+        "sentence": f"{words}: {most_credits(price)}",
     }
 
 

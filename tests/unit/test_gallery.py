@@ -1398,7 +1398,9 @@ def test_an_unusable_photo_is_replaced(house: House) -> None:
         task_id=None,
         error=JobError(code=ErrorCode.EMPTY_FILE, message="The file is empty."),
     )
+    variants = b'{"variants": [{"modelId": "001"}, {"modelId": "002"}]}'
+    house.aws.s3.put_object(Bucket=PHOTOS, Key="summer/catwalk.json", Body=variants)
     text = house.browser.get(f"/jobs/{job.job_id}").text
-    assert "Replace this photo" in text
+    assert 'Replace this photo<span class="price">up to 2 credits</span>' in text
     assert "Make new images" not in text
     assert text.count("The file is empty.") == 1
