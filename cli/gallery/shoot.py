@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from cli.errors import CommandError, sentence
-from cli.gallery import looks
+from cli.gallery import looks, reviews
 from cli.gallery.access import Access
 from cli.gallery.archive import zipped
 from cli.gallery.forms import answered, body_of, check_token, document_of
@@ -67,6 +67,8 @@ class Reviewed:
 
     job: Job | None
     """As it is now."""
+    before: Job | None = None
+    """As it was, if that was changed."""
     problem: str = ""
     """Why nothing was saved, as the end of a sentence about some jobs; empty if it was."""
     decided: str = ""
@@ -76,6 +78,10 @@ class Reviewed:
     def saved(self) -> bool:
         """Whether the decision stands in the record."""
         return not (self.problem or self.decided)
+
+
+_Decide = Callable[[Job], Decision]
+"""Raises ValueError if the decision does not fit the job's images."""
 
 
 class Selections:
@@ -124,6 +130,7 @@ class Selections:
             Route("/looks", self.looks),
             Route("/selection/matching", self.matching),
             Route("/selection/review", self.review, methods=["POST"]),
+            Route("/selection/undo", self.undo, methods=["POST"]),
             Route("/selection/quote", self.quote, methods=["POST"]),
             Route("/selection/shoot", self.shoot, methods=["POST"]),
             Route("/selection/results.zip", self.archive, methods=["POST"]),
@@ -183,22 +190,51 @@ class Selections:
         return await run_in_threadpool(self._review, document)
 
     def _review(self, document: Mapping[str, Any]) -> Response:
-        selected = _selected(document)
         state = document.get("state")
         wanted = next((decision for decision in _DECISIONS if decision.value == state), None)
         if wanted is None:
             raise HTTPException(HTTPStatus.BAD_REQUEST, "A job is approved or refused.")
+
+        def decide(job: Job) -> Decision:
+            marks = job.review
+            return Decision.about(
+                job,
+                wanted,
+                chosen=marks.chosen if marks else (),
+                refused=marks.refused if marks else (),
+            )
+
+        selected = _selected(document)
+        return self._decided(selected, [decide] * len(selected), _DECISIONS[wanted])
+
+    @answered
+    async def undo(self, request: Request) -> Response:
+        """Set reviews back to what they were, each unless somebody has decided since."""
+        document = await document_of(request, self._access, most=_MOST_BYTES)
+        return await run_in_threadpool(self._undo, document)
+
+    def _undo(self, document: Mapping[str, Any]) -> Response:
+        selected = _selected(document)
+        earlier = {str(each.get("id", "")): _earlier(each) for each in document["jobs"]}
+        return self._decided(selected, [earlier[each.job_id] for each in selected], "undone")
+
+    def _decided(
+        self, selected: Sequence[Selected], decisions: Sequence[_Decide], word: str
+    ) -> Response:
+        """Write a decision about each job, and answer what became of them."""
         jobs = self._browser.some([each.job_id for each in selected])
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             outcomes = list(
                 pool.map(
-                    lambda each: self._review_one(each, jobs.get(each.job_id), wanted), selected
+                    lambda each, decide: self._review_one(each, jobs.get(each.job_id), decide),
+                    selected,
+                    decisions,
                 )
             )
         saved = [each.job for each in outcomes if each.saved and each.job is not None]
         return JSONResponse(
             {
-                "message": _review_words(outcomes, wanted),
+                "message": _review_words(outcomes, word),
                 "whole": len(saved) == len(selected),
                 # What was not saved stays selected, as it is now: the person looks, and decides.
                 "left": [
@@ -207,34 +243,35 @@ class Selections:
                     if not each.saved and each.job is not None
                 ],
                 "changed": [job.job_id for job in saved],
+                # What takes the decision back, if it is sent to `undo`.
+                "undo": [
+                    _undoing(each.job, each.before)
+                    for each in outcomes
+                    if each.job is not None and each.before is not None
+                ],
             }
         )
 
-    def _review_one(self, selected: Selected, job: Job | None, state: ReviewState) -> Reviewed:
+    def _review_one(self, selected: Selected, job: Job | None, decide: _Decide) -> Reviewed:
         if job is None:
-            return Reviewed(None, "are gone")
+            return Reviewed(None, problem="are gone")
         if seen_of(job) != selected.seen:
             return _changed(job)
-        marks = job.review
         try:
-            decision = Decision.about(
-                job,
-                state,
-                chosen=marks.chosen if marks else (),
-                refused=marks.refused if marks else (),
-            )
+            decision = decide(job)
         except ValueError:
             if job.review_state is None or not job.results:
-                return Reviewed(job, "have no images to review")
-            return Reviewed(job, "have only refused images; choose one of them first")
+                return Reviewed(job, problem="have no images to review")
+            return Reviewed(job, problem="have only refused images; choose one of them first")
         try:
             reviewed = self._reviewer.review(job, decision)
             if reviewed is not None:
-                return Reviewed(reviewed)
+                same = seen_of(reviewed) == seen_of(job)
+                return Reviewed(reviewed, before=None if same else job)
             now = self._jobs.get(job.job_id)
         except (ClientError, BotoCoreError, CommandError) as error:
-            return Reviewed(job, f"could not be saved: {error}".rstrip("."))
-        return Reviewed(None, "are gone") if now is None else _changed(now)
+            return Reviewed(job, problem=f"could not be saved: {error}".rstrip("."))
+        return Reviewed(None, problem="are gone") if now is None else _changed(now)
 
     # --- shooting again --------------------------------------------------------------------
 
@@ -376,9 +413,10 @@ class Selections:
                     "name": name_of(job),
                     "look": look_of(job.settings),
                     "card": self._show.card(job),
+                    **reviews.shown(job),
                 }
             )
-        return self._render("compare.html", {"sides": sides})
+        return self._render("compare.html", {"sides": sides, "token": self._access.form_token})
 
 
 def _selected(document: Mapping[str, Any]) -> list[Selected]:
@@ -422,7 +460,7 @@ def _changed(job: Job) -> Reviewed:
     """Return that a job is not as the page showed it."""
     review = job.review
     if review is None:
-        return Reviewed(job, "have a new attempt; look again")
+        return Reviewed(job, problem="have a new attempt; look again")
     verb = {
         ReviewState.APPROVED: "approved",
         ReviewState.REFUSED: "refused",
@@ -431,10 +469,40 @@ def _changed(job: Job) -> Reviewed:
     return Reviewed(job, decided=f"{review.by} {verb}")
 
 
-def _review_words(outcomes: Sequence[Reviewed], state: ReviewState) -> str:
-    """Return what became of a decision, in a few sentences."""
+def _undoing(job: Job, before: Job) -> dict[str, Any]:
+    """Return what `Selections.undo` needs to set a job's review back."""
+    review = before.review
+    return {
+        "id": job.job_id,
+        "seen": seen_of(job),
+        "state": review.state.value if review else ReviewState.TO_REVIEW.value,
+        "chosen": list(review.chosen) if review else [],
+        "refused": list(review.refused) if review else [],
+    }
+
+
+def _earlier(entry: Mapping[str, Any]) -> _Decide:
+    """Return the decision of an entry that `_undoing` made.
+
+    Raises:
+        HTTPException: it is no such entry.
+
+    """
+    state = next((state for state in ReviewState if state.value == entry.get("state")), None)
+    marks = [entry.get("chosen"), entry.get("refused")]
+    if state is None or not all(
+        isinstance(numbers, list) and all(type(number) is int for number in numbers)
+        for numbers in marks
+    ):
+        raise HTTPException(HTTPStatus.BAD_REQUEST, "The request names no earlier review.")
+    chosen, refused = marks
+    return lambda job: Decision.about(job, state, chosen=chosen or (), refused=refused or ())
+
+
+def _review_words(outcomes: Sequence[Reviewed], word: str) -> str:
+    """Return what became of decisions, in a few sentences."""
     saved = sum(each.saved for each in outcomes)
-    words = [f"{saved or 'None'} {_DECISIONS[state]}."]
+    words = [f"{saved or 'None'} {word}."]
     for decided, count in Counter(each.decided for each in outcomes if each.decided).items():
         words.append(f"{decided} {count} of them in the meantime; look again.")
     for problem, count in Counter(each.problem for each in outcomes if each.problem).items():

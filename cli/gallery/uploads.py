@@ -38,7 +38,7 @@ from cli.errors import CommandError, sentence
 from cli.gallery import looks
 from cli.gallery.access import Access
 from cli.gallery.desk import Desk
-from cli.gallery.forms import TOKEN_HEADER, answered, check_token, document_of
+from cli.gallery.forms import TOKEN_HEADER, answered, check_token, document_of, refusal_of
 from cli.gallery.views import look_of
 from cli.terminal.output import counted, credits_of, most_credits, warn
 from cli.upload import parsing
@@ -527,7 +527,8 @@ class Uploads:
                 item.why = "It was stopped."
                 return
             except (ClientError, BotoCoreError, OSError) as error:
-                item.why = sentence(str(error))
+                from_aws = isinstance(error, (ClientError, BotoCoreError))
+                item.why = refusal_of(error) if from_aws else sentence(str(error))
                 if pause is None or not _may_pass(error):
                     return
                 item.state = State.RETRYING

@@ -103,6 +103,7 @@ def requests(house: House) -> list[ModelRequested]:
 
 POSTS = (
     "/selection/review",
+    "/selection/undo",
     "/selection/quote",
     "/selection/shoot",
     "/selection/results.zip",
@@ -364,6 +365,69 @@ def test_a_replica_that_lags_does_not_pass_for_the_record(
     monkeypatch.setattr(house.aws.dynamodb, "batch_get_item", replica)
     answer = post(house, "/selection/review", {"jobs": selected(job), "state": "approved"}).json()
     assert answer["message"] == "None approved. Anna refused 1 of them in the meantime; look again."
+
+
+def undo(house: House, entries: object) -> Any:
+    """Send what a decision was answered with, as the page's Undo does."""
+    return post(house, "/selection/undo", {"jobs": entries})
+
+
+def test_a_decision_of_many_is_undone(house: House) -> None:
+    """Undo brings back each review as it was: none, marks alone, or another decision."""
+    fresh, marked, approved = (house.job(results=2) for _ in range(3))
+    decision = Decision.about(marked, ReviewState.TO_REVIEW, chosen=[2], refused=[1])
+    marked = anna(house).review(marked, decision) or marked
+    approved = approve(house, approved)
+    document = {"state": "refused", "jobs": selected(fresh, marked, approved)}
+    answer = post(house, "/selection/review", document).json()
+    assert answer["message"] == "3 refused."
+    assert undo(house, answer["undo"]).json()["message"] == "3 undone."
+    assert state(house, fresh)[0] is ReviewState.TO_REVIEW
+    assert state(house, approved)[0] is ReviewState.APPROVED
+    now = house.gallery.jobs.get(marked.job_id)
+    assert now is not None
+    assert now.review is not None
+    assert (now.review.state, now.review.chosen) == (ReviewState.TO_REVIEW, (2,))
+    assert now.review.revision == 3
+
+
+def test_undo_leaves_what_somebody_else_decided(house: House) -> None:
+    """A decision that came after the one to be undone stays, and is told."""
+    jobs = [house.job(results=1) for _ in range(2)]
+    document = {"state": "refused", "jobs": selected(*jobs)}
+    answer = post(house, "/selection/review", document).json()
+    now = house.gallery.jobs.get(jobs[0].job_id)
+    assert now is not None
+    approve(house, now)
+    undone = undo(house, answer["undo"]).json()
+    assert undone["message"] == "1 undone. Anna approved 1 of them in the meantime; look again."
+    assert state(house, jobs[0]) == (ReviewState.APPROVED, "Anna")
+    assert state(house, jobs[1])[0] is ReviewState.TO_REVIEW
+
+
+def test_what_changed_nothing_has_no_undo(house: House) -> None:
+    """A job that was approved already is not opened again by Undo."""
+    job = approve(house, house.job(results=1))
+    document = {"state": "approved", "jobs": selected(job)}
+    assert post(house, "/selection/review", document).json()["undo"] == []
+
+
+@pytest.mark.parametrize(
+    "earlier",
+    [
+        {},
+        {"state": "approved"},
+        {"state": "gone", "chosen": [], "refused": []},
+        {"state": [], "chosen": [], "refused": []},
+        {"state": "approved", "chosen": ["1"], "refused": []},
+        {"state": "approved", "chosen": [True], "refused": []},
+    ],
+)
+def test_an_undo_of_nothing(house: House, earlier: dict[str, object]) -> None:
+    """What is no earlier review changes nothing."""
+    job = house.job(results=1)
+    assert undo(house, [{**selected(job)[0], **earlier}]).status_code == 400
+    assert state(house, job) == (ReviewState.TO_REVIEW, "")
 
 
 def test_what_cannot_be_reviewed_is_said(house: House) -> None:

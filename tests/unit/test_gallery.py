@@ -1260,7 +1260,7 @@ def test_a_script_learns_why_a_choice_was_not_saved(
     monkeypatch.setattr(house.gallery.jobs, "review", breaks)
     answer = review(house, house.job(results=1))
     assert answer.status_code == 502
-    assert answer.json()["message"].startswith("AWS did not answer as it should: Could not connect")
+    assert answer.json()["message"].startswith("The stack cannot be reached. ")
 
 
 def test_an_attempt_that_cannot_be(house: House) -> None:
