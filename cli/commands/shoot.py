@@ -14,7 +14,7 @@ from cli.stacks.stack import Catwalk
 from cli.terminal.options import (
     DryRun,
     Folder,
-    JobIds,
+    JobNames,
     Json,
     Sku,
     StackName,
@@ -46,22 +46,25 @@ _MOST_SHOWN: Final = 20
 
 @commands.command("shoot", rich_help_panel="Photos")
 def shoot(
-    jobs: JobIds = None,
+    jobs: JobNames = None,
     *,
     model: Annotated[
         str | None, typer.Option(help="antonia, clara, jamila, mia, lavanya, or a model id: 002.")
     ] = None,
     scene: Annotated[
-        str | None, typer.Option(help="original, none, preset:035 or color:#f4e9dd.")
+        str | None,
+        typer.Option(help="The background: original, none, preset:035 or color:#f4e9dd."),
     ] = None,
-    color: Annotated[str | None, typer.Option(help="The background's colour: #f4e9dd.")] = None,
+    color: Annotated[str | None, typer.Option(help="A background of this colour: #f4e9dd.")] = None,
     images: Annotated[
         int | None,
         typer.Option(help="Images per photo; the price stays the same.", min=1, max=4),
     ] = None,
     again: Annotated[
         bool,
-        typer.Option("--again", help="Also photos that were shot so already: it makes others."),
+        typer.Option(
+            "--again", help="Also photos that have a job with these settings: make other images."
+        ),
     ] = False,
     statuses: Statuses = None,
     folder: Folder = None,
@@ -73,18 +76,22 @@ def shoot(
 ) -> None:
     """Shoot photos again with another model or background. One credit per photo.
 
-    Each is a new job; the old job and its images stay. What is not said stays as the old job has
-    it. --folder and --sku select the jobs that have images; --status selects others.
+    Each is a new job; the old job and its images stay. The new job keeps the settings that you do
+    not give. --folder and --sku choose the jobs that have images; --status chooses others.
     """
     refuse_empty(folder=folder, sku=sku)
     values = _values(model, scene, color, images)
     if not values and not again:
         raise CommandError(
-            "It is not said what should be different.",
-            "Give --model, --scene, --color or --images; --again shoots with the same settings.",
+            "No new settings are given.",
+            "Give --model, --scene, --color or --images. --again makes other images with the same"
+            " settings.",
         )
     if not (jobs or folder is not None or sku is not None or statuses):
-        raise CommandError("No jobs are named.", "Give job ids, --folder, --sku or --status.")
+        raise CommandError(
+            "No jobs are named.",
+            "Give job ids (`catwalk jobs` lists them), --folder, --sku or --status.",
+        )
     if not jobs and not statuses:
         statuses = sorted(REVIEWABLE)
     catwalk = Catwalk.chosen(stack, changes=not dry_run)
@@ -92,7 +99,7 @@ def shoot(
     found = list(jobs_meant(catwalk, jobs or (), which))
     if not found:
         raise CommandError(
-            "No job matches.", "Check the status, folder and article with `catwalk jobs`."
+            "No job matches.", "Check the status, folder and SKU with `catwalk jobs`."
         )
     shooter = Shooter.of(catwalk)
     shots = once_each(shooter.quote_all(found, values))
@@ -137,7 +144,7 @@ def _refusal(shot: Shot, *, again: bool) -> str | None:
     if shot.already is not None and not again:
         status = STATUS_WORDS[shot.already.status]
         other = shot.already.job_id[:SHORT_ID]
-        return f"It was shot so already: job {other}, {status}. --again makes other images."
+        return f"It has a job with these settings: {other}, {status}. --again makes other images."
     return None
 
 

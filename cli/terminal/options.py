@@ -85,7 +85,23 @@ StackName = Annotated[
         show_default=False,
     ),
 ]
-JobIds = Annotated[list[str] | None, typer.Argument(help="Job ids.", show_default=False)]
+JobIds = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Jobs by their ids or the first characters of these; the first column of"
+        " `catwalk jobs` shows them. Without ids, the options below choose the jobs.",
+        show_default=False,
+    ),
+]
+JobNames = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Jobs by their ids or the first characters of these; the first column of"
+        " `catwalk jobs` shows them. A photo's key, summer/dress.jpg, means all jobs of the"
+        " photo. Without any of these, the options below choose the jobs.",
+        show_default=False,
+    ),
+]
 Statuses = Annotated[
     list[JobStatus] | None,
     typer.Option(
@@ -100,7 +116,7 @@ Folder = Annotated[
     str | None,
     typer.Option(help="Only photos in this folder or below it; / is the whole bucket."),
 ]
-Sku = Annotated[str | None, typer.Option(help="Only jobs of this article.")]
+Sku = Annotated[str | None, typer.Option(help="Only jobs of this SKU.")]
 ReviewFilter = Annotated[
     ReviewState | None,
     typer.Option(
@@ -151,7 +167,7 @@ def refuse_empty(*, folder: str | None, sku: str | None) -> None:
     """
     for name, value, instead in (
         ("--folder", folder, "Name a folder; / is the whole bucket."),
-        ("--sku", sku, "Name an article."),
+        ("--sku", sku, "Name a SKU."),
     ):
         if value is not None and not value.strip():
             raise CommandError(f"{name} is empty.", instead)

@@ -1026,7 +1026,7 @@ def test_articles_from_file_names(house: House) -> None:
     stored = house.aws.s3.head_object(Bucket=PHOTOS, Key="in/A-2_back.jpg")["Metadata"]
     assert stored == {"sku": "A-2"}
     wrong = drop.do("check", 0, sku="{sk}_*").json()["message"]
-    assert wrong.startswith("'{sk}_*' does not say where the article is. Write {sku} once")
+    assert wrong.startswith("'{sk}_*' does not say where the SKU is. Write {sku} once")
 
 
 @pytest.mark.parametrize(
