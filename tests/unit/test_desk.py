@@ -719,6 +719,25 @@ def test_also_shot_with(house: House) -> None:
     assert "Also shot with" not in house.browser.get(f"/jobs/{other.job_id}").text
 
 
+def test_both_sides_of_a_comparison_are_reviewed(house: House) -> None:
+    """Each side says what was decided, and has the form of its job with the revision it shows."""
+    clara, mia = house.job(results=2), approve(house, house.job(results=2))
+    running = house.job(status=JobStatus.RUNNING, progress=5)
+    shown = house.browser.get(f"/jobs/{clara.job_id}/compare?with={mia.job_id}").text
+    left, right = shown.split("<figure")[1:]
+    assert f'action="{house.access.root}/jobs/{clara.job_id}/review"' in left
+    assert f'action="{house.access.root}/jobs/{mia.job_id}/review"' in right
+    assert ('name="revision" value="0"' in left, 'name="revision" value="1"' in right) == (
+        True,
+    ) * 2
+    assert ">Done<" in left
+    assert ">Approved<" in right
+    assert "Approved by Anna" in right
+    assert house.access.form_token in left
+    other = house.browser.get(f"/jobs/{clara.job_id}/compare?with={running.job_id}").text
+    assert other.count("data-review") == 1
+
+
 @pytest.mark.parametrize("other", ["", "f" * 32, "../x", NASTY])
 def test_nothing_to_compare_with(house: House, other: str) -> None:
     """A comparison with what is no job says so, and shows nothing of it as markup."""

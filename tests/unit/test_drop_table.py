@@ -206,7 +206,10 @@ def test_masks_of_a_table(shell: Shell, photo: Callable[..., Path]) -> None:
         ("name,sku\na.png,1,2\n", "line 2 has 3 cells, the header 2."),
         ("name,model\na.png,clare\n", "line 2: There is no model 'clare'. Did you mean 'clara'"),
         ("name,scene\na.png,beach\n", "line 2: scene 'beach' is not a background."),
-        ("name,scene,color\na.png,none,f4e9dd\n", "line 2: It has the background 'none' and a color."),
+        (
+            "name,scene,color\na.png,none,f4e9dd\n",
+            "line 2: It has the background 'none' and a color.",
+        ),
         ("name,color\na.png,red\n", "line 2: scene 'color:red' is not a background."),
         ("name,images\na.png,5\n", "line 2: images is '5'. Give a number from 1 to 4."),
         ("name,mask\na.png,gone.png\n", "There is no mask 'gone.png'"),

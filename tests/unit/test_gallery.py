@@ -517,6 +517,8 @@ def test_trouble_in_plain_words(
     text = house.browser.get("/").text
     assert f"<h1>{says}</h1>" in text
     assert "arn:aws:x" in text.partition("<details>")[2]
+    assert '<a class="button" href="">Try again</a>' in text
+    assert "`" not in text
 
 
 def test_bug(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1354,6 +1356,7 @@ def test_one_banner_while_submission_is_paused(house: House) -> None:
     tab.cookies.update({house.access.cookie: house.access.session})
     text = tab.get("/").text
     assert text.count("The vendor does not accept the API key") == 1
+    assert "<code>catwalk set-key</code>" in text
     assert "Nothing is lost" in text
     assert "X-Api-Key" not in text
     assert text.count(">Waiting<") == 4
@@ -1403,4 +1406,5 @@ def test_an_unusable_photo_is_replaced(house: House) -> None:
     text = house.browser.get(f"/jobs/{job.job_id}").text
     assert 'Replace this photo<span class="price">up to 2 credits</span>' in text
     assert "Make new images" not in text
+    assert "Shoot again" not in text.partition("<dialog")[0]
     assert text.count("The file is empty.") == 1
