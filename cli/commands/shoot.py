@@ -53,7 +53,10 @@ def shoot(
     ] = None,
     scene: Annotated[
         str | None,
-        typer.Option(help="The background: original, none, preset:035 or color:#f4e9dd."),
+        typer.Option(
+            help="The background: original (the photo's own), none (cut out), preset:035 (a scene) or"
+            " color:#f4e9dd."
+        ),
     ] = None,
     color: Annotated[str | None, typer.Option(help="A background of this colour: #f4e9dd.")] = None,
     images: Annotated[

@@ -88,17 +88,17 @@ StackName = Annotated[
 JobIds = Annotated[
     list[str] | None,
     typer.Argument(
-        help="Jobs by their ids or the first characters of these; the first column of"
-        " `catwalk jobs` shows them. Without ids, the options below choose the jobs.",
+        help="Job ids or their first characters, from the first column of `catwalk jobs`. Leave"
+        " them out to choose jobs by the options below.",
         show_default=False,
     ),
 ]
 JobNames = Annotated[
     list[str] | None,
     typer.Argument(
-        help="Jobs by their ids or the first characters of these; the first column of"
-        " `catwalk jobs` shows them. A photo's key, summer/dress.jpg, means all jobs of the"
-        " photo. Without any of these, the options below choose the jobs.",
+        help="Job ids or their first characters, from the first column of `catwalk jobs`; or a"
+        " photo's key, summer/dress.jpg, for all jobs of the photo. Leave them out to choose jobs"
+        " by the options below.",
         show_default=False,
     ),
 ]
