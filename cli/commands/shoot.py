@@ -54,8 +54,8 @@ def shoot(
     scene: Annotated[
         str | None,
         typer.Option(
-            help="The background: original (the photo's own), none (cut out), preset:035 (a scene) or"
-            " color:#f4e9dd."
+            help="The background: original (the photo's own), none (cut out), preset:035 (a scene)"
+            " or color:#f4e9dd."
         ),
     ] = None,
     color: Annotated[str | None, typer.Option(help="A background of this colour: #f4e9dd.")] = None,

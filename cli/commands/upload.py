@@ -128,8 +128,8 @@ def drop(
     scene: Annotated[
         str | None,
         typer.Option(
-            help="The background: original (the photo's own), none (cut out), preset:035 (a scene) or"
-            " color:#f4e9dd."
+            help="The background: original (the photo's own), none (cut out), preset:035 (a scene)"
+            " or color:#f4e9dd."
         ),
     ] = None,
     images: Annotated[
