@@ -527,8 +527,7 @@ class Uploads:
                 item.why = "It was stopped."
                 return
             except (ClientError, BotoCoreError, OSError) as error:
-                from_aws = isinstance(error, (ClientError, BotoCoreError))
-                item.why = refusal_of(error) if from_aws else sentence(str(error))
+                item.why = sentence(str(error)) if isinstance(error, OSError) else refusal_of(error)
                 if pause is None or not _may_pass(error):
                     return
                 item.state = State.RETRYING
