@@ -315,7 +315,7 @@ def test_shoot_again_by_keys_alone(page: Page, catwalk: Catwalk) -> None:
     page.keyboard.press("Enter")
     dialog = page.get_by_role("dialog", name="Shoot again")
     expect(dialog).to_be_visible()
-    expect(dialog.get_by_role("radio", name="Same model").first).to_be_focused()
+    expect(dialog.get_by_role("radio", name="Same").first).to_be_focused()
     page.keyboard.press("ArrowRight")
     expect(dialog.get_by_role("radio", name="Antonia")).to_be_checked()
     expect(dialog.get_by_text("1 photo with Antonia: 1 credit")).to_be_visible()

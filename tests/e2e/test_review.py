@@ -69,7 +69,7 @@ def test_with_the_keyboard_alone(page: Page, catwalk: Catwalk) -> None:
     expect(verdict(page, "refused")).to_have_attribute("aria-pressed", "false")
 
 
-def test_a_decision_is_undone(page: Page, catwalk: Catwalk) -> None:
+def test_a_decision_is_undone(page: Page, visitor: Visitor, catwalk: Catwalk) -> None:
     """U takes a decision back, with the marks that it had; somebody else's decision stays."""
     opened(page, "clio.jpg")
     for key in ("1", "r"):
@@ -80,15 +80,18 @@ def test_a_decision_is_undone(page: Page, catwalk: Catwalk) -> None:
     expect(toast).to_have_text("Undone.")
     (record,) = catwalk.records(f"{FOLDER}/clio.jpg")
     assert (record["review"]["state"], record["review"]["chosen"]) == ("to_review", [1])
-    verdict(page, "refused").click()
-    expect(toast).to_contain_text("Refused.")
-    expect(page.locator(".hint")).to_contain_text("Refused by")
-    # The page does not know yet what follows.
-    page.route("**/live?*", lambda route: route.abort())
-    done = catwalk.run_command("review", record["job_id"], "--approve", "--yes")
-    assert done.returncode == 0, done.stderr
-    toast.get_by_role("button", name="Undo").click()
-    expect(toast).to_contain_text("approved it in the meantime")
+    with visitor.context() as other:
+        second = other.new_page()
+        second.goto(page.url)
+        verdict(second, "refused").click()
+        expect(second.locator(".hint")).to_contain_text("Refused by")
+        # The page does not know yet what follows.
+        second.route("**/live?*", lambda route: route.abort())
+        done = catwalk.run_command("review", record["job_id"], "--approve", "--yes")
+        assert done.returncode == 0, done.stderr
+        toast = second.locator("[data-toast]")
+        toast.get_by_role("button", name="Undo").click()
+        expect(toast).to_contain_text("approved it in the meantime")
     (record,) = catwalk.records(f"{FOLDER}/clio.jpg")
     assert record["review"]["state"] == "approved"
     catwalk.run_command("review", record["job_id"], "--reopen", "--yes")
