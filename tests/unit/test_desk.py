@@ -1239,9 +1239,7 @@ def test_a_failed_upload_is_told_on_the_terminal(
     lose(house, monkeypatch, [refused("AccessDenied", 403)])
     made, which = alone(house, ())
     made._upload_all(which)
-    assert "1 of 1 file was not uploaded: An error occurred (AccessDenied)" in (
-        capsys.readouterr().err
-    )
+    assert "1 of 1 file was not uploaded: You may not do this here." in (capsys.readouterr().err)
 
 
 def test_what_stood_still_is_tried_again(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
