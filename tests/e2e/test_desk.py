@@ -327,6 +327,28 @@ def test_shoot_again_by_keys_alone(page: Page, catwalk: Catwalk) -> None:
     assert catwalk.record(job_id)["attempt"] == 1
 
 
+def test_two_tabs_pay_once(page: Page, visitor: Visitor, catwalk: Catwalk) -> None:
+    """Two tabs that were shown the same price for the same photo make one job of it."""
+    key, body = "desk-tabs/dress.jpg", photo()
+    catwalk.drop(key, body)
+    job_id = catwalk.end_of(key)["job_id"]
+    with visitor.context() as context:
+        tabs = (page, context.new_page())
+        for tab in tabs:
+            tab.goto(f"jobs/{job_id}")
+            tab.get_by_role("button", name="Shoot again with another look").click()
+            dialog = tab.get_by_role("dialog", name="Shoot again")
+            dialog.get_by_role("radio", name="Mia").check(force=True)
+            expect(dialog.get_by_text("1 photo with Mia: 1 credit")).to_be_visible()
+        for tab in tabs:
+            tab.get_by_role("dialog").get_by_role("button", name="Shoot again").click()
+            expect(tab.get_by_text("1 photo with Mia: under way.")).to_be_visible()
+    assert looks_of(catwalk, key, 2) == {"002", "004"}
+    catwalk.idle()
+    assert len(catwalk.records(key)) == 2
+    assert catwalk.charges(body) == 2
+
+
 def test_a_photo_that_is_gone(page: Page, catwalk: Catwalk) -> None:
     """The dialog says that a photo cannot be shot any more, and sends nothing."""
     key = "desk-gone/dress.jpg"
