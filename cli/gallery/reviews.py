@@ -98,7 +98,7 @@ def decided(review: Review | None) -> str:
     verb = {
         ReviewState.APPROVED: "Approved",
         ReviewState.REFUSED: "Refused",
-        ReviewState.TO_REVIEW: "Marked" if review.chosen or review.refused else "Opened again",
+        ReviewState.TO_REVIEW: "Marked" if review.marked else "Reopened",
     }[review.state]
     return f"{verb} by {review.by}"
 

@@ -464,7 +464,7 @@ def _changed(job: Job) -> Reviewed:
     verb = {
         ReviewState.APPROVED: "approved",
         ReviewState.REFUSED: "refused",
-        ReviewState.TO_REVIEW: "marked images of",
+        ReviewState.TO_REVIEW: "marked images of" if review.marked else "reopened",
     }[review.state]
     return Reviewed(job, decided=f"{review.by} {verb}")
 

@@ -405,6 +405,17 @@ def test_undo_leaves_what_somebody_else_decided(house: House) -> None:
     assert state(house, jobs[1])[0] is ReviewState.TO_REVIEW
 
 
+def test_an_undone_decision_is_told_as_reopened(house: House) -> None:
+    """Who comes after an undo hears that the job was reopened, not that images were marked."""
+    job = approve(house, house.job(results=1))
+    decision = Decision.about(job, ReviewState.TO_REVIEW, chosen=[], refused=[])
+    assert anna(house).review(job, decision) is not None
+    document = {"state": "refused", "jobs": selected(job)}
+    told = post(house, "/selection/review", document).json()["message"]
+    assert "Anna reopened 1 of them in the meantime" in told
+    assert "Reopened by Anna" in house.browser.get(f"/jobs/{job.job_id}").text
+
+
 def test_what_changed_nothing_has_no_undo(house: House) -> None:
     """A job that was approved already is not opened again by Undo."""
     job = approve(house, house.job(results=1))
