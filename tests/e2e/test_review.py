@@ -86,10 +86,12 @@ def test_a_decision_is_undone(page: Page, visitor: Visitor, catwalk: Catwalk) ->
         verdict(second, "refused").click()
         expect(second.locator(".hint")).to_contain_text("Refused by")
         # The page does not know yet what follows.
-        second.route("**/live?*", lambda route: route.abort())
+        second.route("**/live?*", lambda route: route.fulfill(status=204))
+        toast = second.locator("[data-toast]")
+        # It stays for as long as the pointer is on it.
+        toast.hover()
         done = catwalk.run_command("review", record["job_id"], "--approve", "--yes")
         assert done.returncode == 0, done.stderr
-        toast = second.locator("[data-toast]")
         toast.get_by_role("button", name="Undo").click()
         expect(toast).to_contain_text("approved it in the meantime")
     (record,) = catwalk.records(f"{FOLDER}/clio.jpg")
