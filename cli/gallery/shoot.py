@@ -353,8 +353,11 @@ class Selections:
                 f"{sent} of {counted(len(possible), 'photo')} were sent, then AWS said: {error}."
                 " Send it again: none is made twice.",
             ) from error
-        words = f"{counted(sent, 'photo')}{looks.phrase(values)}: under way."
-        return JSONResponse({"message": f"{words} New images come in as new jobs.", "sent": sent})
+        words = "under way. New images come in as new jobs."
+        if not to_do:
+            words = "shot already, here or in another tab. Nothing more was charged."
+        what = f"{counted(len(possible), 'photo')}{looks.phrase(values)}"
+        return JSONResponse({"message": f"{what}: {words}"})
 
     # --- taking away -----------------------------------------------------------------------
 
