@@ -136,7 +136,7 @@ e2e: tools chromium ## the deployed template on the local AWS, driven from outsi
 # Two halves at once, each with a stack of its own: both mostly wait. What a whole run must have used
 # and emitted is asked after the first (tests/e2e/test_whole_run.py). The second is shown when it is
 # done.
-SECOND := $(patsubst %,tests/e2e/test_%.py,account gallery gate keys laptop review setting_up update whole_storm)
+SECOND := $(patsubst %,tests/e2e/test_%.py,account gallery gate keys laptop people review setting_up update whole_storm)
 LATER = >$(TOOLS)/$@.log 2>&1; status=$$?; cat $(TOOLS)/$@.log; exit $$status
 .PHONY: e2e-first e2e-second
 e2e-first:

@@ -208,6 +208,11 @@ class Review(_Model):
     revision: int
     """Counts the changes of this attempt's review, from 1."""
 
+    @property
+    def marked(self) -> bool:
+        """Whether any result is chosen or refused."""
+        return bool(self.chosen or self.refused)
+
 
 class PastAttempt(_Model):
     """An earlier attempt of the same job."""

@@ -62,7 +62,7 @@ def show_jobs(
     text: Annotated[
         str,
         typer.Argument(
-            help="Part of a photo's key, an article, or the id of a job, task or request.",
+            help="Part of a photo's key, a SKU, or the id of a job, task or request.",
             show_default=False,
         ),
     ] = "",
@@ -74,7 +74,8 @@ def show_jobs(
         str | None, typer.Option(help="Only jobs with this model: clara, 002.")
     ] = None,
     scene: Annotated[
-        str | None, typer.Option(help="Only jobs with this scene: original, preset, preset:035.")
+        str | None,
+        typer.Option(help="Only jobs with this background: original, preset, preset:035."),
     ] = None,
     review: ReviewFilter = None,
     since: Annotated[
@@ -380,7 +381,7 @@ def show_credits(
     as_json: Json = False,
     stack: StackName = None,
 ) -> None:
-    """Show the spent credits by day, article or folder.
+    """Show the spent credits by day, SKU or folder.
 
     With --json, each sum is one line with `credits` and `unknown`; the last line is `all`, with
     `today` and `dailyLimit`.

@@ -22,7 +22,7 @@ from cli.stacks.stack import Catwalk
 from cli.terminal.options import (
     DryRun,
     Folder,
-    JobIds,
+    JobNames,
     Json,
     Sku,
     StackName,
@@ -79,7 +79,7 @@ def local_folder(text: str) -> Path:
 
 @commands.command(rich_help_panel="Images")
 def pull(
-    jobs: JobIds = None,
+    jobs: JobNames = None,
     *,
     to: Annotated[
         Path,
@@ -111,8 +111,9 @@ def pull(
     refuse_empty(folder=folder, sku=sku)
     if not (jobs or folder is not None or sku is not None or statuses or approved):
         raise CommandError(
-            "It is not said what to download.",
-            "Give job ids, --folder, --sku, --status or --approved; --folder / is everything.",
+            "No jobs are named.",
+            "Give job ids (`catwalk jobs` lists them), --folder, --sku, --status or --approved;"
+            " --folder / is everything.",
         )
     catwalk = Catwalk.chosen(stack)
     # The names are the same with and without --approved and --status.

@@ -132,7 +132,10 @@ def resolve(
     unknown = [JobStatus.SUBMIT_UNKNOWN] if every or not jobs else None
     selection = _selection(jobs, unknown, folder, sku)
     if not (jobs or folder is not None or sku is not None or every):
-        raise CommandError("No jobs are named.", "Give job ids, --folder, --sku or --all.")
+        raise CommandError(
+            "No jobs are named.",
+            "Give job ids (`catwalk jobs` lists them), --folder, --sku or --all.",
+        )
     catwalk = Catwalk.chosen(stack, changes=not dry_run)
     recovery = Recovery.of(catwalk)
     quotes = [recovery.quote_resolution(resolution, job) for job in _selected(catwalk, selection)]
@@ -246,7 +249,10 @@ def _perform(
 ) -> None:
     if not selection.job_ids and not selection.statuses:
         if selection.folder is None and selection.sku is None:
-            raise CommandError("No jobs are named.", "Give job ids, --status, --folder or --sku.")
+            raise CommandError(
+                "No jobs are named.",
+                "Give job ids (`catwalk jobs` lists them), --status, --folder or --sku.",
+            )
         selection = JobSelection(
             statuses=DEFAULT_STATUSES[action], folder=selection.folder, sku=selection.sku
         )
@@ -291,7 +297,7 @@ def _agreed(
     """Show the quotes, ask for consent, and return the jobs to recover."""
     if not quotes:
         raise CommandError(
-            "No job matches.", "Check the status, folder and article with `catwalk jobs`."
+            "No job matches.", "Check the status, folder and SKU with `catwalk jobs`."
         )
     good = [quote for quote in quotes if quote.refusal is None]
     if as_json:

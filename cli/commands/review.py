@@ -14,7 +14,7 @@ from cli.stacks.stack import Catwalk
 from cli.terminal.options import (
     DryRun,
     Folder,
-    JobIds,
+    JobNames,
     Json,
     ReviewFilter,
     Sku,
@@ -77,7 +77,7 @@ class _Wish:
 
 @commands.command(rich_help_panel="Images")
 def review(
-    jobs: JobIds = None,
+    jobs: JobNames = None,
     *,
     approve: Annotated[
         bool, typer.Option("--approve", help="The jobs are approved as a whole.")
@@ -115,7 +115,9 @@ def review(
         approve=approve, refuse=refuse, reopen=reopen, choose=choose, refuse_images=refuse_images
     )
     if not (jobs or folder is not None or sku is not None):
-        raise CommandError("No jobs are named.", "Give job ids, --folder or --sku.")
+        raise CommandError(
+            "No jobs are named.", "Give job ids (`catwalk jobs` lists them), --folder or --sku."
+        )
     if not jobs and state is None:
         state = ReviewState.TO_REVIEW
     which = Filter(statuses=frozenset(statuses or ()), folder=folder, sku=sku, review=state)
@@ -168,7 +170,7 @@ def _wish(
         )
     if not given and chosen is None and refused is None:
         raise CommandError(
-            "It is not said what is decided.",
+            "No decision is given.",
             "Give --approve or --refuse for the jobs, or --choose 1,3 or --refuse-images 2 for"
             " images.",
         )

@@ -16,7 +16,7 @@ from cli.jobs.find import jobs_meant
 from cli.stacks.stack import Catwalk
 from cli.terminal.options import (
     Folder,
-    JobIds,
+    JobNames,
     Json,
     ReviewFilter,
     Sku,
@@ -62,7 +62,7 @@ def html_file(text: str) -> Path:
 
 @commands.command("sheet", rich_help_panel="Images")
 def make_sheet(
-    jobs: JobIds = None,
+    jobs: JobNames = None,
     *,
     to: Annotated[
         Path,
@@ -91,8 +91,9 @@ def make_sheet(
     state = ReviewState.APPROVED if approved else review
     if not (jobs or folder is not None or sku is not None or statuses or state):
         raise CommandError(
-            "It is not said what to show.",
-            "Give job ids, --folder, --sku, --status or --approved; --folder / is everything.",
+            "No jobs are named.",
+            "Give job ids (`catwalk jobs` lists them), --folder, --sku, --status or --approved;"
+            " --folder / is everything.",
         )
     if not overwrite:
         _refuse_existing(to)

@@ -14,7 +14,7 @@ from cli.stacks.stack import Catwalk
 from cli.terminal.options import (
     DryRun,
     Folder,
-    JobIds,
+    JobNames,
     Json,
     Sku,
     StackName,
@@ -45,22 +45,28 @@ _MOST_SHOWN: Final = 20
 
 @commands.command("shoot", rich_help_panel="Photos")
 def shoot(
-    jobs: JobIds = None,
+    jobs: JobNames = None,
     *,
     model: Annotated[
         str | None, typer.Option(help="antonia, clara, jamila, mia, lavanya, or a model id: 002.")
     ] = None,
     scene: Annotated[
-        str | None, typer.Option(help="original, none, preset:035 or color:#f4e9dd.")
+        str | None,
+        typer.Option(
+            help="The background: original (the photo's own), none (cut out), preset:035 (a scene)"
+            " or color:#f4e9dd."
+        ),
     ] = None,
-    color: Annotated[str | None, typer.Option(help="The background's colour: #f4e9dd.")] = None,
+    color: Annotated[str | None, typer.Option(help="A background of this colour: #f4e9dd.")] = None,
     images: Annotated[
         int | None,
         typer.Option(help="Images per photo; the price stays the same.", min=1, max=4),
     ] = None,
     again: Annotated[
         bool,
-        typer.Option("--again", help="Also photos that were shot so already: it makes others."),
+        typer.Option(
+            "--again", help="Also photos that have a job with these settings: make other images."
+        ),
     ] = False,
     statuses: Statuses = None,
     folder: Folder = None,
@@ -72,18 +78,22 @@ def shoot(
 ) -> None:
     """Shoot photos again with another model or background. One credit per photo.
 
-    Each is a new job; the old job and its images stay. What is not said stays as the old job has
-    it. --folder and --sku select the jobs that have images; --status selects others.
+    Each is a new job; the old job and its images stay. The new job keeps the settings that you do
+    not give. --folder and --sku choose the jobs that have images; --status chooses others.
     """
     refuse_empty(folder=folder, sku=sku)
     values = _values(model, scene, color, images)
     if not values and not again:
         raise CommandError(
-            "It is not said what should be different.",
-            "Give --model, --scene, --color or --images; --again shoots with the same settings.",
+            "No new settings are given.",
+            "Give --model, --scene, --color or --images. --again makes other images with the same"
+            " settings.",
         )
     if not (jobs or folder is not None or sku is not None or statuses):
-        raise CommandError("No jobs are named.", "Give job ids, --folder, --sku or --status.")
+        raise CommandError(
+            "No jobs are named.",
+            "Give job ids (`catwalk jobs` lists them), --folder, --sku or --status.",
+        )
     if not jobs and not statuses:
         statuses = sorted(REVIEWABLE)
     catwalk = Catwalk.chosen(stack, changes=not dry_run)
@@ -91,7 +101,7 @@ def shoot(
     found = list(jobs_meant(catwalk, jobs or (), which))
     if not found:
         raise CommandError(
-            "No job matches.", "Check the status, folder and article with `catwalk jobs`."
+            "No job matches.", "Check the status, folder and SKU with `catwalk jobs`."
         )
     shooter = Shooter.of(catwalk)
     shots = once_each(shooter.quote_all(found, values))
@@ -135,7 +145,7 @@ def _refusal(shot: Shot, *, again: bool) -> str | None:
     if shot.already is not None and not again:
         status = STATUS_WORDS[shot.already.status]
         other = shot.already.job_id[:SHORT_ID]
-        return f"It was shot so already: job {other}, {status}. --again makes other images."
+        return f"It has a job with these settings: {other}, {status}. --again makes other images."
     return None
 
 
@@ -195,10 +205,10 @@ def _document(settings: Settings) -> dict[str, Any]:
 
 def _shoot(shooter: Shooter, shots: Sequence[Shot], *, again: bool, as_json: bool) -> None:
     """Send the shots."""
-    fresh = new_nonce()
     for shot in shots:
-        # The first run of a command may have been stopped, or its jobs may have no records yet.
-        nonce = fresh if again else shooter.nonce_of(shot)
+        # Without --again, a command that is run twice sends the same requests: the first run may
+        # have been stopped, or its jobs may have no records yet.
+        nonce = new_nonce() if again else shooter.nonce_of(shot)
         request_id = shooter.shoot(shot, nonce=nonce)
         if as_json:
             say_json({"event": "shot", "jobId": shot.job.job_id, "requestId": request_id})

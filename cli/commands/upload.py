@@ -126,16 +126,22 @@ def drop(
         typer.Option(help="antonia, clara, jamila, mia, lavanya, or a model id: 002."),
     ] = None,
     scene: Annotated[
-        str | None, typer.Option(help="original, none, preset:035 or color:#f4e9dd.")
+        str | None,
+        typer.Option(
+            help="The background: original (the photo's own), none (cut out), preset:035 (a scene)"
+            " or color:#f4e9dd."
+        ),
     ] = None,
     images: Annotated[
         int | None,
         typer.Option(help="Images per photo; the price stays the same.", min=1, max=4),
     ] = None,
-    sku: Annotated[str | None, typer.Option(help="Your article number.")] = None,
+    sku: Annotated[
+        str | None, typer.Option(help="Your SKU (article number) of the photos.")
+    ] = None,
     sku_from: Annotated[
         str | None,
-        typer.Option(help="Take the article from the file names: '{sku}_*'.", metavar="PATTERN"),
+        typer.Option(help="Take the SKU from the file names: '{sku}_*'.", metavar="PATTERN"),
     ] = None,
     table: Annotated[
         Path | None,
@@ -237,7 +243,7 @@ def _own(
     rows: Sequence[Row],
     catwalk: Catwalk,
 ) -> tuple[Own, list[str]]:
-    """Return what names and a table say about photos, and the keys of those without an article."""
+    """Return what names and a table say about photos, and the keys of those without a SKU."""
     own = Own()
     if table is not None:
         try:
@@ -250,7 +256,7 @@ def _own(
     photos = [key for key in files if is_photo_key(key)] if pattern is not None else []
     for key in photos:
         mine = own.values.setdefault(key, dict(values))
-        # The table's article stands before that of the name.
+        # The table's SKU stands before that of the name.
         if "sku" in mine:
             continue
         name = key.rpartition("/")[2]
@@ -263,12 +269,12 @@ def _own(
             except CommandError as error:
                 raise CommandError(
                     f"--sku-from finds {sku!r} in {name!r}.",
-                    f"Nothing was uploaded. An article is a line of 1 to {MAX_ID} characters.",
+                    f"Nothing was uploaded. A SKU is a line of 1 to {MAX_ID} characters.",
                 ) from error
     if photos and len(nameless) == len(photos) and pattern is not None:
         raise CommandError(
             f"No photo's name matches {pattern.text!r}: {nameless[0].rpartition('/')[2]}.",
-            "Nothing was uploaded. {sku} stands for the article and * for any text.",
+            "Nothing was uploaded. {sku} stands for the SKU and * for any text.",
         )
     return own, nameless
 

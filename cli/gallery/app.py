@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
@@ -15,6 +16,7 @@ from urllib.parse import quote as percent_encoded
 
 import jinja2
 from botocore.exceptions import BotoCoreError, ClientError
+from markupsafe import Markup, escape
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -36,7 +38,7 @@ from cli.gallery import overview, reviews
 from cli.gallery.access import Access, Guard
 from cli.gallery.archive import zipped
 from cli.gallery.desk import Desk
-from cli.gallery.forms import answered
+from cli.gallery.forms import answered, trouble_of
 from cli.gallery.images import WIDTHS, Picture, PictureGoneError, Pictures, Seal
 from cli.gallery.looks import MODEL_OPTIONS, SCENE_OPTIONS
 from cli.gallery.shoot import MOST_SELECTED, Selections
@@ -59,10 +61,10 @@ from cli.jobs.recovery import Recovery, RecoveryAction, Resolution, outcome
 from cli.jobs.review import Reviewer
 from cli.stacks.stack import Catwalk
 from cli.stacks.submission import Pause, pause_of
-from cli.terminal.output import credits_of
+from cli.terminal.output import credits_of, most_credits
 from shared import clients
 from shared.clock import iso, utc_now
-from shared.models import Job, JobStatus, ReviewState
+from shared.models import Job, JobStatus
 from shared.records.jobs import JobRepository
 from shared.vmake.catalogue import MODELS, SCENES
 
@@ -224,6 +226,7 @@ class _Pages:
             lstrip_blocks=True,
             undefined=jinja2.StrictUndefined,
         )
+        self._templates.filters["marked"] = _marked
         self._templates.globals |= {
             "stack": gallery.name,
             "place": gallery.place,
@@ -453,26 +456,28 @@ class _Pages:
     def _shown(self, job: Job) -> dict[str, Any]:
         settings = job.settings
         recovery = self._gallery.recovery()
+        replacement = timeline.replacement(job, recovery)
         return {
             "job": job,
             "title": name_of(job),
             "card": self._show.card(job),
             "also": self.selections.also(job),
-            "can_shoot": job.photo is not None and job.settings is not None,
+            # A photo that is unusable with one look is so with any other.
+            "can_shoot": job.photo is not None and job.settings is not None and not replacement,
             "status": status_of(job),
             "version": version_of(job),
-            "reviewable": job.review_state is not None and bool(job.results),
-            "review_state": (job.review_state or ReviewState.TO_REVIEW).value,
-            "decided": reviews.decided(job.review),
+            **reviews.shown(job),
             "url": job_url(job),
             "model": model_of(settings.model_id) if settings else "",
             "scene": scene_of(settings) if settings else "",
             "mask": mask_of(settings) if settings else "",
             "moments": _moments(job),
-            "replacement": timeline.replacement(job),
+            "replacement": replacement,
+            "replacement_price": most_credits(replacement.credits) if replacement else "",
             "took": timeline.took(job),
             "earlier": self._show.earlier(job),
-            "buttons": self._buttons(job, recovery),
+            # The same bytes would be rejected again.
+            "buttons": [] if replacement else self._buttons(job, recovery),
             "unknown": job.status is JobStatus.SUBMIT_UNKNOWN,
             "notes": [
                 step
@@ -485,16 +490,13 @@ class _Pages:
 
     def _buttons(self, job: Job, recovery: Recovery) -> list[_Button]:
         buttons: list[_Button] = []
-        if timeline.replacement(job) is not None:
-            return buttons  # the same bytes would be rejected again
         for action, (label, title, says) in _BUTTONS.items():
             if action is RecoveryAction.RECOPY and job.status is JobStatus.SUCCEEDED:
                 continue  # its images are there; `catwalk recopy` copies them again
             quote = recovery.quote(action, job)
             if quote.refusal is not None:
                 continue
-            price = f"up to {credits_of(quote.credits)}" if quote.credits > 1 else ""
-            price = price or (credits_of(quote.credits) if quote.credits else "free")
+            price = most_credits(quote.credits) if quote.credits else "free"
             kept = action is RecoveryAction.REGENERATE and job.results
             more = " The present ones stay as older versions for 30 days." if kept else ""
             more += " The new images are to be reviewed anew." if job.review else ""
@@ -567,7 +569,7 @@ class _Pages:
 
     def aws_trouble(self, request: Request, error: Exception) -> Response:
         """Say that AWS cannot be asked, or refused."""
-        text, advice = _trouble(error)
+        text, advice = trouble_of(error)
         return self._message(
             request, HTTPStatus.BAD_GATEWAY, text, advice, detail=sentence(str(error))
         )
@@ -582,9 +584,11 @@ class _Pages:
         )
 
     def _message(
-        self, _request: Request, status: int, text: str, advice: str, *, detail: str = ""
+        self, request: Request, status: int, text: str, advice: str, *, detail: str = ""
     ) -> Response:
-        values = {"text": text, "advice": advice, "detail": detail}
+        # What AWS did not answer may be asked again, except what changes something.
+        again = bool(detail) and request.method == "GET"
+        values = {"text": text, "advice": advice, "detail": detail, "again": again}
         return self._page("message.html", values, status)
 
     def _page(
@@ -600,21 +604,9 @@ class _Pages:
         return job
 
 
-def _trouble(error: Exception) -> tuple[str, str]:
-    """Return what is wrong with AWS, in a person's words, and what to do."""
-    code = error.response["Error"].get("Code", "") if isinstance(error, ClientError) else ""
-    if code.startswith(("Expired", "InvalidClientToken", "UnrecognizedClient")):
-        advice = "Sign in again, then load this page anew. `catwalk doctor` says more."
-        return "Your sign-in to AWS has ended", advice
-    if code.startswith(("AccessDenied", "Unauthorized")):
-        return (
-            "You may not do this here",
-            "Ask the person who runs this stack for the rights; docs/use-a-stack.md lists them.",
-        )
-    return (
-        "The stack cannot be reached",
-        "Nothing is lost. Check the network, then load this page anew. `catwalk doctor` says more.",
-    )
+def _marked(text: str) -> Markup:
+    """Return a sentence as HTML, with commands in backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped
 
 
 def _moments(job: Job) -> list[timeline.Moment]:

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from cli.errors import CommandError, sentence
+from cli.errors import CommandError
 from cli.gallery.access import Access
 from shared.errors import InputRejected
 
@@ -87,11 +87,33 @@ def answered(handler: Callable[..., Awaitable[Response]]) -> Callable[..., Await
             # Nobody reads this answer. What has arrived so far is kept.
             return Response(status_code=HTTPStatus.BAD_REQUEST)
         except (ClientError, BotoCoreError) as error:
-            return _said(
-                HTTPStatus.BAD_GATEWAY, sentence(f"AWS did not answer as it should: {error}")
-            )
+            return _said(HTTPStatus.BAD_GATEWAY, refusal_of(error))
 
     return wrapped
+
+
+def trouble_of(error: Exception) -> tuple[str, str]:
+    """Return what is wrong with AWS, in a person's words, and what to do."""
+    code = error.response["Error"].get("Code", "") if isinstance(error, ClientError) else ""
+    if code.startswith(("Expired", "InvalidClientToken", "UnrecognizedClient")):
+        advice = "Sign in again, then try again. `catwalk doctor` says more."
+        return "Your sign-in to AWS has ended", advice
+    if code.startswith(("AccessDenied", "Unauthorized")):
+        return (
+            "You may not do this here",
+            "Ask the person who runs this stack for the rights; docs/use-a-stack.md lists them.",
+        )
+    return (
+        "The stack cannot be reached",
+        "Nothing is lost. Check the network, then try again. `catwalk doctor` says more.",
+    )
+
+
+def refusal_of(error: ClientError | BotoCoreError) -> str:
+    """Return the same as sentences of one line, with AWS's word for it."""
+    text, advice = trouble_of(error)
+    code = error.response["Error"].get("Code", "") if isinstance(error, ClientError) else ""
+    return f"{text}. {advice}{f' AWS says: {code}.' if code else ''}"
 
 
 def _said(status: int, message: str) -> Response:

@@ -82,6 +82,15 @@ def take(form: Mapping[str, str], job: Job, jobs: JobRepository, reviewer: Revie
     return Answer(HTTPStatus.OK, _DONE[decision.state], reviewed)
 
 
+def shown(job: Job) -> dict[str, Any]:
+    """Return what a page shows of a job's review."""
+    return {
+        "reviewable": job.review_state is not None and bool(job.results),
+        "review_state": (job.review_state or ReviewState.TO_REVIEW).value,
+        "decided": decided(job.review),
+    }
+
+
 def decided(review: Review | None) -> str:
     """Return who decided what, as a sentence; empty if nobody has."""
     if review is None:
@@ -89,7 +98,7 @@ def decided(review: Review | None) -> str:
     verb = {
         ReviewState.APPROVED: "Approved",
         ReviewState.REFUSED: "Refused",
-        ReviewState.TO_REVIEW: "Marked",
+        ReviewState.TO_REVIEW: "Marked" if review.marked else "Reopened",
     }[review.state]
     return f"{verb} by {review.by}"
 

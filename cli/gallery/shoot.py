@@ -22,14 +22,14 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from cli.errors import CommandError, sentence
-from cli.gallery import looks
+from cli.gallery import looks, reviews
 from cli.gallery.access import Access
 from cli.gallery.archive import zipped
 from cli.gallery.forms import answered, body_of, check_token, document_of
 from cli.gallery.views import Asked, Shower, job_url, look_of, model_of, name_of, seen_of, status_of
 from cli.jobs.browse import Browser, Filter
 from cli.jobs.review import Decision, Reviewer
-from cli.jobs.shoot import Shooter, Shot, once_each, request_prefix, siblings
+from cli.jobs.shoot import Shooter, Shot, once_each, siblings
 from cli.terminal.output import counted, credits_of
 from shared.models import Job, ReviewState
 from shared.records.jobs import JobRepository
@@ -67,6 +67,8 @@ class Reviewed:
 
     job: Job | None
     """As it is now."""
+    before: Job | None = None
+    """As it was, if that was changed."""
     problem: str = ""
     """Why nothing was saved, as the end of a sentence about some jobs; empty if it was."""
     decided: str = ""
@@ -76,6 +78,10 @@ class Reviewed:
     def saved(self) -> bool:
         """Whether the decision stands in the record."""
         return not (self.problem or self.decided)
+
+
+_Decide = Callable[[Job], Decision]
+"""Raises ValueError if the decision does not fit the job's images."""
 
 
 class Selections:
@@ -115,7 +121,7 @@ class Selections:
         self._show = show
         self._render = render
         self._quoting: tuple[str, Shooter] | None = None
-        """The nonce of the dialog that was quoted last, and what has read its photos."""
+        """The dialog that was quoted last, and what has read its photos."""
 
     @property
     def routes(self) -> list[BaseRoute]:
@@ -124,6 +130,7 @@ class Selections:
             Route("/looks", self.looks),
             Route("/selection/matching", self.matching),
             Route("/selection/review", self.review, methods=["POST"]),
+            Route("/selection/undo", self.undo, methods=["POST"]),
             Route("/selection/quote", self.quote, methods=["POST"]),
             Route("/selection/shoot", self.shoot, methods=["POST"]),
             Route("/selection/results.zip", self.archive, methods=["POST"]),
@@ -183,22 +190,51 @@ class Selections:
         return await run_in_threadpool(self._review, document)
 
     def _review(self, document: Mapping[str, Any]) -> Response:
-        selected = _selected(document)
         state = document.get("state")
         wanted = next((decision for decision in _DECISIONS if decision.value == state), None)
         if wanted is None:
             raise HTTPException(HTTPStatus.BAD_REQUEST, "A job is approved or refused.")
+
+        def decide(job: Job) -> Decision:
+            marks = job.review
+            return Decision.about(
+                job,
+                wanted,
+                chosen=marks.chosen if marks else (),
+                refused=marks.refused if marks else (),
+            )
+
+        selected = _selected(document)
+        return self._decided(selected, [decide] * len(selected), _DECISIONS[wanted])
+
+    @answered
+    async def undo(self, request: Request) -> Response:
+        """Set reviews back to what they were, each unless somebody has decided since."""
+        document = await document_of(request, self._access, most=_MOST_BYTES)
+        return await run_in_threadpool(self._undo, document)
+
+    def _undo(self, document: Mapping[str, Any]) -> Response:
+        selected = _selected(document)
+        earlier = {str(each.get("id", "")): _earlier(each) for each in document["jobs"]}
+        return self._decided(selected, [earlier[each.job_id] for each in selected], "undone")
+
+    def _decided(
+        self, selected: Sequence[Selected], decisions: Sequence[_Decide], word: str
+    ) -> Response:
+        """Write a decision about each job, and answer what became of them."""
         jobs = self._browser.some([each.job_id for each in selected])
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             outcomes = list(
                 pool.map(
-                    lambda each: self._review_one(each, jobs.get(each.job_id), wanted), selected
+                    lambda each, decide: self._review_one(each, jobs.get(each.job_id), decide),
+                    selected,
+                    decisions,
                 )
             )
         saved = [each.job for each in outcomes if each.saved and each.job is not None]
         return JSONResponse(
             {
-                "message": _review_words(outcomes, wanted),
+                "message": _review_words(outcomes, word),
                 "whole": len(saved) == len(selected),
                 # What was not saved stays selected, as it is now: the person looks, and decides.
                 "left": [
@@ -207,34 +243,35 @@ class Selections:
                     if not each.saved and each.job is not None
                 ],
                 "changed": [job.job_id for job in saved],
+                # What takes the decision back, if it is sent to `undo`.
+                "undo": [
+                    _undoing(each.job, each.before)
+                    for each in outcomes
+                    if each.job is not None and each.before is not None
+                ],
             }
         )
 
-    def _review_one(self, selected: Selected, job: Job | None, state: ReviewState) -> Reviewed:
+    def _review_one(self, selected: Selected, job: Job | None, decide: _Decide) -> Reviewed:
         if job is None:
-            return Reviewed(None, "are gone")
+            return Reviewed(None, problem="are gone")
         if seen_of(job) != selected.seen:
             return _changed(job)
-        marks = job.review
         try:
-            decision = Decision.about(
-                job,
-                state,
-                chosen=marks.chosen if marks else (),
-                refused=marks.refused if marks else (),
-            )
+            decision = decide(job)
         except ValueError:
             if job.review_state is None or not job.results:
-                return Reviewed(job, "have no images to review")
-            return Reviewed(job, "have only refused images; choose one of them first")
+                return Reviewed(job, problem="have no images to review")
+            return Reviewed(job, problem="have only refused images; choose one of them first")
         try:
             reviewed = self._reviewer.review(job, decision)
             if reviewed is not None:
-                return Reviewed(reviewed)
+                same = seen_of(reviewed) == seen_of(job)
+                return Reviewed(reviewed, before=None if same else job)
             now = self._jobs.get(job.job_id)
         except (ClientError, BotoCoreError, CommandError) as error:
-            return Reviewed(job, f"could not be saved: {error}".rstrip("."))
-        return Reviewed(None, "are gone") if now is None else _changed(now)
+            return Reviewed(job, problem=f"could not be saved: {error}".rstrip("."))
+        return Reviewed(None, problem="are gone") if now is None else _changed(now)
 
     # --- shooting again --------------------------------------------------------------------
 
@@ -243,10 +280,8 @@ class Selections:
         """Return what shooting the selection again would cost."""
         document = await document_of(request, self._access, most=_MOST_BYTES)
         values = looks.values_of(document)
-        shots = await run_in_threadpool(self._quote_again, document, values)
-        known = _known(shots, document)
-        chosen = len(_selected(document))
-        return JSONResponse(_quoted(shots, values, chosen=chosen, known=known))
+        quoted = await run_in_threadpool(self._quote_again, document, values)
+        return JSONResponse(quoted)
 
     @answered
     async def shoot(self, request: Request) -> Response:
@@ -254,12 +289,17 @@ class Selections:
         document = await document_of(request, self._access, most=_MOST_BYTES)
         return await run_in_threadpool(self._shoot, document)
 
-    def _quote_again(self, document: Mapping[str, Any], values: Mapping[str, Any]) -> list[Shot]:
+    def _quote_again(
+        self, document: Mapping[str, Any], values: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """Quote as often as a dialog's choice changes; what it has read of photos is kept."""
-        nonce = str(document.get("nonce", ""))
-        if self._quoting is None or self._quoting[0] != nonce:
-            self._quoting = (nonce, self._shooter())
-        return self._quote(document, values, self._quoting[1])
+        dialog, quoting = str(document.get("dialog", "")), self._quoting
+        if quoting is None or quoting[0] != dialog:
+            quoting = (dialog, self._shooter())
+            self._quoting = quoting
+        shooter = quoting[1]
+        shots = self._quote(document, values, shooter)
+        return _quoted(shots, values, shooter, chosen=len(_selected(document)))
 
     def _quote(
         self, document: Mapping[str, Any], values: Mapping[str, Any], shooter: Shooter
@@ -274,27 +314,36 @@ class Selections:
     def _shoot(self, document: Mapping[str, Any]) -> Response:
         values = looks.values_of(document)
         shooter = self._shooter()
+        # If the dialog goes on after a refusal, what it had read before is out of date.
+        self._quoting = (str(document.get("dialog", "")), shooter)
         shots = self._quote(document, values, shooter)
         possible = [shot for shot in shots if shot.refusal is None]
         price = sum(shot.credits for shot in possible)
-        known, known_before = _known(possible, document), document.get("known")
+        nonces = _nonces(document)
+        # A form whose answer was lost is sent again, and another tab may have sent the same.
+        done = [
+            shot for shot in possible if shooter.was_sent(shot, nonces.get(shot.job.job_id, ""))
+        ]
+        to_do = [shot for shot in possible if shot not in done]
+        others = sum(shooter.nonce_of(shot) != nonces.get(shot.job.job_id) for shot in to_do)
         changed = ""
         if price != document.get("credits"):
             changed = f"It costs {credits_of(price)} by now; nothing was done."
-        elif isinstance(known_before, int) and known > known_before:
+        elif others:
+            which = "it" if len(possible) == 1 else f"{others} of them"
             changed = (
-                f"Somebody has shot {known - known_before} of them with this look in the meantime;"
+                f"Somebody has shot {which} with these settings in the meantime;"
                 " nothing was done. Look again."
             )
         if changed:
-            quoted = _quoted(shots, values, chosen=len(shots), known=known)
+            quoted = _quoted(shots, values, shooter, chosen=len(_selected(document)))
             return JSONResponse({**quoted, "message": changed}, HTTPStatus.CONFLICT)
         if not possible:
             raise HTTPException(HTTPStatus.CONFLICT, "None of these photos can be shot again.")
-        sent = 0
+        sent = len(done)
         try:
-            for shot in possible:
-                shooter.shoot(shot, nonce=str(document.get("nonce", "")))
+            for shot in to_do:
+                shooter.shoot(shot, nonce=shooter.nonce_of(shot))
                 sent += 1
         except ValueError as error:
             raise HTTPException(HTTPStatus.BAD_REQUEST, sentence(str(error))) from error
@@ -364,9 +413,10 @@ class Selections:
                     "name": name_of(job),
                     "look": look_of(job.settings),
                     "card": self._show.card(job),
+                    **reviews.shown(job),
                 }
             )
-        return self._render("compare.html", {"sides": sides})
+        return self._render("compare.html", {"sides": sides, "token": self._access.form_token})
 
 
 def _selected(document: Mapping[str, Any]) -> list[Selected]:
@@ -410,19 +460,49 @@ def _changed(job: Job) -> Reviewed:
     """Return that a job is not as the page showed it."""
     review = job.review
     if review is None:
-        return Reviewed(job, "have a new attempt; look again")
+        return Reviewed(job, problem="have a new attempt; look again")
     verb = {
         ReviewState.APPROVED: "approved",
         ReviewState.REFUSED: "refused",
-        ReviewState.TO_REVIEW: "marked images of",
+        ReviewState.TO_REVIEW: "marked images of" if review.marked else "reopened",
     }[review.state]
     return Reviewed(job, decided=f"{review.by} {verb}")
 
 
-def _review_words(outcomes: Sequence[Reviewed], state: ReviewState) -> str:
-    """Return what became of a decision, in a few sentences."""
+def _undoing(job: Job, before: Job) -> dict[str, Any]:
+    """Return what `Selections.undo` needs to set a job's review back."""
+    review = before.review
+    return {
+        "id": job.job_id,
+        "seen": seen_of(job),
+        "state": review.state.value if review else ReviewState.TO_REVIEW.value,
+        "chosen": list(review.chosen) if review else [],
+        "refused": list(review.refused) if review else [],
+    }
+
+
+def _earlier(entry: Mapping[str, Any]) -> _Decide:
+    """Return the decision of an entry that `_undoing` made.
+
+    Raises:
+        HTTPException: it is no such entry.
+
+    """
+    state = next((state for state in ReviewState if state.value == entry.get("state")), None)
+    marks = [entry.get("chosen"), entry.get("refused")]
+    if state is None or not all(
+        isinstance(numbers, list) and all(type(number) is int for number in numbers)
+        for numbers in marks
+    ):
+        raise HTTPException(HTTPStatus.BAD_REQUEST, "The request names no earlier review.")
+    chosen, refused = marks
+    return lambda job: Decision.about(job, state, chosen=chosen or (), refused=refused or ())
+
+
+def _review_words(outcomes: Sequence[Reviewed], word: str) -> str:
+    """Return what became of decisions, in a few sentences."""
     saved = sum(each.saved for each in outcomes)
-    words = [f"{saved or 'None'} {_DECISIONS[state]}."]
+    words = [f"{saved or 'None'} {word}."]
     for decided, count in Counter(each.decided for each in outcomes if each.decided).items():
         words.append(f"{decided} {count} of them in the meantime; look again.")
     for problem, count in Counter(each.problem for each in outcomes if each.problem).items():
@@ -432,39 +512,29 @@ def _review_words(outcomes: Sequence[Reviewed], state: ReviewState) -> str:
     return " ".join(words)
 
 
-def _have(count: int) -> str:
-    return "has" if count == 1 else "have"
-
-
-def _known(shots: Sequence[Shot], document: Mapping[str, Any]) -> int:
-    """Return how many shots would repeat a look that others have shot.
-
-    What this very form has shot does not count: it may be sent again after a lost answer.
-    """
-    own = request_prefix(str(document.get("nonce", "")))
-    repeated = (shot.already for shot in shots if shot.refusal is None and shot.already is not None)
-    return sum(not (job.request_id or "").startswith(own) for job in repeated)
+def _nonces(document: Mapping[str, Any]) -> dict[str, str]:
+    """Read the nonces of a quote, by job id; they are compared, and go nowhere else."""
+    nonces = document.get("nonces")
+    if not isinstance(nonces, dict):
+        return {}
+    return {str(job_id): str(nonce) for job_id, nonce in nonces.items()}
 
 
 def _quoted(
-    shots: Sequence[Shot], values: Mapping[str, Any], *, chosen: int, known: int
+    shots: Sequence[Shot], values: Mapping[str, Any], shooter: Shooter, *, chosen: int
 ) -> dict[str, Any]:
     """Return the price of shots of so many chosen jobs, and what stands in the way of some."""
     possible = [shot for shot in shots if shot.refusal is None]
     price = sum(shot.credits for shot in possible)
     refused = Counter(shot.refusal for shot in shots if shot.refusal is not None)
-    known_words = ""
-    if known:
-        which = "It has" if len(possible) == 1 else f"{known} of them {_have(known)}"
-        known_words = f"{which} images with this look already; you would get other ones."
     return {
         "photos": len(possible),
         "credits": price,
         "price": credits_of(price),
+        "nonces": {shot.job.job_id: shooter.nonce_of(shot) for shot in possible},
         "sentence": f"{counted(len(possible), 'photo')}{looks.phrase(values)}",
-        "known": known,
-        "already": known_words,
-        "once": "Jobs of the same photo would become the same; it is shot once."
+        "already": _already_words(possible),
+        "once": "Some of the selected jobs are of the same photo. Each photo is shot once."
         if len(shots) < chosen
         else "",
         "refused": [
@@ -472,3 +542,14 @@ def _quoted(
         ],
         "refused_photos": len(shots) - len(possible),
     }
+
+
+def _already_words(shots: Sequence[Shot]) -> str:
+    """Return how many photos have a job with these settings; empty if none has."""
+    known = sum(shot.already is not None for shot in shots)
+    if not known:
+        return ""
+    if len(shots) == 1:
+        return "This photo was shot with these settings before. You get new, different images."
+    which = f"{known} of these photos were" if known > 1 else "One of these photos was"
+    return f"{which} shot with these settings before. You get new, different images."

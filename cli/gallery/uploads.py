@@ -38,9 +38,9 @@ from cli.errors import CommandError, sentence
 from cli.gallery import looks
 from cli.gallery.access import Access
 from cli.gallery.desk import Desk
-from cli.gallery.forms import TOKEN_HEADER, answered, check_token, document_of
+from cli.gallery.forms import TOKEN_HEADER, answered, check_token, document_of, refusal_of
 from cli.gallery.views import look_of
-from cli.terminal.output import counted, credits_of, warn
+from cli.terminal.output import counted, credits_of, most_credits, warn
 from cli.upload import parsing
 from cli.upload.collect import Kind, Rules, Verdict, examine
 from cli.upload.table import SkuPattern
@@ -527,7 +527,7 @@ class Uploads:
                 item.why = "It was stopped."
                 return
             except (ClientError, BotoCoreError, OSError) as error:
-                item.why = sentence(str(error))
+                item.why = sentence(str(error)) if isinstance(error, OSError) else refusal_of(error)
                 if pause is None or not _may_pass(error):
                     return
                 item.state = State.RETRYING
@@ -635,7 +635,7 @@ def _told(rows: Sequence[_Row]) -> dict[str, Any]:
         "rejected": sum(bool(row.problem) for row in rows),
         "credits": price,
         "price": credits_of(price),
-        "sentence": f"{words}: {'up to ' if price > 1 else ''}{credits_of(price)}",
+        "sentence": f"{words}: {most_credits(price)}",
     }
 
 

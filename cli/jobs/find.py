@@ -70,7 +70,7 @@ def jobs_named(catwalk: Catwalk, name: str) -> list[Job]:
         raise CommandError(
             f"There is no job, no photo and no request {name!r}.",
             "Give a job's id or its first characters, a photo's whole key or a requestId; `--sku`"
-            " selects an article. `catwalk jobs TEXT` searches.",
+            " selects a SKU. `catwalk jobs TEXT` searches.",
         )
     return jobs
 

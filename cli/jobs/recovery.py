@@ -185,7 +185,7 @@ class Recovery:
             case RecoveryAction.REGENERATE:
                 refusal = _regenerate_refusal(job)
                 if refusal is None and job.settings is None:
-                    return self._quote_drop(job)
+                    return self.quote_drop(job)
                 return Quote(job, credits=1, refusal=refusal)
 
     def perform(self, action: RecoveryAction, job: Job) -> Job | None:
@@ -262,8 +262,8 @@ class Recovery:
             self._send(continue_message(job))
         return job
 
-    def _quote_drop(self, job: Job) -> Quote:
-        """Quote a repeated drop of a rejected photo: each of its variants may become a task."""
+    def quote_drop(self, job: Job) -> Quote:
+        """Quote a drop under the key of a job's photo: each of its variants may become a task."""
         try:
             folder = self._photos.nearest_folder_file(job.source_key or "", self._folder_files)
         except InputRejected as rejected:

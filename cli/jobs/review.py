@@ -171,7 +171,7 @@ def changed_since(job: Job, now: Job | None) -> str:
         verb = {
             ReviewState.APPROVED: "approved it",
             ReviewState.REFUSED: "refused it",
-            ReviewState.TO_REVIEW: "marked its images",
+            ReviewState.TO_REVIEW: "marked its images" if now.review.marked else "reopened it",
         }[now.review.state]
         return f"{now.review.by} {verb} in the meantime; your choice was not saved. Look again."
     return f"It is {status_of(now)} now. Nothing was saved; look again."

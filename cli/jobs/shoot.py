@@ -5,16 +5,15 @@ SubmitFunction checks and submits it like any other. Each shot is a job of its o
 credit. The original job, its results and its review stay as they are.
 
 `Shooter.quote` reads the photo, checks it with SubmitFunction's code and returns the price. It
-changes nothing. `Shooter.shoot` sends the request. Its `requestId` is made of the form's nonce, the
-job and the settings: the same form sent twice is one job. The command line has no form; its nonce
-is `Shooter.nonce_of`.
+changes nothing. `Shooter.shoot` sends the request. Its `requestId` is made of a nonce, and
+`Shooter.nonce_of` makes the nonce of what is asked for and of the jobs that the photo has with this
+look so far. So two people, or two tabs, that were quoted the same state send the same request,
+which is one job. An answer that was lost is sent again the same way.
 
 The request names the photo by its key, so a photo that is replaced after the quote and before
 SubmitFunction reads it is shot with its new bytes.
 """
 
-import hashlib
-import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +35,6 @@ from shared.records.jobs import JobRepository
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-_NONCE: Final = re.compile(r"[A-Za-z0-9_-]{16,64}")
 _AT_ONCE: Final = 8
 """Photos that are looked at in parallel; each costs up to four reads."""
 _WITHOUT_IMAGES: Final = frozenset({JobStatus.FAILED, JobStatus.REJECTED})
@@ -62,7 +60,7 @@ class Shot:
 
 
 def new_nonce() -> str:
-    """Return what tells one form from another."""
+    """Return a nonce that no other shot has: what is shot with it is always a new job."""
     return secrets.token_urlsafe(16)
 
 
@@ -139,7 +137,8 @@ class Shooter:
 
         Args:
             shot: what `quote` returned.
-            nonce: the form's (see `new_nonce`). The same nonce, job and settings are one job.
+            nonce: `nonce_of` the shot; the same nonce is the same job. `new_nonce` makes a new
+                job in any case.
 
         Returns:
             The request's id, which the new job bears.
@@ -150,9 +149,7 @@ class Shooter:
         """
         if shot.refusal is not None or shot.settings is None or shot.job.photo is None:
             raise ValueError(shot.refusal or "It has no settings.")
-        if not _NONCE.fullmatch(nonce):
-            raise ValueError(f"The nonce {shown(nonce)} is not one of `new_nonce`.")
-        request_id = request_id_of(shot.job, shot.settings, nonce)
+        request_id = request_id_of(nonce)
         detail: dict[str, Any] = {
             "requestId": request_id,
             "photo": _named(shot.job.photo),
@@ -215,14 +212,23 @@ class Shooter:
     def nonce_of(self, shot: Shot) -> str:
         """Return a nonce that stays the same until the photo has another job with these settings.
 
-        A command that is run again before SubmitFunction has read the first run's request sends the
-        same request, which is one job.
+        It covers all that the request says, since a `requestId` stands for one request: the photo
+        and its bytes, the settings and the SKU. It does not cover the job that the photo was chosen
+        by: two jobs of a photo ask for the same.
         """
         photo, settings = shot.job.photo, shot.settings
         if photo is None or settings is None:
             raise ValueError(shot.refusal or "It has no settings.")
+        asked = [photo.key, photo.url, photo.etag, settings.model_dump(mode="json"), shot.job.sku]
         before = sorted([other.job_id, other.attempt] for other in self._same(shot.job, settings))
-        return digest([photo.key, photo.url, photo.etag, settings.model_dump(mode="json"), before])
+        return digest([*asked, before])
+
+    def was_sent(self, shot: Shot, nonce: str) -> bool:
+        """Return whether the photo has a job that was asked for with this nonce."""
+        if shot.settings is None:
+            return False
+        request_id = request_id_of(nonce)
+        return any(other.request_id == request_id for other in self._same(shot.job, shot.settings))
 
     def _already(self, job: Job, settings: Settings) -> Job | None:
         with_images = (
@@ -291,16 +297,9 @@ def fields_of(settings: Settings) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def request_id_of(job: Job, settings: Settings, nonce: str) -> str:
-    """Return the `requestId` of a shot: the same for the same form, job and settings."""
-    settings_json = settings.model_dump_json()
-    digest = hashlib.sha256(f"{job.job_id} {settings_json}".encode()).hexdigest()[:24]
-    return f"{request_prefix(nonce)}{digest}"
-
-
-def request_prefix(nonce: str) -> str:
-    """Return what the `requestId` of each shot of a form begins with."""
-    return f"shoot-{nonce}-"
+def request_id_of(nonce: str) -> str:
+    """Return the `requestId` of a shot: the same for the same nonce."""
+    return f"shoot-{nonce}"
 
 
 def siblings(jobs: JobRepository, job: Job) -> list[Job]:

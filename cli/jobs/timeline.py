@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 from cli.jobs.recovery import Recovery, RecoveryAction
-from cli.terminal.output import credits_of
+from cli.terminal.output import credits_of, most_credits
 from shared.models import ErrorCode, Job, JobStatus
 
 
@@ -43,7 +43,7 @@ class Step:
     command: str | None = None
     """A line for a shell."""
     credits: int = 0
-    """What it costs at most; for a new drop of a photo, per variant of its folder."""
+    """What it costs at most."""
 
 
 _ENDS: Final = {
@@ -147,7 +147,7 @@ def next_steps(job: Job, recovery: Recovery) -> Sequence[Step]:
             Step("It was charged and is lost: close it, free.", f"{resolve} --charged"),
             Step("It was not charged: submit it again, 1 credit.", f"{resolve} --not-charged", 1),
         ]
-    replaced = replacement(job)
+    replaced = replacement(job, recovery)
     if replaced is not None:
         return [*steps, replaced]
     wanted = {
@@ -182,8 +182,11 @@ _ANOTHER_PHOTO: Final = frozenset(
 """Errors of the file itself: another attempt with the same bytes ends in the same way."""
 
 
-def replacement(job: Job) -> Step | None:
-    """Return the step that helps a job whose photo, mask or request is unusable; else None."""
+def replacement(job: Job, recovery: Recovery) -> Step | None:
+    """Return the step that helps a job whose photo, mask or request is unusable; else None.
+
+    A new photo costs what a drop under its name costs now: its folder may ask for several variants.
+    """
     if job.status is not JobStatus.REJECTED or job.error is None:
         return None
     folder, _, name = (job.source_key or "").rpartition("/")
@@ -199,18 +202,25 @@ def replacement(job: Job) -> Step | None:
             " request again; nothing was charged for this one."
         )
     if code in _ANOTHER_PHOTO:
-        return Step(
-            "Replace this photo: drop a good one under the same name, 1 credit per variant.",
-            f"{drop}{to}",
-            1,
+        return _priced_drop(
+            job, recovery, "Replace this photo: drop a good one under the same name", f"{drop}{to}"
         )
     if code is ErrorCode.MASK_MISMATCH and not by_url and job.dropped:
-        return Step(
-            "Replace the mask: drop the photo again with a good one, 1 credit per variant.",
+        return _priced_drop(
+            job,
+            recovery,
+            "Replace the mask: drop the photo again with a good one",
             f"{drop} --mask MASK.png{to}",
-            1,
         )
     return None
+
+
+def _priced_drop(job: Job, recovery: Recovery, sentence: str, command: str) -> Step:
+    """Return a step that drops something under the name of a job's photo, with its price."""
+    quote = recovery.quote_drop(job)
+    if quote.refusal is not None:
+        return Step(f"{sentence}. {quote.refusal}", command)
+    return Step(f"{sentence}, {most_credits(quote.credits)}.", command, quote.credits)
 
 
 def results_uri(job: Job) -> str:

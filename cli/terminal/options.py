@@ -85,7 +85,23 @@ StackName = Annotated[
         show_default=False,
     ),
 ]
-JobIds = Annotated[list[str] | None, typer.Argument(help="Job ids.", show_default=False)]
+JobIds = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Job ids or their first characters, from the first column of `catwalk jobs`. Leave"
+        " them out to choose jobs by the options below.",
+        show_default=False,
+    ),
+]
+JobNames = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Job ids or their first characters, from the first column of `catwalk jobs`; or a"
+        " photo's key, summer/dress.jpg, for all jobs of the photo. Leave them out to choose jobs"
+        " by the options below.",
+        show_default=False,
+    ),
+]
 Statuses = Annotated[
     list[JobStatus] | None,
     typer.Option(
@@ -100,7 +116,7 @@ Folder = Annotated[
     str | None,
     typer.Option(help="Only photos in this folder or below it; / is the whole bucket."),
 ]
-Sku = Annotated[str | None, typer.Option(help="Only jobs of this article.")]
+Sku = Annotated[str | None, typer.Option(help="Only jobs of this SKU.")]
 ReviewFilter = Annotated[
     ReviewState | None,
     typer.Option(
@@ -152,7 +168,7 @@ def refuse_empty(*, folder: str | None, sku: str | None) -> None:
     """
     for name, value, instead in (
         ("--folder", folder, "Name a folder; / is the whole bucket."),
-        ("--sku", sku, "Name an article."),
+        ("--sku", sku, "Name a SKU."),
     ):
         if value is not None and not value.strip():
             raise CommandError(f"{name} is empty.", instead)

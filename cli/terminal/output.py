@@ -155,6 +155,11 @@ def credits_of(count: int) -> str:
     return counted(count, "credit")
 
 
+def most_credits(count: int) -> str:
+    """Return the most that something can cost: `1 credit`, `up to 2 credits`."""
+    return f"{'up to ' if count > 1 else ''}{credits_of(count)}"
+
+
 def counted(count: int, noun: str) -> str:
     """Return a number of things in words: `1 photo`, `2 photos`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -73,7 +73,7 @@ def scene_values(text: str) -> dict[str, str]:
     instead = "Give original, none, preset:035 or color:#f4e9dd."
     if kind == SceneType.COLOR:
         instead = "Give the colour as six hexadecimal digits: color:#f4e9dd."
-    raise CommandError(f"--scene {text!r} is not a scene.", instead)
+    raise CommandError(f"--scene {text!r} is not a background.", instead)
 
 
 def _scene_id(text: str) -> str:

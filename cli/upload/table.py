@@ -65,7 +65,7 @@ class SkuPattern:
         wanted = unicodedata.normalize("NFC", text.strip())
         if wanted.count("{sku}") != 1 or "/" in wanted:
             raise CommandError(
-                f"--sku-from {text!r} does not say where the article is.",
+                f"--sku-from {text!r} does not say where the SKU is.",
                 "Write {sku} once, and * for any text, as in the file names without their folder:"
                 " '{sku}_*'.",
             )
@@ -254,7 +254,7 @@ def _values_of(row: Row, base: Mapping[str, str]) -> dict[str, str]:
     scene, color = cells.get("scene"), cells.get("color")
     if color is not None:
         if scene is not None and scene.casefold() != "color":
-            raise CommandError(f"It has the scene {scene!r} and a color.", "Leave one out.")
+            raise CommandError(f"It has the background {scene!r} and a color.", "Leave one out.")
         scene = f"color:{color}"
     values = parsing.values(
         model=cells.get("model"),

@@ -2,17 +2,21 @@
 
 import base64
 import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, Route, ViewportSize, expect
+from playwright.sync_api import Browser, Locator, Page, Route, ViewportSize, expect
 
 from tests.e2e import chromium
 from tests.e2e.driver import Catwalk, photo, wait_for
-from tests.e2e.test_gallery import Visitor, browser, cards, page, visitor
+from tests.e2e.test_gallery import Visitor, browser, cards, page, visiting, visitor
+from tests.e2e.test_people import person, policy
 
-__all__ = ["browser", "page", "visitor"]
+__all__ = ["browser", "page", "person", "visitor"]
 """The fixtures."""
 
 FOLDER = "desk"
@@ -154,6 +158,30 @@ def test_two_people(visitor: Visitor, page: Page, catwalk: Catwalk) -> None:
     assert reviews(catwalk, FOLDER) == ["refused"] * 3
 
 
+def test_a_decision_of_many_is_undone(page: Page, catwalk: Catwalk) -> None:
+    """The message offers to undo what was just decided, by click or by the key U."""
+    folder = "desk-undo"
+    for name in NAMES:
+        catwalk.drop(f"{folder}/{name}", photo())
+    for name in NAMES:
+        catwalk.end_of(f"{folder}/{name}")
+    page.goto(f"?folder={folder}")
+    toast = page.locator("[data-toast]")
+    for undo in (lambda: toast.get_by_role("button", name="Undo").click(), None):
+        for name in NAMES:
+            box(page, name).check()
+        bar(page).get_by_role("button", name="Refuse").click()
+        expect(toast).to_contain_text("3 refused.")
+        assert reviews(catwalk, folder) == ["refused"] * 3
+        if undo is None:
+            page.keyboard.press("u")
+        else:
+            undo()
+        expect(toast).to_have_text("3 undone.")
+        expect(cards(page).first.locator(".status")).to_have_text("Done")
+        assert reviews(catwalk, folder) == ["to_review"] * 3
+
+
 # --- another look --------------------------------------------------------------------------------
 
 
@@ -213,6 +241,40 @@ def test_shoot_again_and_compare(page: Page, catwalk: Catwalk, photos: dict[str,
     expect(images.last).to_have_attribute("alt", "Result 2 of 2 of dress.jpg, Mia · Own background")
 
 
+def test_review_while_comparing(page: Page, catwalk: Catwalk) -> None:
+    """Both sides are reviewed with the keys of a job's page; S changes the side."""
+    folder = "desk-versus"
+    for name in NAMES[:2]:
+        catwalk.drop(f"{folder}/{name}", photo())
+    coat, dress = (catwalk.end_of(f"{folder}/{name}")["job_id"] for name in NAMES[:2])
+    page.goto(f"jobs/{coat}/compare?with={dress}")
+    left, right = page.locator("[data-side]").all()
+    expect(left.locator(".status")).to_have_text("Done")
+    for key in ("2", "a"):
+        page.keyboard.press(key)
+    expect(left.locator(".hint")).to_contain_text("Approved by")
+    expect(left.locator("[data-shown]")).to_have_attribute("alt", re.compile("Result 2 of 2"))
+    for key in ("s", "x", "r"):
+        page.keyboard.press(key)
+    expect(right.locator(".status")).to_have_text("Refused")
+    page.keyboard.press("u")
+    expect(page.locator("[data-toast]")).to_have_text("Undone.")
+    expect(right.locator(".status")).to_have_text("Done")
+    first, second = (catwalk.record(job_id)["review"] for job_id in (coat, dress))
+    assert (first["state"], first["chosen"]) == ("approved", [2])
+    assert (second["state"], second["refused"]) == ("to_review", [1])
+    right.get_by_role("button", name="Result 2").click()
+    right.get_by_role("button", name="Choose the image that is shown").click()
+    right.get_by_role("button", name="Approve").click()
+    expect(right.locator(".hint")).to_contain_text("Approved by")
+    review = catwalk.record(dress)["review"]
+    assert (review["state"], review["chosen"], review["refused"]) == ("approved", [2], [1])
+    done = catwalk.run_command("review", coat, "--refuse", "--yes")
+    assert done.returncode == 0, done.stderr
+    expect(left.locator(".status")).to_have_text("Refused")
+    expect(left.locator("[data-result='2']")).to_have_class("chosen")
+
+
 def test_two_fingers(visitor: Visitor, photos: dict[str, bytes], catwalk: Catwalk) -> None:
     """On a phone, two fingers on an image zoom both images, and one finger moves both."""
     coat, skirt = (catwalk.records(f"{FOLDER}/{name}")[0]["job_id"] for name in NAMES[::2])
@@ -253,7 +315,7 @@ def test_shoot_again_by_keys_alone(page: Page, catwalk: Catwalk) -> None:
     page.keyboard.press("Enter")
     dialog = page.get_by_role("dialog", name="Shoot again")
     expect(dialog).to_be_visible()
-    expect(dialog.get_by_role("radio", name="As it is").first).to_be_focused()
+    expect(dialog.get_by_role("radio", name="Same").first).to_be_focused()
     page.keyboard.press("ArrowRight")
     expect(dialog.get_by_role("radio", name="Antonia")).to_be_checked()
     expect(dialog.get_by_text("1 photo with Antonia: 1 credit")).to_be_visible()
@@ -263,6 +325,28 @@ def test_shoot_again_by_keys_alone(page: Page, catwalk: Catwalk) -> None:
     expect(page.get_by_text("1 photo with Antonia: under way.")).to_be_visible()
     assert looks_of(catwalk, key, 2) == {"001", "002"}
     assert catwalk.record(job_id)["attempt"] == 1
+
+
+def test_two_tabs_pay_once(page: Page, visitor: Visitor, catwalk: Catwalk) -> None:
+    """Two tabs that were shown the same price for the same photo make one job of it."""
+    key, body = "desk-tabs/dress.jpg", photo()
+    catwalk.drop(key, body)
+    job_id = catwalk.end_of(key)["job_id"]
+    with visitor.context() as context:
+        tabs = (page, context.new_page())
+        for tab in tabs:
+            tab.goto(f"jobs/{job_id}")
+            tab.get_by_role("button", name="Shoot again with another look").click()
+            dialog = tab.get_by_role("dialog", name="Shoot again")
+            dialog.get_by_role("radio", name="Mia").check(force=True)
+            expect(dialog.get_by_text("1 photo with Mia: 1 credit")).to_be_visible()
+        for tab in tabs:
+            tab.get_by_role("dialog").get_by_role("button", name="Shoot again").click()
+            expect(tab.get_by_text("1 photo with Mia: under way.")).to_be_visible()
+    assert looks_of(catwalk, key, 2) == {"002", "004"}
+    catwalk.idle()
+    assert len(catwalk.records(key)) == 2
+    assert catwalk.charges(body) == 2
 
 
 def test_a_photo_that_is_gone(page: Page, catwalk: Catwalk) -> None:
@@ -322,7 +406,7 @@ def test_drop_check_start(page: Page, catwalk: Catwalk, tmp_path: Path) -> None:
     sheet(page).locator("summary").click()
     sheet(page).get_by_role("radio", name="Jamila").check(force=True)
     expect(sheet(page)).to_contain_text("Jamila · Own background · 2 images")
-    sheet(page).get_by_label("Article (SKU) of all").fill("{sku}_*")
+    sheet(page).get_by_label("SKU of all photos").fill("{sku}_*")
     expect(sheet(page).get_by_label("SKU of A-1_front.jpg")).to_have_attribute("placeholder", "A-1")
     page.locator("[data-browse]").set_input_files(files(tmp_path / "more", more=photo()))
     expect(sheet(page)).to_contain_text("2 photos: up to 2 credits")
@@ -390,7 +474,7 @@ def test_add_photos_by_keys_alone(page: Page, catwalk: Catwalk, tmp_path: Path) 
     button.press("Enter")
     sheet(page).get_by_role("button", name="Leave out two.jpg").press("Enter")
     expect(sheet(page)).to_contain_text("1 photo: 1 credit")
-    sheet(page).get_by_label("Article (SKU) of all").press_sequentially("K-1")
+    sheet(page).get_by_label("SKU of all photos").press_sequentially("K-1")
     page.keyboard.press("Enter")
     own = sheet(page).get_by_label("SKU of one.jpg")
     expect(own).to_have_attribute("placeholder", "K-1")
@@ -415,6 +499,43 @@ def test_what_is_there_already(page: Page, catwalk: Catwalk, tmp_path: Path) -> 
     expect(sheet(page)).to_contain_text("Another file of this name is in the bucket")
     sheet(page).get_by_role("button", name="Discard").click()
     assert len(catwalk.records("desk-again/one.jpg")) == 1
+
+
+@pytest.mark.parametrize("person", [["look"]], indirect=True)
+def test_an_upload_that_s3_refuses(
+    browser: Browser, catwalk: Catwalk, person: dict[str, str], tmp_path: Path
+) -> None:
+    """A person without the right hears so; the photos stay listed and go up once it is given."""
+    bodies = {name: photo() for name in ("one", "two")}
+    with visiting(browser, catwalk, person) as visitor, visitor.context() as context:
+        page = context.new_page()
+        page.goto("?folder=desk-refused")
+        page.locator("[data-browse]").set_input_files(files(tmp_path / "refused", **bodies))
+        expect(sheet(page)).to_contain_text("2 photos: up to 2 credits")
+        sheet(page).get_by_role("button", name="Start").click()
+        expect(sheet(page)).to_contain_text("0 of 2 photos uploaded, 2 failed.")
+        expect(sheet(page).locator(".problem").first).to_contain_text("You may not do this here.")
+        expect(sheet(page).locator(".problem").first).to_contain_text("Ask the person who runs")
+        page.reload()
+        page.get_by_role("button", name="Add photos").first.click()
+        expect(sheet(page).locator("li")).to_have_count(2)
+        expect(sheet(page)).to_contain_text("0 of 2 photos uploaded, 2 failed.")
+        assert catwalk.records("desk-refused/one.jpg") == []
+        with allowed_to_drop(catwalk, f"person-{tmp_path.name}"):
+            sheet(page).get_by_role("button", name="Try again").click()
+            expect(page.get_by_role("heading", name="Photos added")).to_be_visible()
+        for name, body in bodies.items():
+            catwalk.end_of(f"desk-refused/{name}.jpg")
+            assert catwalk.charges(body) == 1
+
+
+@contextmanager
+def allowed_to_drop(catwalk: Catwalk, name: str) -> Iterator[None]:
+    """Give a user the right to drop photos for a while."""
+    iam = catwalk.stack.clients.client("iam")
+    iam.put_user_policy(UserName=name, PolicyName="drop", PolicyDocument=policy(catwalk, "drop"))
+    yield
+    iam.delete_user_policy(UserName=name, PolicyName="drop")
 
 
 # --- everybody can use it ------------------------------------------------------------------------

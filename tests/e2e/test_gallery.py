@@ -5,7 +5,8 @@ import json
 import re
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -74,7 +75,14 @@ def photos(catwalk: Catwalk) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def visitor(browser: Browser, catwalk: Catwalk) -> Iterator[Visitor]:
-    """Open the gallery by the address that the command prints; end the command with Ctrl-C."""
+    """Open the gallery with the address that the command shows; Ctrl-C ends it well."""
+    with visiting(browser, catwalk, {}) as made:
+        yield made
+
+
+@contextmanager
+def visiting(browser: Browser, catwalk: Catwalk, more: Mapping[str, str]) -> Iterator[Visitor]:
+    """Run a gallery with more environment variables, and let the browser in."""
     address, folder = catwalk.stack.address, catwalk.stack.folder.path
     variables = environment.bare(folder) | environment.aws(
         folder,
@@ -82,7 +90,7 @@ def visitor(browser: Browser, catwalk: Catwalk) -> Iterator[Visitor]:
         ca_bundle=Path(address.ca_bundle),
         credentials=address.credentials,
     )
-    with chromium.gallery(variables) as url:
+    with chromium.gallery({**variables, **more}) as url:
         home = url.partition("?")[0]
         context = browser.new_context()
         page = context.new_page()

@@ -69,6 +69,36 @@ def test_with_the_keyboard_alone(page: Page, catwalk: Catwalk) -> None:
     expect(verdict(page, "refused")).to_have_attribute("aria-pressed", "false")
 
 
+def test_a_decision_is_undone(page: Page, visitor: Visitor, catwalk: Catwalk) -> None:
+    """U takes a decision back, with the marks that it had; somebody else's decision stays."""
+    opened(page, "clio.jpg")
+    for key in ("1", "r"):
+        page.keyboard.press(key)
+    toast = page.locator("[data-toast]")
+    expect(toast).to_contain_text("Refused.")
+    page.keyboard.press("u")
+    expect(toast).to_have_text("Undone.")
+    (record,) = catwalk.records(f"{FOLDER}/clio.jpg")
+    assert (record["review"]["state"], record["review"]["chosen"]) == ("to_review", [1])
+    with visitor.context() as other:
+        second = other.new_page()
+        second.goto(page.url)
+        verdict(second, "refused").click()
+        expect(second.locator(".hint")).to_contain_text("Refused by")
+        # The page does not know yet what follows.
+        second.route("**/live?*", lambda route: route.fulfill(status=204))
+        toast = second.locator("[data-toast]")
+        # It stays for as long as the pointer is on it.
+        toast.hover()
+        done = catwalk.run_command("review", record["job_id"], "--approve", "--yes")
+        assert done.returncode == 0, done.stderr
+        toast.get_by_role("button", name="Undo").click()
+        expect(toast).to_contain_text("approved it in the meantime")
+    (record,) = catwalk.records(f"{FOLDER}/clio.jpg")
+    assert record["review"]["state"] == "approved"
+    catwalk.run_command("review", record["job_id"], "--reopen", "--yes")
+
+
 def test_filters_have_counts(page: Page, catwalk: Catwalk) -> None:
     """An approved photo is no longer in "To review", and the counts change."""
     (record,) = catwalk.records(f"{FOLDER}/clio.jpg")

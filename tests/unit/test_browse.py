@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from moto import mock_aws
 
 from cli.errors import CommandError
 from cli.jobs.browse import Browser, Count, Filter, Page
@@ -19,6 +20,7 @@ from shared.models import (
 )
 from shared.records.jobs import _plain, _wire
 from tests.factories import TABLE, Aws
+from tests.kept import bring_back, keep
 
 COUNT = 60
 REVIEWED = {4, 5, 8}
@@ -33,9 +35,24 @@ def decision(number: int) -> Review | None:
     return Review(state=state, by="anna", at="2026-01-31T10:00:00.000Z", revision=1)
 
 
+@pytest.fixture(scope="module")
+def stored(aws_clients: Aws) -> bytes:
+    """Store jobs in every status once, some of them changed at the same millisecond."""
+    with mock_aws():
+        aws_clients.build_table()
+        store(aws_clients)
+        return keep("dynamodb")
+
+
 @pytest.fixture
-def browser(table: Aws) -> Browser:
-    """Make jobs in every status, some of them changed at the same millisecond."""
+def browser(table: Aws, stored: bytes) -> Browser:
+    """Look at these jobs."""
+    bring_back(stored)
+    return Browser(table.dynamodb, TABLE)
+
+
+def store(table: Aws) -> None:
+    """Store the jobs."""
     statuses = itertools.cycle([*JobStatus, JobStatus.SUCCEEDED])
     for number, status in zip(range(COUNT), statuses, strict=False):
         moment = f"2026-01-31T09:{number // 2:02}:00.000Z"
@@ -58,7 +75,6 @@ def browser(table: Aws) -> Browser:
         if job.review_state is not None:
             item["review_state"] = job.review_state
         table.dynamodb.put_item(TableName=TABLE, Item=_wire(item))
-    return Browser(table.dynamodb, TABLE)
 
 
 def pages(browser: Browser, which: Filter, *, size: int, most: int = 3_000) -> list[Page]:

@@ -175,7 +175,7 @@ def test_dry_run(desk: Shell) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["one"], "It is not said what is decided."),
+        (["one"], "No decision is given."),
         (["--approve"], "No jobs are named."),
         (["one", "--approve", "--refuse"], "The options contradict each other."),
         (["one", "--reopen", "--choose", "1"], "--reopen takes all marks away"),

@@ -67,7 +67,7 @@ def test_shot_so_already(desk: Shell) -> None:
     put(desk, "mia", settings=MIA)
     code, out, _ = desk("shoot", "one", "--model", "mia", "--yes")
     assert (code, sent(desk)) == (1, [])
-    assert "It was shot so already: job mia, Done. --again makes other images." in out
+    assert "It has a job with these settings: mia, Done. --again makes other images." in out
     assert desk("shoot", "one", "--model", "mia", "--again", "--yes")[0] == 0
     assert len(sent(desk)) == 1
     assert desk("shoot", "--folder", "summer", "--model", "mia", "--yes")[0] == 0
@@ -126,12 +126,12 @@ def test_json(desk: Shell) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["one"], "It is not said what should be different."),
+        (["one"], "No new settings are given."),
         (["--model", "mia"], "No jobs are named."),
         (["one", "--model", "clare"], "There is no model 'clare'."),
-        (["one", "--scene", "beach"], "--scene 'beach' is not a scene."),
+        (["one", "--scene", "beach"], "--scene 'beach' is not a background."),
         (["one", "--scene", "none", "--color", "#ffffff"], "--scene 'none' and --color contradict"),
-        (["one", "--color", "red"], "--scene 'color:red' is not a scene."),
+        (["one", "--color", "red"], "--scene 'color:red' is not a background."),
         (["nobody", "--model", "mia"], "There is no job, no photo and no request 'nobody'."),
         (["--folder", "none", "--model", "mia"], "No job matches."),
         (["--folder", "", "--model", "mia"], "--folder is empty."),

@@ -39,7 +39,6 @@ def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "_UPLOADS_AT_ONCE", 1)
 
 
-NONCE = "n" * 16
 PATIENCE_SECONDS = 20
 
 
@@ -104,6 +103,7 @@ def requests(house: House) -> list[ModelRequested]:
 
 POSTS = (
     "/selection/review",
+    "/selection/undo",
     "/selection/quote",
     "/selection/shoot",
     "/selection/results.zip",
@@ -136,7 +136,7 @@ def test_another_page_cannot(house: House, path: str) -> None:
     document = {
         "jobs": selected(job),
         "state": "approved",
-        "nonce": NONCE,
+        "nonces": post(house, "/selection/quote", {"jobs": selected(job)}).json()["nonces"],
         "credits": 1,
         "files": [0],
     }
@@ -367,6 +367,80 @@ def test_a_replica_that_lags_does_not_pass_for_the_record(
     assert answer["message"] == "None approved. Anna refused 1 of them in the meantime; look again."
 
 
+def undo(house: House, entries: object) -> Any:
+    """Send what a decision was answered with, as the page's Undo does."""
+    return post(house, "/selection/undo", {"jobs": entries})
+
+
+def test_a_decision_of_many_is_undone(house: House) -> None:
+    """Undo brings back each review as it was: none, marks alone, or another decision."""
+    fresh, marked, approved = (house.job(results=2) for _ in range(3))
+    decision = Decision.about(marked, ReviewState.TO_REVIEW, chosen=[2], refused=[1])
+    marked = anna(house).review(marked, decision) or marked
+    approved = approve(house, approved)
+    document = {"state": "refused", "jobs": selected(fresh, marked, approved)}
+    answer = post(house, "/selection/review", document).json()
+    assert answer["message"] == "3 refused."
+    assert undo(house, answer["undo"]).json()["message"] == "3 undone."
+    assert state(house, fresh)[0] is ReviewState.TO_REVIEW
+    assert state(house, approved)[0] is ReviewState.APPROVED
+    now = house.gallery.jobs.get(marked.job_id)
+    assert now is not None
+    assert now.review is not None
+    assert (now.review.state, now.review.chosen) == (ReviewState.TO_REVIEW, (2,))
+    assert now.review.revision == 3
+
+
+def test_undo_leaves_what_somebody_else_decided(house: House) -> None:
+    """A decision that came after the one to be undone stays, and is told."""
+    jobs = [house.job(results=1) for _ in range(2)]
+    document = {"state": "refused", "jobs": selected(*jobs)}
+    answer = post(house, "/selection/review", document).json()
+    now = house.gallery.jobs.get(jobs[0].job_id)
+    assert now is not None
+    approve(house, now)
+    undone = undo(house, answer["undo"]).json()
+    assert undone["message"] == "1 undone. Anna approved 1 of them in the meantime; look again."
+    assert state(house, jobs[0]) == (ReviewState.APPROVED, "Anna")
+    assert state(house, jobs[1])[0] is ReviewState.TO_REVIEW
+
+
+def test_an_undone_decision_is_told_as_reopened(house: House) -> None:
+    """Who comes after an undo hears that the job was reopened, not that images were marked."""
+    job = approve(house, house.job(results=1))
+    decision = Decision.about(job, ReviewState.TO_REVIEW, chosen=[], refused=[])
+    assert anna(house).review(job, decision) is not None
+    document = {"state": "refused", "jobs": selected(job)}
+    told = post(house, "/selection/review", document).json()["message"]
+    assert "Anna reopened 1 of them in the meantime" in told
+    assert "Reopened by Anna" in house.browser.get(f"/jobs/{job.job_id}").text
+
+
+def test_what_changed_nothing_has_no_undo(house: House) -> None:
+    """A job that was approved already is not opened again by Undo."""
+    job = approve(house, house.job(results=1))
+    document = {"state": "approved", "jobs": selected(job)}
+    assert post(house, "/selection/review", document).json()["undo"] == []
+
+
+@pytest.mark.parametrize(
+    "earlier",
+    [
+        {},
+        {"state": "approved"},
+        {"state": "gone", "chosen": [], "refused": []},
+        {"state": [], "chosen": [], "refused": []},
+        {"state": "approved", "chosen": ["1"], "refused": []},
+        {"state": "approved", "chosen": [True], "refused": []},
+    ],
+)
+def test_an_undo_of_nothing(house: House, earlier: dict[str, object]) -> None:
+    """What is no earlier review changes nothing."""
+    job = house.job(results=1)
+    assert undo(house, [{**selected(job)[0], **earlier}]).status_code == 400
+    assert state(house, job) == (ReviewState.TO_REVIEW, "")
+
+
 def test_what_cannot_be_reviewed_is_said(house: House) -> None:
     """A job without images, one that is gone and a new attempt are named, each by its reason."""
     empty = house.job(status=JobStatus.FAILED)
@@ -388,9 +462,23 @@ def test_what_cannot_be_reviewed_is_said(house: House) -> None:
 
 
 def ask(house: House, path: str, *jobs: Job, **more: object) -> Any:
-    """Send the dialog's form."""
-    document = {"jobs": selected(*jobs), "nonce": NONCE, "model": "004", **more}
+    """Send a choice of the dialog."""
+    document = {"jobs": selected(*jobs), "dialog": "one", "model": "004", **more}
     return post(house, path, document)
+
+
+def confirm(house: House, quote: Any, *jobs: Job, **more: object) -> Any:
+    """Send the dialog's form as the page does: with the price and the nonces of its quote."""
+    said = {"credits": quote["credits"], "nonces": quote["nonces"]}
+    return ask(house, "/selection/shoot", *jobs, **{**said, **more})
+
+
+def shot_with(house: House, job: Job, model: str, **changes: Any) -> Job:
+    """Write another job of a job's photo, as SubmitFunction makes it."""
+    assert job.settings is not None
+    settings = job.settings.model_copy(update={"model_id": model})
+    same = {"photo": job.photo, "source_key": job.source_key, "sku": job.sku}
+    return house.job(**same, settings=settings, **{"results": 1, **changes})
 
 
 def test_the_price_comes_first(house: House) -> None:
@@ -399,7 +487,7 @@ def test_the_price_comes_first(house: House) -> None:
     quote = ask(house, "/selection/quote", *jobs).json()
     assert (quote["sentence"], quote["price"]) == ("10 photos with Mia", "10 credits")
     assert requests(house) == []
-    sent = ask(house, "/selection/shoot", *jobs, credits=10).json()
+    sent = confirm(house, quote, *jobs).json()
     assert sent["message"] == "10 photos with Mia: under way. New images come in as new jobs."
     assert len(requests(house)) == 10
 
@@ -407,10 +495,50 @@ def test_the_price_comes_first(house: House) -> None:
 def test_a_second_click_is_no_second_job(house: House) -> None:
     """The same form sent twice asks for the same jobs."""
     job = house.job(results=1)
+    quote = ask(house, "/selection/quote", job).json()
     for _ in range(2):
-        assert ask(house, "/selection/shoot", job, credits=1).status_code == 200
+        assert confirm(house, quote, job).status_code == 200
     first, second = requests(house)
     assert first.request_id == second.request_id
+
+
+def test_two_tabs_are_paid_once(house: House) -> None:
+    """Two people who were quoted the same photo send the same request, whichever job they chose."""
+    clara = house.job(results=1)
+    jamila = shot_with(house, clara, "003")
+    mine = ask(house, "/selection/quote", clara, dialog="mine").json()
+    other = ask(house, "/selection/quote", jamila, dialog="other").json()
+    assert confirm(house, mine, clara, dialog="mine").status_code == 200
+    assert confirm(house, other, jamila, dialog="other").status_code == 200
+    first, second = requests(house)
+    assert first.request_id == second.request_id
+    assert first.variants == second.variants
+    shot_with(house, clara, "004", request_id=first.request_id)
+    late = confirm(house, other, jamila, dialog="other")
+    assert late.json()["message"].startswith("1 photo with Mia: under way.")
+    assert requests(house) == [], "its job is there"
+
+
+def test_who_was_told_gets_other_images(house: House) -> None:
+    """A person who has read that the photo was shot like this before gets a new job, once."""
+    job = house.job(results=1)
+    shot_with(house, job, "004", request_id="shoot-first")
+    quote = ask(house, "/selection/quote", job).json()
+    assert quote["already"].startswith("This photo was shot with these settings before.")
+    for _ in range(2):
+        assert confirm(house, quote, job).status_code == 200
+    first, second = requests(house)
+    assert first.request_id == second.request_id != "shoot-first"
+
+
+def test_two_articles_of_one_photo_are_two_requests(house: House) -> None:
+    """A request stands for one SKU: another one would be rejected under the same id."""
+    jobs = [house.job(source_key="a.jpg", sku=sku, results=1) for sku in ("S-1", "S-2")]
+    for job in jobs:
+        confirm(house, ask(house, "/selection/quote", job, dialog=job.job_id).json(), job)
+    first, second = requests(house)
+    assert (first.sku, second.sku) == ("S-1", "S-2")
+    assert first.request_id != second.request_id
 
 
 def test_the_same_photo_is_shot_once(house: House) -> None:
@@ -424,62 +552,64 @@ def test_the_same_photo_is_shot_once(house: House) -> None:
     )
     quote = ask(house, "/selection/quote", clara, jamila).json()
     assert quote["price"] == "1 credit"
-    assert quote["once"].endswith("it is shot once.")
-    ask(house, "/selection/shoot", clara, jamila, credits=1)
+    assert quote["once"].endswith("Each photo is shot once.")
+    confirm(house, quote, clara, jamila)
     assert len(requests(house)) == 1
 
 
 def test_what_another_shot_in_the_meantime_is_not_paid_twice_unseen(house: House) -> None:
-    """If the same look has been shot in another tab since the quote, the person is asked again."""
+    """If the look was made in another way since the quote, the person is asked again."""
     job = house.job(results=1)
     look = {"model": "044"}
     quoted = ask(house, "/selection/quote", job, **look).json()
-    assert quoted["known"] == 0
-    assert job.settings is not None
-    settings = job.settings.model_copy(update={"model_id": "044"})
-    house.job(photo=job.photo, source_key=job.source_key, settings=settings, results=1)
-    answer = ask(house, "/selection/shoot", job, credits=1, known=0, **look)
+    assert quoted["already"] == ""
+    shot_with(house, job, "044")
+    answer = confirm(house, quoted, job, **look)
     assert answer.status_code == 409
-    assert answer.json()["message"].startswith("Somebody has shot 1 of them with this look")
-    assert answer.json()["known"] == 1
+    assert answer.json()["message"].startswith("Somebody has shot it with these settings")
+    assert answer.json()["already"] != ""
     assert requests(house) == []
-    assert ask(house, "/selection/shoot", job, credits=1, known=1, **look).status_code == 200
+    # The dialog goes on with what it was told: another look and back is quoted anew.
+    ask(house, "/selection/quote", job, model="003")
+    again = ask(house, "/selection/quote", job, **look).json()
+    assert again["nonces"] == answer.json()["nonces"] != quoted["nonces"]
+    assert confirm(house, answer.json(), job, **look).status_code == 200
+    assert len(requests(house)) == 1
 
 
-def test_what_this_form_shot_is_no_news(house: House) -> None:
-    """A form that is sent again after a lost answer is not held up by its own jobs."""
-    job = house.job(results=1)
-    assert job.settings is not None
-    settings = job.settings.model_copy(update={"model_id": "044"})
-    house.job(
-        photo=job.photo,
-        source_key=job.source_key,
-        settings=settings,
-        request_id=f"shoot-{NONCE}-abc",
-        results=1,
-    )
-    again = ask(house, "/selection/shoot", job, credits=1, known=0, model="044")
-    assert again.status_code == 200
+def test_a_lost_answer_is_sent_again(house: House) -> None:
+    """A form that is sent again is not held up by the job that it made, nor makes another."""
+    jobs = [house.job(results=1), house.job(results=1)]
+    quote = ask(house, "/selection/quote", *jobs).json()
+    assert confirm(house, quote, *jobs).status_code == 200
+    first = requests(house)[0]
+    made = next(job for job in jobs if job.source_key == first.photo.key)
+    shot_with(house, made, "004", request_id=first.request_id)
+    again = confirm(house, quote, *jobs)
+    assert again.json()["sent"] == 2
+    (second,) = requests(house)
+    assert second.photo.key != first.photo.key
 
 
 def test_another_price_spends_nothing(house: House) -> None:
     """If fewer photos can be shot than the dialog said, nothing is sent, and it says so."""
     jobs = [house.job(results=1), house.job(results=1)]
+    quote = ask(house, "/selection/quote", *jobs).json()
     house.aws.s3.delete_object(Bucket=PHOTOS, Key=jobs[0].source_key or "")
-    answer = ask(house, "/selection/shoot", *jobs, credits=2)
+    answer = confirm(house, quote, *jobs)
     assert answer.status_code == 409
     assert answer.json()["message"] == "It costs 1 credit by now; nothing was done."
     assert "is not in photos" in answer.json()["refused"][0]["why"]
     assert requests(house) == []
     for price in (None, "1", 0):
-        assert ask(house, "/selection/shoot", *jobs, credits=price).status_code == 409
+        assert confirm(house, answer.json(), *jobs, credits=price).status_code == 409
     assert requests(house) == []
 
 
 def test_none_can_be_shot(house: House) -> None:
     """A photo that is gone costs nothing and sends nothing."""
     job = house.job(results=1, photo=Photo(bucket=PHOTOS, key="gone.jpg", etag="e"))
-    assert ask(house, "/selection/shoot", job, credits=0).status_code == 409
+    assert confirm(house, {"credits": 0, "nonces": {}}, job).status_code == 409
     assert ask(house, "/selection/quote", job).json()["photos"] == 0
     gone = post(house, "/selection/quote", {"jobs": [{"id": "a" * 32}]})
     assert gone.json()["message"] == "None of these jobs exists any more."
@@ -509,11 +639,13 @@ def test_no_choice_at_all(house: House, choice: dict[str, object]) -> None:
     assert ask(house, "/selection/quote", house.job(results=1), **choice).status_code == 422
 
 
-def test_a_bad_nonce(house: House) -> None:
-    """A form without a valid nonce does nothing."""
-    assert (
-        ask(house, "/selection/shoot", house.job(results=1), credits=1, nonce="").status_code == 400
-    )
+@pytest.mark.parametrize("nonces", [None, [], {}, {"x": 1}, "n" * 32])
+def test_no_quote_no_job(house: House, nonces: object) -> None:
+    """Nothing is sent without the nonce of a quote of this photo with this look."""
+    job = house.job(results=1)
+    assert confirm(house, {"credits": 1, "nonces": nonces}, job).status_code == 409
+    other = ask(house, "/selection/quote", job, model="003").json()
+    assert confirm(house, other, job).status_code == 409
     assert requests(house) == []
 
 
@@ -529,10 +661,11 @@ def test_a_broken_connection_says_how_many(house: House, monkeypatch: pytest.Mon
         return send(**message)
 
     monkeypatch.setattr(house.aws.sqs, "send_message", breaks)
-    answer = ask(house, "/selection/shoot", *jobs, credits=3)
+    quote = ask(house, "/selection/quote", *jobs).json()
+    answer = confirm(house, quote, *jobs)
     assert answer.status_code == 502
     assert answer.json()["message"].startswith("1 of 3 photos were sent, then AWS said: ")
-    assert ask(house, "/selection/shoot", *jobs, credits=3).status_code == 200
+    assert confirm(house, quote, *jobs).status_code == 200
     assert len({each.request_id for each in requests(house)}) == 3
 
 
@@ -595,6 +728,25 @@ def test_also_shot_with(house: House) -> None:
     assert shown.count("data-shown") == 2
     assert "Mia · Own background" in shown
     assert "Also shot with" not in house.browser.get(f"/jobs/{other.job_id}").text
+
+
+def test_both_sides_of_a_comparison_are_reviewed(house: House) -> None:
+    """Each side says what was decided, and has the form of its job with the revision it shows."""
+    clara, mia = house.job(results=2), approve(house, house.job(results=2))
+    running = house.job(status=JobStatus.RUNNING, progress=5)
+    shown = house.browser.get(f"/jobs/{clara.job_id}/compare?with={mia.job_id}").text
+    left, right = shown.split("<figure")[1:]
+    assert f'action="{house.access.root}/jobs/{clara.job_id}/review"' in left
+    assert f'action="{house.access.root}/jobs/{mia.job_id}/review"' in right
+    assert ('name="revision" value="0"' in left, 'name="revision" value="1"' in right) == (
+        True,
+    ) * 2
+    assert ">Done<" in left
+    assert ">Approved<" in right
+    assert "Approved by Anna" in right
+    assert house.access.form_token in left
+    other = house.browser.get(f"/jobs/{clara.job_id}/compare?with={running.job_id}").text
+    assert other.count("data-review") == 1
 
 
 @pytest.mark.parametrize("other", ["", "f" * 32, "../x", NASTY])
@@ -904,7 +1056,7 @@ def test_articles_from_file_names(house: House) -> None:
     stored = house.aws.s3.head_object(Bucket=PHOTOS, Key="in/A-2_back.jpg")["Metadata"]
     assert stored == {"sku": "A-2"}
     wrong = drop.do("check", 0, sku="{sk}_*").json()["message"]
-    assert wrong.startswith("'{sk}_*' does not say where the article is. Write {sku} once")
+    assert wrong.startswith("'{sk}_*' does not say where the SKU is. Write {sku} once")
 
 
 @pytest.mark.parametrize(
@@ -1098,9 +1250,7 @@ def test_a_failed_upload_is_told_on_the_terminal(
     lose(house, monkeypatch, [refused("AccessDenied", 403)])
     made, which = alone(house, ())
     made._upload_all(which)
-    assert "1 of 1 file was not uploaded: An error occurred (AccessDenied)" in (
-        capsys.readouterr().err
-    )
+    assert "1 of 1 file was not uploaded: You may not do this here." in (capsys.readouterr().err)
 
 
 def test_what_stood_still_is_tried_again(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

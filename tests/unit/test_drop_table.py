@@ -65,7 +65,7 @@ def test_patterns(pattern: str, name: str, sku: str | None) -> None:
 @pytest.mark.parametrize("pattern", ["", "*_*", "{sku}_{sku}", "{SKU}", "summer/{sku}"])
 def test_pattern_without_an_article(pattern: str) -> None:
     """A pattern says exactly once where the article is."""
-    with pytest.raises(CommandError, match="does not say where the article is"):
+    with pytest.raises(CommandError, match="does not say where the SKU is"):
         SkuPattern.of(pattern)
 
 
@@ -205,9 +205,12 @@ def test_masks_of_a_table(shell: Shell, photo: Callable[..., Path]) -> None:
         ("name,sku\nc.png,1\n", "line 2: 2 photos are named 'c.png'. Write more of the path"),
         ("name,sku\na.png,1,2\n", "line 2 has 3 cells, the header 2."),
         ("name,model\na.png,clare\n", "line 2: There is no model 'clare'. Did you mean 'clara'"),
-        ("name,scene\na.png,beach\n", "line 2: scene 'beach' is not a scene."),
-        ("name,scene,color\na.png,none,f4e9dd\n", "line 2: It has the scene 'none' and a color."),
-        ("name,color\na.png,red\n", "line 2: scene 'color:red' is not a scene."),
+        ("name,scene\na.png,beach\n", "line 2: scene 'beach' is not a background."),
+        (
+            "name,scene,color\na.png,none,f4e9dd\n",
+            "line 2: It has the background 'none' and a color.",
+        ),
+        ("name,color\na.png,red\n", "line 2: scene 'color:red' is not a background."),
         ("name,images\na.png,5\n", "line 2: images is '5'. Give a number from 1 to 4."),
         ("name,mask\na.png,gone.png\n", "There is no mask 'gone.png'"),
         ("name,mask\na.png,http://x/y.png\n", "line 2: mask cannot be used"),

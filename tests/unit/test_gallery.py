@@ -523,6 +523,8 @@ def test_trouble_in_plain_words(
     text = house.browser.get("/").text
     assert f"<h1>{says}</h1>" in text
     assert "arn:aws:x" in text.partition("<details>")[2]
+    assert '<a class="button" href="">Try again</a>' in text
+    assert "`" not in text
 
 
 def test_bug(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1266,7 +1268,7 @@ def test_a_script_learns_why_a_choice_was_not_saved(
     monkeypatch.setattr(house.gallery.jobs, "review", breaks)
     answer = review(house, house.job(results=1))
     assert answer.status_code == 502
-    assert answer.json()["message"].startswith("AWS did not answer as it should: Could not connect")
+    assert answer.json()["message"].startswith("The stack cannot be reached. ")
 
 
 def test_an_attempt_that_cannot_be(house: House) -> None:
@@ -1360,6 +1362,7 @@ def test_one_banner_while_submission_is_paused(house: House) -> None:
     tab.cookies.update({house.access.cookie: house.access.session})
     text = tab.get("/").text
     assert text.count("The vendor does not accept the API key") == 1
+    assert "<code>catwalk set-key</code>" in text
     assert "Nothing is lost" in text
     assert "X-Api-Key" not in text
     assert text.count(">Waiting<") == 4
@@ -1404,7 +1407,10 @@ def test_an_unusable_photo_is_replaced(house: House) -> None:
         task_id=None,
         error=JobError(code=ErrorCode.EMPTY_FILE, message="The file is empty."),
     )
+    variants = b'{"variants": [{"modelId": "001"}, {"modelId": "002"}]}'
+    house.aws.s3.put_object(Bucket=PHOTOS, Key="summer/catwalk.json", Body=variants)
     text = house.browser.get(f"/jobs/{job.job_id}").text
-    assert "Replace this photo" in text
+    assert 'Replace this photo<span class="price">up to 2 credits</span>' in text
     assert "Make new images" not in text
+    assert "Shoot again" not in text.partition("<dialog")[0]
     assert text.count("The file is empty.") == 1

@@ -1,5 +1,6 @@
 """The next steps for a failed job, on the terminal and in the gallery."""
 
+import json
 from typing import Any
 
 import pytest
@@ -75,5 +76,23 @@ def test_show_offers_the_replacement(shell: Shell) -> None:
     """`show` has the same advice, and offers no new images for a damaged file."""
     commands(shell, ErrorCode.CORRUPT_IMAGE)
     out = shell("show", "j")[1]
-    assert "Replace this photo: drop a good one under the same name, 1 credit per variant." in out
+    assert "Replace this photo: drop a good one under the same name, 1 credit." in out
     assert "regenerate" not in out
+
+
+def test_replacement_costs_what_a_drop_there_costs(shell: Shell) -> None:
+    """A folder that asks for three variants makes three jobs of the new photo as well."""
+    variants = [{"modelId": model} for model in ("001", "002", "003")]
+
+    def store(body: str) -> None:
+        shell.aws.s3.put_object(Bucket=PHOTOS, Key="summer/catwalk.json", Body=body.encode())
+
+    store(json.dumps({"variants": variants}))
+    commands(shell, ErrorCode.EMPTY_FILE)
+    (step,) = json.loads(shell("show", "j", "--json")[1])["next"]
+    assert step["sentence"].endswith("drop a good one under the same name, up to 3 credits.")
+    assert step["credits"] == 3
+    store("{")
+    (step,) = json.loads(shell("show", "j", "--json")[1])["next"]
+    assert "summer/catwalk.json is no valid JSON" in step["sentence"]
+    assert step["credits"] == 0

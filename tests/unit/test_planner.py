@@ -19,6 +19,7 @@ from shared.polling.planner import (
     lesson,
     next_wait,
 )
+from tests.thorough import thorough
 
 BOUNDS = Bounds(shortest=1, longest=600, trade=0.7)
 SAMPLE = [
@@ -155,12 +156,17 @@ def made(progress: Callable[[random.Random, float], list[tuple[float, float]]]) 
 @pytest.mark.parametrize(
     "progress",
     [
-        lambda chance, seconds: [(seconds * n / 30, chance.randrange(100)) for n in range(30)],
-        lambda _, seconds: [(0, 99)],
-        lambda _, seconds: [(0, 0)],
-        lambda _, seconds: [(seconds * n / 50, 100 - 2 * n) for n in range(50)],
+        pytest.param(
+            lambda chance, seconds: [(seconds * n / 30, chance.randrange(100)) for n in range(30)],
+            id="random",
+        ),
+        thorough(lambda _, seconds: [(0, 99)], name="always 99"),
+        thorough(lambda _, seconds: [(0, 0)], name="always 0"),
+        thorough(
+            lambda _, seconds: [(seconds * n / 50, 100 - 2 * n) for n in range(50)],
+            name="backwards",
+        ),
     ],
-    ids=["random", "always 99", "always 0", "backwards"],
 )
 def test_progress_that_says_nothing_does_no_harm(
     progress: Callable[[random.Random, float], list[tuple[float, float]]],

@@ -350,7 +350,7 @@ def test_links_in_the_folder(
         (["one", "--to", "s3://bucket/x"], "--to 's3://bucket/x' is an address."),
         (["one", "--to", "~nobody-here"], "--to '~nobody-here' names no home"),
         (["one", "--to", "pyproject.toml"], "--to 'pyproject.toml' is a file."),
-        (["--to", "{out}"], "It is not said what to download."),
+        (["--to", "{out}"], "No jobs are named."),
         (["nobody", "--to", "{out}"], "There is no job, no photo and no request 'nobody'."),
         (["--folder", "none", "--to", "{out}"], "No job matches."),
         (["--folder", "summer", "--approved", "--to", "{out}"], "None of 1 job is approved."),

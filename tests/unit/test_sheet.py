@@ -257,7 +257,7 @@ def test_large_sheet(desk: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (["one", "--to", "https://x/sheet.html"], "--to 'https://x/sheet.html' is not an HTML"),
         (["one", "--to", "~nobody-here/x.html"], "--to '~nobody-here/x.html' names no home"),
         (["one", "--to", "none/sheet.html"], "There is no folder 'none' for sheet.html."),
-        (["--to", "{file}"], "It is not said what to show."),
+        (["--to", "{file}"], "No jobs are named."),
         (["--folder", "none", "--to", "{file}"], "No job matches."),
         (["failed", "--to", "{file}"], "None of these jobs has images yet."),
         (["one", "--approved", "--review", "refused", "--to", "{file}"], "--approved and --review"),

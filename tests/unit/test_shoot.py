@@ -1,13 +1,12 @@
 """Shooting again makes a new job of the same photo, once for each form."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from cli.jobs.shoot import Shooter, fields_of, new_nonce, request_id_of, siblings
+from cli.jobs.shoot import Shooter, fields_of, new_nonce, siblings
 from shared.intake.messages import ModelRequested, PhotoRef, parse
 from shared.intake.photos import PhotoStore
 from shared.intake.settings import FIELDS, Layer, resolve
@@ -98,20 +97,63 @@ def test_a_scene_replaces_the_colour(shooter: Shooter, make: Callable[..., Job])
     assert own.settings.color is None
 
 
-def test_a_form_sent_twice_is_one_request(
+def test_the_same_state_is_the_same_request(
+    shooter: Shooter, make: Callable[..., Job], aws: Aws, jobs: JobRepository, clock: Clock
+) -> None:
+    """Whoever sees the same jobs of a photo sends the same request, until there is one more."""
+    job, other = make(), make("other")
+    nonce = shooter.nonce_of(shooter.quote(job, MIA))
+    for each in (job, other):
+        again = new_shooter(aws, jobs, clock)
+        shot = again.quote(each, MIA)
+        again.shoot(shot, nonce=again.nonce_of(shot))
+        assert not again.was_sent(shot, nonce)
+    first, second = sent(aws)
+    assert first.request_id == second.request_id == f"shoot-{nonce}"
+    assert first.trigger != second.trigger
+    assert shooter.nonce_of(shooter.quote(job, {"modelId": "003"})) != nonce
+    assert job.settings is not None
+    mia = job.settings.model_copy(update={"model_id": "004"})
+    make("m", settings=mia, request_id=first.request_id)
+    later = new_shooter(aws, jobs, clock)
+    shot = later.quote(job, MIA)
+    assert later.nonce_of(shot) != nonce
+    assert later.was_sent(shot, nonce)
+    assert not later.was_sent(shot, later.nonce_of(shot))
+
+
+def test_mask_and_extra_are_part_of_the_request(
     shooter: Shooter, make: Callable[..., Job], aws: Aws
 ) -> None:
-    """A second click has the same requestId; other settings of the form have another."""
-    job, nonce = make(), new_nonce()
-    for _ in range(2):
-        shooter.shoot(shooter.quote(job, MIA), nonce=nonce)
-    first, second = sent(aws)
-    assert first.request_id == second.request_id
-    assert first.trigger != second.trigger
-    other = shooter.shoot(shooter.quote(job, {"modelId": "003"}), nonce=nonce)
-    assert other != first.request_id
-    assert shooter.shoot(shooter.quote(job, MIA), nonce=new_nonce()) != first.request_id
-    assert len(other) <= 256
+    """Two jobs of a photo with different masks, extras or SKUs do not pass for each other."""
+    aws.s3.put_object(Bucket=PHOTOS, Key="summer/dress.mask.png", Body=png())
+    settings = Settings(model_id="002", scene_type=SceneType.NONE, batch_size=1)
+    changed: tuple[dict[str, Any], ...] = (
+        {},
+        {"mask": "summer/dress.mask.png"},
+        {"mask": "https://shop.example/mask.png"},
+        {"extra": {"seed": 7}},
+    )
+    made = [
+        make(f"j{number}", settings=settings.model_copy(update=change))
+        for number, change in enumerate(changed)
+    ]
+    made.append(make("sku", settings=settings, sku="S-2"))
+    nonces = [shooter.nonce_of(shooter.quote(job, MIA)) for job in made]
+    assert len(set(nonces)) == len(made)
+
+
+def test_a_photo_by_url_is_one_request(
+    shooter: Shooter, make: Callable[..., Job], aws: Aws
+) -> None:
+    """A photo that lies elsewhere is known by its address."""
+    photo = Photo(url="https://shop.example/a.jpg")
+    first, second = (make(name, photo=photo, source_key="url/a") for name in ("a", "b"))
+    for job in (first, second):
+        shot = shooter.quote(job, MIA)
+        shooter.shoot(shot, nonce=shooter.nonce_of(shot))
+    one, other = sent(aws)
+    assert one.request_id == other.request_id
 
 
 def test_mask_and_url_stay(shooter: Shooter, make: Callable[..., Job], aws: Aws) -> None:
@@ -242,24 +284,6 @@ def test_siblings(jobs: JobRepository, make: Callable[..., Job], clock: Clock) -
     third = make("c")
     assert siblings(jobs, second) == [third, first]
     assert siblings(jobs, second.model_copy(update={"source_key": None})) == []
-
-
-def test_nonce_is_checked(shooter: Shooter, make: Callable[..., Job], aws: Aws) -> None:
-    """A form's nonce becomes part of a requestId: it is nothing else than that."""
-    shot = shooter.quote(make(), MIA)
-    for nonce in ("", "short", "x" * 65, "a b" * 8):
-        with pytest.raises(ValueError, match="nonce"):
-            shooter.shoot(shot, nonce=nonce)
-    assert sent(aws) == []
-
-
-def test_ids_differ_by_job_and_settings(make: Callable[..., Job]) -> None:
-    """Two photos of one form are two requests."""
-    one, two = make("a"), make("b")
-    assert one.settings is not None
-    ids = {request_id_of(job, one.settings, "n" * 16) for job in (one, two)}
-    assert len(ids) == 2
-    assert json.loads(json.dumps(fields_of(one.settings)))["modelId"] == "002"
 
 
 def test_no_setting_is_lost_when_a_photo_is_shot_again() -> None:

@@ -63,7 +63,7 @@ ROWS: Final[list[tuple[str, int, str, str]]] = [
     (
         "jobs --scene beach",
         1,
-        "--scene 'beach' is not a scene.",
+        "--scene 'beach' is not a background.",
         "Give original, none, preset:035 or color:#f4e9dd.",
     ),
     (
@@ -90,7 +90,7 @@ ROWS: Final[list[tuple[str, int, str, str]]] = [
         "There is no job, no photo and no request 'nobody'.",
         (
             "Give a job's id or its first characters, a photo's whole key or a requestId; `--sku`"
-            " selects an article. `catwalk jobs TEXT` searches."
+            " selects a SKU. `catwalk jobs TEXT` searches."
         ),
     ),
     ("credits --by month", 2, "--by 'month' is not known.", "Give day, sku or folder."),
@@ -131,7 +131,7 @@ ROWS: Final[list[tuple[str, int, str, str]]] = [
     (
         "drop a.png --scene color:red",
         1,
-        "--scene 'color:red' is not a scene.",
+        "--scene 'color:red' is not a background.",
         "Give the colour as six hexadecimal digits: color:#f4e9dd.",
     ),
     (
@@ -165,7 +165,7 @@ ROWS: Final[list[tuple[str, int, str, str]]] = [
     (
         "drop a.png --sku-from *_*",
         1,
-        "--sku-from '*_*' does not say where the article is.",
+        "--sku-from '*_*' does not say where the SKU is.",
         (
             "Write {sku} once, and * for any text, as in the file names without their "
             "folder: '{sku}_*'."
@@ -183,7 +183,12 @@ ROWS: Final[list[tuple[str, int, str, str]]] = [
         "There is nothing to drop.",
         "Name JPEG or PNG photos, or folders of them; --anyway also uploads other files.",
     ),
-    ("regenerate", 1, "No jobs are named.", "Give job ids, --status, --folder or --sku."),
+    (
+        "regenerate",
+        1,
+        "No jobs are named.",
+        "Give job ids (`catwalk jobs` lists them), --status, --folder or --sku.",
+    ),
     ("regenerate nobody", 1, "There is no job 'nobody'.", "`catwalk jobs` lists the jobs."),
     (
         "regenerate j --json",
@@ -206,7 +211,7 @@ ROWS: Final[list[tuple[str, int, str, str]]] = [
     (
         "review j",
         1,
-        "It is not said what is decided.",
+        "No decision is given.",
         "Give --approve or --refuse for the jobs, or --choose 1,3 or --refuse-images 2 for images.",
     ),
     (
@@ -239,8 +244,11 @@ ROWS: Final[list[tuple[str, int, str, str]]] = [
     (
         "pull --to out",
         1,
-        "It is not said what to download.",
-        "Give job ids, --folder, --sku, --status or --approved; --folder / is everything.",
+        "No jobs are named.",
+        (
+            "Give job ids (`catwalk jobs` lists them), --folder, --sku, --status or --approved;"
+            " --folder / is everything."
+        ),
     ),
     (
         "sheet j --to sheet.pdf",
@@ -251,8 +259,11 @@ ROWS: Final[list[tuple[str, int, str, str]]] = [
     (
         "shoot j",
         1,
-        "It is not said what should be different.",
-        "Give --model, --scene, --color or --images; --again shoots with the same settings.",
+        "No new settings are given.",
+        (
+            "Give --model, --scene, --color or --images. --again makes other images with the same"
+            " settings."
+        ),
     ),
     (
         "shoot j --model mia --scene none --color #fff",

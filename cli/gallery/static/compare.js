@@ -1,4 +1,8 @@
-// Two images side by side, with one zoom and one place: wheel, pinch, dragging, keys and buttons.
+// Two images side by side, with one zoom and one place: wheel, pinch, dragging, keys and buttons. Each
+// side is reviewed as on the job's page; keys are for the side that was used last.
+
+import { Marks } from "./marks.js";
+import { ask, named, repeat, say, tellTimes } from "./shared.js";
 
 const table = document.querySelector("[data-table]");
 const frames = [...document.querySelectorAll("[data-frame]")];
@@ -97,8 +101,63 @@ function fit() {
   draw();
 }
 
+// --- the review -----------------------------------------------------------------------------------
+
+const sides = [...document.querySelectorAll("[data-side]")].map((root) => ({ root, marks: new Marks(root) }));
+let active = sides[0];
+
+/** Has the keys act on a side. */
+function use(side) {
+  active = side;
+  for (const each of sides) each.root.classList.toggle("active", each === side);
+}
+
+for (const side of sides) {
+  for (const kind of ["pointerdown", "focusin"]) side.root.addEventListener(kind, () => use(side));
+}
+
+/** Shows an image of a side's strip large. */
+function choose(button) {
+  const half = button.closest("[data-side]");
+  half.querySelector("[aria-current]")?.removeAttribute("aria-current");
+  button.setAttribute("aria-current", "true");
+  const image = half.querySelector("[data-shown]");
+  image.src = button.dataset.large;
+  image.alt = button.dataset.alt;
+  image.dataset.original = button.dataset.original;
+  sides.find(({ root }) => root === half).marks.draw();
+  draw();
+}
+
+/** Draws each side's review anew if its record has changed. */
+async function look() {
+  if (document.querySelector("[data-saving]")) return;
+  const text = await (await ask(location.href)).text();
+  if (document.querySelector("[data-saving]")) return;
+  const page = new DOMParser().parseFromString(text, "text/html");
+  tellTimes(page);
+  const news = page.querySelectorAll("[data-side] [data-version]");
+  for (const [place, { root, marks }] of sides.entries()) {
+    const old = root.querySelector("[data-version]");
+    if (!news[place] || news[place].dataset.version === old.dataset.version) continue;
+    const focused = old.contains(document.activeElement) ? named(document.activeElement) : null;
+    const shown = marks.shown?.dataset.result;
+    old.replaceWith(news[place]);
+    const button = root.querySelector(`[data-result="${shown}"] [data-choose]`) ?? root.querySelector("[aria-current]");
+    // New images of another attempt lie at other addresses.
+    if (button && root.querySelector("[data-shown]")) choose(button);
+    if (focused) root.querySelector(focused)?.focus({ preventScroll: true });
+  }
+}
+
+document.addEventListener("catwalk:look", () => look().catch((error) => say(error.message)));
+repeat(look, () => 5000);
+
+// --- keys and buttons -----------------------------------------------------------------------------
+
 document.addEventListener("keydown", (event) => {
   if (event.metaKey || event.ctrlKey || event.altKey) return;
+  const key = event.key.toLowerCase();
   const move = MOVES[event.key];
   if (event.key === "+" || event.key === "=") zoom(1.25);
   else if (event.key === "-") zoom(.8);
@@ -107,7 +166,11 @@ document.addEventListener("keydown", (event) => {
     view.x += move[0];
     view.y += move[1];
     draw();
-  } else return;
+  } else if (key === "s") {
+    // The focus goes along: else Tab would lead back to the other side.
+    if (active.root.contains(document.activeElement)) table.focus({ preventScroll: true });
+    use(sides[1 - sides.indexOf(active)]);
+  } else if (!active.marks.press(key)) return;
   event.preventDefault();
 });
 
@@ -115,15 +178,8 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-zoom]");
   if (button) ({ in: () => zoom(1.25), out: () => zoom(.8), fit })[button.dataset.zoom]();
   const choice = event.target.closest("[data-choose]");
-  if (!choice) return;
-  const half = choice.closest(".half");
-  half.querySelector("[aria-current]")?.removeAttribute("aria-current");
-  choice.setAttribute("aria-current", "true");
-  const image = half.querySelector("[data-shown]");
-  image.src = choice.dataset.large;
-  image.alt = choice.dataset.alt;
-  image.dataset.original = choice.dataset.original;
-  draw();
+  if (choice) choose(choice);
 });
 
+use(active);
 draw();

@@ -1,6 +1,6 @@
 // A job's page: the slider, the filmstrip, questions before anything is done, what changes.
 
-import { ask, repeat, say, tellTimes } from "./shared.js";
+import { ask, named, repeat, say, tellTimes } from "./shared.js";
 
 const main = document.querySelector("#main");
 const STEP = 5;
@@ -110,18 +110,6 @@ main.addEventListener("submit", (event) => {
 addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 
 // --- what changes -----------------------------------------------------------------------------
-
-/** Returns a selector that finds an element again on the same page drawn anew. */
-function named(element) {
-  const result = element.closest("[data-result]");
-  if (result && element.dataset.mark) {
-    return `[data-result="${CSS.escape(result.dataset.result)}"] [data-mark="${element.dataset.mark}"]`;
-  }
-  for (const name of ["data-handle", "data-dialog", "data-copy", "data-verdict", "data-shoot-one", "href"]) {
-    if (element.hasAttribute(name)) return `[${name}="${CSS.escape(element.getAttribute(name))}"]`;
-  }
-  return null;
-}
 
 const page = () => main.querySelector("[data-job]");
 

@@ -1,7 +1,7 @@
 // Many at once: boxes on the cards, ranges, all that match, and a bar of what can be done with them.
 
 import { get, plural, send } from "./desk.js";
-import { ask, say, tellTimes } from "./shared.js";
+import { ask, say, tellTimes, undoing } from "./shared.js";
 import { shoot } from "./shoot.js";
 
 const grid = document.querySelector("[data-grid]");
@@ -151,8 +151,9 @@ outcome.setAttribute("role", "status");
 bar.append(outcome);
 
 /** Says something in the bar that stays until the next step: nothing is lost unseen. */
-function said(text = "") {
-  outcome.textContent = text;
+function said(text = "", undo = null) {
+  outcome.replaceChildren(text);
+  if (undo) outcome.append(undoing(undo));
   outcome.hidden = !text;
 }
 
@@ -193,17 +194,31 @@ async function review(state, button) {
     }
     await redraw(before);
     document.dispatchEvent(new Event("catwalk:reviewed"));
-    if (answer.whole) {
+    const undo = answer.undo.length ? () => takeBack(answer.undo) : null;
+    if (selected.size) said(answer.message, undo);
+    else {
       said();
-      say(answer.message);
-    } else if (selected.size) said(answer.message);
-    else say(answer.message);
+      say(answer.message, undo);
+    }
   } catch (error) {
     said(error.message);
   }
   for (const other of bar.querySelectorAll("button")) other.removeAttribute("aria-disabled");
   draw();
   if (!bar.hidden) button.focus({ preventScroll: true });
+}
+
+/** Sets the reviews of a decision back; what somebody else has decided since stays. */
+async function takeBack(reviews) {
+  try {
+    const answer = await send(`${root}/selection/undo`, token, { jobs: reviews });
+    await redraw(reviews.map(({ id }) => id));
+    document.dispatchEvent(new Event("catwalk:reviewed"));
+    said();
+    say(answer.message);
+  } catch (error) {
+    say(error.message);
+  }
 }
 
 /** Draws the cards of these jobs anew, where they are on the page. */

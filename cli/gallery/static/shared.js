@@ -27,16 +27,50 @@ export function tellTimes(root = document) {
   }
 }
 
+const SAID_TIME = 4000;
+const UNDO_TIME = 10_000;
+const toast = document.querySelector("[data-toast]");
 let hiding;
 
-/** Says something at the bottom of the page, for a while. */
-export function say(text) {
-  const toast = document.querySelector("[data-toast]");
-  toast.textContent = text;
+/** Says something at the bottom of the page, for a while; longer if it can be undone. */
+export function say(text, undo = null) {
+  const back = toast.contains(document.activeElement);
+  toast.replaceChildren(text);
+  if (undo) toast.append(undoing(undo));
   toast.hidden = false;
-  clearTimeout(hiding);
-  hiding = setTimeout(() => { toast.hidden = true; }, 4000);
+  if (back) document.querySelector("#main").focus({ preventScroll: true });
+  hideAfter(undo ? UNDO_TIME : SAID_TIME);
 }
+
+/** Returns a button that undoes something, once; the key U presses it. */
+export function undoing(undo) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "plain";
+  button.dataset.undo = "";
+  button.append("Undo", Object.assign(document.createElement("kbd"), { textContent: "U", ariaHidden: "true" }));
+  button.addEventListener("click", () => {
+    button.disabled = true;
+    undo();
+  });
+  return button;
+}
+
+function hideAfter(time) {
+  clearTimeout(hiding);
+  hiding = setTimeout(() => {
+    // Nothing is taken away from under the pointer, or from whoever is on its button.
+    if (toast.matches(":hover, :focus-within")) hideAfter(SAID_TIME);
+    else toast.hidden = true;
+  }, time);
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.metaKey || event.ctrlKey || event.altKey || event.key.toLowerCase() !== "u") return;
+  if (event.target.matches("input:not([type=checkbox]), select, textarea") || document.querySelector("dialog[open]")) return;
+  const button = [...document.querySelectorAll("[data-undo]")].find((each) => each.checkVisibility());
+  button?.click();
+});
 
 /** Fetches from the gallery; throws with a sentence if it does not answer as it should. */
 export async function ask(url) {
@@ -70,6 +104,20 @@ export function repeat(work, pause) {
   }
   timer = setTimeout(turn, pause());
   document.addEventListener("visibilitychange", () => { if (!document.hidden) turn(); });
+}
+
+/** Returns a selector that finds an element again on the same page drawn anew. */
+export function named(element) {
+  const result = element.closest("[data-result]");
+  if (result && element.dataset.mark) {
+    return `[data-result="${CSS.escape(result.dataset.result)}"] [data-mark="${element.dataset.mark}"]`;
+  }
+  if (element.dataset.mark) return `[data-mark="${element.dataset.mark}"]`;
+  if (result && element.hasAttribute("data-choose")) return `[data-result="${CSS.escape(result.dataset.result)}"] [data-choose]`;
+  for (const name of ["data-handle", "data-dialog", "data-copy", "data-verdict", "data-shoot-one", "href"]) {
+    if (element.hasAttribute(name)) return `[${name}="${CSS.escape(element.getAttribute(name))}"]`;
+  }
+  return null;
 }
 
 // An image that cannot be had: its place stays, and says so.

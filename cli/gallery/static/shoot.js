@@ -10,10 +10,11 @@ const button = dialog.querySelector("[data-shoot-send]");
 const { root, token } = dialog.dataset;
 
 let jobs = [];
-let nonce = "";
+/** Tells this opening of the dialog from others: the server keeps what it has read of the photos. */
+let opening = "";
 let price = null;
-/** How many of the photos have images with this look already, as the dialog says. */
-let known = 0;
+/** By job id, of the quote that is shown: what has been quoted once is made once. */
+let nonces = {};
 let turn = 0;
 let done = () => {};
 
@@ -21,8 +22,7 @@ let done = () => {};
 export function shoot(chosen, after = () => {}) {
   jobs = chosen;
   done = after;
-  // A second click of this very form is no second job.
-  nonce = [...crypto.getRandomValues(new Uint8Array(16))].map((n) => n.toString(16).padStart(2, "0")).join("");
+  opening = crypto.randomUUID();
   dialog.querySelector("h2").textContent = jobs.length === 1 ? "Shoot again" : `Shoot ${jobs.length} photos again`;
   dialog.querySelector("[data-shoot-what]").textContent = jobs.length === 1
     ? "New images of the same photo, as a new job. The present images stay."
@@ -49,7 +49,7 @@ async function quote() {
   price = null;
   ready(false);
   try {
-    const answer = await send(`${root}/selection/quote`, token, { jobs, nonce, ...chosenLook(form) });
+    const answer = await send(`${root}/selection/quote`, token, { jobs, dialog: opening, ...chosenLook(form) });
     if (mine === turn) show(answer);
   } catch (error) {
     if (mine === turn) total.replaceChildren(tell(error.message, "wrong"));
@@ -58,7 +58,7 @@ async function quote() {
 
 function show(answer) {
   price = answer.credits;
-  known = answer.known;
+  nonces = answer.nonces;
   const cost = document.createElement("p");
   cost.className = "cost";
   const sum = document.createElement("strong");
@@ -95,7 +95,7 @@ form.addEventListener("submit", async (event) => {
   ready(false);
   turn += 1;
   try {
-    const answer = await send(`${root}/selection/shoot`, token, { jobs, nonce, credits: price, known, ...chosenLook(form) });
+    const answer = await send(`${root}/selection/shoot`, token, { jobs, dialog: opening, nonces, credits: price, ...chosenLook(form) });
     dialog.close();
     say(answer.message);
     done();

@@ -347,7 +347,7 @@ const later = settled(check, 350);
 function drawLook() {
   const picked = [...form.querySelectorAll(".options input:checked")].filter((input) => input.value);
   const names = picked.map((input) => input.closest("label").querySelector(".name")?.textContent ?? plural(Number(input.value), "image"));
-  dialog.querySelector("[data-look-now]").textContent = names.join(", ") || "as the folder and the stack say";
+  dialog.querySelector("[data-look-now]").textContent = names.join(", ") || "the usual ones of this folder";
 }
 
 watchLook(form, () => { ready(false); drawLook(); later(); });
