@@ -1,4 +1,4 @@
-"""The payloads in events/: each in step with its wrapper, and read as what its name says."""
+"""The payloads in events/ are valid, complete, and read as their names say."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ def _names(folder: str) -> list[str]:
 
 @pytest.mark.parametrize("name", _names("eventbridge"))
 def test_the_sqs_form_of_an_event_wraps_the_readable_one(name: str) -> None:
-    """What SubmitFunction is tried with is what EventBridge sends."""
+    """The payloads for SubmitFunction wrap the payloads of EventBridge."""
     (record,) = _load(EVENTS / "submit" / f"{name}.json")["Records"]
     assert json.loads(record["body"]) == _load(EVENTS / "eventbridge" / f"{name}.json")
 
@@ -58,7 +58,7 @@ def test_each_submit_payload_is_read_as_its_name_says(name: str) -> None:
 
 @pytest.mark.parametrize("folder", ["poll", "finalize"])
 def test_the_state_machines_payloads_are_whole_states(folder: str) -> None:
-    """Nothing in them is a leftover of an older form."""
+    """The payloads for poll and finalize are complete states, without old fields."""
     for name in _names(folder):
         payload = _load(EVENTS / folder / f"{name}.json")
         if "detail-type" in payload:
@@ -68,7 +68,7 @@ def test_the_state_machines_payloads_are_whole_states(folder: str) -> None:
 
 
 def test_reconciles_payloads_say_nothing_that_it_does_not_read() -> None:
-    """One is the schedule's, the other what a person may send."""
+    """ReconcileFunction's payloads are the schedule's and a person's."""
     assert _names("reconcile") == ["everything-now", "scheduled"]
     assert _load(EVENTS / "reconcile" / "everything-now.json") == {"still_seconds": 0}
     assert "still_seconds" not in _load(EVENTS / "reconcile" / "scheduled.json")
@@ -76,7 +76,7 @@ def test_reconciles_payloads_say_nothing_that_it_does_not_read() -> None:
 
 @pytest.mark.parametrize("name", _names("put-events"))
 def test_the_put_events_entries_are_requests(name: str) -> None:
-    """A backend's developer can send them as they are."""
+    """The put-events entries can be sent unchanged."""
     (entry,) = _load(EVENTS / "put-events" / f"{name}.json")
     assert entry["DetailType"] == "Fashion Model Requested"
     event = {"id": "1", "detail-type": entry["DetailType"], "detail": json.loads(entry["Detail"])}

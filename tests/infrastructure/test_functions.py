@@ -1,4 +1,4 @@
-"""The functions of the template, beside every place that lists them."""
+"""Every list of the functions agrees with the template."""
 
 import json
 import re
@@ -23,7 +23,7 @@ FUNCTIONS: Final[dict[str, Any]] = {
 FOLDERS: Final = {name.removesuffix("Function").lower() for name in FUNCTIONS}
 KEY_ID: Final = "AKIAOFTHISSTACK"
 OF_A_PHOTO: Final = set(FUNCTIONS) - {"ReconcileFunction"}
-"""Those on the way of each photo; reconcile runs beside them."""
+"""The functions on a photo's way; reconcile is not among them."""
 
 
 def _text(name: str) -> str:
@@ -38,7 +38,7 @@ def _tuple(name: str, constant: str) -> list[str]:
 
 
 def _variables() -> dict[str, str]:
-    """Return what `sam local invoke` is given, as it is written for a stack that is up."""
+    """Return the environment for `sam local invoke` of a running stack."""
     outputs = dict.fromkeys(template()["Outputs"], "example")
     address = Address(
         "https://127.0.0.1:4566", "/ca.pem", "https://127.0.0.1:9000", outputs, access_key=KEY_ID
@@ -66,7 +66,7 @@ def _variables() -> dict[str, str]:
     ],
 )
 def test_a_list_of_all_functions_folders(place: str, listed: set[str]) -> None:
-    """None is missing where all are listed by their folder."""
+    """Each list of all functions by folder is complete."""
     assert listed == FOLDERS, place
 
 
@@ -92,12 +92,12 @@ def test_a_list_of_all_functions_folders(place: str, listed: set[str]) -> None:
     ],
 )
 def test_a_list_of_all_functions(place: str, listed: set[str]) -> None:
-    """None is missing where all are listed by their logical id."""
+    """Each list of all functions by logical id is complete."""
     assert listed == set(FUNCTIONS), place
 
 
 def test_what_is_left_out_on_purpose() -> None:
-    """What a photo costs, and what the storm kills, are the functions on a photo's way."""
+    """The costs and the storm cover the functions on a photo's way."""
     assert {f"{name}Function" for name in cost.FUNCTIONS} == OF_A_PHOTO
     assert set(storm.FUNCTIONS) == OF_A_PHOTO
 

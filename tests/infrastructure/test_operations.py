@@ -1,4 +1,4 @@
-"""Dashboard, alarms, traces and saved queries: each looks at what there is, and says what to do."""
+"""Dashboard, alarms, traces and saved queries use existing things and link to the runbook."""
 
 import itertools
 import json
@@ -62,7 +62,7 @@ OF_AWS: Mapping[str, tuple[str, str, set[str]]] = {
 
 
 def test_what_aws_measures_is_named_as_aws_names_it() -> None:
-    """Each metric of AWS's is one that there is, of a resource of this template."""
+    """Each metric of AWS exists and belongs to a resource of the template."""
     resources = template()["Resources"]
     records_read = [each for each in watched() if each.namespace != NAMESPACE]
     assert {each.namespace for each in records_read} == set(OF_AWS)
@@ -76,7 +76,7 @@ def test_what_aws_measures_is_named_as_aws_names_it() -> None:
 
 
 def test_all_functions_and_queues_are_looked_at() -> None:
-    """None is left out of a widget that shows the others."""
+    """The dashboard shows all functions and both queues."""
     for name in OF_AWS["AWS/Lambda"][2] - {"RecursiveInvocationsDropped"}:  # of one function only
         shown = {each.values[0] for each in of_dashboard() if each.name == name}
         assert shown == {f"${{{function}}}" for function in FUNCTIONS}
@@ -104,7 +104,7 @@ def test_our_own_metrics_are_shown_each_and_no_others() -> None:
 
 @pytest.mark.parametrize("name", alarms())
 def test_each_alarm_tells_and_is_explained(name: str) -> None:
-    """It tells the topic when it begins and when it is over, and names a section of the runbook."""
+    """Each alarm notifies the topic at its begin and end, and links to a section of the runbook."""
     alarm = alarms()[name]
     assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "AlarmTopic"}]
     assert alarm["AlarmDescription"].endswith(f"See docs/runbook.md#{name}.")
@@ -117,13 +117,13 @@ def test_each_alarm_tells_and_is_explained(name: str) -> None:
 
 
 def test_the_runbook_knows_no_other_alarm() -> None:
-    """A section about an alarm that is gone would send somebody looking for it."""
+    """Each section of the runbook about an alarm has its alarm."""
     sections = re.findall(r"^## (.+)$", (ROOT / "docs" / "runbook.md").read_text(), re.MULTILINE)
     assert {section for section in sections if " " not in section} == set(alarms())
 
 
 def test_the_runbook_names_widgets_and_queries_that_there_are() -> None:
-    """What it says to look at can be found under that name."""
+    """Each widget and query that the runbook names exists."""
     runbook = (ROOT / "docs" / "runbook.md").read_text()
     titles = {widget["properties"].get("title") for widget in dashboard()["widgets"]}
     widgets = re.findall(r"widget “([^”]+)”", runbook)
@@ -135,7 +135,7 @@ def test_the_runbook_names_widgets_and_queries_that_there_are() -> None:
 
 
 def test_the_dashboard_shows_the_state_of_each_alarm() -> None:
-    """Is it fine? The first widget with anything in it says so."""
+    """The first widget shows the states of the alarms."""
     first = next(widget for widget in dashboard()["widgets"] if widget["type"] != "text")
     assert first["type"] == "alarm"
     shown = {arn.partition(":alarm:${AWS::StackName}-")[2] for arn in first["properties"]["alarms"]}
@@ -272,14 +272,14 @@ def test_no_alarm_goes_off_on_a_new_stack(name: str, measured: list[dict[str, fl
 
 
 def test_only_reconciles_silence_is_told_as_a_lack_of_data() -> None:
-    """An alarm begins without data, so nobody is told so of a new stack."""
+    """Only reconcile's silence notifies of missing data, in which each alarm begins."""
     tells = {name for name, alarm in alarms().items() if "InsufficientDataActions" in alarm}
     assert tells == {"reconcile-stopped"}
     assert alarms()["reconcile-stopped"]["TreatMissingData"] == "missing"
 
 
 def test_what_alarms_and_gauges_cost_is_reckoned_with_as_many_as_there_are() -> None:
-    """docs/cost.md counts the metrics of alarms, and those that are told when nothing happens."""
+    """docs/cost.md counts the alarms' metrics and the metrics of an idle stack."""
     conditional = ("credits-near-limit",)
     unconditional = [alarm for name, alarm in alarms().items() if name not in conditional]
     assert sum(len(list(of_alarm(alarm))) for alarm in unconditional) == report.ALARM_METRICS
@@ -297,20 +297,20 @@ def test_what_alarms_and_gauges_cost_is_reckoned_with_as_many_as_there_are() -> 
     ],
 )
 def test_the_credit_alarms_threshold_is_a_whole_number(text: str, *, good: bool) -> None:
-    """A fraction is refused, and so is a zero that would not count as one."""
+    """CreditAlarmThreshold must be a whole number without leading zeros."""
     pattern = template()["Parameters"]["CreditAlarmThreshold"]["AllowedPattern"]
     assert bool(re.fullmatch(pattern, text)) is good
 
 
 def test_credits_of_a_day_are_added_up() -> None:
-    """The alarm is on the credits that were certainly charged, over a whole day."""
+    """The credit alarm is on certain credits of a whole day."""
     alarm = alarms()["many-credits"]
     assert (alarm["MetricName"], alarm["Statistic"]) == (Metric.CREDITS_SPENT, "Sum")
     assert alarm["Period"] * alarm["EvaluationPeriods"] == 86_400
 
 
 def test_every_alarm_is_tried() -> None:
-    """No alarm is without an example of when it goes off."""
+    """Each alarm has an example above in which it fires."""
     (tried,) = (
         mark.args[1]
         for mark in test_an_alarm_goes_off_when_it_should.pytestmark  # type: ignore[attr-defined]  # pytest's
@@ -352,7 +352,7 @@ def test_lambda_leaves_no_metrics_out() -> None:
 
 
 def test_no_widget_lies_on_another() -> None:
-    """Each has its place in the 24 columns, and they are listed as they are read."""
+    """The widgets fit into 24 columns, in reading order, without overlap."""
     places = [
         {
             (widget["x"] + x, widget["y"] + y)
@@ -369,7 +369,7 @@ def test_no_widget_lies_on_another() -> None:
 
 
 def test_every_widget_says_what_it_shows() -> None:
-    """Titles are there and differ, and no line is without a name."""
+    """Each widget has its own title, and each line a name."""
     metrics = [each["properties"] for each in dashboard()["widgets"] if each["type"] == "metric"]
     assert len({widget["title"] for widget in metrics}) == len(metrics)
     for widget in metrics:
@@ -424,7 +424,7 @@ def test_whoever_traces_may_write_traces() -> None:
 
 
 def test_the_laptop_leaves_out_what_it_refuses_and_nothing_else(tmp_path: Path) -> None:
-    """Saved queries, and alarms that reckon with several metrics, are AWS's alone."""
+    """The laptop's template leaves out saved queries and alarms on several metrics."""
     built = tmp_path / "template.yaml"
     whole = template()
     built.write_text(json.dumps(whole))
@@ -444,5 +444,5 @@ def test_the_laptop_leaves_out_what_it_refuses_and_nothing_else(tmp_path: Path) 
 
 
 def test_each_alarm_looks_at_something() -> None:
-    """The reading of alarms above finds a metric in each."""
+    """The tests' reader finds a metric in each alarm."""
     assert all(list(of_alarm(alarm)) for alarm in alarms().values())

@@ -1,4 +1,4 @@
-"""What `sam build` makes of the template: the functions' packages, and nothing else."""
+"""The functions' packages that `sam build` makes."""
 
 import ast
 import json
@@ -26,7 +26,7 @@ PACKAGED = {
     *("aws_lambda_powertools", "jmespath"),
 }
 RUNTIME = {"botocore", "jmespath", "urllib3", "dateutil", "six"}
-"""What the functions take from the runtime's boto3, without boto3 itself."""
+"""The packages that the functions take from Lambda's runtime."""
 
 LAMBDA = """
 import importlib, json, logging, os, sys
@@ -77,7 +77,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_package_holds_one_handler_and_what_it_needs(build: Path, function: str) -> None:
-    """Neither tests nor laptop code are deployed, nor another function, nor what AWS has anyway."""
+    """A package has no tests, no laptop code, no other function and nothing of the runtime."""
     package = build / function
     names = {path.name.removesuffix(".py") for path in package.iterdir()}
     assert names - {"__pycache__"} == PACKAGED
@@ -87,14 +87,14 @@ def test_a_package_holds_one_handler_and_what_it_needs(build: Path, function: st
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_package_is_small(build: Path, function: str) -> None:
-    """A cold start has at most 15 MB to fetch and unpack, bytecode included."""
+    """A package has at most 15 MB, bytecode included."""
     files = [path for path in (build / function).rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= MAX_BYTES
 
 
 @pytest.mark.parametrize("function", FUNCTIONS.values())
 def test_a_function_needs_nothing_that_is_not_there(function: str) -> None:
-    """A handler is imported, builds what it works with and logs, with what Lambda will have."""
+    """Each handler works with only its package and Lambda's runtime."""
     names = ["JOBS_TABLE", "EVENT_BUS", "API_KEY_SECRET", "RESULTS_BUCKET", "AWS_DEFAULT_REGION"]
     # Lambda gives these; without them botocore asks 169.254.169.254.
     names += ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
@@ -138,18 +138,18 @@ def test_an_old_python_is_told_what_it_takes() -> None:
 
 
 def test_an_old_python_can_read_the_packager() -> None:
-    """What Python 3.8 cannot parse would be a SyntaxError in the place of that sentence."""
+    """Python 3.8 can parse the file that says so."""
     ast.parse((ROOT / "functions" / "package.py").read_text(), feature_version=(3, 8))
 
 
 def test_the_wheels_are_for_the_functions_processor(build: Path) -> None:
-    """What is compiled is for the runtime and the architecture that the template names."""
+    """Compiled packages are for the template's runtime and architecture."""
     (compiled,) = (build / "PollFunction" / "pydantic_core").glob("*.so")
     assert "cpython-313-aarch64" in compiled.name
 
 
 def test_no_secret_or_path_of_the_builder_is_packaged(build: Path) -> None:
-    """A package looks the same wherever it was built."""
+    """A package has no path of the machine that built it."""
     for path in (build / "SubmitFunction").glob("s*/**/*"):
         if path.is_file():
             assert str(ROOT).encode() not in path.read_bytes(), path

@@ -1,4 +1,4 @@
-"""What other tools say of the template and the state machine."""
+"""Other linters accept the template and the state machine."""
 
 import json
 import os
@@ -28,7 +28,7 @@ Done = subprocess.CompletedProcess[str]
 
 
 def _run(folder: Path, *command: str | Path) -> Done:
-    """Run a linter elsewhere, so that checkov does not find its settings: it is to find all."""
+    """Run a linter in another folder, so that checkov ignores its settings and finds everything."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
     environment |= {"AWS_DEFAULT_REGION": "eu-central-1", "SAM_CLI_TELEMETRY": "0"}
     environment["CKV_SKIP_PACKAGE_UPDATE_CHECK"] = "true"  # it would ask pypi.org
@@ -40,7 +40,7 @@ def _run(folder: Path, *command: str | Path) -> Done:
 
 @pytest.mark.thorough  # cfn-lint reads the translated template in each run: test_template.py
 def test_sam_validate_finds_nothing(tmp_path: Path) -> None:
-    """`sam validate --lint`, which a developer runs first, has no complaint."""
+    """`sam validate --lint` accepts the template."""
     sam = TOOLS / "sam" / "bin" / "sam"
     done = _run(tmp_path, sam, "validate", "--lint", "--template-file", TEMPLATE)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -55,7 +55,7 @@ def _explained() -> dict[str, str]:
 
 
 def test_checkov_finds_only_what_is_explained(tmp_path: Path) -> None:
-    """No finding is without its reason, and no reason is without its finding."""
+    """Each finding of checkov has a reason in .checkov.yaml, and each reason a finding."""
     done = _run(
         tmp_path,
         *(TOOLS / "checkov" / "bin" / "checkov", "--file", TEMPLATE),
@@ -69,14 +69,14 @@ def test_checkov_finds_only_what_is_explained(tmp_path: Path) -> None:
 
 
 def test_each_suppression_of_checkov_has_a_reason() -> None:
-    """A sentence stands above each check that is skipped."""
+    """Each skipped check has a comment above it."""
     skipped = yaml.safe_load(SETTINGS.read_text())["skip-check"]
     assert list(_explained()) == skipped
     assert all(len(comment.split()) >= 8 for comment in _explained().values())
 
 
 def _opinion(folder: Path, text: str) -> Done:
-    """Ask asl-validator about a definition, with ARNs for its substitutions."""
+    """Run asl-validator on a definition, with ARNs for its substitutions."""
     for name, value in SUBSTITUTES.items():
         text = text.replace(name, value)
     path = folder / "machine.json"
@@ -109,7 +109,7 @@ def test_asl_validator_finds_nothing_in_the_state_machine(tmp_path: Path) -> Non
     ],
 )
 def test_asl_validator_finds_a_mistake(tmp_path: Path, right: str, wrong: str) -> None:
-    """The opinion is worth something: it does not say yes to everything."""
+    """asl-validator finds mistakes in a broken definition."""
     text = MACHINE.read_text()
     assert right in text
     assert _opinion(tmp_path, text.replace(right, wrong, 1)).returncode != 0

@@ -1,4 +1,4 @@
-"""The wait loop's definition: complete, without dead ends, in step with the functions."""
+"""The wait loop's definition is complete and agrees with the functions."""
 
 import re
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def _nexts(state: dict[str, Any]) -> set[str]:
 
 
 def test_every_state_is_reached_and_leads_on_or_ends() -> None:
-    """No state is dead, none hangs in the air."""
+    """Each state is reachable, and each transition leads to a state."""
     reached, open_ends = {MACHINE["StartAt"]}, [MACHINE["StartAt"]]
     while open_ends:
         state = STATES[open_ends.pop()]
@@ -37,7 +37,7 @@ def test_every_state_is_reached_and_leads_on_or_ends() -> None:
 
 
 def test_the_choice_knows_every_outcome_and_no_other() -> None:
-    """Each outcome that the functions can return has its way; a typo in one would be a wait."""
+    """Each outcome of the functions has a branch."""
     named = set(re.findall(r"outcome = '(\w+)'", TEXT))
     quiet_ends = {PollOutcome.DONE, PollOutcome.SUPERSEDED}
     assert named == {outcome.value for outcome in PollOutcome} - quiet_ends
@@ -46,7 +46,7 @@ def test_the_choice_knows_every_outcome_and_no_other() -> None:
 
 @pytest.mark.parametrize("name", TASKS)
 def test_every_task_is_tried_again_with_jitter(name: str) -> None:
-    """Trouble that can heal is waited out, and not by all executions at the same moment."""
+    """Temporary errors are retried with backoff and jitter."""
     retries = STATES[name]["Retry"]
     assert "Lambda.TooManyRequestsException" in retries[0]["ErrorEquals"]
     assert retries[-1]["ErrorEquals"] == ["States.ALL"]
@@ -57,7 +57,7 @@ def test_every_task_is_tried_again_with_jitter(name: str) -> None:
 
 
 def _mean_seconds(retry: dict[str, Any]) -> float:
-    """Return how long a retrier waits in all, on average: with FULL jitter half of each delay."""
+    """Return the average total wait of a retrier; with FULL jitter, half of each delay."""
     delays: Iterator[float] = (
         min(retry["MaxDelaySeconds"], retry["IntervalSeconds"] * retry["BackoffRate"] ** attempt)
         for attempt in range(retry["MaxAttempts"])
@@ -80,7 +80,7 @@ def test_retries_fit_into_the_history(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in TASKS if name != "RecordFailure"])
 def test_what_cannot_be_retried_still_ends_in_the_record(name: str) -> None:
-    """Every task but the last resort itself is caught once, and the record is told."""
+    """Errors of each task are caught once and recorded, except those of the recording task."""
     (catch,) = STATES[name]["Catch"]
     assert catch["ErrorEquals"] == ["States.ALL"]
     assert catch["Next"] == "RecordFailure"
@@ -103,7 +103,7 @@ def test_every_substitution_is_given_and_every_given_one_is_used() -> None:
 
 
 def test_it_is_written_without_yaml_anchors() -> None:
-    """Step Functions reads the file as it is, and knows no anchors."""
+    """The definition has no YAML anchors."""
     assert not re.search(r"[:-] [&*]\w+", TEXT)
 
 

@@ -1,4 +1,4 @@
-"""The template, as AWS would take it: translated by SAM's own translator, then looked at."""
+"""The template after SAM's own translation."""
 
 import dataclasses
 import json
@@ -26,7 +26,7 @@ FUNCTIONS = ("SubmitFunction", "PollFunction", "FinalizeFunction", "ReconcileFun
 
 class _NoManagedPolicies(ManagedPolicyLoader):  # type: ignore[misc]  # samtranslator has no types
     def __init__(self) -> None:
-        """Offer none: the template names none."""
+        """Return no managed policies, since the template names none."""
 
     def load(self) -> dict[str, str]:
         return {}
@@ -61,7 +61,7 @@ def _of_type(template: dict[str, Any], kind: str) -> dict[str, Any]:
 
 
 def test_cfn_lint_finds_nothing_in_the_translated_template(translated: dict[str, Any]) -> None:
-    """What CloudFormation would be given has no fault that cfn-lint knows, in any region."""
+    """cfn-lint accepts the translated template in all these regions."""
     assert set(cfnlint.helpers.REGIONS) >= OURS  # lint_all takes all of them, in one call
     found = [match for match in lint_all(json.dumps(translated)) if match.rule.id[0] != "I"]
     assert [f"{match.rule.id} {match.message}" for match in found] == []
@@ -125,7 +125,7 @@ def test_the_outputs_are_those_that_others_build_on(source: dict[str, Any]) -> N
 
 
 def test_every_bucket_is_private_encrypted_and_tls_only(translated: dict[str, Any]) -> None:
-    """No bucket can be read by strangers, or over plain http."""
+    """No bucket is public, and none accepts plain http."""
     buckets = _of_type(translated, "AWS::S3::Bucket")
     assert set(buckets) == {"PhotosBucket", "ResultsBucket"}
     for name, bucket in buckets.items():
@@ -146,7 +146,7 @@ def test_every_bucket_is_private_encrypted_and_tls_only(translated: dict[str, An
 
 
 def test_photos_are_versioned_and_tell_eventbridge(translated: dict[str, Any]) -> None:
-    """A photo that is replaced before it was read is not lost, and every upload is an event."""
+    """The photos bucket has versioning and sends all events to EventBridge."""
     photos = translated["Resources"]["PhotosBucket"]["Properties"]
     assert photos["VersioningConfiguration"] == {"Status": "Enabled"}
     assert photos["NotificationConfiguration"]["EventBridgeConfiguration"] == {
@@ -170,7 +170,7 @@ def test_each_function_and_the_state_machine_have_a_role_of_their_own(
 
 
 def test_no_role_may_do_anything_to_everything(translated: dict[str, Any]) -> None:
-    """No action has a wildcard, and only what cannot be narrowed, logs and traces, has all."""
+    """No action has a wildcard, and only traces and logs have all resources."""
     for name, role in _of_type(translated, "AWS::IAM::Role").items():
         assert not role["Properties"].get("ManagedPolicyArns")
         for policy in role["Properties"]["Policies"]:
@@ -183,7 +183,7 @@ def test_no_role_may_do_anything_to_everything(translated: dict[str, Any]) -> No
 
 
 def test_services_assume_roles_for_this_account_alone(translated: dict[str, Any]) -> None:
-    """A service cannot be led by another account to act with one of our roles."""
+    """Trust policies name this account."""
     # Lambda's documentation does not say that it sends the account; see docs/decisions.md.
     operators = {
         "lambda.amazonaws.com": "StringEqualsIfExists",
@@ -199,7 +199,7 @@ def test_services_assume_roles_for_this_account_alone(translated: dict[str, Any]
 
 
 def test_the_queue_gives_a_dead_invocation_time_to_end(translated: dict[str, Any]) -> None:
-    """A message does not come back before its invocation, and the lease it took, are over."""
+    """The queue's visibility timeout is longer than an invocation and its lease."""
     function = translated["Resources"]["SubmitFunction"]["Properties"]
     queue = translated["Resources"]["SubmitQueue"]["Properties"]
     assert queue["VisibilityTimeout"] >= function["Timeout"] + 30
@@ -212,7 +212,7 @@ def test_the_queue_gives_a_dead_invocation_time_to_end(translated: dict[str, Any
 
 
 def test_undeliverable_events_are_kept(translated: dict[str, Any]) -> None:
-    """An event that EventBridge cannot put into the queue lands in the dead-letter queue."""
+    """Events that EventBridge cannot deliver go to the dead-letter queue."""
     rules = _of_type(translated, "AWS::Events::Rule")
     assert set(rules) == {
         "PhotoDroppedRule",
@@ -238,7 +238,7 @@ def test_every_log_group_forgets(translated: dict[str, Any]) -> None:
 
 
 def test_no_function_is_given_the_key_itself(translated: dict[str, Any]) -> None:
-    """The environment holds where the key is, not the key."""
+    """The environment has the ARN of the key's secret, not the key."""
     for name in FUNCTIONS:
         variables = translated["Resources"][name]["Properties"]["Environment"]["Variables"]
         assert variables["API_KEY_SECRET"] == {"Fn::GetAtt": ["VmakeApiKeySecret", "Id"]}

@@ -1,4 +1,4 @@
-"""The gallery's desk: many jobs at once, other looks, photos that are dropped into the page."""
+"""The gallery's desk: selections, shooting again, and uploads from the page."""
 
 import asyncio
 import io
@@ -34,7 +34,7 @@ __all__ = ["house"]
 
 @pytest.fixture(autouse=True)
 def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write one after the other: moto does not bear writes of several threads."""
+    """Let threads write one after the other, since moto is not thread-safe."""
     monkeypatch.setattr(shoot, "_AT_ONCE", 1)
     monkeypatch.setattr(uploads, "_UPLOADS_AT_ONCE", 1)
 
@@ -43,7 +43,7 @@ PATIENCE_SECONDS = 20
 
 
 def post(house: House, path: str, document: object = None, **headers: str | None) -> Any:
-    """Send what a page's script sends; a header that is None is left out."""
+    """Send a request as a page's script does; a header that is None is left out."""
     given: dict[str, str | None] = {
         "Origin": HOME,
         "Sec-Fetch-Site": "same-origin",
@@ -55,17 +55,17 @@ def post(house: House, path: str, document: object = None, **headers: str | None
 
 
 def selected(*jobs: Job) -> list[dict[str, str]]:
-    """Return a selection, as the page showed these jobs."""
+    """Return a selection of jobs with their state on the page."""
     return [{"id": job.job_id, "seen": seen(job)} for job in jobs]
 
 
 def seen(job: Job) -> str:
-    """Return what a page shows of a job's attempt and review."""
+    """Return the attempt and review revision of a job, as a page sends them."""
     return f"{job.attempt}.{job.review.revision if job.review else 0}"
 
 
 def anna(house: House) -> Reviewer:
-    """Return somebody else who reviews."""
+    """Return another reviewer."""
     aws, jobs = house.aws, house.gallery.jobs
     return Reviewer(
         jobs=jobs,
@@ -76,7 +76,7 @@ def anna(house: House) -> Reviewer:
 
 
 def approve(house: House, job: Job) -> Job:
-    """Have Anna approve a job."""
+    """Approve a job as Anna."""
     decision = Decision.about(job, ReviewState.APPROVED, chosen=[], refused=[])
     reviewed = anna(house).review(job, decision)
     assert reviewed is not None
@@ -84,14 +84,14 @@ def approve(house: House, job: Job) -> Job:
 
 
 def state(house: House, job: Job) -> tuple[ReviewState | None, str]:
-    """Return what was decided about a job, and by whom."""
+    """Return the review state of a job and its reviewer."""
     now = house.gallery.jobs.get(job.job_id)
     assert now is not None
     return now.review_state, now.review.by if now.review else ""
 
 
 def requests(house: House) -> list[ModelRequested]:
-    """Take the requests that were sent."""
+    """Return the requests that were sent since the last call."""
     read = [
         parse(body, message_id="m", photos_bucket=PHOTOS, vendor_origin=VENDOR)
         for body in house.aws.take(house.aws.queue_url)
@@ -155,7 +155,7 @@ def test_another_page_cannot(house: House, path: str) -> None:
     [{"Origin": "http://evil.example"}, {"Origin": ""}, {"X-Catwalk-Token": "x"}],
 )
 def test_another_page_cannot_send_chunks(house: House, headers: dict[str, str]) -> None:
-    """What another page sends is not even kept on this machine."""
+    """Chunks from another page are not stored."""
     drop = Dropped(house)
     sent = {"Origin": HOME, "X-Catwalk-Token": house.access.form_token, **headers}
     address = f"/uploads/{drop.name}/files/0?path=a.jpg&size=1&offset=0"
@@ -167,7 +167,7 @@ def test_another_page_cannot_send_chunks(house: House, headers: dict[str, str]) 
     "path", [*POSTS, "/looks", "/selection/matching", "/jobs/a/compare?with=b"]
 )
 def test_strangers_get_nothing(house: House, path: str) -> None:
-    """A browser without the session is told so, whatever it asks for."""
+    """Without the session, each request is refused with a message."""
     stranger = Tab(house.browser.app, house.access)
     headers = {"Origin": HOME, "X-Catwalk-Token": house.access.form_token}
     assert stranger.post(path, content="{}", headers=headers).status_code == 403
@@ -176,7 +176,7 @@ def test_strangers_get_nothing(house: House, path: str) -> None:
 
 @pytest.mark.parametrize("path", [path for path in POSTS if "{" not in path])
 def test_bodies_have_a_limit(house: House, path: str) -> None:
-    """A body that never ends is not read to its end."""
+    """A body above the limit is not read to its end."""
     answer = post(house, path, {"jobs": "x" * 600_000})
     assert answer.status_code == 413
 
@@ -186,7 +186,7 @@ def test_bodies_have_a_limit(house: House, path: str) -> None:
 )
 @pytest.mark.parametrize("path", ["/selection/review", "/selection/quote", "/selection/shoot"])
 def test_nonsense_is_refused(house: House, path: str, body: str) -> None:
-    """What is no selection is refused with a sentence, in JSON."""
+    """An invalid selection is refused with a sentence, in JSON."""
     headers = {"Origin": HOME, "X-Catwalk-Token": house.access.form_token}
     answer = house.browser.post(path, content=body, headers=headers)
     assert answer.status_code == 400
@@ -195,7 +195,7 @@ def test_nonsense_is_refused(house: House, path: str, body: str) -> None:
 
 @pytest.mark.parametrize("wanted", [None, [], {}, "deleted"])
 def test_no_decision_at_all(house: House, wanted: object) -> None:
-    """What is neither approval nor refusal is refused with a sentence."""
+    """An invalid review state is refused with a sentence."""
     jobs = selected(house.job(results=1))
     answer = post(house, "/selection/review", {"jobs": jobs, "state": wanted})
     assert answer.status_code == 400
@@ -203,7 +203,7 @@ def test_no_decision_at_all(house: House, wanted: object) -> None:
 
 
 def test_too_many_are_refused(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A selection is bounded, and the number is said."""
+    """A selection has a maximum size, and the message has the number."""
     monkeypatch.setattr(shoot, "MOST_SELECTED", 2)
     jobs = [{"id": f"{n:032x}", "seen": "1.0"} for n in range(3)]
     answer = post(house, "/selection/review", {"jobs": jobs, "state": "approved"})
@@ -214,7 +214,7 @@ def test_too_many_are_refused(house: House, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_cards_say_what_they_show(house: House) -> None:
-    """Each card has a box, which tells the attempt and review that the page shows."""
+    """Each card has a checkbox with the attempt and review revision that the page shows."""
     job = approve(house, house.job(results=2, attempt=3))
     page = house.browser.get("/").text
     assert f'data-pick data-seen="3.{job.review.revision if job.review else ""}"' in page
@@ -235,7 +235,7 @@ def test_all_that_match(house: House) -> None:
 
 
 def test_more_than_a_selection_holds(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where more match than can be selected, the page says so, with the number."""
+    """If more jobs match than can be selected, the page says so, with the number."""
     monkeypatch.setattr(shoot, "MOST_SELECTED", 2)
     for _ in range(5):
         house.job()
@@ -249,7 +249,7 @@ def test_more_than_a_selection_holds(house: House, monkeypatch: pytest.MonkeyPat
 
 
 def test_pages_that_end_early(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All that match are found, also where the table gives them in small pages."""
+    """All matching jobs are selected, also if the table returns small pages."""
     jobs = [house.job() for _ in range(3)]
     page = type(house.gallery.browser).page
 
@@ -267,7 +267,7 @@ def test_pages_that_end_early(house: House, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("decision", [ReviewState.APPROVED, ReviewState.REFUSED])
 def test_many_are_reviewed_at_once(house: House, decision: ReviewState) -> None:
-    """Each selected job is approved or refused, in the name of who did it."""
+    """Each selected job is approved or refused under the reviewer's name."""
     jobs = [house.job(results=2) for _ in range(3)]
     answer = post(house, "/selection/review", {"jobs": selected(*jobs), "state": decision}).json()
     assert answer["message"] == f"3 {decision}."
@@ -276,7 +276,7 @@ def test_many_are_reviewed_at_once(house: House, decision: ReviewState) -> None:
 
 
 def test_marks_of_images_stay(house: House) -> None:
-    """Who approves many does not throw away which images were chosen."""
+    """Approving many jobs keeps their chosen images."""
     job = house.job(results=3)
     marked = anna(house).review(job, Decision(ReviewState.TO_REVIEW, chosen=(2,), refused=(3,)))
     assert marked is not None
@@ -288,7 +288,7 @@ def test_marks_of_images_stay(house: House) -> None:
 
 
 def test_what_another_decided_is_told_and_kept(house: House) -> None:
-    """Two people at the same time: nobody's decision is overwritten, and the second one is told."""
+    """Of two simultaneous reviews the first stays, and the second reviewer is told."""
     jobs = [house.job(results=1) for _ in range(4)]
     shown = selected(*jobs)
     for job in jobs[:2]:
@@ -311,7 +311,7 @@ def test_what_another_decided_is_told_and_kept(house: House) -> None:
 
 
 def test_a_race_in_the_last_moment(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A decision that another one overtakes between reading and writing is told too."""
+    """A review that another one overtakes between read and write is reported, too."""
     job = house.job(results=1)
     some = house.gallery.browser.some
 
@@ -482,7 +482,7 @@ def shot_with(house: House, job: Job, model: str, **changes: Any) -> Job:
 
 
 def test_the_price_comes_first(house: House) -> None:
-    """Before anything is spent, the dialog says how many photos, with whom, for how much."""
+    """The dialog says how many photos, which model and which price before anything is sent."""
     jobs = [house.job(results=1) for _ in range(10)]
     quote = ask(house, "/selection/quote", *jobs).json()
     assert (quote["sentence"], quote["price"]) == ("10 photos with Mia", "10 credits")
@@ -542,7 +542,7 @@ def test_two_articles_of_one_photo_are_two_requests(house: House) -> None:
 
 
 def test_the_same_photo_is_shot_once(house: House) -> None:
-    """Two looks of one photo that are both shot with Mia would be the same job, paid twice."""
+    """Two looks of a photo that get the same settings make one new job."""
     photo = {"source_key": "summer/dress.jpg"}
     clara = house.job(**photo, results=1)
     jamila = house.job(
@@ -592,7 +592,7 @@ def test_a_lost_answer_is_sent_again(house: House) -> None:
 
 
 def test_another_price_spends_nothing(house: House) -> None:
-    """If fewer photos can be shot than the dialog said, it says so instead of going on."""
+    """If fewer photos can be shot than the dialog said, nothing is sent, and it says so."""
     jobs = [house.job(results=1), house.job(results=1)]
     quote = ask(house, "/selection/quote", *jobs).json()
     house.aws.s3.delete_object(Bucket=PHOTOS, Key=jobs[0].source_key or "")
@@ -624,7 +624,7 @@ def test_none_can_be_shot(house: House) -> None:
     ],
 )
 def test_bad_choices_are_said(house: House, choice: dict[str, str], said: str) -> None:
-    """A look that the vendor does not have is refused before it costs anything."""
+    """An invalid look is refused before anything is sent."""
     job = house.job(results=1)
     quote = ask(house, "/selection/quote", job, **choice).json()
     assert said in quote["refused"][0]["why"]
@@ -635,7 +635,7 @@ def test_bad_choices_are_said(house: House, choice: dict[str, str], said: str) -
     "choice", [{"images": "two"}, {"model": 4}, {"scene": "x" * 65}, {"model": "\ud800"}]
 )
 def test_no_choice_at_all(house: House, choice: dict[str, object]) -> None:
-    """What no form can send is refused as a whole."""
+    """An invalid form is refused."""
     assert ask(house, "/selection/quote", house.job(results=1), **choice).status_code == 422
 
 
@@ -696,7 +696,7 @@ def test_examples_of_looks(house: House) -> None:
     ],
 )
 def test_looks_have_names(values: dict[str, str], said: str) -> None:
-    """A choice is told with names, not with codes."""
+    """The dialog uses names, not codes."""
     assert looks.phrase(values) == said
 
 
@@ -751,7 +751,7 @@ def test_both_sides_of_a_comparison_are_reviewed(house: House) -> None:
 
 @pytest.mark.parametrize("other", ["", "f" * 32, "../x", NASTY])
 def test_nothing_to_compare_with(house: House, other: str) -> None:
-    """A comparison with what is no job says so, and shows nothing of it as markup."""
+    """A comparison with an unknown job says so, and shows its id without markup."""
     job = house.job(results=1)
     answer = house.browser.get(f"/jobs/{job.job_id}/compare", params={"with": other})
     assert answer.status_code in {200, 400, 404}
@@ -779,10 +779,10 @@ def test_selection_as_a_zip(house: House) -> None:
 
 
 class Dropped:
-    """A list of photos, sent as the page does."""
+    """An upload list, sent as the page does."""
 
     def __init__(self, house: House) -> None:
-        """Begin one."""
+        """Begin a list."""
         self.house = house
         answer = post(house, "/uploads")
         assert answer.status_code == 200, answer.text
@@ -838,7 +838,7 @@ class Dropped:
 
 
 def keys(house: House) -> list[str]:
-    """Return what lies in the bucket."""
+    """Return the keys in the bucket."""
     found = house.aws.s3.list_objects_v2(Bucket=PHOTOS).get("Contents", [])
     return [each["Key"] for each in found]
 
@@ -877,7 +877,7 @@ def test_photos_are_checked_and_uploaded(house: House) -> None:
 
 
 def test_what_would_be_rejected_is_said_first(house: House) -> None:
-    """Each file is judged by itself, by the code that would reject it; the rest can be started."""
+    """Each file is checked as SubmitFunction would; the others can be started."""
     drop = (
         Dropped(house)
         .send(0, "good.jpg", jpeg())
@@ -934,7 +934,7 @@ def test_too_large_a_photo_is_not_kept_whole(house: House) -> None:
 
 
 def test_chunks_go_on_where_they_broke_off(house: House) -> None:
-    """A chunk that is sent twice or in the wrong place changes nothing: the page is told where."""
+    """A repeated or misplaced chunk changes nothing, and the answer has the next position."""
     body = jpeg(fill=3_000)
     drop = Dropped(house)
     assert drop.chunk(0, "a.jpg", body[:1000], size=len(body)).json()["received"] == 1000
@@ -950,7 +950,7 @@ def test_chunks_go_on_where_they_broke_off(house: House) -> None:
 
 
 def test_more_than_was_said_is_refused(house: House) -> None:
-    """Neither a chunk nor a file may be longer than announced, and what came before stays."""
+    """A chunk or file that is longer than announced is refused; earlier chunks are kept."""
     drop = Dropped(house)
     assert drop.chunk(0, "a.jpg", b"12345", size=3).status_code == 400
     big = b"x" * (uploads.MOST_CHUNK_BYTES + 1)
@@ -970,7 +970,7 @@ def test_more_than_was_said_is_refused(house: House) -> None:
     "path", ["", "/", "../a.jpg", "a/../b.jpg", "a//b.jpg", "./a", "a\n.jpg", "é" * 600]
 )
 def test_names_that_cannot_be(house: House, path: str) -> None:
-    """A name is only ever a key, never a place on this machine."""
+    """A file's name never becomes a path on this machine."""
     answer = Dropped(house).chunk(0, path, jpeg())
     assert answer.status_code == 422
     assert answer.json()["message"].endswith("cannot be a name in the bucket.")
@@ -978,7 +978,7 @@ def test_names_that_cannot_be(house: House, path: str) -> None:
 
 
 def test_no_room_is_said(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full disk is told before it is full."""
+    """With too little disk space, an upload is refused."""
     monkeypatch.setattr(uploads, "_ROOM_BYTES", 10**18)
     answer = Dropped(house).chunk(0, "a.jpg", jpeg())
     assert answer.status_code == 507
@@ -987,7 +987,7 @@ def test_no_room_is_said(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is full")
 def test_a_disk_that_gets_full_is_said(house: House) -> None:
-    """What could not be written has not arrived, and the person learns why."""
+    """A chunk that cannot be written does not count as received, and the answer says why."""
     drop = Dropped(house)
     assert drop.chunk(0, "a.jpg", b"", size=len(jpeg())).status_code == 200
     (spooled,) = house.gallery.desk.spool.glob("*/*")
@@ -1000,7 +1000,7 @@ def test_a_disk_that_gets_full_is_said(house: House) -> None:
 
 
 def test_what_is_there_already_is_said(house: House) -> None:
-    """A name that the bucket has is told beforehand, and whether it is the same photo."""
+    """The check says whether a name is taken, and whether by the same photo."""
     house.aws.s3.put_object(Bucket=PHOTOS, Key="s/same.jpg", Body=jpeg())
     house.aws.s3.put_object(Bucket=PHOTOS, Key="s/other.jpg", Body=png())
     drop = Dropped(house)
@@ -1035,7 +1035,7 @@ def test_a_folder_with_its_settings(house: House, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_broken_folder_file_is_named_as_the_person_knows_it(house: House) -> None:
-    """The message speaks of the dropped file, not of where it is kept meanwhile."""
+    """Messages name the dropped file, not its temporary copy."""
     drop = Dropped(house).send(0, "s/a.jpg", jpeg()).send(1, "s/catwalk.json", b"{")
     said = drop.do("check", 0, 1).json()["message"]
     assert said.startswith("s/catwalk.json cannot be used: ")
@@ -1045,7 +1045,7 @@ def test_a_broken_folder_file_is_named_as_the_person_knows_it(house: House) -> N
 
 
 def test_articles_from_file_names(house: House) -> None:
-    """A pattern takes each photo's SKU from its name; what is typed for one photo counts first."""
+    """A pattern takes SKUs from names; a SKU that is typed for a photo has priority."""
     drop = Dropped(house)
     for number, name in enumerate(("A-1_front.jpg", "in/A-2_back.jpg", "plain.jpg", "A-3_x.jpg")):
         drop.send(number, name, jpeg())
@@ -1075,7 +1075,7 @@ def test_articles_from_file_names(house: House) -> None:
     ],
 )
 def test_bad_lists(house: House, choice: dict[str, object], status: int, said: str) -> None:
-    """What cannot be uploaded is said before the start."""
+    """Unusable options are refused before the start."""
     drop = Dropped(house).send(0, "a.jpg", jpeg())
     answer = post(house, f"/uploads/{drop.name}/check", {"files": [0], **choice})
     assert answer.status_code == status
@@ -1083,7 +1083,7 @@ def test_bad_lists(house: House, choice: dict[str, object], status: int, said: s
 
 
 def test_another_price_uploads_nothing(house: House) -> None:
-    """What the sheet said is what is spent; otherwise it is shown anew."""
+    """If the price changed since the check, nothing is uploaded and the sheet shows it."""
     drop = Dropped(house).send(0, "s/a.jpg", jpeg())
     assert drop.do("check", 0).json()["credits"] == 1
     body = json.dumps({"variants": [{"modelId": "001"}, {"modelId": "002"}]}).encode()
@@ -1096,7 +1096,7 @@ def test_another_price_uploads_nothing(house: House) -> None:
 
 
 def test_a_photo_that_came_in_between_is_not_replaced_unseen(house: House) -> None:
-    """If another photo has come under the same name since the check, the person looks again."""
+    """If a name was taken since the check, nothing is uploaded and the sheet is shown again."""
     drop = Dropped(house).send(0, "s/a.jpg", jpeg())
     assert drop.do("check", 0).json()["rows"][0]["exists"] == ""
     house.aws.s3.put_object(Bucket=PHOTOS, Key="s/a.jpg", Body=png())
@@ -1126,7 +1126,7 @@ def test_a_second_start_uploads_once(house: House, monkeypatch: pytest.MonkeyPat
 
 
 def lose(house: House, monkeypatch: pytest.MonkeyPatch, errors: list[Exception]) -> None:
-    """Have the bucket fail so often."""
+    """Let the bucket fail this many times."""
     put = house.aws.s3.put_object
 
     def breaks(**what: Any) -> Any:
@@ -1139,7 +1139,7 @@ def lose(house: House, monkeypatch: pytest.MonkeyPatch, errors: list[Exception])
 
 
 def alone(house: House, pauses: tuple[float, ...]) -> tuple[Uploads, Any]:
-    """Return uploads of their own with one spooled photo, ready to go."""
+    """Return uploads with one stored photo."""
     made = Uploads(Access(1), house.gallery.desk, pauses=pauses)
     which = made._begin()
     file = uploads._File(0, "a.jpg", len(jpeg()), which.folder / "0000", len(jpeg()))
@@ -1149,13 +1149,13 @@ def alone(house: House, pauses: tuple[float, ...]) -> tuple[Uploads, Any]:
 
 
 def refused(code: str, status: int) -> ClientError:
-    """Return what S3 says."""
+    """Return an error of S3."""
     answer: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
     return ClientError(answer, "PutObject")
 
 
 def test_a_lost_connection_is_waited_for(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A photo whose upload breaks off is sent again, from its beginning, by itself."""
+    """A broken upload is repeated from its beginning."""
     lose(house, monkeypatch, [EndpointConnectionError(endpoint_url="s3"), refused("Slow", 503)])
     made, which = alone(house, (0.0, 0.0))
     made._upload_all(which)
@@ -1164,7 +1164,7 @@ def test_a_lost_connection_is_waited_for(house: House, monkeypatch: pytest.Monke
 
 
 def test_a_refusal_is_not_repeated(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What AWS forbids is told at once, and can be tried again once it is allowed."""
+    """A denied upload is reported at once, and can be tried again."""
     errors: list[Exception] = [refused("AccessDenied", 403)]
     lose(house, monkeypatch, errors)
     drop = Dropped(house).send(0, "a.jpg", jpeg())
@@ -1177,7 +1177,7 @@ def test_a_refusal_is_not_repeated(house: House, monkeypatch: pytest.MonkeyPatch
 
 
 def test_photos_wait_for_their_settings(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If a catwalk.json cannot be uploaded, no photo is: it would be made with other settings."""
+    """If a catwalk.json cannot be uploaded, its photos are not uploaded either."""
     lose(house, monkeypatch, [refused("AccessDenied", 403)])
     drop = Dropped(house).send(0, "s/a.jpg", jpeg()).send(1, "s/catwalk.json", b"{}")
     failed = drop.finish(0, 1, credits=1)
@@ -1186,7 +1186,7 @@ def test_photos_wait_for_their_settings(house: House, monkeypatch: pytest.Monkey
 
 
 def test_nothing_to_retry(house: House) -> None:
-    """Trying again before the start neither uploads anything nor loses what has arrived."""
+    """A retry before the start uploads nothing and keeps the received files."""
     drop = Dropped(house).send(0, "a.jpg", jpeg())
     post(house, f"/uploads/{drop.name}/retry")
     assert drop.wait()["started"] is False
@@ -1194,7 +1194,7 @@ def test_nothing_to_retry(house: House) -> None:
 
 
 def test_cancelling_forgets_the_files(house: House) -> None:
-    """Who discards a list leaves nothing behind, on this machine or in the bucket."""
+    """A discarded list leaves nothing on this machine or in the bucket."""
     drop = Dropped(house).send(0, "a.jpg", jpeg())
     assert post(house, f"/uploads/{drop.name}/cancel").status_code == 204
     assert list(house.gallery.desk.spool.iterdir()) == []
@@ -1205,7 +1205,7 @@ def test_cancelling_forgets_the_files(house: House) -> None:
 def test_an_upload_stops_when_the_gallery_ends(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C does not wait for a slow bucket, and removes what was kept."""
+    """Ctrl-C does not wait for a slow bucket, and removes the stored files."""
     made, which = alone(house, ())
     begun, put = threading.Event(), house.aws.s3.put_object
 
@@ -1228,7 +1228,7 @@ def test_an_upload_stops_when_the_gallery_ends(
 def test_photos_that_are_left_are_told_when_the_gallery_ends(
     house: House, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No page may be open any more: the terminal says that photos did not get to the bucket."""
+    """Ctrl-C during uploads prints how many photos were not uploaded."""
     made, which = alone(house, ())
 
     async def lived() -> None:
@@ -1246,7 +1246,7 @@ def test_photos_that_are_left_are_told_when_the_gallery_ends(
 def test_a_failed_upload_is_told_on_the_terminal(
     house: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The person may have closed the page: what failed is not known to it alone."""
+    """A failed upload is also printed in the terminal."""
     lose(house, monkeypatch, [refused("AccessDenied", 403)])
     made, which = alone(house, ())
     made._upload_all(which)
@@ -1254,7 +1254,7 @@ def test_a_failed_upload_is_told_on_the_terminal(
 
 
 def test_what_stood_still_is_tried_again(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A photo whose upload ended in a way that nobody foresaw is not left in between for ever."""
+    """An unexpected error of an upload makes it failed."""
     lose(house, monkeypatch, [RecursionError("deep")])
     bugs: list[str] = []
     monkeypatch.setattr(threading, "excepthook", lambda bug: bugs.append(str(bug.exc_value)))
@@ -1266,7 +1266,7 @@ def test_what_stood_still_is_tried_again(house: House, monkeypatch: pytest.Monke
 
 
 def test_a_number_stands_for_one_file(house: House) -> None:
-    """Bytes of another file are never taken for those of the file that has the number."""
+    """A chunk of another file under the same number is refused."""
     drop = Dropped(house).send(0, "a.jpg", jpeg())
     for path, size in (("b.jpg", len(jpeg())), ("a.jpg", len(jpeg()) + 1)):
         answer = drop.chunk(0, path, b"x", size=size)
@@ -1275,7 +1275,7 @@ def test_a_number_stands_for_one_file(house: House) -> None:
 
 
 def test_old_lists_are_forgotten(house: House) -> None:
-    """Lists that nobody touches, and too many of them, do not fill the disk."""
+    """Old lists, and too many lists, are removed."""
     now = [0.0]
     made = Uploads(Access(1), house.gallery.desk, clock=lambda: now[0])
     first = made._begin()
@@ -1303,7 +1303,7 @@ def test_what_a_killed_gallery_left(tmp_path: Path) -> None:
 def test_what_another_gallery_is_uploading_stays(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A list that is uploaded for more than a day is nothing that a killed gallery left."""
+    """A list that is still being uploaded is not removed, also after a day."""
     made, which = alone(house, ())
     day_ago = time.time() - 25 * 3600
     os.utime(which.folder, (day_ago, day_ago))
@@ -1323,7 +1323,7 @@ def test_what_another_gallery_is_uploading_stays(
 
 
 def test_memory_stays_flat(house: House) -> None:
-    """A file is written as it arrives: the server holds a piece of it, not the file."""
+    """A file is written as it arrives, so memory does not grow with it."""
     body = jpeg(fill=6 * 2**20)
     drop = Dropped(house)
     tracemalloc.start()
@@ -1337,7 +1337,7 @@ def test_memory_stays_flat(house: House) -> None:
 
 
 def test_values_as_a_form_sends_them() -> None:
-    """What is left empty is left to the folder and the stack."""
+    """Empty fields are left to the folder and the stack."""
     sent: dict[str, Any] = {"model": "", "scene": "color:#ff0000", "images": "3"}
     assert looks.values_of(sent) == {"sceneType": "color", "color": "#ff0000", "batchSize": 3}
     assert looks.values_of({}) == {}

@@ -319,7 +319,7 @@ def test_key_that_was_mended(desk: Desk, vendor: Callable[[bytes], None]) -> Non
 
 
 def test_key_that_was_mended_elsewhere(desk: Desk, vendor: Callable[[bytes], None]) -> None:
-    """While a pause lasts although the key works, the doctor says until when, and what ends it."""
+    """If the key works again during a pause, the doctor says until when, and what ends it."""
     desk.trip(Trouble.KEY)
     vendor(http(NOT_FOUND, "404 Not Found"))
     text = desk.doctor()[1]["submission"][1]
