@@ -147,7 +147,7 @@ e2e-second:
 .PHONY: coverage
 coverage: $(TOOLS)/.dev ## branch coverage of shared/ and functions/ by unit and integration tests; 14 minutes
 	@$(VENV)/bin/coverage erase
-	@$(VENV)/bin/coverage run -m pytest tests/unit tests/integration -q -n auto
+	@CATWALK_THOROUGH=1 $(VENV)/bin/coverage run -m pytest tests/unit tests/integration -q -n auto
 	@$(VENV)/bin/coverage combine --quiet
 	@$(VENV)/bin/coverage report
 
