@@ -20,7 +20,7 @@ settings.register_profile(
     # A slow machine must not fail a test, and each run must try the same examples.
     deadline=None,
     derandomize=True,
-    max_examples=150 if THOROUGH else 50,
+    max_examples=150 if THOROUGH else 30,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("catwalk")

@@ -15,6 +15,7 @@ from tests.e2e import chromium
 from tests.e2e.driver import Catwalk, photo, wait_for
 from tests.e2e.test_gallery import Visitor, browser, cards, page, visiting, visitor
 from tests.e2e.test_people import person, policy
+from tests.thorough import thorough
 
 __all__ = ["browser", "page", "person", "visitor"]
 """The fixtures."""
@@ -543,7 +544,7 @@ def allowed_to_drop(catwalk: Catwalk, name: str) -> Iterator[None]:
 # --- everybody can use it ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", thorough("dark")])
 def test_accessible(
     visitor: Visitor, photos: dict[str, bytes], catwalk: Catwalk, scheme: Any, tmp_path: Path
 ) -> None:

@@ -27,6 +27,7 @@ from bench.gallery import environment as bench_environment
 from local.stack import environment
 from tests.e2e import chromium
 from tests.e2e.driver import PATIENCE_SECONDS, Catwalk, photo, wait_for
+from tests.thorough import thorough
 
 FOLDER = "gallery"
 DRESS, SKIRT = f"{FOLDER}/dress.jpg", f"{FOLDER}/skirt.jpg"
@@ -237,7 +238,7 @@ def test_zip(page: Page, catwalk: Catwalk) -> None:
     assert len(bodies) == 2
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", thorough("dark")])
 def test_accessible(
     visitor: Visitor, photos: dict[str, bytes], catwalk: Catwalk, scheme: str
 ) -> None:

@@ -523,16 +523,15 @@ def now(scenarios: Sequence[Scenario]) -> list[Scenario]:
 
 
 WHOLE: Final = {"drop", "unanswered", "lease over", "poll: done", "finalize"}
-"""Scenarios that are always killed after each change. `make test` kills the others after every
-eighth change and the last one, since the same code makes most of their changes."""
-STRIDE: Final = 8
+"""Scenarios that are always killed at each change. `make test` kills the others after one change,
+since the same code makes most of their changes."""
 
 
-def killed_here(scenario: Scenario, changes: Sequence[int]) -> list[int]:
-    """Return the changes after which this test run kills a scenario."""
+def kills_of(scenario: Scenario, changes: Sequence[int]) -> list[tuple[int, How]]:
+    """Return where this test run kills a scenario that makes changes in these steps."""
     if THOROUGH or scenario.name in WHOLE:
-        return list(changes)
-    return sorted({*changes[SCENARIOS.index(scenario) % STRIDE :: STRIDE], changes[-1]})
+        return [(changes[0], "before"), *((number, "after") for number in changes)]
+    return [(changes[SCENARIOS.index(scenario) % len(changes)], "after")]
 
 
 each_scenario = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
@@ -616,12 +615,7 @@ def test_killed_at_any_step(deployed: Deploy, recorded: "Recorded", scenario: Sc
     assert {job.status for job in whole.jobs.values()} == {scenario.ends}
     # A kill before a change, or at a read, has the same effect as one after the previous change.
     changes = [number for number, step in enumerate(steps) if not step.reads]
-    after = killed_here(scenario, changes)
-    kills: list[tuple[int, How]] = [
-        (changes[0], "before"),
-        *((number, "after") for number in after),
-    ]
-    for number, how in kills:
+    for number, how in kills_of(scenario, changes):
         with where(f"killed {how} step {number}, {steps[number]}"):
             kill(stack, scenario, whole, number, how)
 
