@@ -263,7 +263,7 @@ def once_each(shots: Sequence[Shot]) -> list[Shot]:
         if photo is None or settings is None:
             found[shot.job.job_id] = shot
         else:
-            same = (photo.key, photo.url, photo.etag, settings.model_dump_json())
+            same = digest([photo.key, photo.url, photo.etag, settings.model_dump(mode="json")])
             found[same] = min(found.get(same, shot), shot, key=lambda each: each.job.job_id)
     return list(found.values())
 
