@@ -161,6 +161,25 @@ def test_the_order_of_extras_makes_no_second_shot(
     assert [shot.job.job_id for shot in once_each(shots)] == ["j0"]
 
 
+def test_a_photo_that_comes_back_is_shot(
+    shooter: Shooter, make: Callable[..., Job], aws: Aws, jobs: JobRepository, clock: Clock
+) -> None:
+    """A shot that was made of a replacement does not stand for one of the photo itself."""
+    job = make()
+    shot = shooter.quote(job, MIA)
+    nonce = shooter.nonce_of(shot)
+    replacement = stored(aws, jpeg(fill=9))
+    request_id = shooter.shoot(shot, nonce=nonce)
+    make("m", photo=replacement, settings=shot.settings, request_id=request_id)
+    assert stored(aws, jpeg()).etag == (job.photo and job.photo.etag)
+    later = new_shooter(aws, jobs, clock)
+    again = later.quote(job, MIA)
+    assert again.refusal is None
+    assert again.already is None
+    assert later.nonce_of(again) != nonce
+    assert not later.was_sent(again, nonce)
+
+
 def test_a_photo_by_url_is_one_request(
     shooter: Shooter, make: Callable[..., Job], aws: Aws
 ) -> None:
