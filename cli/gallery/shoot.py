@@ -403,6 +403,10 @@ class Selections:
     def compare(self, request: Request) -> Response:
         """Show the results of two jobs side by side."""
         ids = _ids([request.path_params["job_id"], request.query_params.get("with", "")])
+        if len(ids) == 1:
+            raise HTTPException(
+                HTTPStatus.BAD_REQUEST, "A comparison needs two jobs; the address names only one."
+            )
         found = self._browser.some(ids)
         sides = []
         for job_id in ids:

@@ -221,7 +221,12 @@ class Shooter:
             raise ValueError(shot.refusal or "It has no settings.")
         asked = [photo.key, photo.url, photo.etag, settings.model_dump(mode="json"), shot.job.sku]
         before = sorted([other.job_id, other.attempt] for other in self._same(shot.job, settings))
-        return digest([*asked, before])
+        nonce = digest([*asked, before])
+        # The photo may have been replaced before SubmitFunction read it. The id of that request
+        # stands for a job of the other photo, and SubmitFunction would make no second one.
+        while self._is_taken(shot.job, request_id_of(nonce)):
+            nonce = digest([*asked, before, nonce])
+        return nonce
 
     def was_sent(self, shot: Shot, nonce: str) -> bool:
         """Return whether the photo has a job that was asked for with this nonce."""
@@ -236,20 +241,31 @@ class Shooter:
         )
         return next(with_images, None)
 
+    def _is_taken(self, job: Job, request_id: str) -> bool:
+        """Return whether the photo's key has a job of this request that was not rejected."""
+        return any(
+            other.request_id == request_id and other.status is not JobStatus.REJECTED
+            for other in self._of_key(job)
+        )
+
     def _same(self, job: Job, settings: Settings) -> list[Job]:
         """Return the jobs of the same photo with these settings."""
-        if job.source_key is None or job.photo is None:
-            return []
         wanted = fields_of(settings)
-        if job.source_key not in self._others:
-            self._others[job.source_key] = list(self._jobs.of_source(job.source_key))
         return [
             other
-            for other in self._others[job.source_key]
+            for other in self._of_key(job)
             if other.settings is not None
             and fields_of(other.settings) == wanted
             and _bytes_of(other) == _bytes_of(job)
         ]
+
+    def _of_key(self, job: Job) -> list[Job]:
+        """Return the jobs of all photos that have lain under the key of a job's photo."""
+        if job.source_key is None or job.photo is None:
+            return []
+        if job.source_key not in self._others:
+            self._others[job.source_key] = list(self._jobs.of_source(job.source_key))
+        return self._others[job.source_key]
 
 
 def once_each(shots: Sequence[Shot]) -> list[Shot]:
@@ -263,7 +279,7 @@ def once_each(shots: Sequence[Shot]) -> list[Shot]:
         if photo is None or settings is None:
             found[shot.job.job_id] = shot
         else:
-            same = (photo.key, photo.url, photo.etag, settings.model_dump_json())
+            same = digest([photo.key, photo.url, photo.etag, settings.model_dump(mode="json")])
             found[same] = min(found.get(same, shot), shot, key=lambda each: each.job.job_id)
     return list(found.values())
 

@@ -69,6 +69,17 @@ def test_with_the_keyboard_alone(page: Page, catwalk: Catwalk) -> None:
     expect(verdict(page, "refused")).to_have_attribute("aria-pressed", "false")
 
 
+def test_a_key_that_is_held_down_decides_once(page: Page) -> None:
+    """A keyboard repeats a key that is held down; the decision is not taken back by it."""
+    opened(page, "bella.jpg")
+    for _ in range(2):
+        page.keyboard.down("a")
+    assert verdict(page, "approved").get_attribute("aria-pressed") == "true"
+    page.keyboard.up("a")
+    page.keyboard.press("a")
+    expect(page.locator(".hint")).to_contain_text("Reopened by")
+
+
 def test_a_decision_is_undone(page: Page, visitor: Visitor, catwalk: Catwalk) -> None:
     """U takes a decision back, with the marks that it had; somebody else's decision stays."""
     opened(page, "clio.jpg")

@@ -758,6 +758,15 @@ def test_nothing_to_compare_with(house: House, other: str) -> None:
     assert "<script>alert" not in answer.text
 
 
+def test_a_job_is_not_compared_with_itself(house: House) -> None:
+    """A comparison of one job says that it needs another: the page has two sides."""
+    job = house.job(results=1)
+    for other in (job.job_id, ""):
+        answer = house.browser.get(f"/jobs/{job.job_id}/compare", params={"with": other})
+        assert answer.status_code == 400
+        assert "data-side" not in answer.text
+
+
 def test_selection_as_a_zip(house: House) -> None:
     """The images of the selected jobs come as one zip, and of no others."""
     jobs = [house.job(results=2), house.job(results=1, sku="S-2")]

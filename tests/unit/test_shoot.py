@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cli.jobs.shoot import Shooter, fields_of, new_nonce, siblings
+from cli.jobs.shoot import Shooter, fields_of, new_nonce, once_each, siblings
 from shared.intake.messages import ModelRequested, PhotoRef, parse
 from shared.intake.photos import PhotoStore
 from shared.intake.settings import FIELDS, Layer, resolve
@@ -141,6 +141,43 @@ def test_mask_and_extra_are_part_of_the_request(
     made.append(make("sku", settings=settings, sku="S-2"))
     nonces = [shooter.nonce_of(shooter.quote(job, MIA)) for job in made]
     assert len(set(nonces)) == len(made)
+
+
+def test_the_order_of_extras_makes_no_second_shot(
+    shooter: Shooter, make: Callable[..., Job]
+) -> None:
+    """Two jobs of a photo whose extras differ in their order alone are one shot, at one price."""
+    extras: tuple[dict[str, Any], ...] = (
+        {"seed": 7, "pose": {"a": 1, "b": 2}},
+        {"pose": {"b": 2, "a": 1}, "seed": 7},
+    )
+    settings = Settings(model_id="002", scene_type=SceneType.NONE, batch_size=1)
+    made = [
+        make(f"j{number}", settings=settings.model_copy(update={"extra": extra}))
+        for number, extra in enumerate(extras)
+    ]
+    shots = shooter.quote_all(made, MIA)
+    assert len({shooter.nonce_of(shot) for shot in shots}) == 1
+    assert [shot.job.job_id for shot in once_each(shots)] == ["j0"]
+
+
+def test_a_photo_that_comes_back_is_shot(
+    shooter: Shooter, make: Callable[..., Job], aws: Aws, jobs: JobRepository, clock: Clock
+) -> None:
+    """A shot that was made of a replacement does not stand for one of the photo itself."""
+    job = make()
+    shot = shooter.quote(job, MIA)
+    nonce = shooter.nonce_of(shot)
+    replacement = stored(aws, jpeg(fill=9))
+    request_id = shooter.shoot(shot, nonce=nonce)
+    make("m", photo=replacement, settings=shot.settings, request_id=request_id)
+    assert stored(aws, jpeg()).etag == (job.photo and job.photo.etag)
+    later = new_shooter(aws, jobs, clock)
+    again = later.quote(job, MIA)
+    assert again.refusal is None
+    assert again.already is None
+    assert later.nonce_of(again) != nonce
+    assert not later.was_sent(again, nonce)
 
 
 def test_a_photo_by_url_is_one_request(

@@ -166,11 +166,11 @@ document.addEventListener("keydown", (event) => {
     view.x += move[0];
     view.y += move[1];
     draw();
-  } else if (key === "s") {
+  } else if (key === "s" && !event.repeat) {
     // The focus goes along: else Tab would lead back to the other side.
     if (active.root.contains(document.activeElement)) table.focus({ preventScroll: true });
     use(sides[1 - sides.indexOf(active)]);
-  } else if (!active.marks.press(key)) return;
+  } else if (!active.marks.press(event)) return;
   event.preventDefault();
 });
 

@@ -45,9 +45,10 @@ export class Marks {
     return !waited || !this.#refused;
   }
 
-  /** Does what a key stands for; tells whether it stands for anything. */
-  press(key) {
-    if (!this.form) return false;
+  /** Does what a key stands for, once while it is held down; tells whether it did anything. */
+  press(event) {
+    if (!this.form || event.repeat) return false;
+    const key = event.key.toLowerCase();
     const numbered = /^[1-9]$/.test(key) && this.root.querySelector(`[data-result="${key}"]`);
     if (numbered) {
       numbered.querySelector("a, [data-choose]").click();

@@ -22,5 +22,5 @@ document.addEventListener("keydown", (event) => {
   if (links[event.key]) {
     const [link] = links[event.key];
     if (link.href) go(link.href);
-  } else if (marks.press(event.key.toLowerCase())) event.preventDefault();
+  } else if (marks.press(event)) event.preventDefault();
 });
