@@ -1,5 +1,7 @@
 """File names for results: `{sku or photo}_{model}_{scene}_{n}.jpg`.
 
+A photo whose own name begins with its SKU keeps that name: `SU-101_front` says more than `SU-101`.
+
 The names are flat: they hold no folder. Every system can store them, and no two of them differ by
 case alone. If two jobs would have the same names, the second one's names hold the beginning of its
 job id.
@@ -90,12 +92,22 @@ def safe_name(text: str, max_bytes: int = 255) -> str:
 
 
 def _stem(job: Job) -> str:
-    parts = [_safe(job.sku or _photo_of(job), _MAX_BYTES).strip(". ") or job.job_id[:8]]
+    parts = [_safe(_article_of(job), _MAX_BYTES).strip(". ") or job.job_id[:8]]
     if job.settings is not None:
         model = job.settings.model_id
         scene = _SCENES.get(job.settings.scene_type, job.settings.scene)
         parts += [_safe(part, _MAX_PART_BYTES) for part in (MODELS.get(model, model), scene)]
     return safe_name("_".join(parts))
+
+
+def _article_of(job: Job) -> str:
+    """Return the SKU, with the rest of the photo's name if that begins with it; or the name."""
+    photo = _photo_of(job)
+    if not job.sku:
+        return photo
+    rest = photo[len(job.sku) :]
+    named = photo.casefold() == f"{job.sku}{rest}".casefold()
+    return f"{job.sku}{rest}" if named and not rest[:1].isalnum() else job.sku
 
 
 def _photo_of(job: Job) -> str:

@@ -53,6 +53,12 @@ def names(*jobs: Job) -> list[str]:
     [
         ({}, "Dress 1.final_Clara_own-background_1.jpg"),
         ({"sku": "DRESS-42"}, "DRESS-42_Clara_own-background_1.jpg"),
+        (
+            {"sku": "SU-101", "source_key": "a/su-101_front.jpg"},
+            "SU-101_front_Clara_own-background_1.jpg",
+        ),
+        ({"sku": "SU-1", "source_key": "a/SU-10_front.jpg"}, "SU-1_Clara_own-background_1.jpg"),
+        ({"sku": "SU-1", "source_key": "a/SU-1.jpg"}, "SU-1_Clara_own-background_1.jpg"),
         ({"sku": "A/B:42"}, "A_B_42_Clara_own-background_1.jpg"),
         ({"sku": "con.1"}, "_con.1_Clara_own-background_1.jpg"),
         ({"sku": "-rf"}, "_-rf_Clara_own-background_1.jpg"),
