@@ -66,6 +66,7 @@ def test_with_the_keyboard_alone(page: Page, catwalk: Catwalk) -> None:
     page.keyboard.press("r")
     expect(page.locator(".hint")).to_contain_text("Refused by")
     page.keyboard.press("r")
+    expect(page.locator("[data-toast]")).to_contain_text("It is to be reviewed again.")
     expect(verdict(page, "refused")).to_have_attribute("aria-pressed", "false")
 
 
@@ -76,7 +77,10 @@ def test_a_key_that_is_held_down_decides_once(page: Page) -> None:
         page.keyboard.down("a")
     assert verdict(page, "approved").get_attribute("aria-pressed") == "true"
     page.keyboard.up("a")
+    expect(page.locator(".hint")).to_contain_text("Approved by")
     page.keyboard.press("a")
+    # The message appears once the record has it; the hint may have said so before.
+    expect(page.locator("[data-toast]")).to_contain_text("It is to be reviewed again.")
     expect(page.locator(".hint")).to_contain_text("Reopened by")
 
 
