@@ -1,4 +1,4 @@
-"""Whatever the simulated vendor can be told to do wrong: how the photo ends, and what it costs."""
+"""Each fault of the simulated vendor: how the photo ends, and what it costs."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,9 +37,9 @@ class End:
     pauses: bool = False
     """Whether submission pauses, and the photo goes through afterwards."""
     lasts: bool = False
-    """Whether it comes only after many tries, or half a minute."""
+    """Whether the end takes many tries, or half a minute."""
     aged: Mapping[str, str] = field(default_factory=dict)
-    """What in the wait loop's state is made so old that the vendor's nonsense is believed."""
+    """Times of the wait loop's state that are set back, so that PollFunction gives up."""
 
 
 DONE = End("SUCCEEDED", None, charges=1, credits=1, results=1)
@@ -74,7 +74,7 @@ class Case:
 
     @property
     def key(self) -> str:
-        """The photo's; no other photo's contains it."""
+        """The photo's key; no other photo's key contains it."""
         return f"fault-{self.number:03}.jpg"
 
     def __str__(self) -> str:
@@ -83,7 +83,7 @@ class Case:
 
 
 WAITED = DONE_LATE
-"""The answer does not tell whom it is about: the photo waits by itself, and pauses nobody."""
+"""The answer may be about this photo alone: only this photo waits."""
 ALWAYS = {"times": None}
 PAGE = {"raw": "a gateway's page"}
 SELF = "/api/v4/image/ai-fashion-model/clothing-tasks"
@@ -309,7 +309,7 @@ DOWNLOADS = [
     Case("download", "expired_url", {"urls": 99}, UNAVAILABLE),
 ]
 NO_ANSWER = Case("create", "slow", {"seconds": 40}, PARKED_PAID)
-"""Half a minute passes before it is given up: dropped first, and looked at last."""
+"""SubmitFunction gives up after half a minute. It is dropped first and checked last."""
 CASES = [*DOWNLOADS, *READS, *CREATES, NO_ANSWER]
 TRIED = one_of_each(
     CASES, lambda case: (case.on, case.fault, case.end.status, case.end.pauses, case.end.lasts)
@@ -318,7 +318,7 @@ TRIED = one_of_each(
 
 
 def fired(catwalk: Catwalk, case: Case) -> int:
-    """Return how often a case's fault has struck."""
+    """Return how often a case's fault was applied."""
     return sum(
         fault["fired"]
         for fault in catwalk.vendor.faults()
@@ -328,7 +328,7 @@ def fired(catwalk: Catwalk, case: Case) -> int:
 
 
 def script(catwalk: Catwalk, case: Case) -> None:
-    """Have the vendor do this to the case's photo."""
+    """Set the fault for the case's photo."""
     params = dict(case.params)
     match = {"path_contains": case.key, **params.pop("match", {})}
     catwalk.vendor.fault(case.on, case.fault, match=match, **params)
@@ -341,7 +341,7 @@ def has_left(catwalk: Catwalk, case: Case, *, ended: bool = False) -> bool:
 
 
 def patiently(look: Callable[[], object]) -> None:
-    """Wait for what may never come: the case's own test says so, and the others go on."""
+    """Wait; if nothing comes, the case's own test fails and the others continue."""
     with suppress(AssertionError):
         wait_for(look, "what one case is about", seconds=PATIENCE_SECONDS)
 
@@ -389,7 +389,7 @@ def drop_paused(catwalk: Catwalk, case: Case) -> dict[str, bytes]:
 
 
 def age(catwalk: Catwalk, case: Case) -> None:
-    """Have the vendor say the same for a quarter of an hour, or until the deadline."""
+    """Set back the times, as if the vendor had given the same answer for a quarter of an hour."""
     patiently(lambda: fired(catwalk, case))
     (record,) = catwalk.records(case.key)
     if record["status"] != "RUNNING":
@@ -402,7 +402,7 @@ def age(catwalk: Catwalk, case: Case) -> None:
 
 @pytest.fixture(scope="module")
 def photos(catwalk: Catwalk) -> Iterator[dict[str, bytes]]:
-    """Script all faults, and drop a photo for each: those that touch the breaker one by one."""
+    """Set all faults and drop a photo for each; those that affect the breaker one by one."""
     before = catwalk.vendor.settings()
     catwalk.vendor.settings(plain_results=True)
     catwalk.close_breaker()
