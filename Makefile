@@ -63,7 +63,7 @@ test: tools opinions lint types ## all checks, as CI runs them
 
 # tests/thorough.py
 .PHONY: thorough
-thorough: ## all checks, with the cases that `make test` leaves out; 25 minutes
+thorough: ## all checks, with the cases that `make test` leaves out
 	@CATWALK_THOROUGH=1 $(MAKE) --no-print-directory test
 
 .PHONY: beside-e2e

@@ -101,7 +101,7 @@ def _stem(job: Job) -> str:
 
 
 def _article_of(job: Job) -> str:
-    """Return the SKU, with the rest of the photo's name if that begins with it; or the name."""
+    """Return the SKU, or the photo's name if it begins with the SKU or there is no SKU."""
     photo = _photo_of(job)
     if not job.sku:
         return photo
