@@ -190,6 +190,7 @@ bench-finalize: $(TOOLS)/.bench $(TOOLS)/.ministack ## copying results: MB/s and
 .PHONY: bench-imports
 bench-imports: tools $(TOOLS)/.bench ## cold starts: imports and first client, compared with a naive handler
 	@$(PY) -m bench.imports
+	@$(PY) -m bench.report imports
 
 .PHONY: bench-quota
 bench-quota: tools $(TOOLS)/.bench ## cold starts with the share of a core that Lambda gives; 7 minutes

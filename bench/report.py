@@ -499,6 +499,7 @@ of the {figures["fixed_3s_transitions_a_job"]:.1f}** that the usual Wait-Poll-Ch
 _ALONE: Final[dict[str, Callable[[Figures], str]]] = {
     "burst": _burst,
     "gallery": _gallery,
+    "imports": _imports,
     "polling": _polling,
     "quota": _quota,
 }

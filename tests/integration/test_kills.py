@@ -200,7 +200,7 @@ def request(stack: Stack) -> list[Any]:
     """A backend asks for two variants of a photo with a mask, a folder file and a long header."""
     stack.aws.drop("a/dress.mask.png", png())
     stack.aws.drop("a/catwalk.json", b'{"sku": "S-1"}')
-    # Last: S3 dates objects in whole seconds, and a photo has the settings of the moment of its drop.
+    # Last: S3 dates objects in whole seconds, and a photo has the settings of its own moment.
     stack.aws.drop(PHOTO, jpeg(before_frame=70_000))
     variants = [{**VARIANT, "batchSize": size} for size in (1, 2)]
     event = requested({"requestId": "r-1", "photo": {"key": PHOTO}, "variants": variants})
