@@ -217,6 +217,8 @@ def test_shoot_again_and_compare(page: Page, catwalk: Catwalk, photos: dict[str,
     page.get_by_role("link", name="Compare with Mia").click()
     images = page.locator("[data-shown]")
     expect(images).to_have_count(2)
+    # The page's script has begun once it has placed the images.
+    expect(images.last).to_have_attribute("style", re.compile("scale"))
     transforms = "images => images.map(image => image.style.transform)"
     fitted = images.evaluate_all(transforms)
     page.keyboard.press("+")
