@@ -634,6 +634,8 @@ class _Run:
             style="bold green" if fine else "bold",
         )
         self._links(good)
+        if self.found.missed:
+            _list_left_out(self.found.skipped)
         self._what_next(wrong, troubles, open_drops)
         return 0 if fine and not self.found.missed else 1
 
@@ -706,6 +708,14 @@ class _Run:
 def _by_code(jobs: Sequence[Job]) -> dict[str, int]:
     counts = Counter(job.error.code.value if job.error else job.status.value for job in jobs)
     return dict(counts.most_common())
+
+
+def _list_left_out(sentences: Sequence[str]) -> None:
+    """Name the files that were left out: the sentences before the first upload are far above."""
+    for sentence in sentences[:_MOST_LISTED]:
+        say_hanging(f"  {sentence}", 4)
+    if len(sentences) > _MOST_LISTED:
+        say(f"  … and {len(sentences) - _MOST_LISTED} more.")
 
 
 def _list_troubles(drops: Sequence[Drop]) -> None:

@@ -202,9 +202,9 @@ def replacement(job: Job, recovery: Recovery) -> Step | None:
             " request again; nothing was charged for this one."
         )
     if code in _ANOTHER_PHOTO:
-        return _priced_drop(
-            job, recovery, "Replace this photo: drop a good one under the same name", f"{drop}{to}"
-        )
+        where = f" into the folder {folder}/" if folder else ""
+        sentence = f"Replace this photo: drop a good one under the same name{where}"
+        return _priced_drop(job, recovery, sentence, f"{drop}{to}")
     if code is ErrorCode.MASK_MISMATCH and not by_url and job.dropped:
         return _priced_drop(
             job,

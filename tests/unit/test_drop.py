@@ -266,6 +266,18 @@ def test_wait_for_images(shell: Shell, backend: Backend, photo: Callable[..., Pa
     assert "  s3://results/shop/a.png/002-original/" in lines
 
 
+def test_summary_names_what_is_left_out(
+    shell: Shell, backend: Backend, photo: Callable[..., Path]
+) -> None:
+    """After many photos, the summary still says which file was left out, and why."""
+    photo("shop/a.png")
+    photo("shop/empty.jpg", b"")
+    code, out, _ = shell("drop", "shop", "--wait")
+    assert code == 1
+    summary = out[out.index("1 succeeded, 1 file left out;") :]
+    assert "empty.jpg is left out: " in summary
+
+
 def test_some_fail(shell: Shell, backend: Backend, photo: Callable[..., Path]) -> None:
     """Failures are counted by code, with advice and its price; the status is 1."""
     for name in "abcd":

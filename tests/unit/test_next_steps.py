@@ -76,7 +76,10 @@ def test_show_offers_the_replacement(shell: Shell) -> None:
     """`show` has the same advice, and offers no new images for a damaged file."""
     commands(shell, ErrorCode.CORRUPT_IMAGE)
     out = shell("show", "j")[1]
-    assert "Replace this photo: drop a good one under the same name, 1 credit." in out
+    assert (
+        "Replace this photo: drop a good one under the same name into the folder summer/, 1 credit."
+        in out
+    )
     assert "regenerate" not in out
 
 
@@ -90,7 +93,9 @@ def test_replacement_costs_what_a_drop_there_costs(shell: Shell) -> None:
     store(json.dumps({"variants": variants}))
     commands(shell, ErrorCode.EMPTY_FILE)
     (step,) = json.loads(shell("show", "j", "--json")[1])["next"]
-    assert step["sentence"].endswith("drop a good one under the same name, up to 3 credits.")
+    assert step["sentence"].endswith(
+        "under the same name into the folder summer/, up to 3 credits."
+    )
     assert step["credits"] == 3
     store("{")
     (step,) = json.loads(shell("show", "j", "--json")[1])["next"]
