@@ -31,7 +31,7 @@ from cli.jobs.browse import Browser, Filter
 from cli.jobs.review import Decision, Reviewer
 from cli.jobs.shoot import Shooter, Shot, once_each, siblings
 from cli.terminal.output import counted, credits_of
-from shared.models import Job, ReviewState
+from shared.models import Job, JobStatus, ReviewState
 from shared.records.jobs import JobRepository
 
 if TYPE_CHECKING:
@@ -321,10 +321,9 @@ class Selections:
         price = sum(shot.credits for shot in possible)
         nonces = _nonces(document)
         # A form whose answer was lost is sent again, and another tab may have sent the same.
-        done = [
-            shot for shot in possible if shooter.was_sent(shot, nonces.get(shot.job.job_id, ""))
-        ]
-        to_do = [shot for shot in possible if shot not in done]
+        known = [(shot, shooter.sent(shot, nonces.get(shot.job.job_id, ""))) for shot in possible]
+        done = [job for _, job in known if job is not None]
+        to_do = [shot for shot, job in known if job is None]
         others = sum(shooter.nonce_of(shot) != nonces.get(shot.job.job_id) for shot in to_do)
         changed = ""
         if price != document.get("credits"):
@@ -355,7 +354,7 @@ class Selections:
             ) from error
         words = "under way. New images come in as new jobs."
         if not to_do:
-            words = "shot already, here or in another tab. Nothing more was charged."
+            words = _done_words(done)
         what = f"{counted(len(possible), 'photo')}{looks.phrase(values)}"
         return JSONResponse({"message": f"{what}: {words}"})
 
@@ -549,6 +548,15 @@ def _quoted(
         ],
         "refused_photos": len(shots) - len(possible),
     }
+
+
+def _done_words(jobs: Sequence[Job]) -> str:
+    """Return what is told of a form that was sent before, and made these jobs."""
+    rejected = [job.error for job in jobs if job.status is JobStatus.REJECTED and job.error]
+    if not rejected:
+        return "shot already, here or in another tab. Nothing more was charged."
+    which = "It was" if len(jobs) == 1 else f"{len(rejected)} of them were"
+    return f"sent already. {which} rejected: {rejected[0].message} Nothing was charged for that."
 
 
 def _already_words(shots: Sequence[Shot]) -> str:

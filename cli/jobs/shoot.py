@@ -228,12 +228,13 @@ class Shooter:
             nonce = digest([*asked, before, nonce])
         return nonce
 
-    def was_sent(self, shot: Shot, nonce: str) -> bool:
-        """Return whether the photo has a job that was asked for with this nonce."""
+    def sent(self, shot: Shot, nonce: str) -> Job | None:
+        """Return the photo's job that was asked for with this nonce; None if there is none."""
         if shot.settings is None:
-            return False
+            return None
         request_id = request_id_of(nonce)
-        return any(other.request_id == request_id for other in self._same(shot.job, shot.settings))
+        same = self._same(shot.job, shot.settings)
+        return next((other for other in same if other.request_id == request_id), None)
 
     def _already(self, job: Job, settings: Settings) -> Job | None:
         with_images = (

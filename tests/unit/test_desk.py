@@ -21,7 +21,16 @@ from cli.jobs.review import Decision, Reviewer
 from cli.upload.collect import Kind
 from shared.errors import InputRejected
 from shared.intake.messages import ModelRequested, parse
-from shared.models import Job, JobStatus, Photo, ReviewState, SceneType, Settings
+from shared.models import (
+    ErrorCode,
+    Job,
+    JobError,
+    JobStatus,
+    Photo,
+    ReviewState,
+    SceneType,
+    Settings,
+)
 from shared.notify.announcer import Announcer
 from shared.notify.events import EventPublisher
 from shared.notify.outbox import ReviewOutbox
@@ -517,6 +526,23 @@ def test_two_tabs_are_paid_once(house: House) -> None:
     late = confirm(house, other, jamila, dialog="other")
     assert late.json()["message"].startswith("1 photo with Mia: shot already")
     assert requests(house) == [], "its job is there"
+
+
+def test_a_rejected_shot_is_not_said_to_be_shot(house: House) -> None:
+    """A form that is sent again after its shot was rejected is told why, and that it is free."""
+    clara = house.job(results=1)
+    quote = ask(house, "/selection/quote", clara).json()
+    confirm(house, quote, clara)
+    (request,) = requests(house)
+    error = JobError(code=ErrorCode.PHOTO_MISSING, message="The photo is gone.")
+    rejected = {"status": JobStatus.REJECTED, "error": error, "results": 0}
+    shot_with(house, clara, "004", request_id=request.request_id, **rejected)
+    answer = confirm(house, quote, clara).json()
+    assert answer["message"] == (
+        "1 photo with Mia: sent already. It was rejected: The photo is gone."
+        " Nothing was charged for that."
+    )
+    assert requests(house) == []
 
 
 def test_who_was_told_gets_other_images(house: House) -> None:

@@ -107,19 +107,19 @@ def test_the_same_state_is_the_same_request(
         again = new_shooter(aws, jobs, clock)
         shot = again.quote(each, MIA)
         again.shoot(shot, nonce=again.nonce_of(shot))
-        assert not again.was_sent(shot, nonce)
+        assert again.sent(shot, nonce) is None
     first, second = sent(aws)
     assert first.request_id == second.request_id == f"shoot-{nonce}"
     assert first.trigger != second.trigger
     assert shooter.nonce_of(shooter.quote(job, {"modelId": "003"})) != nonce
     assert job.settings is not None
     mia = job.settings.model_copy(update={"model_id": "004"})
-    make("m", settings=mia, request_id=first.request_id)
+    mias = make("m", settings=mia, request_id=first.request_id)
     later = new_shooter(aws, jobs, clock)
     shot = later.quote(job, MIA)
     assert later.nonce_of(shot) != nonce
-    assert later.was_sent(shot, nonce)
-    assert not later.was_sent(shot, later.nonce_of(shot))
+    assert later.sent(shot, nonce) == mias
+    assert later.sent(shot, later.nonce_of(shot)) is None
 
 
 def test_mask_and_extra_are_part_of_the_request(
@@ -177,7 +177,7 @@ def test_a_photo_that_comes_back_is_shot(
     assert again.refusal is None
     assert again.already is None
     assert later.nonce_of(again) != nonce
-    assert not later.was_sent(again, nonce)
+    assert later.sent(again, nonce) is None
 
 
 def test_a_photo_by_url_is_one_request(
