@@ -279,6 +279,7 @@ class _Pages:
             "counts": asked.url("/counts"),
             "banner": banner,
             "archive": asked.url("/results.zip"),
+            "everything": Asked(sort=asked.sort).url(),
             "matching": asked.url("/selection/matching"),
             "token": self._access.form_token,
         }
@@ -296,7 +297,7 @@ class _Pages:
         return asked if spelled is None else replace(asked, folder=spelled)
 
     def live(self, request: Request) -> Response:
-        """Return what has changed of the cards in sight, and how many jobs have come.
+        """Return what has changed of the cards in sight, and which jobs have come or gone.
 
         The query has the grid's filters, `since`, and a `card` each: `<job id>.<version>`.
         """
@@ -305,6 +306,7 @@ class _Pages:
             card.partition(".")[::2] for card in request.query_params.getlist("card")[:_MOST_LIVE]
         )
         jobs = self._gallery.browser.some(list(known)) if known else {}
+        now = iso(utc_now())
         banner = overview.banner(self._gallery.pause())
         card = self._templates.get_template("card.html")
         changed = {
@@ -318,6 +320,9 @@ class _Pages:
             {
                 "cards": changed,
                 "came": [job.job_id for job in came],
+                # The grid keeps these until it is loaded again: nothing moves by itself.
+                "gone": [job_id for job_id, job in jobs.items() if not asked.filter.matches(job)],
+                "now": now,
                 "banner": self._templates.get_template("banner.html").render(banner=banner),
             }
         )
@@ -502,8 +507,10 @@ class _Pages:
             more += " The new images are to be reviewed anew." if job.review else ""
             more += " To keep both, use Shoot again." if kept else ""
             more += f" It is {quote.earlier}." if quote.earlier else ""
+            # Beside it stands "Shoot again with another look".
+            words = f"{label} with the same look" if kept else label
             buttons.append(
-                _Button(action.value, label, title, f"{says}{more}", price, quote.credits)
+                _Button(action.value, words, title, f"{says}{more}", price, quote.credits)
             )
         # Who has images rather wants others than the same once more.
         return buttons[::-1] if job.status is JobStatus.SUCCEEDED else buttons

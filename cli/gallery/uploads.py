@@ -634,7 +634,7 @@ def _told(rows: Sequence[_Row]) -> dict[str, Any]:
         "photos": photos,
         "rejected": sum(bool(row.problem) for row in rows),
         "credits": price,
-        "price": credits_of(price),
+        "price": most_credits(price),
         "sentence": f"{words}: {most_credits(price)}",
     }
 

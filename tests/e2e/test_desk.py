@@ -82,8 +82,11 @@ def test_selection_survives(page: Page, catwalk: Catwalk) -> None:
     stuck = {"path_contains": f"{FOLDER}/new/"}
     catwalk.vendor.fault("read", "stuck", match=stuck, percent=37, seconds=5)
     catwalk.drop(f"{FOLDER}/new/late.jpg", photo())
+    page.evaluate("window.same = true")
     page.get_by_role("link", name="1 new").click()
     expect(cards(page)).to_have_count(4)
+    expect(page.get_by_role("link", name="1 new")).to_be_hidden()
+    assert page.evaluate("window.same") is True, "a page that is loaded anew ends an upload"
     expect(bar(page)).to_contain_text("3 selected")
     box(page, "late.jpg").check()
     catwalk.end_of(f"{FOLDER}/new/late.jpg")
@@ -91,9 +94,25 @@ def test_selection_survives(page: Page, catwalk: Catwalk) -> None:
     expect(late.locator(".after img").first).to_be_visible()
     expect(late.locator("[data-pick]")).to_be_checked()
     page.goto("?folder=elsewhere")
-    expect(bar(page)).to_contain_text("4 of them not on this page")
+    expect(bar(page)).to_contain_text("4 photos not shown here")
     bar(page).get_by_role("button", name="Clear the selection").click()
     expect(bar(page)).to_be_hidden()
+
+
+def test_the_first_photos_come_by_themselves(page: Page, catwalk: Catwalk) -> None:
+    """An empty page fills without a click, and then offers what it offers for photos."""
+    page.goto("?folder=desk-first")
+    expect(page.get_by_role("heading", name="No photos found")).to_be_visible()
+    expect(page.get_by_role("button", name="Select all")).to_be_hidden()
+    catwalk.drop("desk-first/one.jpg", photo())
+    expect(cards(page)).to_have_count(1)
+    expect(page.get_by_role("heading", name="No photos found")).to_be_hidden()
+    expect(page.get_by_role("button", name="Select all")).to_be_visible()
+    expect(page.get_by_role("link", name="Download these")).to_be_visible()
+    # Now nothing moves by itself any more.
+    catwalk.drop("desk-first/two.jpg", photo())
+    expect(page.get_by_role("link", name="1 new")).to_be_visible()
+    expect(cards(page)).to_have_count(1)
 
 
 def test_all_that_match_and_download(page: Page) -> None:
@@ -183,6 +202,27 @@ def test_a_decision_of_many_is_undone(page: Page, catwalk: Catwalk) -> None:
         assert reviews(catwalk, folder) == ["to_review"] * 3
 
 
+def test_what_is_reviewed_leaves_to_review(page: Page, catwalk: Catwalk) -> None:
+    """Photos that were approved together leave "To review", and come back if that is undone."""
+    folder = "desk-leave"
+    for name in NAMES:
+        catwalk.drop(f"{folder}/{name}", photo())
+    for name in NAMES:
+        catwalk.end_of(f"{folder}/{name}")
+    page.goto(f"?folder={folder}&status=to-review")
+    for name in NAMES[:2]:
+        box(page, name).check()
+    bar(page).get_by_role("button", name="Approve").click()
+    expect(page.locator("[data-toast]")).to_contain_text("2 approved.")
+    expect(cards(page)).to_have_count(1)
+    box(page, NAMES[2]).check()
+    bar(page).get_by_role("button", name="Approve").click()
+    expect(page.get_by_role("heading", name="Nothing to review")).to_be_visible()
+    page.keyboard.press("u")
+    expect(cards(page)).to_have_count(1)
+    assert sorted(reviews(catwalk, folder)) == ["approved", "approved", "to_review"]
+
+
 # --- another look --------------------------------------------------------------------------------
 
 
@@ -263,7 +303,7 @@ def test_review_while_comparing(page: Page, catwalk: Catwalk) -> None:
         page.keyboard.press(key)
     expect(right.locator(".status")).to_have_text("Refused")
     page.keyboard.press("u")
-    expect(page.locator("[data-toast]")).to_have_text("Undone.")
+    expect(page.locator("[data-toast]")).to_have_text("Undone. It is to be reviewed again.")
     expect(right.locator(".status")).to_have_text("Done")
     first, second = (catwalk.record(job_id)["review"] for job_id in (coat, dress))
     assert (first["state"], first["chosen"]) == ("approved", [2])
@@ -278,6 +318,21 @@ def test_review_while_comparing(page: Page, catwalk: Catwalk) -> None:
     assert done.returncode == 0, done.stderr
     expect(left.locator(".status")).to_have_text("Refused")
     expect(left.locator("[data-result='2']")).to_have_class("chosen")
+
+
+def test_from_the_selection_and_back(page: Page, photos: dict[str, bytes]) -> None:
+    """A comparison of two selected photos leads back to them; their pages know each other."""
+    page.goto(f"?folder={FOLDER}&sort=name")
+    for name in NAMES[:2]:
+        box(page, name).check()
+    bar(page).get_by_role("link", name="Compare").click()
+    page.wait_for_url("**/compare?*")
+    page.locator(".side a").first.click()
+    expect(page.get_by_role("navigation", name="Photos")).to_be_visible()
+    page.go_back()
+    page.get_by_role("link", name="All photos", exact=True).click()
+    expect(bar(page)).to_contain_text("2 selected")
+    bar(page).get_by_role("button", name="Clear the selection").click()
 
 
 def test_two_fingers(visitor: Visitor, photos: dict[str, bytes], catwalk: Catwalk) -> None:
@@ -419,9 +474,11 @@ def test_drop_check_start(page: Page, catwalk: Catwalk, tmp_path: Path) -> None:
     expect(sheet(page)).to_contain_text("2 photos: up to 2 credits")
     assert catwalk.records("desk-drop/A-1_front.jpg") == []
     start = sheet(page).get_by_role("button", name="Start")
-    expect(start).to_contain_text("2 credits")
+    expect(start).to_have_text("Startup to 2 credits")
     start.click()
     expect(page.get_by_role("heading", name="Photos added")).to_be_visible()
+    # Behind the sheet, the photos come in.
+    expect(cards(page)).to_have_count(2)
     sheet(page).get_by_role("button", name="Close").click()
     record = catwalk.end_of("desk-drop/A-1_front.jpg")
     assert (record["sku"], record["settings"]["model_id"]) == ("A-1", "003")

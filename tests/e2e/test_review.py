@@ -92,7 +92,7 @@ def test_a_decision_is_undone(page: Page, visitor: Visitor, catwalk: Catwalk) ->
     toast = page.locator("[data-toast]")
     expect(toast).to_contain_text("Refused.")
     page.keyboard.press("u")
-    expect(toast).to_have_text("Undone.")
+    expect(toast).to_have_text("Undone. It is to be reviewed again.")
     (record,) = catwalk.records(f"{FOLDER}/clio.jpg")
     assert (record["review"]["state"], record["review"]["chosen"]) == ("to_review", [1])
     with visitor.context() as other:

@@ -478,7 +478,54 @@ def test_live(house: House) -> None:
     assert set(answer["cards"]) == {moved.job_id}
     assert ">70<" in answer["cards"][moved.job_id]
     assert answer["came"] == [came.job_id]
+    assert answer["gone"] == []
     assert still.job_id in versions
+
+
+def test_live_tells_what_left_the_filter(house: House) -> None:
+    """A photo that was approved meanwhile is no longer among those that are to be reviewed."""
+    approved = Review(state=ReviewState.APPROVED, by="Ann", at="2030-01-01T00:00:00Z", revision=1)
+    still, gone = house.job(results=1), house.job(results=1, review=approved)
+    cards = f"card={still.job_id}.-&card={gone.job_id}.-"
+    answer = house.browser.get(f"/live?status=to-review&{cards}").json()
+    assert answer["gone"] == [gone.job_id]
+    assert set(answer["cards"]) == {still.job_id, gone.job_id}
+
+
+def test_clear_filters_keeps_the_order(house: House) -> None:
+    """The link takes the filters away, and nothing else."""
+    house.job(results=1)
+    text = house.browser.get("/?status=done&q=photo&sort=name").text
+    assert re.search(r'href="[^"]*/\?sort=name">Clear filters</a>', text)
+    assert "Clear filters" not in house.browser.get("/?sort=name").text
+
+
+@pytest.mark.parametrize(
+    ("chosen", "refused", "words"),
+    [
+        ((), (), "Download all 3"),
+        ((2,), (), "Download the chosen"),
+        ((1, 2), (3,), "Download the 2 chosen"),
+        ((), (3,), "Download the 2 others"),
+        ((), (1, 2, 3), None),
+    ],
+)
+def test_download_says_which_images(
+    house: House, chosen: tuple[int, ...], refused: tuple[int, ...], words: str | None
+) -> None:
+    """A download holds the chosen images, or those that are not refused; the link says so."""
+    review = Review(
+        state=ReviewState.TO_REVIEW,
+        by="Ann",
+        at="2030-01-01T00:00:00Z",
+        revision=1,
+        chosen=chosen,
+        refused=refused,
+    )
+    job = house.job(results=3, review=review)
+    text = " ".join(house.browser.get(f"/jobs/{job.job_id}").text.split())
+    found = re.findall(r'results\.zip">([^<]+)</a>', text)
+    assert found == ([words] if words else [])
 
 
 def test_photo_by_url(house: House) -> None:

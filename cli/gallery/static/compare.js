@@ -181,5 +181,12 @@ document.addEventListener("click", (event) => {
   if (choice) choose(choice);
 });
 
+// Whoever came from the photos goes back to them.
+const back = document.querySelector("[data-back]");
+if (document.referrer && document.referrer === sessionStorage.getItem("grid")) {
+  back.href = document.referrer;
+  back.lastChild.textContent = "All photos";
+}
+
 use(active);
 draw();

@@ -8,6 +8,7 @@ const empty = document.querySelector("[data-empty]");
 const search = document.querySelector("[data-search]");
 const filters = document.querySelector("[data-filters]");
 const banner = document.querySelector("[data-banner]");
+const uploads = document.querySelector("[data-upload]");
 
 // --- results ----------------------------------------------------------------------------------
 
@@ -71,7 +72,6 @@ async function more(link) {
     }
     tellTimes(holder.content);
     row.replaceWith(holder.content);
-    empty.hidden = Boolean(grid.querySelector("[data-card], [data-more]"));
   } catch (error) {
     link.textContent = "Try again";
     say(error.message);
@@ -80,6 +80,40 @@ async function more(link) {
   }
   watchMore();
 }
+
+let now = null;
+
+/** Loads the newest photos into the grid. The rest of the page stays, as an upload or a selection. */
+export async function refresh() {
+  const since = now;
+  const url = new URL(location.href);
+  url.searchParams.set("part", "1");
+  const holder = document.createElement("template");
+  holder.innerHTML = await (await ask(url)).text();
+  tellTimes(holder.content);
+  const left = grid.contains(document.activeElement) || empty.contains(document.activeElement);
+  grid.replaceChildren(holder.content);
+  pill.hidden = true;
+  // What has come since then is in the grid, or behind its "More".
+  if (since) grid.dataset.live = later(grid.dataset.live, since);
+  if (left) document.querySelector("#main").focus({ preventScroll: true });
+  watchMore();
+}
+
+function later(live, since) {
+  const url = new URL(live, location.href);
+  url.searchParams.set("since", since);
+  return url.pathname + url.search;
+}
+
+/** What stands around the grid depends on what is in it. */
+function around() {
+  empty.hidden = Boolean(grid.querySelector("[data-card], [data-more]"));
+  document.querySelector("[data-select-all]").hidden = !grid.querySelector("[data-card]");
+  if (grid.querySelector(".after img")) document.querySelector("[data-zip]").hidden = false;
+}
+
+new MutationObserver(around).observe(grid, { childList: true });
 
 const nearEnd = new IntersectionObserver((entries) => {
   for (const entry of entries) if (entry.isIntersecting) more(entry.target);
@@ -128,12 +162,24 @@ async function look() {
   }
   if (banner.innerHTML !== news.banner) banner.innerHTML = news.banner;
   if (Object.keys(news.cards).length || news.came.length) countSoon();
+  now = news.now;
   const came = news.came.filter((id) => !grid.querySelector(`[data-card="${CSS.escape(id)}"]`));
+  // Nothing moves under a person's pointer: only a person loads the newest into a grid with photos.
+  const free = !grid.querySelector("[data-card]") || uploads.open;
+  if (came.length && free && grid.hasAttribute("data-first")) {
+    await refresh();
+    return;
+  }
   pill.hidden = came.length === 0;
   pill.textContent = `${came.length} new`;
 }
 
-pill.addEventListener("click", () => scrollTo(0, 0));
+pill.addEventListener("click", async (event) => {
+  if (event.metaKey || event.ctrlKey || event.shiftKey || !grid.hasAttribute("data-first")) return;
+  event.preventDefault();
+  scrollTo(0, 0);
+  await refresh().catch((error) => say(error.message));
+});
 repeat(look, () => (running().length ? 1200 : 2500));
 
 // --- numbers --------------------------------------------------------------------------------------
@@ -256,6 +302,8 @@ async function comeBack() {
   link()?.focus({ preventScroll: true });
 }
 
-grid.addEventListener("click", (event) => { if (event.target.closest(".open")) keepOrder(); });
+document.addEventListener("click", (event) => {
+  if (event.target.closest("[data-card] .open, [data-deed=compare]")) keepOrder();
+});
 comeBack().finally(() => sessionStorage.setItem("grid", location.href));
 watchMore();

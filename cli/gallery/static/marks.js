@@ -118,7 +118,7 @@ export class Marks {
     review.elements.chosen.value = before.chosen;
     review.elements.refused.value = before.refused;
     this.draw();
-    this.#save("Undone.");
+    this.#save(`Undone. ${SAID[before.state]}`);
   }
 
   /** Sends what the form holds now; one after the other, each with the revision of the last answer. */

@@ -1,6 +1,7 @@
 // Many at once: boxes on the cards, ranges, all that match, and a bar of what can be done with them.
 
 import { get, plural, send } from "./desk.js";
+import { refresh } from "./grid.js";
 import { ask, say, tellTimes, undoing } from "./shared.js";
 import { shoot } from "./shoot.js";
 
@@ -58,7 +59,7 @@ function draw() {
   document.body.classList.toggle("selecting", count > 0);
   bar.querySelector("[data-many]").textContent = `${count} selected`;
   const away = count - here;
-  bar.querySelector("[data-elsewhere]").textContent = away ? `${away} of them not on this page` : "";
+  bar.querySelector("[data-elsewhere]").textContent = away ? `${plural(away, "photo")} not shown here` : "";
   bar.querySelector("[data-bar-price]").textContent = plural(count, "credit");
   for (const deed of ["approved", "refused", "download"]) {
     bar.querySelector(`[data-deed="${deed}"]`).setAttribute("aria-disabled", String(withImages === 0));
@@ -128,7 +129,7 @@ document.addEventListener("keydown", (event) => {
 
 // --- all that match -------------------------------------------------------------------------------
 
-document.querySelector("[data-select-all]")?.addEventListener("click", async (event) => {
+document.querySelector("[data-select-all]").addEventListener("click", async (event) => {
   const button = event.currentTarget;
   if (button.getAttribute("aria-disabled") === "true") return;
   button.setAttribute("aria-disabled", "true");
@@ -212,7 +213,9 @@ async function review(state, button) {
 async function takeBack(reviews) {
   try {
     const answer = await send(`${root}/selection/undo`, token, { jobs: reviews });
-    await redraw(reviews.map(({ id }) => id));
+    const ids = reviews.map(({ id }) => id);
+    if (ids.every(boxOf)) await redraw(ids);
+    else await refresh();
     document.dispatchEvent(new Event("catwalk:reviewed"));
     said();
     say(answer.message);
@@ -221,7 +224,7 @@ async function takeBack(reviews) {
   }
 }
 
-/** Draws the cards of these jobs anew, where they are on the page. */
+/** Draws the cards of these jobs anew, where they are on the page, without those that left its filter. */
 async function redraw(ids) {
   const here = ids.filter(boxOf);
   for (let place = 0; place < here.length; place += 60) {
@@ -238,6 +241,11 @@ async function redraw(ids) {
       if (last === old) last = fresh;
       old?.replaceWith(fresh);
       if (focused) fresh.querySelector(".open").focus({ preventScroll: true });
+    }
+    for (const id of news.gone) {
+      const card = boxOf(id)?.closest("[data-card]");
+      if (card && last === card) last = card.nextElementSibling ?? card.previousElementSibling;
+      card?.remove();
     }
   }
 }
