@@ -231,6 +231,19 @@ def looks_of(catwalk: Catwalk, key: str, count: int) -> set[str]:
     return {record["settings"]["model_id"] for record in catwalk.ended(key, count)}
 
 
+def zoom_of(page: Page) -> str:
+    """Return the zoom and place of both images of a comparison, which are the same."""
+    transforms = "images => images.map(image => image.style.transform)"
+    left, right = page.locator("[data-shown]").evaluate_all(transforms)
+    assert left == right
+    return str(left)
+
+
+def moved_from(page: Page, before: str) -> str:
+    """Wait until the images of a comparison are elsewhere; return where."""
+    return wait_for(lambda: zoom_of(page) if zoom_of(page) != before else None, "a move")
+
+
 def test_shoot_again_and_compare(page: Page, catwalk: Catwalk, photos: dict[str, bytes]) -> None:
     """Two photos are shot with Mia for the price that was shown; both looks can be compared."""
     page.goto(f"?folder={FOLDER}&q=desk/")
@@ -259,27 +272,23 @@ def test_shoot_again_and_compare(page: Page, catwalk: Catwalk, photos: dict[str,
     expect(images).to_have_count(2)
     # The page's script has begun once it has placed the images.
     expect(images.last).to_have_attribute("style", re.compile("scale"))
-    transforms = "images => images.map(image => image.style.transform)"
-    fitted = images.evaluate_all(transforms)
+    fitted = zoom_of(page)
     page.keyboard.press("+")
     page.keyboard.press("+")
     page.keyboard.press("ArrowDown")
-    by_keys = images.evaluate_all(transforms)
-    assert by_keys[0] == by_keys[1] != fitted[0]
+    moved_from(page, fitted)
     page.keyboard.press("0")
-    assert images.evaluate_all(transforms) == fitted
+    wait_for(lambda: zoom_of(page) == fitted, "both images to fit")
     frame = page.locator("[data-frame]").first
     frame.hover(position={"x": 20, "y": 30})
     page.mouse.wheel(0, -400)
-    by_wheel = images.evaluate_all(transforms)
-    assert by_wheel[0] == by_wheel[1] != fitted[0]
+    by_wheel = moved_from(page, fitted)
     page.mouse.down()
     page.mouse.move(300, 300)
     page.mouse.up()
-    moved = images.evaluate_all(transforms)
-    assert moved[0] == moved[1] != by_wheel[0]
+    moved_from(page, by_wheel)
     page.get_by_role("button", name="Fit").click()
-    assert images.evaluate_all(transforms) == fitted
+    wait_for(lambda: zoom_of(page) == fitted, "both images to fit")
     page.get_by_role("button", name="Result 2").last.click()
     expect(images.last).to_have_attribute("alt", "Result 2 of 2 of dress.jpg, Mia · Own background")
 
@@ -355,14 +364,11 @@ def test_two_fingers(visitor: Visitor, photos: dict[str, bytes], catwalk: Catwal
         touch("touchMove", (-60, 0), (60, 0))
         touch("touchEnd")
         expect(page.locator("[data-scale]")).to_have_text("300 %")
-        transforms = "images => images.map(image => image.style.transform)"
-        zoomed = page.locator("[data-shown]").evaluate_all(transforms)
-        assert zoomed[0] == zoomed[1]
+        zoomed = zoom_of(page)
         touch("touchStart", (0, 0))
         touch("touchMove", (30, 40))
         touch("touchEnd")
-        moved = page.locator("[data-shown]").evaluate_all(transforms)
-        assert moved[0] == moved[1] != zoomed[0]
+        moved_from(page, zoomed)
 
 
 def test_shoot_again_by_keys_alone(page: Page, catwalk: Catwalk) -> None:
