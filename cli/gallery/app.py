@@ -56,7 +56,7 @@ from cli.gallery.views import (
     version_of,
 )
 from cli.jobs import timeline
-from cli.jobs.browse import Browser, Page
+from cli.jobs.browse import Browser, Filter, Page
 from cli.jobs.recovery import Recovery, RecoveryAction, Resolution, outcome
 from cli.jobs.review import Reviewer
 from cli.stacks.stack import Catwalk
@@ -353,7 +353,9 @@ class _Pages:
         # What stands in the way of the first is told on a page, not inside of a zip.
         first = next(jobs, None)
         found = [] if first is None else itertools.chain([first], jobs)
-        return self._zip(request, found, "-".join(parts) or "results")
+        # As `catwalk pull` has it: a status or a review that is asked for changes no name.
+        named = self._gallery.browser.all(Filter(folder=asked.filter.folder, sku=asked.filter.sku))
+        return self._zip(request, found, "-".join(parts) or "results", named=named)
 
     # --- a job's page ----------------------------------------------------------------------
 
@@ -546,10 +548,13 @@ class _Pages:
     def _picture(self, request: Request) -> Picture:
         return self._seal.picture(request.path_params["name"])
 
-    def _zip(self, request: Request, jobs: Iterable[Job], name: str) -> Response:
+    def _zip(
+        self, request: Request, jobs: Iterable[Job], name: str, *, named: Iterable[Job] = ()
+    ) -> Response:
         headers = {"Content-Disposition": _attachment(f"catwalk-{name.replace('/', '-')}.zip")}
         # A HEAD would have all of it read, to be thrown away.
-        body = iter(()) if request.method == "HEAD" else zipped(self._gallery.s3, jobs)
+        empty = request.method == "HEAD"
+        body = iter(()) if empty else zipped(self._gallery.s3, jobs, named=named)
         return StreamingResponse(body, media_type="application/zip", headers=headers)
 
     # --- what goes wrong -------------------------------------------------------------------

@@ -29,8 +29,10 @@ TROUBLE: Final = (ClientError, BotoCoreError, HTTPError, OSError)
 """What S3 or the way to it may raise."""
 
 
-def zipped(s3: "S3Client", jobs: Iterable[Job]) -> Iterator[bytes]:
+def zipped(s3: "S3Client", jobs: Iterable[Job], *, named: Iterable[Job] = ()) -> Iterator[bytes]:
     """Return a zip of the wanted results of these jobs, as pieces; all files lie in its top.
+
+    `named` are the jobs that share the names, as in `pull`: they are read to the end at once.
 
     Jobs are read until the first one with results, so that an empty zip is never begun.
 
@@ -43,19 +45,19 @@ def zipped(s3: "S3Client", jobs: Iterable[Job]) -> Iterator[bytes]:
     for job in rest:
         met += 1
         if job.wanted_results:
-            return _pieces(s3, itertools.chain([job], rest))
+            return _pieces(s3, itertools.chain([job], rest), FileNames(named))
     if met:
         raise CommandError(
-            "Nothing can be downloaded: none of these jobs has images that are wanted.",
-            "Images that are refused are left out. A job that failed has none.",
+            "Nothing can be downloaded: none of these photos has images that are wanted.",
+            "Images that are refused are left out. A photo that failed has none.",
         )
     raise CommandError(
-        "Nothing can be downloaded: no job matches.", "Take away a filter, or look at all jobs."
+        "Nothing can be downloaded: no photo matches.", "Take away a filter, or look at all photos."
     )
 
 
-def _pieces(s3: "S3Client", jobs: Iterable[Job]) -> Iterator[bytes]:
-    stream, names, missing = ZipStream(), FileNames(), _Missing()
+def _pieces(s3: "S3Client", jobs: Iterable[Job], names: FileNames) -> Iterator[bytes]:
+    stream, missing = ZipStream(), _Missing()
     seen = set[str]()
     for job in _until_trouble(jobs, missing):
         # One that changed while the others were read may be met again.

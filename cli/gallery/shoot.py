@@ -371,7 +371,7 @@ class Selections:
         name = f"catwalk-{len(jobs)}-selected.zip"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         return StreamingResponse(
-            zipped(self._s3, jobs), media_type="application/zip", headers=headers
+            zipped(self._s3, jobs, named=jobs), media_type="application/zip", headers=headers
         )
 
     # --- comparing -------------------------------------------------------------------------

@@ -3,14 +3,14 @@
 A photo whose own name begins with its SKU keeps that name: `SU-101_front` says more than `SU-101`.
 
 The names are flat: they hold no folder. Every system can store them, and no two of them differ by
-case alone. If two jobs would have the same names, the second one's names hold the beginning of its
-job id.
+case alone. If two jobs would have the same names, the names of the one whose images came later hold
+the beginning of its job id.
 """
 
 import itertools
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Final
 from urllib.parse import unquote
@@ -37,27 +37,34 @@ _SCENES: Final = {SceneType.ORIGINAL: "own-background", SceneType.NONE: "cut-out
 
 
 class FileNames:
-    """Gives out file names, each once.
+    """Gives out file names; no two jobs have the same.
 
-    The names of a job depend on the jobs before it, and not on its review. For the same names each
-    time, give the jobs in the same order, as `file_names` does.
+    The names of jobs that are known from the beginning do not depend on their order: the job whose
+    first results came earliest has the plain name. So they are the same in each download of these
+    jobs, whichever part of them is taken, and a job that comes later changes no name of an earlier
+    one.
     """
 
-    def __init__(self) -> None:
-        """Begin without names."""
+    def __init__(self, jobs: Iterable[Job] = ()) -> None:
+        """Name these jobs first; others get their names when they are asked for."""
         self._taken = set[str]()
+        self._stems: dict[str, str] = {}
+        known = [(*_first_results(job), _stem(job)) for job in jobs if job.results]
+        for _, job_id, stem in sorted(known):
+            self._stems[job_id] = self._free(stem, job_id)
 
     def of(self, job: Job) -> dict[int, str]:
         """Return the file names of all results of a job, by their index."""
         if not job.results:
             return {}
-        stem = self._free_stem(job)
+        if job.job_id not in self._stems:
+            self._stems[job.job_id] = self._free(_stem(job), job.job_id)
+        stem = self._stems[job.job_id]
         return {r.index: f"{stem}_{r.index}.{_extension(r)}" for r in job.results}
 
-    def _free_stem(self, job: Job) -> str:
+    def _free(self, stem: str, job_id: str) -> str:
         """Return the job's part of a name, which no other job has."""
-        stem = _stem(job)
-        tails = ["", *(_safe(f"_{job.job_id[:length]}", 64) for length in _ID_CHARACTERS)]
+        tails = ["", *(_safe(f"_{job_id[:length]}", 64) for length in _ID_CHARACTERS)]
         # Only an article whose name looks like one with an id needs more tries.
         more = (f"_({number})" for number in itertools.count(2))
         for tail in itertools.chain(tails, more):
@@ -66,16 +73,6 @@ class FileNames:
                 break
         self._taken.add(folded)
         return f"{stem}{tail}"
-
-
-def file_names(jobs: Iterable[Job]) -> Mapping[str, Mapping[int, str]]:
-    """Return the file names of all results of these jobs, by job id and index.
-
-    The same jobs get the same names in any order. A job whose first results come later changes no
-    name of an earlier one.
-    """
-    names = FileNames()
-    return {job.job_id: names.of(job) for job in sorted(jobs, key=_first_results)}
 
 
 def _first_results(job: Job) -> tuple[str, str]:

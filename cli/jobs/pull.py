@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
 from cli.errors import sentence
-from cli.jobs.naming import file_names
+from cli.jobs.naming import FileNames
 from cli.transfers import StoppedError, Transfers
 from shared.models import Job, Result
 
@@ -80,9 +80,9 @@ def pulls_of(named: Sequence[Job], wanted: Sequence[Job], folder: Path) -> list[
         folder: the folder for the files.
 
     """
-    names = file_names(named)
+    names = FileNames(named)
     return [
-        Pull(job, result, folder / names[job.job_id][result.index])
+        Pull(job, result, folder / names.of(job)[result.index])
         for job in wanted
         for result in job.wanted_results
     ]

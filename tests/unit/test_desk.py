@@ -807,7 +807,7 @@ def test_selection_as_a_zip(house: House) -> None:
     empty = {**form, "jobs": house.job(status=JobStatus.FAILED).job_id}
     refused = house.browser.post("/selection/results.zip", data=empty, headers=headers)
     assert refused.status_code == 400
-    assert "none of these jobs has images" in refused.text
+    assert "none of these photos has images" in refused.text
 
 
 # --- photos that are dropped ---------------------------------------------------------------------

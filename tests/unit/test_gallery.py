@@ -33,6 +33,7 @@ from cli.gallery.archive import zipped
 from cli.gallery.desk import Desk
 from cli.gallery.images import Picture, PictureGoneError, Pictures, Seal
 from cli.jobs.browse import Browser
+from cli.jobs.naming import FileNames
 from cli.jobs.recovery import Recovery
 from cli.jobs.review import Reviewer
 from cli.jobs.shoot import Shooter
@@ -921,16 +922,33 @@ def test_zip_of_a_choice(house: House) -> None:
     assert set(own) == set(files)
 
 
+def test_names_in_a_zip_are_those_of_pull(house: House) -> None:
+    """Of two jobs with the same name, the earlier one has the plain name in each zip."""
+    old = house.job(results=1, source_key="summer/a.jpg", finished_at="2026-01-01T00:00:00Z")
+    new = house.job(results=1, source_key="summer/b.jpg", finished_at="2026-01-02T00:00:00Z")
+    expected = {names.of(job)[1] for names in [FileNames((new, old))] for job in (old, new)}
+    plain = FileNames((old,)).of(old)[1]
+    assert plain in expected
+    for query in ("folder=summer", "folder=summer&sort=name"):
+        files = unzipped(house.browser.get(f"/results.zip?{query}").content)
+        assert set(files) == expected
+        assert hashlib.sha256(files[plain]).hexdigest() == old.results[0].sha256
+    approved = Review(state=ReviewState.APPROVED, by="Ann", at="2026-01-03T00:00:00Z", revision=1)
+    house.gallery.jobs.review(new, approved)
+    files = unzipped(house.browser.get("/results.zip?folder=summer&status=approved").content)
+    assert set(files) == expected - {plain}, "the other job is not in it, and keeps its name"
+
+
 def test_zip_of_nothing(house: House) -> None:
     """Without results there is a page instead of a zip."""
     answer = house.browser.get("/results.zip")
     assert answer.status_code == 400
-    assert "no job matches" in answer.text
+    assert "no photo matches" in answer.text
     job = house.job(results=1)
     review = Review(
         state=ReviewState.REFUSED, refused=(1,), by="anna", at=iso(utc_now()), revision=1
     )
-    with pytest.raises(CommandError, match="none of these jobs has images that are wanted"):
+    with pytest.raises(CommandError, match="none of these photos has images that are wanted"):
         zipped(house.aws.s3, [house.job(), job.model_copy(update={"review": review})])
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.jobs.naming import FileNames, file_names, safe_name
+from cli.jobs.naming import FileNames, safe_name
 from shared.models import Job, JobStatus, Photo, Result, Review, SceneType, Settings
 
 CLARA = Settings(model_id="002", scene_type=SceneType.ORIGINAL, batch_size=4)
@@ -44,8 +44,8 @@ def job(job_id: str = "5f0e1234abcd", **changes: Any) -> Job:
 
 def names(*jobs: Job) -> list[str]:
     """Return the names of all images, job by job."""
-    found = file_names(jobs)
-    return [name for each in jobs for name in found[each.job_id].values()]
+    found = FileNames(jobs)
+    return [name for each in jobs for name in found.of(each).values()]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,8 @@ def test_collision_is_settled_by_the_id() -> None:
     ]
     assert names(old, new, again) == expected
     for order in itertools.permutations((old, new, again)):
-        assert file_names(order) == file_names((old, new, again)), "the order changes no name"
+        assert sorted(names(*order)) == sorted(expected), "the order changes no name"
+        assert FileNames(order).of(again) == {1: expected[3]}
     assert names(old, new) == expected[:3], "a later job changes no earlier name"
     past = old.as_past
     anew = old.model_copy(update={"attempt": 2, "finished_at": "2026-02-01", "history": (past,)})
@@ -145,10 +146,9 @@ def test_collision_is_settled_by_the_id() -> None:
 def test_name_that_looks_like_a_collision() -> None:
     """A name is unique even if an article's number looks like a name with an id."""
     given_out = FileNames()
-    one = job("aaaaaaaa", sku="S")
-    assert list(given_out.of(one).values()) == ["S_Clara_own-background_1.jpg"]
-    assert list(given_out.of(one).values()) == ["S_Clara_own-background_aaaaaaaa_1.jpg"]
-    assert list(given_out.of(one).values()) == ["S_Clara_own-background_(2)_1.jpg"]
+    for job_id, end in (("aaaaaaaa1", ""), ("aaaaaaaa2", "_aaaaaaaa"), ("aaaaaaaa", "_(2)")):
+        named = given_out.of(job(job_id, sku="S"))
+        assert list(named.values()) == [f"S_Clara_own-background{end}_1.jpg"]
 
 
 @pytest.mark.parametrize(
