@@ -352,7 +352,7 @@ class Selections:
                 f"{sent} of {counted(len(possible), 'photo')} were sent, then AWS said: {error}."
                 " Send it again: none is made twice.",
             ) from error
-        words = "under way. New images come in as new jobs."
+        words = "under way. The new images come in beside the present ones."
         if not to_do:
             words = _done_words(done)
         what = f"{counted(len(possible), 'photo')}{looks.phrase(values)}"
@@ -567,4 +567,5 @@ def _already_words(shots: Sequence[Shot]) -> str:
     if len(shots) == 1:
         return "This photo was shot with these settings before. You get new, different images."
     which = f"{known} of these photos were" if known > 1 else "One of these photos was"
+    which = f"All {known} photos were" if known == len(shots) else which
     return f"{which} shot with these settings before. You get new, different images."

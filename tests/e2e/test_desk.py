@@ -94,7 +94,7 @@ def test_selection_survives(page: Page, catwalk: Catwalk) -> None:
     expect(late.locator(".after img").first).to_be_visible()
     expect(late.locator("[data-pick]")).to_be_checked()
     page.goto("?folder=elsewhere")
-    expect(bar(page)).to_contain_text("4 photos not shown here")
+    expect(bar(page)).to_contain_text("4 of them with other filters")
     bar(page).get_by_role("button", name="Clear the selection").click()
     expect(bar(page)).to_be_hidden()
 
@@ -291,6 +291,20 @@ def test_shoot_again_and_compare(page: Page, catwalk: Catwalk, photos: dict[str,
     wait_for(lambda: zoom_of(page) == fitted, "both images to fit")
     page.get_by_role("button", name="Result 2").last.click()
     expect(images.last).to_have_attribute("alt", "Result 2 of 2 of dress.jpg, Mia · Own background")
+
+
+def test_a_second_click_buys_nothing(page: Page, photos: dict[str, bytes]) -> None:
+    """Whoever clicks twice on the bar's button may hit the dialog's: it waits for a moment."""
+    page.clock.install()
+    page.goto(f"?folder={FOLDER}&q=desk/")
+    box(page, "dress.jpg").check()
+    with page.expect_response("**/selection/quote"):
+        bar(page).get_by_role("button", name="Shoot again").click()
+    dialog = page.get_by_role("dialog", name="Shoot again")
+    button = dialog.get_by_role("button", name="Shoot again")
+    expect(button).to_be_disabled()
+    page.clock.run_for(1000)
+    expect(button).to_be_enabled()
 
 
 def test_review_while_comparing(page: Page, catwalk: Catwalk) -> None:
@@ -490,6 +504,37 @@ def test_drop_check_start(page: Page, catwalk: Catwalk, tmp_path: Path) -> None:
     assert (record["sku"], record["settings"]["model_id"]) == ("A-1", "003")
     assert "sku" not in catwalk.end_of("desk-drop/more.jpg")
     assert catwalk.records("desk-drop/notes.jpg") == []
+
+
+def test_a_good_photo_takes_the_place_of_a_bad_one(page: Page, tmp_path: Path) -> None:
+    """What is left out stands first; a good photo of the same name replaces it in the list."""
+    page.goto("?folder=desk-bad")
+    browse = page.locator("[data-browse]")
+    browse.set_input_files(files(tmp_path / "bad", a=photo(), z=b""))
+    expect(sheet(page)).to_contain_text("1 file would be rejected and is left out.")
+    expect(sheet(page).locator(".called").first).to_have_text("desk-bad/z.jpg")
+    browse.set_input_files(files(tmp_path / "good", z=photo()))
+    expect(sheet(page)).to_contain_text("2 photos: up to 2 credits")
+    expect(sheet(page)).not_to_contain_text("left out")
+    expect(sheet(page).locator(".files li")).to_have_count(2)
+    sheet(page).get_by_role("button", name="Discard").click()
+
+
+def test_own_photos_come_by_themselves(page: Page, catwalk: Catwalk, tmp_path: Path) -> None:
+    """Photos that a person has added come into the page after the sheet was closed, too."""
+    catwalk.drop("desk-own/old.jpg", photo())
+    catwalk.end_of("desk-own/old.jpg")
+    page.goto("?folder=desk-own")
+    expect(cards(page)).to_have_count(1)
+    nothing = {"cards": {}, "came": [], "gone": [], "now": "", "banner": ""}
+    page.route("**/live?*", lambda route: route.fulfill(json=nothing))
+    page.locator("[data-browse]").set_input_files(files(tmp_path / "own", a=photo(), b=photo()))
+    sheet(page).get_by_role("button", name="Start").click()
+    expect(page.get_by_role("heading", name="Photos added")).to_be_visible()
+    sheet(page).get_by_role("button", name="Close").click()
+    page.unroute("**/live?*")
+    expect(cards(page)).to_have_count(3)
+    expect(page.locator("[data-pill]")).to_be_hidden()
 
 
 def test_lost_connection(visitor: Visitor, catwalk: Catwalk, tmp_path: Path) -> None:

@@ -497,7 +497,10 @@ def test_the_price_comes_first(house: House) -> None:
     assert (quote["sentence"], quote["price"]) == ("10 photos with Mia", "10 credits")
     assert requests(house) == []
     sent = confirm(house, quote, *jobs).json()
-    assert sent["message"] == "10 photos with Mia: under way. New images come in as new jobs."
+    assert (
+        sent["message"]
+        == "10 photos with Mia: under way. The new images come in beside the present ones."
+    )
     assert len(requests(house)) == 10
 
 

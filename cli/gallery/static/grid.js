@@ -82,6 +82,10 @@ async function more(link) {
 }
 
 let now = null;
+/** How many photos of the person's own upload have not come in yet. */
+let awaited = 0;
+
+document.addEventListener("catwalk:added", (event) => { awaited = event.detail; });
 
 /** Loads the newest photos into the grid. The rest of the page stays, as an upload or a selection. */
 export async function refresh() {
@@ -92,11 +96,15 @@ export async function refresh() {
   holder.innerHTML = await (await ask(url)).text();
   tellTimes(holder.content);
   const left = grid.contains(document.activeElement) || empty.contains(document.activeElement);
+  const focused = document.activeElement.closest("[data-card]")?.dataset.card;
   grid.replaceChildren(holder.content);
   pill.hidden = true;
   // What has come since then is in the grid, or behind its "More".
   if (since) grid.dataset.live = later(grid.dataset.live, since);
-  if (left) document.querySelector("#main").focus({ preventScroll: true });
+  if (left) {
+    const again = focused && grid.querySelector(`[data-card="${CSS.escape(focused)}"] .open`);
+    (again || document.querySelector("#main")).focus({ preventScroll: true });
+  }
   watchMore();
 }
 
@@ -110,7 +118,7 @@ function later(live, since) {
 function around() {
   empty.hidden = Boolean(grid.querySelector("[data-card], [data-more]"));
   document.querySelector("[data-select-all]").hidden = !grid.querySelector("[data-card]");
-  if (grid.querySelector(".after img")) document.querySelector("[data-zip]").hidden = false;
+  document.querySelector("[data-zip]").hidden = !grid.querySelector(".after img");
 }
 
 new MutationObserver(around).observe(grid, { childList: true });
@@ -164,10 +172,13 @@ async function look() {
   if (Object.keys(news.cards).length || news.came.length) countSoon();
   now = news.now;
   const came = news.came.filter((id) => !grid.querySelector(`[data-card="${CSS.escape(id)}"]`));
-  // Nothing moves under a person's pointer: only a person loads the newest into a grid with photos.
-  const free = !grid.querySelector("[data-card]") || uploads.open;
+  // Nothing moves under a person's pointer: only a person loads the newest into a grid with photos,
+  // except for those that the person has just added.
+  const own = awaited > 0 && scrollY < innerHeight / 2 && !document.body.classList.contains("selecting");
+  const free = !grid.querySelector("[data-card]") || uploads.open || (own && !document.querySelector("dialog[open]"));
   if (came.length && free && grid.hasAttribute("data-first")) {
     await refresh();
+    awaited -= came.length;
     return;
   }
   pill.hidden = came.length === 0;
@@ -257,7 +268,7 @@ const MOVES = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], Arrow
 
 document.addEventListener("keydown", (event) => {
   if (event.metaKey || event.ctrlKey || event.altKey) return;
-  const typing = event.target.matches("input, select, textarea");
+  const typing = event.target.matches("input:not([type=checkbox]), select, textarea");
   if (event.key === "/" && !typing) {
     event.preventDefault();
     search.focus();

@@ -2,6 +2,11 @@
 
 import { say } from "./shared.js";
 
+const UNDONE = {
+  approved: "Undone. It is approved again.",
+  refused: "Undone. It is refused again.",
+  to_review: "Undone. It is to be reviewed again.",
+};
 const SAID = { approved: "Approved.", refused: "Refused.", to_review: "It is to be reviewed again." };
 const all = [];
 
@@ -118,7 +123,7 @@ export class Marks {
     review.elements.chosen.value = before.chosen;
     review.elements.refused.value = before.refused;
     this.draw();
-    this.#save(`Undone. ${SAID[before.state]}`);
+    this.#save(UNDONE[before.state]);
   }
 
   /** Sends what the form holds now; one after the other, each with the revision of the last answer. */

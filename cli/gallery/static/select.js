@@ -11,7 +11,7 @@ const { root, token } = bar.dataset;
 const most = Number(bar.dataset.most);
 const KEY = `selection ${root}`;
 
-/** By job id: what the page showed of it (`seen`), and how many images it has. */
+/** By job id: what the page showed of it (`seen`), how many images it has, and on which page it was. */
 const selected = new Map(remembered());
 let last = null;
 
@@ -27,6 +27,8 @@ const boxes = () => [...grid.querySelectorAll("[data-pick]")];
 const idOf = (box) => box.closest("[data-card]").dataset.card;
 const boxOf = (id) => grid.querySelector(`[data-card="${CSS.escape(id)}"] [data-pick]`);
 
+const entryOf = (box) => ({ seen: box.dataset.seen, images: Number(box.dataset.images), page: location.search });
+
 function take(box, on) {
   const id = idOf(box);
   if (on && !selected.has(id) && selected.size >= most) {
@@ -34,7 +36,7 @@ function take(box, on) {
     say(`At most ${most} can be selected at once.`);
     return;
   }
-  if (on) selected.set(id, { seen: box.dataset.seen, images: Number(box.dataset.images) });
+  if (on) selected.set(id, entryOf(box));
   else selected.delete(id);
   box.checked = on;
 }
@@ -44,7 +46,7 @@ function sync() {
   for (const box of boxes()) {
     const entry = selected.get(idOf(box));
     box.checked = Boolean(entry);
-    if (entry) Object.assign(entry, { seen: box.dataset.seen, images: Number(box.dataset.images) });
+    if (entry) Object.assign(entry, entryOf(box));
   }
   draw();
 }
@@ -52,14 +54,13 @@ function sync() {
 function draw() {
   sessionStorage.setItem(KEY, JSON.stringify([...selected]));
   const count = selected.size;
-  const here = boxes().filter((box) => box.checked).length;
   const withImages = [...selected.values()].filter((entry) => entry.images > 0).length;
   const focused = bar.contains(document.activeElement);
   bar.hidden = count === 0;
   document.body.classList.toggle("selecting", count > 0);
   bar.querySelector("[data-many]").textContent = `${count} selected`;
-  const away = count - here;
-  bar.querySelector("[data-elsewhere]").textContent = away ? `${plural(away, "photo")} not shown here` : "";
+  const away = [...selected.values()].filter((entry) => entry.page !== location.search).length;
+  bar.querySelector("[data-elsewhere]").textContent = away ? `${away} of them with other filters` : "";
   bar.querySelector("[data-bar-price]").textContent = plural(count, "credit");
   for (const deed of ["approved", "refused", "download"]) {
     bar.querySelector(`[data-deed="${deed}"]`).setAttribute("aria-disabled", String(withImages === 0));
@@ -136,7 +137,7 @@ document.querySelector("[data-select-all]").addEventListener("click", async (eve
   try {
     const answer = await get(bar.dataset.matching);
     selected.clear();
-    for (const { id, ...entry } of answer.jobs) selected.set(id, entry);
+    for (const { id, ...entry } of answer.jobs) selected.set(id, { ...entry, page: location.search });
     sync();
     said(answer.message);
   } catch (error) {

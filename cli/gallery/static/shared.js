@@ -59,8 +59,8 @@ export function undoing(undo) {
 function hideAfter(time) {
   clearTimeout(hiding);
   hiding = setTimeout(() => {
-    // Nothing is taken away from under the pointer, or from whoever is on its button.
-    if (toast.matches(":hover, :focus-within")) hideAfter(SAID_TIME);
+    // A button is not taken away from under the pointer or the focus.
+    if (toast.querySelector("[data-undo]") && toast.matches(":hover, :focus-within")) hideAfter(SAID_TIME);
     else toast.hidden = true;
   }, time);
 }

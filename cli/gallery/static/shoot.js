@@ -18,15 +18,20 @@ let nonces = {};
 let turn = 0;
 let done = () => {};
 
+/** The button of the dialog may come to lie under the one that opened it: a second click costs nothing. */
+const CALM_TIME = 900;
+let calm;
+
 /** Opens the dialog for these jobs; calls back once they are under way. */
 export function shoot(chosen, after = () => {}) {
   jobs = chosen;
   done = after;
   opening = crypto.randomUUID();
+  calm = new Promise((over) => { setTimeout(over, CALM_TIME); });
   dialog.querySelector("h2").textContent = jobs.length === 1 ? "Shoot again" : `Shoot ${jobs.length} photos again`;
   dialog.querySelector("[data-shoot-what]").textContent = jobs.length === 1
-    ? "New images of the same photo, as a new job. The present images stay."
-    : "New images of the same photos, as new jobs. The present images stay.";
+    ? "New images of the same photo. The present images stay."
+    : "New images of the same photos. The present images stay.";
   form.reset();
   dialog.showModal();
   showFaces(dialog, root);
@@ -50,6 +55,7 @@ async function quote() {
   ready(false);
   try {
     const answer = await send(`${root}/selection/quote`, token, { jobs, dialog: opening, ...chosenLook(form) });
+    await calm;
     if (mine === turn) show(answer);
   } catch (error) {
     if (mine === turn) total.replaceChildren(tell(error.message, "wrong"));

@@ -122,6 +122,9 @@ async function add(found) {
     beginning = null;
   }
   for (const { file, path } of found) {
+    // A good photo takes the place of one that could not be used.
+    const bad = [...rows.values()].find((entry) => entry.path === path && entry.row.classList.contains("bad"));
+    if (bad) leaveOut(bad);
     const number = next++;
     const row = draw(number, path, file);
     const entry = { number, file, path, row, state: file ? "waiting" : "broken" };
@@ -171,14 +174,18 @@ async function thumbs() {
   if ([...rows.values()].some((entry) => entry.file && !entry.painted)) thumbs();
 }
 
+function leaveOut(entry) {
+  entry.gone = true;
+  rows.delete(entry.number);
+  entry.row.remove();
+}
+
 list.addEventListener("click", (event) => {
   const button = event.target.closest(".shut");
   if (!button || phase !== "choosing") return;
   const row = button.closest("li");
   const beside = row.nextElementSibling ?? row.previousElementSibling;
-  rows.get(Number(row.dataset.number)).gone = true;
-  rows.delete(Number(row.dataset.number));
-  row.remove();
+  leaveOut(rows.get(Number(row.dataset.number)));
   (beside?.querySelector(".shut") ?? dialog.querySelector("[data-more-photos]")).focus();
   drawHead();
   check();
@@ -327,10 +334,14 @@ function show(answer) {
     const entry = rows.get(number);
     if (!entry) continue;
     entry.row.querySelector(".called").textContent = key;
-    entry.row.querySelector(".own input").placeholder = sku || "SKU";
+    const own = entry.row.querySelector(".own input");
+    own.placeholder = sku || "SKU";
+    own.classList.toggle("found", Boolean(sku));
     entry.row.querySelector(".own").hidden = kind !== "photo" || Boolean(problem);
     mark(entry, { look: kind === "photo" ? look : kind, problem, note: exists });
   }
+  // What is left out stands first: nobody looks for it below many photos.
+  list.prepend(...list.querySelectorAll(".bad"));
   dialog.querySelector("h2").textContent = answer.photos ? `Add ${plural(answer.photos, "photo")}` : "Add photos";
   price = answer.credits;
   const cost = tell("", "cost");
@@ -347,7 +358,7 @@ const later = settled(check, 350);
 function drawLook() {
   const picked = [...form.querySelectorAll(".options input:checked")].filter((input) => input.value);
   const names = picked.map((input) => input.closest("label").querySelector(".name")?.textContent ?? plural(Number(input.value), "image"));
-  dialog.querySelector("[data-look-now]").textContent = names.join(", ") || "the usual ones of this folder";
+  dialog.querySelector("[data-look-now]").textContent = names.join(", ") || "the usual ones";
 }
 
 watchLook(form, () => { ready(false); drawLook(); later(); });
@@ -397,6 +408,7 @@ function follow(answer) {
   discard.textContent = "Close";
   start.hidden = true;
   whole.hidden = false;
+  dialog.scrollTop = 0;
   const there = new Set(answer.files.map(({ number }) => number));
   for (const [number, entry] of rows) if (!there.has(number)) { entry.row.remove(); rows.delete(number); }
   drawHead();
@@ -450,6 +462,7 @@ function progress(answer) {
     dialog.querySelector("h2").textContent = "Photos added";
     dialog.querySelector("[data-upload-lead]").textContent = "Their images come in here by themselves.";
     whole.hidden = true;
+    document.dispatchEvent(new CustomEvent("catwalk:added", { detail: answer.files.length }));
     if (!dialog.open) say(answer.sentence);
   } else {
     phase = "failed";
