@@ -28,7 +28,8 @@ from bench.plots import LIMIT, OTHERS, OURS, plot
 from local.paths import ROOT
 from local.simulator import SimulatorControl
 from local.stack import environment
-from local.stack.stack import STACK, Plan, Quiet, Stack, folder_of, running
+from local.stack.stack import Plan, Quiet, Stack, folder_of, running
+from local.stack.state import STACK
 from shared.clock import parse_iso, utc_now
 
 SERIES: Final = (100, 300, 1000, 3000)

@@ -32,8 +32,8 @@ from bench.figures import OUT, write
 from local.paths import SAMPLES
 from local.simulator import SimulatorControl
 from local.stack import environment
-from local.stack.stack import STACK, Plan, Quiet, Stack, running
-from local.stack.state import StateFolder
+from local.stack.stack import Plan, Quiet, Stack, running
+from local.stack.state import STACK, StateFolder
 
 TASK_SECONDS: Final = 30.0
 TASK_JITTER: Final = 0.3

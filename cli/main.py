@@ -2,28 +2,19 @@
 
 import os
 import sys
-from typing import Annotated, Final, NoReturn
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import import_module
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
+from typer.core import TyperGroup
 from typer.exceptions import Abort, TyperException
-from typer.main import get_command
+from typer.main import get_group
 
 from cli import __version__
-from cli.commands import (
-    deploy,
-    gallery,
-    inspect,
-    listen,
-    local,
-    pull,
-    recover,
-    review,
-    sheet,
-    shoot,
-    upload,
-)
 from cli.errors import FIX_ITEM, CommandError, sentence, unreadable
 from cli.terminal import output, usage
 from local.errors import LocalError
@@ -33,26 +24,71 @@ _INTERRUPTED: Final = 130
 _WRONG_USAGE: Final = 2
 _VERBOSE: Final = "--verbose"
 
+_MODULES: Final = {
+    "up": "local",
+    "down": "local",
+    "demo": "local",
+    "sam-local": "local",
+    "deploy": "deploy",
+    "set-key": "deploy",
+    "doctor": "deploy",
+    "drop": "upload",
+    "shoot": "shoot",
+    "gallery": "gallery",
+    "review": "review",
+    "pull": "pull",
+    "sheet": "sheet",
+    "jobs": "inspect",
+    "show": "inspect",
+    "watch": "inspect",
+    "credits": "inspect",
+    "listen": "listen",
+    "recopy": "recover",
+    "resume": "recover",
+    "regenerate": "recover",
+    "resolve": "recover",
+    "redrive": "recover",
+    "reconcile": "recover",
+}
+"""The module of each command in `cli.commands`, in the order of the help."""
+
+
+class _Commands(Mapping[str, Any]):
+    """The commands by name. A module is imported when one of its commands is used.
+
+    Importing all of them takes half a second.
+    """
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401  Typer names no public type
+        return _commands_of(_MODULES[name])[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_MODULES)
+
+    def __len__(self) -> int:
+        return len(_MODULES)
+
+
+@cache
+def _commands_of(module: str) -> Mapping[str, Any]:
+    """Return the commands of a module by name."""
+    return get_group(import_module(f"cli.commands.{module}").commands).commands
+
+
+class _Group(TyperGroup):
+    """Typer's group, with commands that are imported when they are used."""
+
+    def __init__(self, **attributes: Any) -> None:  # noqa: ANN401  Typer's
+        super().__init__(**(attributes | {"commands": _Commands()}))
+
+
 app = typer.Typer(
+    cls=_Group,
     help="Catwalk: apparel photos in, AI fashion-model images out.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (
-    local,
-    deploy,
-    upload,
-    shoot,
-    review,
-    pull,
-    sheet,
-    gallery,
-    inspect,
-    listen,
-    recover,
-):
-    app.add_typer(module.commands)
 
 
 def _print_version(asked: bool) -> None:  # noqa: FBT001  Typer passes the option's value
@@ -88,7 +124,7 @@ def main() -> NoReturn:
     output.open_closed()
     output.escape_unencodable()
     if os.environ.get("AWS_REGION"):
-        # The AWS CLI reads AWS_REGION first; boto3 ignores it.
+        # The AWS CLI reads AWS_REGION first; botocore ignores it.
         os.environ["AWS_DEFAULT_REGION"] = os.environ["AWS_REGION"]
     arguments, verbose = _without_verbose(sys.argv[1:])
     try:
@@ -104,7 +140,7 @@ def main() -> NoReturn:
         if not arguments:
             output.say_whole(error.format_message())
         else:
-            output.complain(*usage.explained(error, arguments, _names()))
+            output.complain(*usage.explained(error, arguments, _MODULES))
         raise SystemExit(_WRONG_USAGE) from None
     except Exception as error:
         if verbose:
@@ -112,11 +148,6 @@ def main() -> NoReturn:
         output.complain(*_explained(error))
         raise SystemExit(error.exit_status if isinstance(error, CommandError) else 1) from None
     raise SystemExit(code or 0)
-
-
-def _names() -> list[str]:
-    """Return the names of all commands."""
-    return sorted(getattr(get_command(app), "commands", {}))
 
 
 def _explained(error: Exception) -> tuple[str, str]:

@@ -9,8 +9,9 @@
 (`shared.vmake.secret.ApiKeyMissing` is a CatwalkError too.)
 
 Expected outcomes at run time (a task still running, a vendor in trouble, a waiting photo) are data
-and no exceptions: see `shared.vmake.client`, `shared.polling.state` and `shared.steps.submit`. Any
-other exception is a fault of the platform or of this code; the queue or the state machine retries.
+and no exceptions: see `shared.vmake.outcomes`, `shared.polling.state` and `shared.steps.submit`.
+Any other exception is a fault of the platform or of this code; the queue or the state machine
+retries.
 """
 
 from shared.models import ErrorCode, JobError

@@ -5,7 +5,6 @@ import json
 import sys
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 
@@ -66,7 +65,7 @@ class Stacks:
 
 
 def refusal(code: str, message: str) -> ClientError:
-    """Return what boto3 raises when AWS refuses a call."""
+    """Return what botocore raises when AWS refuses a call."""
     return ClientError({"Error": {"Code": code, "Message": message}}, "DescribeStacks")
 
 
@@ -111,7 +110,7 @@ class Shell(Prompt):
         values = (PHOTOS, TABLE, BUS, machine, self.url, self.dead_url)
         self.stacks = Stacks()
         self.stacks.outputs["catwalk"] = dict(zip(OUTPUTS, values, strict=True))
-        patch.setattr(boto3, "client", lambda _, **__: self.stacks)
+        patch.setattr("cli.stacks.aws.client", lambda _, **__: self.stacks)
         for name in ("s3", "dynamodb", "events", "sqs"):
             client = getattr(aws, name)
             patch.setattr(clients, name, lambda client=client: client)

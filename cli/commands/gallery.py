@@ -28,7 +28,7 @@ def show_gallery(
     stack: StackName = None,
 ) -> None:
     """Compare before and after in the browser, and recover jobs there."""
-    # Importing its packages takes half a second, which other commands should not wait for.
+    # Importing its packages takes half a second, which the help of all commands does not need.
     from cli.gallery.server import serve  # noqa: PLC0415  as said
 
     serve(Catwalk.chosen(stack), port=port, opens=opens)

@@ -12,10 +12,10 @@ from datetime import datetime
 from threading import Lock
 from typing import Final, Self
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.errors import CommandError
+from cli.stacks import aws
 from cli.stacks.stack import Catwalk
 from cli.terminal.words import status_of
 from shared import clients
@@ -193,7 +193,7 @@ def _person_on_aws() -> str:
 
     """
     try:
-        arn: str = boto3.client("sts").get_caller_identity()["Arn"]
+        arn: str = aws.client("sts").get_caller_identity()["Arn"]
     except (ClientError, BotoCoreError) as error:
         raise CommandError(
             f"AWS does not say who reviews: {error}", "Check the credentials."

@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.errors import CommandError, sentence
-from cli.stacks import selection
+from cli.stacks import aws, selection
 from shared.vmake import catalogue
 
 NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")
@@ -109,7 +108,7 @@ def present(stack: str) -> Present | None:
 
     """
     try:
-        answer = boto3.client("cloudformation").describe_stacks(StackName=stack)
+        answer = aws.client("cloudformation").describe_stacks(StackName=stack)
     except ClientError as error:
         if error.response["Error"].get("Code") == "ValidationError":
             return None
@@ -143,7 +142,7 @@ def caller() -> tuple[str, str]:
 
     """
     try:
-        answer = boto3.client("sts").get_caller_identity()
+        answer = aws.client("sts").get_caller_identity()
     except (ClientError, BotoCoreError, ValueError, OSError) as error:
         raise CommandError(
             sentence(f"AWS does not say whose account this is: {error}"),

@@ -8,14 +8,13 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any, Final
 
-import boto3
 import httpx
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, HTTPClientError
 from pydantic import ValidationError
 
 from cli.errors import FIX_ITEM, CommandError, sentence, unreadable
-from cli.stacks import selection
+from cli.stacks import aws, selection
 from cli.stacks.key import cleaned
 from cli.stacks.project import find_project
 from cli.stacks.stack import Catwalk
@@ -29,7 +28,8 @@ from shared.limits.circuit_breaker import Cause
 from shared.limits.credit_limit import CreditLimit
 from shared.models import JobStatus
 from shared.steps.reconcile import Unannounced
-from shared.vmake.client import ReadTrouble, TaskNotFound, VmakeClient
+from shared.vmake.client import VmakeClient
+from shared.vmake.outcomes import ReadTrouble, TaskNotFound
 from shared.vmake.secret import ApiKey, ApiKeyMissing
 
 _NO_TASK: Final = "00000000-0000-4000-8000-000000000000"
@@ -149,7 +149,7 @@ def _account(choice: selection.Choice) -> Finding:
                 "Say which one the stack is in: AWS_REGION=…, or `aws configure`. Or try Catwalk on"
                 " this machine, without an account: `catwalk up`.",
             )
-        caller = boto3.client("sts", config=_QUICK).get_caller_identity()
+        caller = aws.client("sts", config=_QUICK).get_caller_identity()
     except ClientError as error:
         said = error.response["Error"].get("Message") or str(error)
         return _bad(
@@ -277,7 +277,7 @@ class StackChecks:
     def _trigger(self) -> Iterator[Finding]:
         queue = self._stack.outputs["SubmitQueueUrl"]
         arn = clients.sqs().get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
-        mappings = boto3.client("lambda", config=_QUICK).list_event_source_mappings(
+        mappings = aws.client("lambda", config=_QUICK).list_event_source_mappings(
             EventSourceArn=arn["Attributes"]["QueueArn"]
         )["EventSourceMappings"]
         off = [m for m in mappings if m.get("State") not in _ON]

@@ -25,6 +25,7 @@ from local.paths import ROOT, STATE, shown
 from local.simulator import ControlError
 from local.stack import environment, sam_local, stack, usage
 from local.stack.code import Code
+from local.stack.state import UP
 
 _INTERRUPTED: Final = 130
 """The shell's code for a command that Ctrl-C ended."""
@@ -83,14 +84,14 @@ def stop() -> None:
     """Stop the stack, and the remains of a demo that was killed."""
     with _on_this_machine():
         ended = []
-        for name in (stack.UP, stack.DEMO):
+        for name in (UP, stack.DEMO):
             folder = stack.folder_of(name)
             try:
                 if folder.path.is_dir() and stack.stop(folder):
                     ended.append(name)
             except StackBusyError:
                 # A demo under way ends its stack itself.
-                if name == stack.UP:
+                if name == UP:
                     raise
         for file in (usage.ENV_FILE, usage.REQUEST_FILE, sam_local.CONFIG_FILE):
             file.unlink(missing_ok=True)

@@ -16,15 +16,14 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-import boto3
 import typer
+from botocore.session import Session
 
 from cli.errors import CommandError
 from cli.stacks.project import find_project
 from cli.terminal.output import tell
 from local.stack import environment, ministack
-from local.stack.stack import STACK, UP
-from local.stack.state import Address, StateFolder
+from local.stack.state import STACK, UP, Address, StateFolder
 
 LAPTOP: Final = "laptop"
 VARIABLE: Final = "CATWALK_STACK"
@@ -153,7 +152,8 @@ def refuse_guess(choice: Choice) -> None:
 
 def region() -> str | None:
     """Return the AWS region of this process's clients."""
-    return boto3.Session().region_name
+    found: str | None = Session().get_config_variable("region")
+    return found
 
 
 def endpoint() -> str | None:

@@ -4,7 +4,8 @@ A stack that already has a photo is left unchanged.
 """
 
 from local.demo import scenario
-from local.stack.stack import UP, find, folder_of
+from local.stack.stack import find, folder_of
+from local.stack.state import UP
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ SERVERS: Final = (
         "local/stack/ministack.py",
         "local/stack/gate.py",
         "local/stack/put_events.py",
+        "local/stack/unpacking.py",
     ),
     "local/stack/certificate.py",
     *("requirements/ministack.txt", "requirements/laptop.txt"),

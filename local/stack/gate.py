@@ -19,7 +19,7 @@ from html import escape
 from typing import Any, Final
 from urllib.parse import parse_qs, quote
 
-from local.stack import put_events
+from local.stack import put_events, unpacking
 
 HEALTH: Final = "/_ministack/health"
 """The gate answers this path without a signature; the answer says only that the local AWS is up."""
@@ -51,6 +51,7 @@ def make_app() -> App:
     """Return MiniStack behind the gate."""
     _make_role_secrets_unguessable()
     put_events.install()
+    unpacking.install()
     from ministack.app import app  # noqa: PLC0415  after the changes above
 
     return gate(app)

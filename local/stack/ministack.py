@@ -8,10 +8,11 @@ import socket
 import ssl
 import subprocess
 import time
+from http import HTTPStatus
+from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Final
-
-import httpx
+from urllib.parse import urlsplit
 
 from local.errors import LocalError, PortInUseError, StartError, ToolMissingError
 from local.interfaces import LOOPBACK, addresses, listen
@@ -122,11 +123,10 @@ def wait_until_ready(process: Process, endpoint: str, certificate: Path) -> None
 def answers(endpoint: str, certificate: Path) -> bool:
     """Return whether a local AWS answers at an endpoint."""
     context = ssl.create_default_context(cafile=os.fspath(certificate))
-    with contextlib.suppress(httpx.TransportError):
-        answer = httpx.get(
-            f"{endpoint}/_ministack/health", verify=context, trust_env=False, timeout=5
-        )
-        return answer.is_success
+    connection = HTTPSConnection(urlsplit(endpoint).netloc, timeout=5, context=context)
+    with contextlib.closing(connection), contextlib.suppress(OSError, HTTPException):
+        connection.request("GET", "/_ministack/health")
+        return connection.getresponse().status == HTTPStatus.OK
     return False
 
 

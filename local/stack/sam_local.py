@@ -17,7 +17,8 @@ from rich.console import Console
 from local.errors import LocalError
 from local.paths import ROOT, STATE, shown, write_private
 from local.stack import environment, ministack, sam
-from local.stack.stack import STACK, Stack
+from local.stack.stack import Stack
+from local.stack.state import STACK
 
 CONFIG_FILE: Final = STATE / "sam-local.toml"
 _FOLDER: Final = STATE / "sam-local"

@@ -24,14 +24,11 @@ from local.stack import differences, environment, ministack, processes, sam, ven
 from local.stack.clients import Clients
 from local.stack.code import Code
 from local.stack.processes import Process
-from local.stack.state import Address, State, StateFolder
+from local.stack.state import STACK, Address, State, StateFolder
 
 if TYPE_CHECKING:
     from local.simulator import SimulatorControl
 
-STACK: Final = "catwalk"
-UP: Final = "up"
-"""The stack of `catwalk up`."""
 DEMO: Final = "demo"
 """The stack of `catwalk demo`; it leaves that of `catwalk up` alone."""
 

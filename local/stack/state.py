@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Final
 
 from local.errors import StackBusyError
 from local.paths import write_private
@@ -20,6 +21,11 @@ from local.stack import processes
 from local.stack.code import Code
 from local.stack.environment import Credentials
 from local.stack.processes import ProcessId
+
+STACK: Final = "catwalk"
+"""The name in CloudFormation of each stack on this machine."""
+UP: Final = "up"
+"""The name of the folder of `catwalk up`."""
 
 
 @dataclass(frozen=True)

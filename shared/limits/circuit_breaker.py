@@ -31,7 +31,8 @@ from shared.limits.suspicion import DOUBTFUL, MANY
 from shared.models import MAX_MESSAGE
 from shared.notify.metrics import Metrics
 from shared.records.attributes import update_if
-from shared.vmake.client import Accepted, CreateOutcome, NeverSent, Refused, Trouble, Unknown
+from shared.vmake.answers import Trouble
+from shared.vmake.outcomes import Accepted, CreateOutcome, NeverSent, Refused, Unknown
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

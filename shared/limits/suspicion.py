@@ -27,7 +27,7 @@ from typing import Final
 
 from shared.clock import later
 from shared.models import Refusals
-from shared.vmake.client import Trouble
+from shared.vmake.answers import Trouble
 
 DOUBTFUL: Final = frozenset({Trouble.KEY, Trouble.CREDITS, Trouble.ADDRESS, Trouble.DENIED})
 """Refusals that may be about the account or about one photo."""

@@ -21,7 +21,8 @@ from shared.polling.state import PollOutcome, PollState, outcome_of
 from shared.records.jobs import JobRepository, merged
 from shared.results.store import ResultStore
 from shared.steps.start import stop_error
-from shared.vmake.client import TaskDone, VmakeClient
+from shared.vmake.client import VmakeClient
+from shared.vmake.outcomes import TaskDone
 from shared.vmake.secret import ApiKeyMissing
 
 MAX_ROUNDS: Final = 5

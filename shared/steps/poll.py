@@ -13,14 +13,14 @@ from shared.observability import keys_of, log_keys, logger
 from shared.polling.schedule import PollSchedule
 from shared.polling.state import PollOutcome, PollState, outcome_of
 from shared.records.jobs import JobRepository
-from shared.vmake.client import (
+from shared.vmake.client import VmakeClient
+from shared.vmake.outcomes import (
     ReadTrouble,
     TaskDone,
     TaskFailed,
     TaskNotFound,
     TaskOngoing,
     TaskRead,
-    VmakeClient,
 )
 from shared.vmake.secret import ApiKey, ApiKeyMissing
 

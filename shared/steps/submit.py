@@ -39,16 +39,9 @@ from shared.observability import keys_of, log_keys, logger
 from shared.records.jobs import JobRepository
 from shared.records.ledger import Ledger
 from shared.steps.start import Starter, execution_arn
-from shared.vmake.client import (
-    Accepted,
-    CreateOutcome,
-    NeverSent,
-    PreparedCreate,
-    Refused,
-    Trouble,
-    Unknown,
-    VmakeClient,
-)
+from shared.vmake.answers import Trouble
+from shared.vmake.client import PreparedCreate, VmakeClient
+from shared.vmake.outcomes import Accepted, CreateOutcome, NeverSent, Refused, Unknown
 from shared.vmake.secret import ApiKey, ApiKeyMissing
 
 ENOUGH_SECONDS: Final = 85.0

@@ -22,7 +22,8 @@ from PIL import Image, ImageDraw
 from local.paths import ROOT
 from local.simulator import SimulatorControl
 from local.stack import environment
-from local.stack.stack import STACK, Stack
+from local.stack.stack import Stack
+from local.stack.state import STACK
 
 T = TypeVar("T")
 

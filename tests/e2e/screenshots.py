@@ -21,8 +21,8 @@ from playwright.sync_api import Browser, Page
 from local.demo import scenario
 from local.paths import ROOT, SAMPLES
 from local.stack import environment
-from local.stack.stack import UP, Plan, Quiet, Stack, find, folder_of, running
-from local.stack.state import StateFolder
+from local.stack.stack import Plan, Quiet, Stack, find, folder_of, running
+from local.stack.state import UP, StateFolder
 from tests.e2e import chromium
 from tests.e2e.driver import ENDED, Catwalk, wait_for
 

@@ -30,8 +30,8 @@ from local.errors import LocalError
 from local.paths import shown
 from local.simulator import ControlError, SimulatorControl
 from local.stack import environment
-from local.stack.stack import STACK, Plan, Stack, folder_of, running
-from local.stack.state import StateFolder
+from local.stack.stack import Plan, Stack, folder_of, running
+from local.stack.state import STACK, StateFolder
 from shared.clock import parse_iso
 from tests.e2e.driver import ENDED, Catwalk, inbox, photo, sha256, wait_for
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from local.paths import ROOT
-from local.stack.stack import STACK
+from local.stack.state import STACK
 from tests.e2e.driver import Catwalk, photo
 
 PAGE = ROOT / "docs" / "use-a-stack.md"

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import pytest
 
-from local.stack.stack import STACK
+from local.stack.state import STACK
 from tests.e2e.driver import Catwalk, photo, wait_for
 from tests.thorough import thorough
 

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from local.stack.stack import STACK
+from local.stack.state import STACK
 from tests.e2e.driver import ENDED, Catwalk, photo, queue, wait_for
 from tests.watched import NAMESPACE, emitted, saved_queries, watched
 

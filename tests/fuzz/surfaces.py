@@ -32,7 +32,8 @@ from shared.intake.settings import (
 from shared.models import Job, JobStatus, SceneType, Settings, TaskResult
 from shared.results.download import download_client
 from shared.results.store import ResultStore
-from shared.vmake.client import (
+from shared.vmake.client import VmakeClient
+from shared.vmake.outcomes import (
     Accepted,
     NeverSent,
     ReadTrouble,
@@ -42,7 +43,6 @@ from shared.vmake.client import (
     TaskNotFound,
     TaskOngoing,
     Unknown,
-    VmakeClient,
 )
 from tests.factories import KEY, PHOTOS, RESULTS, VARIANT, dropped, jpeg, png, requested
 

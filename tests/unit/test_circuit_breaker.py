@@ -20,7 +20,8 @@ from shared.limits.circuit_breaker import (
     Tripped,
 )
 from shared.notify.metrics import Metrics
-from shared.vmake.client import Accepted, CreateOutcome, NeverSent, Refused, Trouble, Unknown
+from shared.vmake.answers import Trouble
+from shared.vmake.outcomes import Accepted, CreateOutcome, NeverSent, Refused, Unknown
 from tests.factories import TABLE, Aws, Clock
 
 KEY = Refused(Trouble.KEY, "HTTP 401: bad key")

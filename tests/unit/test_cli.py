@@ -10,12 +10,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 import typer
+from botocore.session import Session
 from rich.text import Text
 
 from cli import __version__
+from cli.main import _MODULES, _commands_of
 from cli.stacks.selection import Condition
 from cli.terminal.output import shown
 from cli.terminal.words import STATUS_WORDS
@@ -522,7 +523,7 @@ def test_shell_without_aws(
     # main() sets it; monkeypatch is to remove it.
     monkeypatch.setenv("AWS_DEFAULT_REGION", "")
     monkeypatch.delenv("AWS_DEFAULT_REGION")
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    monkeypatch.setattr("cli.stacks.aws._session", Session)
     code, _, err = Prompt(monkeypatch, capsys)("credits")
     assert code == 1
     assert says in err
@@ -619,3 +620,30 @@ def test_command_as_a_process() -> None:
             " `--stack laptop`."
         ),
     ]
+
+
+def test_every_command_is_listed() -> None:
+    """The group lists the commands of each module of cli/commands, in their order."""
+    modules = {file.stem for file in (ROOT / "cli" / "commands").glob("*.py")} - {"__init__"}
+    assert set(_MODULES.values()) == modules
+    for module in modules:
+        listed = [name for name, its_module in _MODULES.items() if its_module == module]
+        assert list(_commands_of(module)) == listed
+
+
+def test_a_command_imports_only_what_it_needs() -> None:
+    """A command imports no other command's module, and `jobs` no HTTP client and no boto3."""
+    script = (
+        "import contextlib, sys; from cli.main import main\n"
+        "with contextlib.suppress(SystemExit): main()\n"
+        "print(*(name for name in sys.modules if name.startswith(('cli.commands.', 'boto3'))"
+        " or name in {'httpx', 's3transfer', 'PIL', 'starlette'}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "jobs", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "cli.commands.inspect"

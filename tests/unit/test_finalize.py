@@ -25,7 +25,7 @@ from shared.polling.state import PollOutcome, PollState
 from shared.records.jobs import JobRepository, NewJob
 from shared.steps import finalize
 from shared.steps.finalize import MAX_ROUNDS, ROUND_WAIT_SECONDS, Finalizer
-from shared.vmake.client import ReadTrouble, TaskDone, TaskRead
+from shared.vmake.outcomes import ReadTrouble, TaskDone, TaskRead
 from shared.vmake.secret import ApiKeyMissing
 from tests.factories import BUS, TABLE, Aws, Clock
 

@@ -31,14 +31,14 @@ from shared.polling.task_history import TaskHistoryStore
 from shared.records.jobs import JobRepository, NewJob
 from shared.results.store import MAX_KEY_BYTES
 from shared.steps.poll import NONSENSE_SECONDS
-from shared.vmake.client import (
+from shared.vmake.client import VmakeClient
+from shared.vmake.outcomes import (
     ReadTrouble,
     TaskDone,
     TaskFailed,
     TaskNotFound,
     TaskOngoing,
     TaskRead,
-    VmakeClient,
 )
 from shared.vmake.secret import ApiKeyMissing
 from shared.wiring import Wiring, poller

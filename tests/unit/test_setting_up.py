@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
@@ -28,7 +27,8 @@ from shared.limits.settling import Settling
 from shared.models import ErrorCode, Job, JobError, JobStatus, Photo, SceneType, Settings
 from shared.records.jobs import JobRepository, NewJob, _plain, _wire
 from shared.steps.reconcile import Unannounced
-from shared.vmake.client import Refused, Trouble
+from shared.vmake.answers import Trouble
+from shared.vmake.outcomes import Refused
 from tests.factories import BUS, PHOTOS, RESULTS, TABLE, Aws, http, server
 from tests.watched import template
 
@@ -95,7 +95,7 @@ class Desk:
             {"VmakeBaseUrl": "http://127.0.0.1:1", "DailyCreditLimit": "0"},
         )
         patch.setenv("CATWALK_STACK", "catwalk")
-        patch.setattr(boto3, "client", lambda *_, **__: self.cloud)
+        patch.setattr("cli.stacks.aws.client", lambda *_, **__: self.cloud)
         for name in ("s3", "dynamodb", "events", "sqs", "secrets"):
             client = getattr(aws, name)
             patch.setattr(clients, name, lambda client=client: client)

@@ -35,7 +35,9 @@ from shared.steps.submit import (
     Later,
     Outcome,
 )
-from shared.vmake.client import Refused, Trouble, VmakeClient
+from shared.vmake.answers import Trouble
+from shared.vmake.client import VmakeClient
+from shared.vmake.outcomes import Refused
 from shared.vmake.secret import ApiKey
 from shared.wiring import Wiring, submitter
 from tests.factories import (

@@ -32,7 +32,8 @@ from shared.limits.submit_rate import (
     SubmitRate,
     paced_for,
 )
-from shared.vmake.client import Accepted, Refused, Trouble
+from shared.vmake.answers import Trouble
+from shared.vmake.outcomes import Accepted, Refused
 from tests.factories import START, TABLE, Clock
 from tests.fake_table import OneItem
 

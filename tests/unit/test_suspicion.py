@@ -22,7 +22,8 @@ from shared.limits.credit_limit import Reserved
 from shared.limits.suspicion import MANY, TRIES, TRIES_ALONE, ends, refused_again
 from shared.models import ErrorCode, Job, JobStatus, Refusals
 from shared.steps.submit import Batch
-from shared.vmake.client import Accepted, Refused, Trouble
+from shared.vmake.answers import Trouble
+from shared.vmake.outcomes import Accepted, Refused
 from tests.factories import START, TABLE, Aws, Clock, jpeg
 from tests.thorough import thorough
 from tests.unit.test_submit import Stage

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from shared.errors import ConfigurationError
 from shared.models import SceneType, Settings, TaskResult
 from shared.vmake import client as module
-from shared.vmake.client import (
-    MAX_ANSWER_BYTES,
+from shared.vmake.answers import Trouble
+from shared.vmake.client import MAX_ANSWER_BYTES, VmakeClient
+from shared.vmake.outcomes import (
     Accepted,
     CreateOutcome,
     NeverSent,
@@ -32,9 +33,7 @@ from shared.vmake.client import (
     TaskNotFound,
     TaskOngoing,
     TaskRead,
-    Trouble,
     Unknown,
-    VmakeClient,
 )
 from tests.factories import KEY, VENDOR, Clock, http, read_request, server
 from tests.hostile.answers import serving
