@@ -352,9 +352,12 @@ class Selections:
                 f"{sent} of {counted(len(possible), 'photo')} were sent, then AWS said: {error}."
                 " Send it again: none is made twice.",
             ) from error
-        words = "under way. The new images come in beside the present ones."
-        if not to_do:
-            words = _done_words(done)
+        rejected = _rejected_words(done, alone=len(possible) == 1)
+        words = "shot already, here or in another tab. Nothing more was charged."
+        if to_do:
+            words = f"under way. The new images come in beside the present ones.{rejected}"
+        elif rejected:
+            words = f"sent already.{rejected}"
         what = f"{counted(len(possible), 'photo')}{looks.phrase(values)}"
         return JSONResponse({"message": f"{what}: {words}"})
 
@@ -550,13 +553,22 @@ def _quoted(
     }
 
 
-def _done_words(jobs: Sequence[Job]) -> str:
-    """Return what is told of a form that was sent before, and made these jobs."""
-    rejected = [job.error for job in jobs if job.status is JobStatus.REJECTED and job.error]
-    if not rejected:
-        return "shot already, here or in another tab. Nothing more was charged."
-    which = "It was" if len(jobs) == 1 else f"{len(rejected)} of them were"
-    return f"sent already. {which} rejected: {rejected[0].message} Nothing was charged for that."
+def _rejected_words(jobs: Sequence[Job], *, alone: bool) -> str:
+    """Return why jobs of a form that was sent before were rejected; empty if none was.
+
+    Args:
+        jobs: what the form has made.
+        alone: whether the form asks for one job only.
+
+    """
+    errors = [job.error for job in jobs if job.status is JobStatus.REJECTED and job.error]
+    told = ""
+    for message, count in Counter(error.message for error in errors).items():
+        which = "It was" if alone else f"{count} of them {'was' if count == 1 else 'were'}"
+        told += f" {which} rejected: {message}"
+    if not told:
+        return ""
+    return f"{told} Nothing was charged for {'that' if len(errors) == 1 else 'these'}."
 
 
 def _already_words(shots: Sequence[Shot]) -> str:

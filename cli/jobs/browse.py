@@ -325,6 +325,8 @@ class Browser:
     def came_since(self, which: Filter, moment: str, *, most: int = _MOST_KEYS) -> list[Job]:
         """Return the matching jobs that were created after a time, in no order.
 
+        With a decision about the results in the filter, an older job comes once it has results.
+
         Args:
             which: the filter.
             moment: the time, ISO 8601 as in records.
@@ -341,7 +343,9 @@ class Browser:
                 found += self.some([item["job_id"]["S"] for item in items]).values()
             else:
                 found += map(job_of, items)
-        return [job for job in found if job.created_at > moment and which.matches(job)]
+        # A review does not change `updated_at`: with results, it is when they came.
+        at = "created_at" if which.review is None else "updated_at"
+        return [job for job in found if getattr(job, at) > moment and which.matches(job)]
 
     def count(self, which: Filter, *, seconds: float) -> Count | None:
         """Count the jobs that match, as far as the time allows; None for a text search.

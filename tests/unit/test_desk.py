@@ -548,6 +548,35 @@ def test_a_rejected_shot_is_not_said_to_be_shot(house: House) -> None:
     assert requests(house) == []
 
 
+def test_rejected_shots_are_told_among_others(house: House) -> None:
+    """Of a form that is sent again, each reason of a rejection is told, beside what goes on."""
+    jobs = [house.job(results=1) for _ in range(4)]
+    quote = ask(house, "/selection/quote", *jobs).json()
+    confirm(house, quote, *jobs)
+    sent = requests(house)
+    errors = (
+        JobError(code=ErrorCode.PHOTO_MISSING, message="The photo is gone."),
+        JobError(code=ErrorCode.EMPTY_FILE, message="The photo is empty."),
+    )
+    for job, request, error in zip(jobs, sent, errors, strict=False):
+        rejected = {"status": JobStatus.REJECTED, "error": error, "results": 0}
+        shot_with(house, job, "004", request_id=request.request_id, **rejected)
+    shot_with(house, jobs[2], "004", request_id=sent[2].request_id)
+    told = (
+        " 1 of them was rejected: The photo is gone. 1 of them was rejected: The photo is empty."
+        " Nothing was charged for these."
+    )
+    some = confirm(house, quote, *jobs).json()["message"]
+    assert (
+        some
+        == f"4 photos with Mia: under way. The new images come in beside the present ones.{told}"
+    )
+    (last,) = requests(house)
+    shot_with(house, jobs[3], "004", request_id=last.request_id)
+    every = confirm(house, quote, *jobs).json()["message"]
+    assert every == f"4 photos with Mia: sent already.{told}"
+
+
 def test_who_was_told_gets_other_images(house: House) -> None:
     """A person who has read that the photo was shot like this before gets a new job, once."""
     job = house.job(results=1)

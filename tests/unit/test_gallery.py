@@ -493,6 +493,18 @@ def test_live_tells_what_left_the_filter(house: House) -> None:
     assert set(answer["cards"]) == {still.job_id, gone.job_id}
 
 
+def test_live_tells_what_came_into_the_filter(house: House) -> None:
+    """Images that are made of an older job come into "To review"; the job itself is not new."""
+    since = "2100-01-01T00:00:00.000Z"
+    done = house.job(
+        results=1,
+        created_at="2099-12-31T23:59:00.000Z",
+        updated_at="2100-01-01T00:01:00.000Z",
+    )
+    for query, came in (("status=to-review", [done.job_id]), ("status=done", []), ("", [])):
+        assert house.browser.get(f"/live?{query}&since={since}").json()["came"] == came
+
+
 def test_clear_filters_keeps_the_order(house: House) -> None:
     """The link takes the filters away, and nothing else."""
     house.job(results=1)
@@ -508,6 +520,7 @@ def test_clear_filters_keeps_the_order(house: House) -> None:
         ((2,), (), "Download the chosen"),
         ((1, 2), (3,), "Download the 2 chosen"),
         ((), (3,), "Download the 2 others"),
+        ((), (2, 3), "Download the other"),
         ((), (1, 2, 3), None),
     ],
 )
