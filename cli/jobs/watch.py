@@ -22,9 +22,9 @@ from cli.terminal.output import (
     shown,
     status,
 )
-from cli.terminal.words import STATUS_WORDS, error_word, look_of
+from cli.terminal.words import REVIEW_WORDS, STATUS_WORDS, error_word, look_of
 from shared.clock import iso
-from shared.models import TERMINAL, Job, JobStatus
+from shared.models import TERMINAL, Job, JobStatus, ReviewState
 from shared.records.jobs import JobRepository
 
 if TYPE_CHECKING:
@@ -183,14 +183,17 @@ def cells_of(job: Job, folder: str = "") -> tuple[str | Text, ...]:
 
 
 def note_of(job: Job) -> str:
-    """Return a short note on a job: its progress, its error, or until when it waits."""
+    """Return a short note on a job: its progress, error or review, or until when it waits."""
     if job.error is not None:
         return error_word(job.error.code)
     if job.status is JobStatus.RUNNING:
         return f"{job.progress} %"
     if job.waiting is not None:
         return f"until {job.waiting.until[11:16]} UTC"
-    return counted(len(job.results), "image") if job.results else ""
+    images = counted(len(job.results), "image") if job.results else ""
+    if job.review_state in {ReviewState.APPROVED, ReviewState.REFUSED}:
+        return f"{images}, {REVIEW_WORDS[job.review_state].lower()}"
+    return images
 
 
 def since_of(job: Job) -> str:

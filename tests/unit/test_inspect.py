@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
-from cli.jobs.watch import Screen, Watcher
+from cli.jobs.watch import Screen, Watcher, note_of
 from cli.terminal.output import Column, elided, laid_out
 from shared.clock import iso, later, utc_now
-from shared.models import JobStatus, Result, Waiting
+from shared.models import JobStatus, Result, Review, ReviewState, Waiting
 from tests.cli_runner import NOW, Shell
 from tests.factories import TABLE
 
@@ -75,6 +75,18 @@ def test_jobs_by_filter(three: Shell, words: list[str], expected: set[int]) -> N
 def ids_of(numbers: set[int]) -> list[str]:
     """Return the ids of some of the three."""
     return [IDS[number] for number in numbers]
+
+
+@pytest.mark.parametrize(
+    ("state", "note"),
+    [("approved", "1 image, approved"), ("refused", "1 image, refused"), ("to_review", "1 image")],
+)
+def test_jobs_say_what_was_decided(shell: Shell, state: str, note: str) -> None:
+    """The note of a job with images says whether they were approved or refused."""
+    review = Review(state=ReviewState(state), by="anna", at=NOW, revision=1)
+    job = shell.job("j", JobStatus.SUCCEEDED, results=(RESULT,), review=review)
+    assert note_of(job) == note
+    assert note in shell("jobs")[1]
 
 
 def test_more_than_the_limit(shell: Shell) -> None:
