@@ -306,7 +306,6 @@ class _Pages:
             card.partition(".")[::2] for card in request.query_params.getlist("card")[:_MOST_LIVE]
         )
         jobs = self._gallery.browser.some(list(known)) if known else {}
-        now = iso(utc_now())
         banner = overview.banner(self._gallery.pause())
         card = self._templates.get_template("card.html")
         changed = {
@@ -322,7 +321,6 @@ class _Pages:
                 "came": [job.job_id for job in came],
                 # The grid keeps these until it is loaded again: nothing moves by itself.
                 "gone": [job_id for job_id, job in jobs.items() if not asked.filter.matches(job)],
-                "now": now,
                 "banner": self._templates.get_template("banner.html").render(banner=banner),
             }
         )

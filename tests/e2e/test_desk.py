@@ -115,6 +115,42 @@ def test_the_first_photos_come_by_themselves(page: Page, catwalk: Catwalk) -> No
     expect(cards(page)).to_have_count(1)
 
 
+def test_new_photos_come_however_late_the_answer_is(page: Page, catwalk: Catwalk) -> None:
+    """What an answer left out comes with the next one, and a late answer takes no photo away."""
+    folder = "desk-late"
+    page.goto(f"?folder={folder}")
+    expect(page.get_by_role("heading", name="No photos found")).to_be_visible()
+    part = "**/?*part=1*"
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    # The index does not know the photo yet.
+    page.route(part, lambda route: route.fulfill(body="", content_type="text/html"), times=1)
+    catwalk.drop(f"{folder}/one.jpg", photo())
+    expect(cards(page)).to_have_count(1)
+    box(page, "one.jpg").check()
+    for name in ("three.jpg", "two.jpg"):
+        catwalk.drop(f"{folder}/{name}", photo())
+    pill = page.get_by_role("link", name="2 new")
+    expect(pill).to_be_visible()
+    page.route(part, hold, times=1)
+    with page.expect_request(part):
+        pill.press("Enter")
+    pill.press("Enter")
+    expect(cards(page)).to_have_count(3)
+    expect(page.locator("#main")).to_be_focused()
+    with page.expect_response(part):
+        held[0].fulfill(body="", content_type="text/html")
+    page.evaluate("new Promise((done) => setTimeout(done, 100))")
+    expect(cards(page)).to_have_count(3)
+    # The range begins at the box that was clicked last, in the grid that was loaded anew.
+    cards(page).first.locator("[data-pick]").click(modifiers=["Shift"])
+    expect(bar(page)).to_contain_text("3 selected")
+    page.keyboard.press("Escape")
+
+
 def test_all_that_match_and_download(page: Page) -> None:
     """All matching photos are selected by the server, and downloaded as one zip."""
     page.goto(f"?folder={FOLDER}&sku=D-DRES")
@@ -209,18 +245,44 @@ def test_what_is_reviewed_leaves_to_review(page: Page, catwalk: Catwalk) -> None
         catwalk.drop(f"{folder}/{name}", photo())
     for name in NAMES:
         catwalk.end_of(f"{folder}/{name}")
-    page.goto(f"?folder={folder}&status=to-review")
+    page.goto(f"?folder={folder}&status=to-review&sort=name")
+    toast = page.locator("[data-toast]")
+    approve = bar(page).get_by_role("button", name="Approve")
     for name in NAMES[:2]:
         box(page, name).check()
-    bar(page).get_by_role("button", name="Approve").click()
-    expect(page.locator("[data-toast]")).to_contain_text("2 approved.")
+    cards(page).last.evaluate("card => { card.same = true; }")
+    approve.click()
+    expect(toast).to_contain_text("2 approved.")
     expect(cards(page)).to_have_count(1)
-    box(page, NAMES[2]).check()
-    bar(page).get_by_role("button", name="Approve").click()
-    expect(page.get_by_role("heading", name="Nothing to review")).to_be_visible()
     page.keyboard.press("u")
+    expect(cards(page).locator(".open")).to_have_text(NAMES)
+    assert cards(page).last.evaluate("card => card.same"), "the grid was loaded anew"
+    for name in NAMES:
+        box(page, name).check()
+    # What somebody else has decided meanwhile stays, to be looked at.
+    (coat, *_) = catwalk.records(f"{folder}/{NAMES[0]}")
+    done = catwalk.run_command("review", coat["job_id"], "--refuse", "--yes")
+    assert done.returncode == 0, done.stderr
+    # One of all that match is not loaded yet.
+    cards(page).last.evaluate("card => card.remove()")
+    expect(bar(page)).to_contain_text("1 photo not shown here")
+    approve.click()
+    expect(bar(page)).to_contain_text("refused 1 of them in the meantime; look again.")
     expect(cards(page)).to_have_count(1)
-    assert sorted(reviews(catwalk, folder)) == ["approved", "approved", "to_review"]
+    expect(cards(page).locator(".status")).to_have_text("Refused")
+    page.keyboard.press("u")
+    expect(cards(page).locator(".open")).to_have_text(NAMES[1:])
+    bar(page).get_by_role("button", name="Clear the selection").click()
+    for name in NAMES[1:]:
+        box(page, name).check()
+    approve.click()
+    expect(page.get_by_role("heading", name="Nothing to review")).to_be_visible()
+    expect(page.get_by_role("link", name="Download these")).to_be_hidden()
+    expect(page.locator("#main")).to_be_focused()
+    page.keyboard.press("u")
+    expect(cards(page).locator(".open")).to_have_text(NAMES[1:])
+    expect(toast).to_have_text("2 undone.")
+    assert reviews(catwalk, folder) == ["refused", "to_review", "to_review"]
 
 
 # --- another look --------------------------------------------------------------------------------
@@ -346,6 +408,7 @@ def test_review_while_comparing(page: Page, catwalk: Catwalk) -> None:
 def test_from_the_selection_and_back(page: Page, photos: dict[str, bytes]) -> None:
     """A comparison of two selected photos leads back to them; their pages know each other."""
     page.goto(f"?folder={FOLDER}&sort=name")
+    page.get_by_role("link", name="Skip to content").press("Enter")
     for name in NAMES[:2]:
         box(page, name).check()
     bar(page).get_by_role("link", name="Compare").click()
@@ -478,6 +541,7 @@ def drop(page: Page, *named: tuple[str, bytes]) -> None:
 def test_drop_check_start(page: Page, catwalk: Catwalk, tmp_path: Path) -> None:
     """Dropped photos are listed, checked and priced; nothing is uploaded before the start."""
     page.goto("?folder=desk-drop")
+    page.get_by_role("link", name="Look at all photos").focus()
     drop(page, ("A-1_front.jpg", photo()), ("notes.jpg", b"no photo"))
     assert page.evaluate("window.overlay") is True
     expect(page.locator("[data-drop-here]")).to_be_hidden()
@@ -500,6 +564,7 @@ def test_drop_check_start(page: Page, catwalk: Catwalk, tmp_path: Path) -> None:
     # Behind the sheet, the photos come in.
     expect(cards(page)).to_have_count(2)
     sheet(page).get_by_role("button", name="Close").click()
+    expect(page.locator("#main")).to_be_focused()
     record = catwalk.end_of("desk-drop/A-1_front.jpg")
     assert (record["sku"], record["settings"]["model_id"]) == ("A-1", "003")
     assert "sku" not in catwalk.end_of("desk-drop/more.jpg")

@@ -181,10 +181,11 @@ document.addEventListener("click", (event) => {
   if (choice) choose(choice);
 });
 
-// Whoever came from the photos goes back to them.
+// A person who came from the photos goes back to them. The referrer has no hash.
 const back = document.querySelector("[data-back]");
-if (document.referrer && document.referrer === sessionStorage.getItem("grid")) {
-  back.href = document.referrer;
+const grid = sessionStorage.getItem("grid");
+if (grid && document.referrer === grid.split("#")[0]) {
+  back.href = grid;
   back.lastChild.textContent = "All photos";
 }
 

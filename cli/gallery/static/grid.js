@@ -9,6 +9,10 @@ const search = document.querySelector("[data-search]");
 const filters = document.querySelector("[data-filters]");
 const banner = document.querySelector("[data-banner]");
 const uploads = document.querySelector("[data-upload]");
+const zip = document.querySelector("[data-zip]");
+const main = document.querySelector("#main");
+
+const cardOf = (id) => grid.querySelector(`[data-card="${CSS.escape(id)}"]`);
 
 // --- results ----------------------------------------------------------------------------------
 
@@ -68,7 +72,7 @@ async function more(link) {
     holder.innerHTML = await answer.text();
     for (const card of holder.content.querySelectorAll("[data-card]")) {
       // A job that changed meanwhile moved to the front: it is there already.
-      if (grid.querySelector(`[data-card="${CSS.escape(card.dataset.card)}"]`)) card.remove();
+      if (cardOf(card.dataset.card)) card.remove();
     }
     tellTimes(holder.content);
     row.replaceWith(holder.content);
@@ -81,7 +85,11 @@ async function more(link) {
   watchMore();
 }
 
-let now = null;
+let refreshes = 0;
+/** The ids of the new photos of the last answer. */
+let came = [];
+/** New photos that the grid was loaded with, as far as they are behind its "More". */
+const behind = new Set();
 /** How many photos of the person's own upload have not come in yet. */
 let awaited = 0;
 
@@ -89,39 +97,40 @@ document.addEventListener("catwalk:added", (event) => { awaited = event.detail; 
 
 /** Loads the newest photos into the grid. The rest of the page stays, as an upload or a selection. */
 export async function refresh() {
-  const since = now;
+  const mine = ++refreshes;
+  const known = came;
   const url = new URL(location.href);
   url.searchParams.set("part", "1");
   const holder = document.createElement("template");
   holder.innerHTML = await (await ask(url)).text();
+  // A later answer is in the grid already, or comes.
+  if (mine !== refreshes) return;
   tellTimes(holder.content);
-  const left = grid.contains(document.activeElement) || empty.contains(document.activeElement);
-  const focused = document.activeElement.closest("[data-card]")?.dataset.card;
+  const focused = document.activeElement;
+  const left = [grid, empty, pill].some((part) => part.contains(focused));
+  const id = focused.closest("[data-card]")?.dataset.card;
   grid.replaceChildren(holder.content);
   pill.hidden = true;
-  // What has come since then is in the grid, or behind its "More".
-  if (since) grid.dataset.live = later(grid.dataset.live, since);
-  if (left) {
-    const again = focused && grid.querySelector(`[data-card="${CSS.escape(focused)}"] .open`);
-    (again || document.querySelector("#main")).focus({ preventScroll: true });
-  }
+  if (grid.querySelector("[data-more]")) for (const each of known) behind.add(each);
+  if (left) (cardOf(id)?.querySelector(".open") ?? main).focus({ preventScroll: true });
   watchMore();
-}
-
-function later(live, since) {
-  const url = new URL(live, location.href);
-  url.searchParams.set("since", since);
-  return url.pathname + url.search;
 }
 
 /** What stands around the grid depends on what is in it. */
 function around() {
   empty.hidden = Boolean(grid.querySelector("[data-card], [data-more]"));
   document.querySelector("[data-select-all]").hidden = !grid.querySelector("[data-card]");
-  document.querySelector("[data-zip]").hidden = !grid.querySelector(".after img");
+  if (!empty.hidden) zip.hidden = true;
+  else if (grid.querySelector(".after img")) zip.hidden = false;
 }
 
 new MutationObserver(around).observe(grid, { childList: true });
+
+// The sheet may have been opened from what an empty page shows, which is gone.
+uploads.addEventListener("close", () => {
+  const focused = document.activeElement;
+  if (focused === document.body || uploads.contains(focused)) main.focus({ preventScroll: true });
+});
 
 const nearEnd = new IntersectionObserver((entries) => {
   for (const entry of entries) if (entry.isIntersecting) more(entry.target);
@@ -158,7 +167,7 @@ async function look() {
   }
   const news = await (await ask(url)).json();
   for (const [id, html] of Object.entries(news.cards)) {
-    const old = grid.querySelector(`[data-card="${CSS.escape(id)}"]`);
+    const old = cardOf(id);
     if (!old) continue;
     const holder = document.createElement("template");
     holder.innerHTML = html;
@@ -170,19 +179,19 @@ async function look() {
   }
   if (banner.innerHTML !== news.banner) banner.innerHTML = news.banner;
   if (Object.keys(news.cards).length || news.came.length) countSoon();
-  now = news.now;
-  const came = news.came.filter((id) => !grid.querySelector(`[data-card="${CSS.escape(id)}"]`));
+  came = news.came;
+  const fresh = came.filter((id) => !cardOf(id) && !behind.has(id));
   // Nothing moves under a person's pointer: only a person loads the newest into a grid with photos,
   // except for those that the person has just added.
-  const own = awaited > 0 && scrollY < innerHeight / 2 && !document.body.classList.contains("selecting");
-  const free = !grid.querySelector("[data-card]") || uploads.open || (own && !document.querySelector("dialog[open]"));
-  if (came.length && free && grid.hasAttribute("data-first")) {
+  const calm = scrollY < innerHeight / 2 && !document.querySelector(".selecting, dialog[open]");
+  const free = !grid.querySelector("[data-card]") || uploads.open || (awaited > 0 && calm);
+  if (fresh.length && free && grid.hasAttribute("data-first")) {
     await refresh();
-    awaited -= came.length;
+    awaited -= fresh.length;
     return;
   }
-  pill.hidden = came.length === 0;
-  pill.textContent = `${came.length} new`;
+  pill.hidden = fresh.length === 0;
+  pill.textContent = `${fresh.length} new`;
 }
 
 pill.addEventListener("click", async (event) => {

@@ -6,6 +6,7 @@ import { ask, say, tellTimes, undoing } from "./shared.js";
 import { shoot } from "./shoot.js";
 
 const grid = document.querySelector("[data-grid]");
+const main = document.querySelector("#main");
 const bar = document.querySelector("[data-bar]");
 const { root, token } = bar.dataset;
 const most = Number(bar.dataset.most);
@@ -13,7 +14,10 @@ const KEY = `selection ${root}`;
 
 /** By job id: what the page showed of it (`seen`), how many images it has, and on which page it was. */
 const selected = new Map(remembered());
+/** The job whose box was clicked last: a range begins at its card, which may be drawn anew. */
 let last = null;
+/** Cards that left the grid after a decision, with their places: undone, they are put back. */
+const taken = new Map();
 
 function remembered() {
   try {
@@ -25,7 +29,7 @@ function remembered() {
 
 const boxes = () => [...grid.querySelectorAll("[data-pick]")];
 const idOf = (box) => box.closest("[data-card]").dataset.card;
-const boxOf = (id) => grid.querySelector(`[data-card="${CSS.escape(id)}"] [data-pick]`);
+const cardOf = (id) => grid.querySelector(`[data-card="${CSS.escape(id)}"]`);
 
 const entryOf = (box) => ({ seen: box.dataset.seen, images: Number(box.dataset.images), page: location.search });
 
@@ -72,12 +76,12 @@ function draw() {
     compare.href = `${root}/jobs/${encodeURIComponent(one)}/compare?with=${encodeURIComponent(other)}`;
   }
   // Whoever worked in the bar goes on in the grid once it is gone.
-  if (focused && count === 0) (last?.isConnected ? last : grid).querySelector(".open")?.focus({ preventScroll: true });
+  if (focused && count === 0) ((cardOf(last) ?? grid).querySelector(".open") ?? main).focus({ preventScroll: true });
 }
 
 function range(to, on) {
   const all = boxes();
-  const from = all.indexOf(last?.querySelector("[data-pick]"));
+  const from = all.findIndex((box) => idOf(box) === last);
   const end = all.indexOf(to);
   if (from < 0) return [to];
   return all.slice(Math.min(from, end), Math.max(from, end) + 1);
@@ -85,7 +89,7 @@ function range(to, on) {
 
 function toggle(box, on, whole) {
   for (const each of whole ? range(box) : [box]) take(each, on);
-  last = box.closest("[data-card]");
+  last = idOf(box);
   said();
   draw();
 }
@@ -215,8 +219,11 @@ async function takeBack(reviews) {
   try {
     const answer = await send(`${root}/selection/undo`, token, { jobs: reviews });
     const ids = reviews.map(({ id }) => id);
-    if (ids.every(boxOf)) await redraw(ids);
-    else await refresh();
+    const left = ids.some((id) => taken.has(id));
+    putBack(ids);
+    // Of all that match, many were never in the grid, and its "More" has passed them.
+    if (left && !ids.every(cardOf)) await refresh();
+    else await redraw(ids);
     document.dispatchEvent(new Event("catwalk:reviewed"));
     said();
     say(answer.message);
@@ -225,9 +232,28 @@ async function takeBack(reviews) {
   }
 }
 
+/** Puts cards back where they were, the last one first: each place counts those before it. */
+function putBack(ids) {
+  for (const [id, { card, place }] of [...taken].reverse()) {
+    if (!ids.includes(id)) continue;
+    taken.delete(id);
+    if (!cardOf(id)) grid.insertBefore(card, grid.children[place] ?? grid.querySelector(".more"));
+  }
+}
+
+/** Takes a card away that left the page's filter; the focus and the next range begin beside it. */
+function takeAway(id, card) {
+  const beside = [card.nextElementSibling, card.previousElementSibling].find((each) => each?.matches("[data-card]"));
+  if (last === id) last = beside?.dataset.card ?? null;
+  if (card.contains(document.activeElement)) (beside?.querySelector(".open") ?? main).focus({ preventScroll: true });
+  taken.delete(id);
+  taken.set(id, { card, place: [...grid.children].indexOf(card) });
+  card.remove();
+}
+
 /** Draws the cards of these jobs anew, where they are on the page, without those that left its filter. */
 async function redraw(ids) {
-  const here = ids.filter(boxOf);
+  const here = ids.filter(cardOf);
   for (let place = 0; place < here.length; place += 60) {
     const url = new URL(grid.dataset.live, location.href);
     for (const id of here.slice(place, place + 60)) url.searchParams.append("card", `${id}.-`);
@@ -236,17 +262,16 @@ async function redraw(ids) {
       const holder = document.createElement("template");
       holder.innerHTML = html;
       tellTimes(holder.content);
-      const old = boxOf(id)?.closest("[data-card]");
+      const old = cardOf(id);
       const focused = old?.contains(document.activeElement);
       const fresh = holder.content.firstElementChild;
-      if (last === old) last = fresh;
       old?.replaceWith(fresh);
       if (focused) fresh.querySelector(".open").focus({ preventScroll: true });
     }
     for (const id of news.gone) {
-      const card = boxOf(id)?.closest("[data-card]");
-      if (card && last === card) last = card.nextElementSibling ?? card.previousElementSibling;
-      card?.remove();
+      const card = cardOf(id);
+      // What stays selected was decided by somebody else, and is looked at again.
+      if (card && !selected.has(id)) takeAway(id, card);
     }
   }
 }
