@@ -59,8 +59,9 @@ simulator: $(TOOLS)/.laptop ## run the simulated vendor alone (PORT=9000)
 # priority, and their output is printed when they are done. The linters take three seconds.
 .PHONY: test
 test: tools lint ## all checks, as CI runs them
-	@$(MAKE) --no-print-directory -j2 e2e beside-e2e || { echo "make test has failed. The parts that\
-	  ran beside the first end-to-end tests wrote $(TOOLS)/beside-e2e.log and $(TOOLS)/e2e-second.log." >&2; exit 1; }
+	@$(MAKE) --no-print-directory -j2 e2e beside-e2e || { \
+	  echo "make test has failed. Some of the output is also in" \
+	    "$(TOOLS)/beside-e2e.log and $(TOOLS)/e2e-second.log." >&2; exit 1; }
 
 # tests/thorough.py
 .PHONY: thorough

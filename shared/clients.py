@@ -34,6 +34,8 @@ _SERVICES: Final = ["dynamodb", "events", "s3", "secretsmanager", "sqs", "stepfu
 _OF_CREDENTIALS: Final = ["signin", "sso", "sso-oidc", "sts"]
 """Services that botocore itself calls for credentials: users of the `catwalk` command may have
 profiles with roles or single sign-on."""
+_OF_THE_COMMAND: Final = ["cloudformation", "lambda"]
+"""Services that only the `catwalk` command calls, beside `sts`."""
 _MAKING: Final = Lock()
 """A session may make only one client at a time, and FinalizeFunction has several threads."""
 
@@ -96,6 +98,12 @@ def executions() -> "SFNClient":
     return cast("SFNClient", _Client("stepfunctions"))
 
 
+def client(service: str, config: ClientConfig | None = None) -> Any:  # noqa: ANN401  botocore makes the client's class
+    """Make a client of a service that only the `catwalk` command calls."""
+    with _MAKING:
+        return _session().create_client(service, config=config)
+
+
 def _s3_config() -> ClientConfig:
     return ClientConfig(
         # Presigned URLs need the current signature; us-east-1 would still use the old one.
@@ -152,7 +160,7 @@ class _Loader(Loader):
     """botocore's data files, found without listing the folders of 400 services."""
 
     def list_available_services(self, type_name: str) -> list[str]:  # noqa: ARG002  botocore's
-        return [*_SERVICES, *_OF_CREDENTIALS]
+        return [*_SERVICES, *_OF_CREDENTIALS, *_OF_THE_COMMAND]
 
 
 @cache

@@ -110,7 +110,7 @@ class Shell(Prompt):
         values = (PHOTOS, TABLE, BUS, machine, self.url, self.dead_url)
         self.stacks = Stacks()
         self.stacks.outputs["catwalk"] = dict(zip(OUTPUTS, values, strict=True))
-        patch.setattr("cli.stacks.aws.client", lambda _, **__: self.stacks)
+        patch.setattr(clients, "client", lambda _, **__: self.stacks)
         for name in ("s3", "dynamodb", "events", "sqs"):
             client = getattr(aws, name)
             patch.setattr(clients, name, lambda client=client: client)

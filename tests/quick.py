@@ -12,11 +12,13 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from http import HTTPStatus
+from types import CodeType
 from typing import Any, Final
 
 import botocore.useragent
 import httpx
 import httpx._transports.default
+import jinja2
 import moto.backends
 import moto.core.responses
 import moto.core.utils
@@ -65,13 +67,15 @@ _SET_LIMITED: Final = LimitedSizeDict.__setitem__
 _UNIX_TIME: Final = moto.core.utils.unix_time
 _SEND: Final[Any] = vars(Endpoint)["_send_request"]
 _URLS: Final = vars(BaseBackend)["urls"].fget
+_COMPILE: Final[Any] = jinja2.Environment.compile
 _urls_of: Final[dict[type, Any]] = {}
+_templates: Final[dict[tuple[str, str, str], CodeType]] = {}
 _snake: Final = functools.cache(camelcase_to_underscores)
 _is_kind: Final[Callable[[type, type], bool]] = functools.cache(issubclass)
 
 
 def quicken(patch: pytest.MonkeyPatch) -> None:
-    """Replace slow parts of moto, botocore and httpx until the patch is undone."""
+    """Replace slow parts of moto, botocore, httpx and jinja2 until the patch is undone."""
     _quicken_calls(patch)
     _quicken_expressions(patch)
     # moto registers its 1,300 URL patterns with `requests` at each start. Nothing here uses
@@ -81,6 +85,16 @@ def quicken(patch: pytest.MonkeyPatch) -> None:
     context = functools.cache(httpx.create_ssl_context)
     for module in (httpx, httpx._transports.default):
         patch.setattr(module, "create_ssl_context", context)
+    # Each test makes a gallery of its own, which would compile its templates again.
+    patch.setattr(jinja2.Environment, "compile", _compile_template)
+
+
+def _compile_template(self: jinja2.Environment, source: str, name: str, filename: str) -> CodeType:
+    """Compile a template once; all environments here have the same options."""
+    key = source, name, filename
+    if key not in _templates:
+        _templates[key] = _COMPILE(self, *key)
+    return _templates[key]
 
 
 def _quicken_calls(patch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,6 @@ from typing import Final, Self
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.errors import CommandError
-from cli.stacks import aws
 from cli.stacks.stack import Catwalk
 from cli.terminal.words import status_of
 from shared import clients
@@ -193,7 +192,7 @@ def _person_on_aws() -> str:
 
     """
     try:
-        arn: str = aws.client("sts").get_caller_identity()["Arn"]
+        arn: str = clients.client("sts").get_caller_identity()["Arn"]
     except (ClientError, BotoCoreError) as error:
         raise CommandError(
             f"AWS does not say who reviews: {error}", "Check the credentials."

@@ -13,7 +13,8 @@ from typing import Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.errors import CommandError, sentence
-from cli.stacks import aws, selection
+from cli.stacks import selection
+from shared import clients
 from shared.vmake import catalogue
 
 NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")
@@ -108,7 +109,7 @@ def present(stack: str) -> Present | None:
 
     """
     try:
-        answer = aws.client("cloudformation").describe_stacks(StackName=stack)
+        answer = clients.client("cloudformation").describe_stacks(StackName=stack)
     except ClientError as error:
         if error.response["Error"].get("Code") == "ValidationError":
             return None
@@ -142,7 +143,7 @@ def caller() -> tuple[str, str]:
 
     """
     try:
-        answer = aws.client("sts").get_caller_identity()
+        answer = clients.client("sts").get_caller_identity()
     except (ClientError, BotoCoreError, ValueError, OSError) as error:
         raise CommandError(
             sentence(f"AWS does not say whose account this is: {error}"),

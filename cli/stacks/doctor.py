@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionEr
 from pydantic import ValidationError
 
 from cli.errors import FIX_ITEM, CommandError, sentence, unreadable
-from cli.stacks import aws, selection
+from cli.stacks import selection
 from cli.stacks.key import cleaned
 from cli.stacks.project import find_project
 from cli.stacks.stack import Catwalk
@@ -149,7 +149,7 @@ def _account(choice: selection.Choice) -> Finding:
                 "Say which one the stack is in: AWS_REGION=…, or `aws configure`. Or try Catwalk on"
                 " this machine, without an account: `catwalk up`.",
             )
-        caller = aws.client("sts", config=_QUICK).get_caller_identity()
+        caller = clients.client("sts", config=_QUICK).get_caller_identity()
     except ClientError as error:
         said = error.response["Error"].get("Message") or str(error)
         return _bad(
@@ -277,7 +277,7 @@ class StackChecks:
     def _trigger(self) -> Iterator[Finding]:
         queue = self._stack.outputs["SubmitQueueUrl"]
         arn = clients.sqs().get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
-        mappings = aws.client("lambda", config=_QUICK).list_event_source_mappings(
+        mappings = clients.client("lambda", config=_QUICK).list_event_source_mappings(
             EventSourceArn=arn["Attributes"]["QueueArn"]
         )["EventSourceMappings"]
         off = [m for m in mappings if m.get("State") not in _ON]

@@ -12,7 +12,6 @@ from botocore.config import Config as ClientConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.errors import CommandError, sentence
-from cli.stacks import aws
 from cli.stacks.selection import Choice, ChosenBy, choose, read_last, refuse_guess, region, remember
 from cli.terminal.output import tell
 from shared import clients
@@ -77,7 +76,7 @@ class Catwalk:
         """
         name = choice.name
         try:
-            answer = aws.client("cloudformation").describe_stacks(StackName=name)
+            answer = clients.client("cloudformation").describe_stacks(StackName=name)
         except ClientError as error:
             said = sentence(str(error.response["Error"].get("Message") or error))
             if error.response["Error"].get("Code") == "ValidationError":
@@ -114,12 +113,12 @@ class Catwalk:
             CommandError: the function failed.
 
         """
-        function = aws.client("cloudformation").describe_stack_resource(
+        function = clients.client("cloudformation").describe_stack_resource(
             StackName=self.name, LogicalResourceId="ReconcileFunction"
         )["StackResourceDetail"]["PhysicalResourceId"]
         # It may run for minutes. A client that times out would invoke it a second time.
         patient = ClientConfig(read_timeout=330, retries={"total_max_attempts": 1})
-        answer = aws.client("lambda", config=patient).invoke(
+        answer = clients.client("lambda", config=patient).invoke(
             FunctionName=function, Payload=json.dumps({"still_seconds": 0}).encode()
         )
         document = json.loads(answer["Payload"].read())

@@ -523,7 +523,7 @@ def test_shell_without_aws(
     # main() sets it; monkeypatch is to remove it.
     monkeypatch.setenv("AWS_DEFAULT_REGION", "")
     monkeypatch.delenv("AWS_DEFAULT_REGION")
-    monkeypatch.setattr("cli.stacks.aws._session", Session)
+    monkeypatch.setattr("shared.clients._session", Session)
     code, _, err = Prompt(monkeypatch, capsys)("credits")
     assert code == 1
     assert says in err

@@ -50,6 +50,13 @@ def test_each_client_is_of_its_service(service: str, made: list[str]) -> None:
     assert made == [service]
 
 
+@pytest.mark.parametrize("service", ["cloudformation", "lambda", "sts"])
+def test_services_of_the_command(service: str, made: list[str]) -> None:
+    """The `catwalk` command makes clients that the functions do not need."""
+    assert clients.client(service).meta.service_model.service_name == service
+    assert made == [service]
+
+
 @pytest.mark.parametrize("service", ["signin", "sso", "sso-oidc", "sts"])
 def test_profiles_with_roles_or_single_sign_on(service: str, made: list[str]) -> None:
     """Clients for roles and single sign-on can be made, so profiles work as with the AWS CLI."""

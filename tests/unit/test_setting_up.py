@@ -95,7 +95,7 @@ class Desk:
             {"VmakeBaseUrl": "http://127.0.0.1:1", "DailyCreditLimit": "0"},
         )
         patch.setenv("CATWALK_STACK", "catwalk")
-        patch.setattr("cli.stacks.aws.client", lambda *_, **__: self.cloud)
+        patch.setattr(clients, "client", lambda *_, **__: self.cloud)
         for name in ("s3", "dynamodb", "events", "sqs", "secrets"):
             client = getattr(aws, name)
             patch.setattr(clients, name, lambda client=client: client)
