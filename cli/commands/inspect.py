@@ -192,7 +192,7 @@ def show_job(
     _show(newest, catwalk)
     if others:
         say("")
-        say(f"{counted(len(others), 'other job')} of this photo:", style="bold")
+        say(f"{counted(len(others), 'other job')} of {shown(job).plain}:", style="bold")
         _table(others, header=True)
 
 

@@ -85,5 +85,7 @@ def _parts(event: Mapping[str, Any], kind: str, document: Mapping[str, Any]) -> 
         return [name, look_of(job), request, reason or note, trouble]
     photo = document.get("photo") if kind == REQUEST_DETAIL_TYPE else None
     named = photo.get("key") or photo.get("url") if isinstance(photo, dict) else None
+    asked = document.get("requestId") if kind == REQUEST_DETAIL_TYPE else None
+    request = f"request {asked}" if isinstance(asked, str) else ""
     # The query of an address may hold a signature.
-    return [str(named or "").partition("?")[0], f"from {event.get('source')}"]
+    return [str(named or "").partition("?")[0], request, f"from {event.get('source')}"]

@@ -195,7 +195,9 @@ def replacement(job: Job, recovery: Recovery) -> Step | None:
     by_url = job.photo is not None and job.photo.url is not None
     code = job.error.code
     if code is ErrorCode.BAD_REQUEST_EVENT or (by_url and code in _ANOTHER_PHOTO):
-        return Step("Correct the request and send it again; nothing was charged for this one.")
+        return Step(
+            "Correct the request as the error says, and send it again; nothing was charged for it."
+        )
     if code in _ANOTHER_PHOTO and not job.dropped:
         return Step(
             "Upload a good photo under this name, which makes a job of its own, then send the"

@@ -116,7 +116,7 @@ def print_usage(console: Console, stack: Stack) -> None:
         (
             "Drop a photo, with or without settings, and wait for its images",
             f"""\
-catwalk drop {sample} --wait
+catwalk drop {sample} --to summer/ --wait
 catwalk drop {sample} --model jamila --scene preset:035 --wait""",
         ),
         (
@@ -128,7 +128,7 @@ catwalk drop {sample} --model jamila --scene preset:035 --wait""",
             "catwalk regenerate --folder / --status succeeded\ncatwalk credits --by folder",
         ),
         (
-            "The same with `aws`, and with a backend's request",
+            "The same with `aws`, and with a backend's request for summer/dress.jpg",
             f"""\
 aws s3 cp {sample} "s3://$PHOTOS_BUCKET/beach/" \\
   --metadata model-id=003,scene-type=preset,scene-id=035

@@ -361,11 +361,13 @@ def _no_misplaced_setting(detail: Mapping[str, Any]) -> None:
 
     They would be ignored, and a credit would be spent on the folder's settings instead.
     """
-    for name in detail:
+    for name, value in detail.items():
         if name not in _REQUEST_FIELDS and nearest(name, FIELDS):
+            plain = name in FIELDS and isinstance(value, str) and len(value) <= MAX_ID
+            example = {name: value} if plain else {"modelId": "002"}
             raise _rejected(
                 f"The event has {shown(name)} beside the photo. Settings belong into variants:"
-                f' "variants": [{{"modelId": "002"}}].'
+                f' "variants": [{json.dumps(example)}].'
             )
 
 

@@ -476,7 +476,7 @@ class PhotoStore:
             if code in _MISSING or self._gone_version(error, key, version_id):
                 raise InputRejected(
                     ErrorCode.PHOTO_MISSING,
-                    f"{shown(key)} is not in {self._bucket}; drop it again if it is still wanted.",
+                    f"{shown(key)} is not in {self._bucket}; upload it there if it is wanted.",
                 ) from error
             reason = self._unreadable(error, key, version_id)
             if reason is not None:

@@ -170,7 +170,7 @@ def test_photo_of_several_jobs(three: Shell) -> None:
     """Of several jobs of a photo, the newest is shown and the others are listed."""
     three.job("cccc" + "3" * 28, source_key="c/x.jpg", created_at="2020-01-01T00:00:00.000Z")
     out = three("show", "c/x.jpg")[1]
-    assert "1 other job of this photo:" in out
+    assert "1 other job of c/x.jpg:" in out
     assert out.index(IDS[2]) < out.index("cccc" + "3" * 28)
 
 

@@ -77,7 +77,8 @@ def test_events_are_printed(shell: Shell, busy: Callable[[Callable[[], object]],
     job = shell.job("one", JobStatus.SUCCEEDED, source_key="summer/a.jpg", results=(RESULT,))
 
     def work() -> None:
-        put(shell, "Fashion Model Requested", {"photo": {"key": "summer/a.jpg"}}, "shop")
+        asked = {"requestId": "order-7", "photo": {"key": "summer/a.jpg"}}
+        put(shell, "Fashion Model Requested", asked, "shop")
         put(shell, DetailType.SUCCEEDED, detail_of(job))
 
     busy(work)
@@ -85,7 +86,7 @@ def test_events_are_printed(shell: Shell, busy: Callable[[Callable[[], object]],
     assert (code, f"Listening to {BUS}." in err) == (0, True)
     lines = sorted(line.split("  ", 1)[1] for line in out.splitlines())
     assert lines == [
-        "Fashion Model Requested  summer/a.jpg  from shop",
+        "Fashion Model Requested  summer/a.jpg  request order-7  from shop",
         "Job Succeeded  summer/a.jpg  Clara, own background  1 image",
     ]
     assert left(shell) == []

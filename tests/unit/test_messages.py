@@ -243,7 +243,7 @@ def test_mask_may_be_a_key_or_a_url(mask: object, expected: PhotoRef | None) -> 
         ({"photo": ...}, ["no photo"]),
         ({"photo": None}, ["photo", "null"]),
         ({"photo": "a.jpg"}, ["photo", "a string"]),
-        ({"variants": ..., "modelId": "004"}, ["'modelId'", "variants"]),
+        ({"variants": ..., "modelId": "004"}, ["'modelId'", '"variants": [{"modelId": "004"}]']),
         ({"variants": None, "Scene_Type": "none"}, ["'Scene_Type'", "variants"]),
         ({"photo": {}}, ["neither"]),
         ({"photo": {"key": "a", "url": "https://x.example"}}, ["both"]),
