@@ -398,7 +398,7 @@ MESSAGES = [
 
 GONE = [
     gone("odd-etag", "a\r\nX-Injected: 1", "is not in"),
-    gone("deleted", "d41d8cd98f00b204e9800998ecf8427e", "is not in", "drop it again"),
+    gone("deleted", "d41d8cd98f00b204e9800998ecf8427e", "is not in", "upload it there"),
     gone("replaced", sha256(b"")[:32], "replaced", "a job of its own", instead=b"the newer one"),
 ]
 
