@@ -351,8 +351,12 @@ class _Pages:
         # What stands in the way of the first is told on a page, not inside of a zip.
         first = next(jobs, None)
         found = [] if first is None else itertools.chain([first], jobs)
-        # As `catwalk pull` has it: a status or a review that is asked for changes no name.
-        named = self._gallery.browser.all(Filter(folder=asked.filter.folder, sku=asked.filter.sku))
+        # As `catwalk pull` has it: a status or a review that is asked for changes no name. A search
+        # of the whole stack does not read all jobs for it.
+        which = Filter(folder=asked.filter.folder, sku=asked.filter.sku)
+        if not (asked.folder or asked.sku):
+            which = replace(asked.filter, statuses=frozenset(), review=None)
+        named = self._gallery.browser.all(which)
         return self._zip(request, found, "-".join(parts) or "results", named=named)
 
     # --- a job's page ----------------------------------------------------------------------

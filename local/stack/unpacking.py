@@ -1,9 +1,8 @@
 """Unpacks a function's package once, for all of its workers.
 
 MiniStack unpacks it for each worker, and replaces a worker whenever its function fails or is
-configured. The packages have more than a thousand files, so this took half a second of each cold
-start. As on AWS, the functions only read their code. Written for MiniStack 1.5.33; once it unpacks
-a package once, this module can be removed.
+configured. The packages have hundreds of files. As on AWS, the functions only read their code.
+Written for MiniStack 1.5.33; once it unpacks a package once, this module can be removed.
 
 This module runs in MiniStack's process, on its interpreter: see `local.stack.gate`.
 """

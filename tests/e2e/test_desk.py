@@ -35,6 +35,14 @@ def photos(catwalk: Catwalk) -> dict[str, bytes]:
     return bodies
 
 
+def made(catwalk: Catwalk, folder: str) -> None:
+    """Drop the three photos into another folder, and wait until they have images."""
+    for name in NAMES:
+        catwalk.drop(f"{folder}/{name}", photo())
+    for name in NAMES:
+        catwalk.end_of(f"{folder}/{name}")
+
+
 def bar(page: Page) -> Locator:
     """Return the bar of the selection."""
     return page.get_by_role("region", name="Selection")
@@ -165,10 +173,7 @@ def test_all_that_match_and_download(page: Page) -> None:
 def test_selection_by_keys_alone(page: Page, catwalk: Catwalk) -> None:
     """`s` selects a photo, Shift+S a range, `b` moves to the bar, Escape clears the selection."""
     keyed = "desk-keys"
-    for name in NAMES:
-        catwalk.drop(f"{keyed}/{name}", photo())
-    for name in NAMES:
-        catwalk.end_of(f"{keyed}/{name}")
+    made(catwalk, keyed)
     page.goto(f"?folder={keyed}")
     expect(cards(page)).to_have_count(3)
     page.locator("[data-card] .open").first.focus()
@@ -217,10 +222,7 @@ def test_two_people(visitor: Visitor, page: Page, catwalk: Catwalk) -> None:
 def test_a_decision_of_many_is_undone(page: Page, catwalk: Catwalk) -> None:
     """The message offers to undo what was just decided, by click or by the key U."""
     folder = "desk-undo"
-    for name in NAMES:
-        catwalk.drop(f"{folder}/{name}", photo())
-    for name in NAMES:
-        catwalk.end_of(f"{folder}/{name}")
+    made(catwalk, folder)
     page.goto(f"?folder={folder}")
     toast = page.locator("[data-toast]")
     for undo in (lambda: toast.get_by_role("button", name="Undo").click(), None):
@@ -241,10 +243,7 @@ def test_a_decision_of_many_is_undone(page: Page, catwalk: Catwalk) -> None:
 def test_what_is_reviewed_leaves_to_review(page: Page, catwalk: Catwalk) -> None:
     """Photos that were approved together leave "To review", and come back if that is undone."""
     folder = "desk-leave"
-    for name in NAMES:
-        catwalk.drop(f"{folder}/{name}", photo())
-    for name in NAMES:
-        catwalk.end_of(f"{folder}/{name}")
+    made(catwalk, folder)
     page.goto(f"?folder={folder}&status=to-review&sort=name")
     toast = page.locator("[data-toast]")
     approve = bar(page).get_by_role("button", name="Approve")
@@ -582,6 +581,11 @@ def test_a_good_photo_takes_the_place_of_a_bad_one(page: Page, tmp_path: Path) -
     expect(sheet(page)).to_contain_text("2 photos: up to 2 credits")
     expect(sheet(page)).not_to_contain_text("left out")
     expect(sheet(page).locator(".files li")).to_have_count(2)
+    browse.set_input_files(files(tmp_path / "more", x=b"", y=b""))
+    expect(sheet(page)).to_contain_text("2 files would be rejected")
+    sheet(page).get_by_role("button", name="Leave out x.jpg").press("Enter")
+    expect(sheet(page)).to_contain_text("1 file would be rejected")
+    expect(sheet(page).get_by_role("button", name="Leave out y.jpg")).to_be_focused()
     sheet(page).get_by_role("button", name="Discard").click()
 
 

@@ -950,6 +950,8 @@ def test_names_in_a_zip_are_those_of_pull(house: House) -> None:
     house.gallery.jobs.review(new, approved)
     files = unzipped(house.browser.get("/results.zip?folder=summer&status=approved").content)
     assert set(files) == expected - {plain}, "the other job is not in it, and keeps its name"
+    found = house.browser.get("/results.zip?q=b.jpg")
+    assert set(unzipped(found.content)) == {plain}, "a search names what it finds"
 
 
 def test_zip_of_nothing(house: House) -> None:

@@ -90,10 +90,11 @@ let refreshes = 0;
 let came = [];
 /** New photos that the grid was loaded with, as far as they are behind its "More". */
 const behind = new Set();
-/** How many photos of the person's own upload have not come in yet. */
-let awaited = 0;
+/** Until then, new photos are taken for those that the person has just added. */
+let ownUntil = 0;
+const OWN_TIME = 60_000;
 
-document.addEventListener("catwalk:added", (event) => { awaited = event.detail; });
+document.addEventListener("catwalk:added", () => { ownUntil = Date.now() + OWN_TIME; });
 
 /** Loads the newest photos into the grid. The rest of the page stays, as an upload or a selection. */
 export async function refresh() {
@@ -184,10 +185,9 @@ async function look() {
   // Nothing moves under a person's pointer: only a person loads the newest into a grid with photos,
   // except for those that the person has just added.
   const calm = scrollY < innerHeight / 2 && !document.querySelector(".selecting, dialog[open]");
-  const free = !grid.querySelector("[data-card]") || uploads.open || (awaited > 0 && calm);
+  const free = !grid.querySelector("[data-card]") || uploads.open || (Date.now() < ownUntil && calm);
   if (fresh.length && free && grid.hasAttribute("data-first")) {
     await refresh();
-    awaited -= fresh.length;
     return;
   }
   pill.hidden = fresh.length === 0;

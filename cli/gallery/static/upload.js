@@ -341,7 +341,9 @@ function show(answer) {
     mark(entry, { look: kind === "photo" ? look : kind, problem, note: exists });
   }
   // What is left out stands first: nobody looks for it below many photos.
-  list.prepend(...list.querySelectorAll(".bad"));
+  const bad = [...list.querySelectorAll(".bad")];
+  // A row that is moved loses the focus.
+  if (bad.some((row, place) => list.children[place] !== row)) list.prepend(...bad);
   dialog.querySelector("h2").textContent = answer.photos ? `Add ${plural(answer.photos, "photo")}` : "Add photos";
   price = answer.credits;
   const cost = tell("", "cost");
@@ -462,7 +464,7 @@ function progress(answer) {
     dialog.querySelector("h2").textContent = "Photos added";
     dialog.querySelector("[data-upload-lead]").textContent = "Their images come in here by themselves.";
     whole.hidden = true;
-    document.dispatchEvent(new CustomEvent("catwalk:added", { detail: answer.files.length }));
+    document.dispatchEvent(new Event("catwalk:added"));
     if (!dialog.open) say(answer.sentence);
   } else {
     phase = "failed";
